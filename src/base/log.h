@@ -1,0 +1,19 @@
+/* log: one line of logfmt on stderr per thing worth telling, logged once, where handled.
+ * No secrets, no personal data. */
+#ifndef PENSTOCK_BASE_LOG_H
+#define PENSTOCK_BASE_LOG_H
+
+#include "base/str.h"
+
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
+
+void log_level_set(enum log_level level);
+/* `part` is the folder's name; fmt gives further key=value pairs, already in logfmt.
+ * Values that may hold spaces go through %s of log_quote. Example:
+ *   log_line(LOG_WARN, "deliver", "holding lane", "subscription=%s attempts=%u", name, n); */
+void log_line(enum log_level level, const char *part, const char *message, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* s as a logfmt value, quoted and escaped where needed, in one of 4 buffers of this thread. */
+const char *log_quote(struct str s);
+
+#endif

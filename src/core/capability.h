@@ -1,0 +1,86 @@
+/* capability: one business ability of the hub, as tables: its commands, events, routes, rows
+ * of the read model, and its part of the state. One file in src/domain/, one line in its list. */
+#ifndef PENSTOCK_CORE_CAPABILITY_H
+#define PENSTOCK_CORE_CAPABILITY_H
+
+#include "core/command.h"
+#include "core/rows.h"
+
+/* Traffic classes for admission, most important first (G9). */
+enum traffic_class { CLASS_CHECKOUT, CLASS_STOCK, CLASS_CATALOGUE, CLASS_BULK, CLASS_OPS };
+
+/* A question answered without the writer. */
+struct query_param {
+    const char *name;
+    bool required, repeated;
+    const char *help;
+};
+struct query {
+    struct arena *arena;
+    struct reader *reader;
+    struct str args[COMMAND_ARGS_MAX]; /* path parameters */
+    const struct query_value { struct str name, value; } *values; /* decoded, in order */
+    uint32_t value_count;
+    int64_t now_us;
+    struct buf *out;         /* body of the answer */
+    struct str next_cursor;  /* lists: set to make the Link header; absent at the end */
+    uint64_t seq;            /* the seq the answer reflects */
+};
+/* First value of a parameter, or absent. */
+struct str query_value(const struct query *query, const char *name);
+/* limit (1..max, default) from ?limit=; fault and ERR_BAD_REQUEST… as ERR_INVALID otherwise. */
+enum err query_limit(const struct query *query, uint32_t dflt, uint32_t max, uint32_t *out,
+                     struct fault *fault) WARN_UNUSED;
+
+#define ROUTE_BULK 0x01u   /* the same path takes NDJSON, one document a line */
+#define ROUTE_INLINE 0x02u /* the query takes microseconds: run on the loop thread */
+struct route {
+    const char *method, *path; /* "POST", "/v1/orders/{order_id}/cancel" */
+    const char *scope;         /* "orders:write"; NULL: open to all */
+    enum traffic_class traffic;
+    const struct command_type *command; /* either … */
+    enum err (*query)(struct query *query, struct fault *fault); /* … or */
+    const struct query_param *params; /* query parameters, ends with name NULL; may be NULL */
+    const struct shape *answer;       /* of success; for lists: of an item */
+    unsigned flags;
+    const char *help; /* one line, OpenAPI summary */
+    /* Command routes whose query parameters fill the body (GET): how. May be NULL. */
+    enum err (*bind)(const struct query *query, void *body, struct arena *arena,
+                     struct fault *fault);
+};
+
+struct capability {
+    const char *name;
+    const char *help;
+    const struct command_type *const *commands; /* each list ends with NULL */
+    const struct event_type *const *events;
+    const struct route *routes; /* ends with method NULL */
+    const struct table *const *tables;
+    size_t state_size;
+    enum err (*state_init)(void *state, const struct config *config);
+    void (*state_free)(void *state);
+    /* Called for every event of every capability, after it was applied: may issue further
+     * commands in the same batch through decision_issue. Live only, never at replay. */
+    enum err (*react)(struct decision *decision, const struct event *event);
+    /* After the fsync, before answers go out: makes the batch's changes visible to readers on
+     * other threads. */
+    void (*publish)(void *state);
+    /* Earliest due time of a timer, INT64_MAX for none; and the command that is due then. */
+    int64_t (*timer_next)(const void *state);
+    enum err (*timer_fire)(const void *state, int64_t now_us, struct decision *decision);
+    /* The whole state as sorted text, a line an entry: replay equality compares it. */
+    void (*dump)(const void *state, struct buf *out);
+};
+
+/* All capabilities, in order, NULL at the end (domain/list.c). */
+struct registry;
+struct registry *registry_create(const struct capability *const *capabilities);
+void registry_destroy(struct registry *registry);
+const struct capability *const *registry_capabilities(const struct registry *registry);
+const struct event_type *registry_event(const struct registry *registry, struct str name);
+const struct command_type *registry_command(const struct registry *registry, struct str name);
+
+/* State of a capability inside apply, publish …; state is the cell's whole state. */
+void *state_of(struct state *state, const struct capability *capability);
+
+#endif

@@ -1,0 +1,119 @@
+/* command: everything that asks the hub to do something. Decided by the writer, one after
+ * the other, against the present state; yields events or a refusal.
+ *
+ * Life: an issuer (gateway, connector, timer, delivery) fills a command in an arena of its own,
+ * core_submit hands it to the writer; after its batch is on disk, the issuer's origin gets it
+ * back with the answer. The arena belongs to the writer in between. */
+#ifndef PENSTOCK_CORE_COMMAND_H
+#define PENSTOCK_CORE_COMMAND_H
+
+#include "base/hash.h"
+#include "core/event.h"
+
+struct capability;
+struct command;
+struct command_context;
+struct config;
+struct decision;
+struct reader;
+
+/* One row per type of command, in the capability's table. */
+struct command_type {
+    const char *name;          /* "order.capture" */
+    const struct shape *shape; /* of the body; NULL: none */
+    /* Validity that the shape can not say (sums, cross-references between members), pure,
+     * on the issuer's thread. Adds faults. May be NULL. May complete computed members. */
+    enum err (*check)(const struct command_context *context, void *body, struct arena *arena,
+                      struct fault *fault);
+    /* State and command in, events or refusal out. Writer thread; must not wait, and must not
+     * change the state. */
+    enum err (*decide)(struct decision *decision, const struct command *command);
+    /* After the commit, on a worker thread, where the answer needs what is not in memory
+     * (journal, read model). May be NULL. */
+    enum err (*finish)(struct reader *reader, struct command *command, struct fault *fault);
+    unsigned flags;
+    const char *help;
+};
+#define COMMAND_READS 0x1u    /* never yields events: a consistent read through the writer */
+#define COMMAND_INTERNAL 0x2u /* not reachable from outside */
+
+/* What check may look at. */
+struct command_context {
+    const struct config *config;
+    struct clock *clock;
+};
+
+/* Where answers go: one per issuing thread. deliver is called on the writer's thread once per
+ * batch, with the list of this origin's finished commands (linked by next, in order). */
+struct command_origin {
+    void (*deliver)(struct command_origin *origin, struct command *first);
+    /* the core's own, zero-initialise: */
+    struct command *first, *last;
+    struct command_origin *next_dirty;
+};
+
+struct answer {
+    enum err err; /* OK, or the refusal with `fault` */
+    struct fault fault;
+    int status;      /* HTTP status of success (200, 201, 202) */
+    struct str body; /* JSON, in the command's arena */
+    bool replayed;   /* an earlier command's answer; body was loaded by finish */
+    uint64_t replay_seq; /* of the event that carries it */
+    uint64_t seq;    /* the journal's seq this answer reflects */
+};
+
+#define COMMAND_ARGS_MAX 4
+struct command {
+    const struct command_type *type;
+    struct arena *arena;
+    void *body;                 /* decoded and checked */
+    struct str body_json;       /* shape_encode of it: embedded in events as RAW */
+    struct hash128 fingerprint; /* of args and body_json: tells the same from another */
+    struct str args[COMMAND_ARGS_MAX]; /* path parameters, in order */
+    int64_t now_us;             /* when it arrived */
+    struct id128 id;            /* fresh: for the entity it may create */
+    struct str actor, correlation, traceparent;
+    struct str idem_scope, idem_key; /* absent where the caller gave no Idempotency-Key */
+    int64_t if_match;           /* entity version, -1: none given */
+    uint64_t cause_seq;         /* of the event it follows from, 0: none */
+    bool fact;                  /* has happened: shortage and sums become exceptions */
+
+    struct answer answer;
+    struct command_origin *origin;
+    void *origin_ctx; /* the issuer's own */
+    struct command *next;
+};
+
+/* Fills in type, arena, time, id and (body given) body_json and fingerprint; runs check.
+ * Refusals by validity come from here (ERR_INVALID with all faults). */
+struct core;
+enum err command_prepare(struct core *core, const struct command_type *type, struct arena *arena,
+                         void *body, struct command *out, struct fault *fault) WARN_UNUSED;
+
+/* --- for decide ----------------------------------------------------------------------- */
+
+/* A new event of this decision, with zeroed data in the command's arena; applied, in order,
+ * when decide has answered OK. `data_out` gets the struct to fill. NULL when out of memory. */
+struct event *decision_event(struct decision *decision, const struct event_type *type,
+                             struct str subject, void **data_out);
+/* The answer, encoded now. */
+enum err decision_answer(struct decision *decision, int status, const struct shape *shape,
+                         const void *doc) WARN_UNUSED;
+/* The answer is that of the earlier command whose first event has this seq. Decide answers OK
+ * without events. */
+enum err decision_replay(struct decision *decision, uint64_t first_seq) WARN_UNUSED;
+/* A refusal: `return decision_refuse(d, ERR_CONFLICT, "…")`; with a pointer, decision_fault. */
+enum err decision_refuse(struct decision *decision, enum err err, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+enum err decision_fault(struct decision *decision, enum err err, struct str pointer,
+                        const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* The capability's state, to read. */
+const void *decision_state(const struct decision *decision, const struct capability *capability);
+const struct config *decision_config(const struct decision *decision);
+struct arena *decision_arena(const struct decision *decision);
+/* Runs another command's decide as part of this one (react uses it): its events commit in the
+ * same transaction. */
+enum err decision_issue(struct decision *decision, const struct command_type *type, void *body,
+                        struct str arg0) WARN_UNUSED;
+
+#endif

@@ -1,0 +1,68 @@
+/* config: the configuration folder, read once at start: penstock.yaml and the locations file.
+ * Every fault is reported with file and line. Immutable afterwards; shared by all threads. */
+#ifndef PENSTOCK_CORE_CONFIG_H
+#define PENSTOCK_CORE_CONFIG_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "shape/shape.h"
+
+enum on_shortage { SHORTAGE_REFUSE, SHORTAGE_BACK_ORDER, SHORTAGE_HOLD };
+
+struct config_channel {
+    uint64_t has;
+    struct str channel;   /* "web-de" */
+    struct str name;
+    struct str time_zone; /* IANA: "Europe/Berlin" */
+    struct str currency;  /* default for prices; ISO 4217 */
+    struct shape_list sourcing; /* of struct str: locations tried in order */
+    int32_t on_shortage;  /* enum on_shortage: what a request meets; facts are held instead of refused */
+};
+enum config_channel_row {
+    CHANNEL_CHANNEL, CHANNEL_NAME, CHANNEL_TIME_ZONE, CHANNEL_CURRENCY, CHANNEL_SOURCING,
+    CHANNEL_ON_SHORTAGE,
+};
+
+enum location_kind { LOCATION_WAREHOUSE, LOCATION_STORE };
+struct config_location {
+    uint64_t has;
+    struct str location; /* "WH-HAM" */
+    int32_t kind;
+    struct str name;
+    struct str time_zone;
+};
+enum config_location_row { LOCATION_LOCATION, LOCATION_KIND, LOCATION_NAME, LOCATION_TIME_ZONE };
+
+struct settings {
+#define SETTING(name, kind, dflt, min, max, unit, help) int64_t name;
+#include "core/settings.def"
+#undef SETTING
+};
+struct setting_info {
+    const char *name, *unit, *help;
+    int64_t dflt, min, max;
+};
+extern const struct setting_info setting_table[];
+extern const uint32_t setting_count;
+
+struct config {
+    struct arena arena;
+    struct str dir;
+    struct str cell;   /* "main": part of event ids and source */
+    struct str listen; /* "127.0.0.1:8480" */
+    struct shape_list channels;  /* of struct config_channel, sorted by channel */
+    struct shape_list locations; /* of struct config_location, sorted by location */
+    struct settings settings;
+};
+
+extern const struct shape config_channel_shape, config_location_shape;
+
+/* Reads DIR/penstock.yaml and what it names. Every fault into `fault`, pointer is
+ * "file:line:/json/pointer". */
+enum err config_load(const char *dir, struct config **out, struct fault *fault) WARN_UNUSED;
+void config_destroy(struct config *config);
+/* NULL where there is none. */
+const struct config_channel *config_channel(const struct config *config, struct str channel);
+const struct config_location *config_location(const struct config *config, struct str location);
+
+#endif

@@ -1,0 +1,52 @@
+/* core: one cell: its state, its writer and its journal.
+ *
+ * The writer takes all commands waiting, decides and applies one after the other, appends
+ * their events in one transaction, and answers when they are on disk. In production
+ * core_start runs it on a thread; the simulator calls core_step. */
+#ifndef PENSTOCK_CORE_CORE_H
+#define PENSTOCK_CORE_CORE_H
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "core/capability.h"
+#include "core/config.h"
+#include "core/journal.h"
+#include "core/tail.h"
+
+struct core_options {
+    const struct capability *const *capabilities;
+    const struct config *config;
+    struct journal *journal;
+    struct tail *tail; /* gets every durable record; may be NULL */
+    struct clock *clock;
+    struct rng *rng;
+};
+
+/* Replays the journal; ready when it answers. */
+struct core *core_create(const struct core_options *options, struct fault *fault);
+void core_destroy(struct core *core);
+
+/* Any thread. ERR_UNAVAILABLE (queue full, journal failed, stopping): the command was not
+ * taken and stays the caller's; else origin->deliver gets it back, always. */
+enum err core_submit(struct core *core, struct command *command, struct fault *fault) WARN_UNUSED;
+
+/* One round: due timers, then all commands waiting, one commit. Answers how many commands it
+ * answered. The caller is the writer. */
+uint32_t core_step(struct core *core);
+
+enum err core_start(struct core *core, struct fault *fault) WARN_UNUSED;
+/* Refuses new commands, answers those waiting, stops the thread. */
+void core_stop(struct core *core);
+
+uint64_t core_seq(const struct core *core); /* newest durable seq, any thread */
+bool core_ready(const struct core *core);   /* false while the journal does not take writes */
+const struct registry *core_registry(const struct core *core);
+const struct config *core_config(const struct core *core);
+struct clock *core_clock(const struct core *core);
+struct rng *core_rng(const struct core *core);
+/* For readers on other threads, of what publish made visible. */
+const void *core_state(const struct core *core, const struct capability *capability);
+/* Writer stopped or stepped by the caller: the state as sorted text. */
+void core_dump(struct core *core, struct buf *out);
+
+#endif

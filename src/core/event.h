@@ -1,0 +1,79 @@
+/* event: something that happened, as the core handles it: the decoded data, and the meta that
+ * is stored beside it. A command yields one or several events; they commit together. */
+#ifndef PENSTOCK_CORE_EVENT_H
+#define PENSTOCK_CORE_EVENT_H
+
+#include "base/rng.h"
+#include "core/journal.h"
+#include "shape/shape.h"
+
+struct event;
+struct rows;
+struct state;
+
+/* One row per type of event, in the capability's table. */
+struct event_type {
+    const char *name;          /* "order.captured" */
+    const struct shape *shape; /* of the data */
+    /* Changes the state. The only place that does; runs live and at replay, and must do the
+     * same both times: no clock, no random, no configuration. Can not refuse. ERR_NOMEM only. */
+    enum err (*apply)(struct state *state, const struct event *event);
+    /* Writes the rows of the read model that follow from the event. Read model thread; must
+     * not look at the state. May be NULL. */
+    void (*project)(struct rows *rows, const struct event *event);
+    const char *help;
+};
+
+/* Stored beside the data, as JSON of event_meta_shape. */
+struct event_meta {
+    uint64_t has;
+    struct str correlation; /* V2: the id that joins everything one business case did */
+    struct str traceparent; /* W3C Trace Context, of the request */
+    struct str actor;       /* who: API key id, "connector:shopify", "timer" */
+    struct str command;     /* command type's name */
+    int64_t first;          /* seq of the first event of the same command */
+    int64_t cause;          /* seq of the event the command followed from */
+    /* On the first event of a command alone: */
+    struct str idem;        /* scope and Idempotency-Key, hashed: 32 hex digits */
+    struct str idem_key;    /* the key as given: found again by trace */
+    struct str fingerprint; /* of the body: 32 hex digits */
+    int64_t status;         /* of the first answer */
+    struct str answer;      /* RAW: body of the first answer */
+};
+enum event_meta_row {
+    EVENT_META_CORRELATION, EVENT_META_TRACEPARENT, EVENT_META_ACTOR, EVENT_META_COMMAND,
+    EVENT_META_FIRST, EVENT_META_CAUSE, EVENT_META_IDEM, EVENT_META_IDEM_KEY,
+    EVENT_META_FINGERPRINT, EVENT_META_STATUS, EVENT_META_ANSWER,
+};
+extern const struct shape event_meta_shape;
+
+struct event {
+    const struct event_type *type;
+    uint64_t seq; /* 0 while being decided; apply sees it set */
+    int64_t time_us;
+    struct str subject; /* also the partition key: order of events is kept per subject */
+    const void *data;   /* struct of type->shape */
+    struct str data_json; /* where known already; else encoded from data */
+    struct event_meta meta;
+    struct event *next;
+};
+
+/* record → event: looks up the type, decodes data and meta into the arena. An unknown type
+ * (written by a newer program) answers ERR_NOT_FOUND. */
+struct registry;
+struct json_parser;
+enum err event_from_record(const struct registry *registry, const struct record *record,
+                           struct json_parser *parser, struct arena *arena, struct event *out,
+                           struct fault *fault) WARN_UNUSED;
+
+/* The record as a CloudEvents 1.0.2 JSON object: specversion, id ("<cell>-<seq>"), source
+ * ("/penstock/<cell>"), type ("org.penstock.order.captured.v1"), subject, time,
+ * datacontenttype, and the extensions penstockseq, correlationid, traceparent, partitionkey,
+ * then data. `parser` and `arena` serve to read the meta. */
+enum err event_write_cloudevent(const struct record *record, struct str cell,
+                                struct json_parser *parser, struct arena *arena, struct buf *out,
+                                struct fault *fault) WARN_UNUSED;
+#define EVENT_TYPE_PREFIX "org.penstock."
+#define EVENT_TYPE_SUFFIX ".v1"
+
+#endif
