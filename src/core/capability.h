@@ -59,6 +59,9 @@ struct capability {
     size_t state_size;
     enum err (*state_init)(void *state, const struct config *config);
     void (*state_free)(void *state);
+    /* Called at the apply of every event of every capability, live and at replay, after the
+     * event's own apply: may change this capability's state alone. Same rules as apply. */
+    enum err (*observe)(struct state *state, const struct event *event);
     /* Called for every event of every capability, after it was applied: may issue further
      * commands in the same batch through decision_issue. Live only, never at replay. */
     enum err (*react)(struct decision *decision, const struct event *event);

@@ -1,0 +1,66 @@
+/* log: see log.h. A line is built in one buffer and written by one write(2), so that lines
+ * of several threads do not mix. */
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static _Atomic int log_level_now = LOG_INFO;
+
+void log_level_set(enum log_level level) { atomic_store(&log_level_now, (int)level); }
+
+static void quote_into(struct buf *buf, struct str s) {
+    bool plain = s.len > 0;
+    for (size_t i = 0; i < s.len && plain; i++) {
+        unsigned char c = (unsigned char)s.ptr[i];
+        plain = c > ' ' && c < 0x7f && c != '"' && c != '=' && c != '\\';
+    }
+    if (plain)
+        buf_str_add(buf, s);
+    else
+        buf_json_str(buf, s);
+}
+
+void log_line(enum log_level level, const char *part, const char *message, const char *fmt, ...) {
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    if ((int)level < atomic_load_explicit(&log_level_now, memory_order_relaxed))
+        return;
+    struct buf buf;
+    buf_init(&buf, 16384);
+    buf_lit(&buf, "ts=");
+    instant_write(&buf, (struct instant){.us = clock_now_us(&clock_system)});
+    buf_printf(&buf, " level=%s part=%s msg=", names[level], part);
+    quote_into(&buf, str_c(message));
+    if (fmt && fmt[0]) {
+        char text[4096];
+        va_list args;
+        va_start(args, fmt);
+        int len = vsnprintf(text, sizeof text, fmt, args);
+        va_end(args);
+        if (len > 0) {
+            buf_char(&buf, ' ');
+            buf_add(&buf, text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
+        }
+    }
+    buf_char(&buf, '\n');
+    ssize_t written = write(STDERR_FILENO, buf.data ? buf.data : "", buf.len);
+    (void)written; /* nowhere left to complain */
+    buf_free(&buf);
+}
+
+const char *log_quote(struct str s) {
+    static _Thread_local struct buf bufs[4];
+    static _Thread_local unsigned turn;
+    struct buf *buf = &bufs[turn++ % 4];
+    if (buf->max == 0)
+        buf_init(buf, 4096);
+    buf_clear(buf);
+    if (s.len > 1024)
+        s.len = 1024;
+    quote_into(buf, s);
+    return buf_cstr(buf);
+}

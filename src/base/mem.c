@@ -1,0 +1,32 @@
+/* mem: see mem.h. The torture counter is atomic: threads share it. */
+#include "base/mem.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+static _Atomic uint64_t mem_counter;
+static _Atomic uint64_t mem_limit; /* 0: off */
+static _Atomic int mem_sticky;
+
+void mem_fail_at(uint64_t n, int sticky) {
+    atomic_store(&mem_counter, 0);
+    atomic_store(&mem_sticky, sticky);
+    atomic_store(&mem_limit, n);
+}
+
+uint64_t mem_count(void) { return atomic_load(&mem_counter); }
+
+static int mem_refuses(void) {
+    uint64_t limit = atomic_load_explicit(&mem_limit, memory_order_relaxed);
+    if (limit == 0)
+        return 0;
+    uint64_t n = atomic_fetch_add(&mem_counter, 1) + 1;
+    return n == limit || (n > limit && atomic_load(&mem_sticky));
+}
+
+void *mem_alloc(size_t size) { return mem_refuses() ? NULL : malloc(size ? size : 1); }
+void *mem_zalloc(size_t size) { return mem_refuses() ? NULL : calloc(1, size ? size : 1); }
+void *mem_resize(void *ptr, size_t size) {
+    return mem_refuses() ? NULL : realloc(ptr, size ? size : 1);
+}
+void mem_free(void *ptr) { free(ptr); }
