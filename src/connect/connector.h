@@ -1,0 +1,166 @@
+/* connector: a folder that describes one external system: connector.yaml, its mappings
+ * (*.lua) and their fixtures. This file owns the description, read once at start, strictly,
+ * every fault with file and line; immutable afterwards and shared by all threads.
+ *
+ * In connector.yaml a text may hold references, replaced while it is read:
+ *   ${setting:NAME}  a value from `settings`
+ *   ${env:NAME}      an environment variable, ${env:NAME:-text} with a default
+ *   ${file:PATH}     a file's contents without its trailing line ends (secrets)
+ * A reference to what is not set leaves the text absent and adds its name to
+ * connector->missing: the topic or subscription that needs it is then not usable and says so;
+ * nothing else suffers. Placeholders in single braces ({event.id}) are left for who sends. */
+#ifndef PENSTOCK_CONNECT_CONNECTOR_H
+#define PENSTOCK_CONNECT_CONNECTOR_H
+
+#include "base/err.h"
+#include "base/json.h"
+#include "map/mapping.h"
+#include "shape/shape.h"
+
+/* How a webhook is signed; see connect/signature.h. */
+enum signature_scheme {
+    SIGNATURE_NONE, /* must be said: scheme: none */
+    SIGNATURE_HMAC_SHA256_BASE64,
+    SIGNATURE_HMAC_SHA256_HEX,
+    SIGNATURE_STRIPE,
+    SIGNATURE_STANDARD_WEBHOOKS,
+};
+struct connector_signature {
+    uint64_t has;
+    int32_t scheme;    /* enum signature_scheme */
+    struct str header; /* default by scheme: Stripe-Signature, webhook-signature */
+    struct str prefix; /* text before the digest in the header: "sha256=" (hex, base64) */
+    const struct json *secret_open; /* as written: one text or a list of them */
+    int64_t tolerance_s; /* stripe, standard-webhooks: how old or early; default 300 */
+    /* resolved, not in the file: those that are set */
+    struct str *secrets;
+    uint32_t secret_count;
+};
+
+/* Where a value is found in a webhook: exactly one of the two. */
+struct connector_place {
+    uint64_t has;
+    struct str header; /* request header, any case */
+    struct str member; /* of the payload: "id" or "order.id" */
+};
+enum connector_place_row { PLACE_HEADER, PLACE_MEMBER };
+
+struct connector_receive {
+    uint64_t has;
+    struct str topic; /* POST /x/{connector}/{topic} */
+    struct connector_signature *signature;
+    struct connector_place *dedup; /* the partner's id of the message; absent: each is new */
+    struct connector_place *key;   /* payloads with one key are processed in order */
+    struct str mapping;            /* "order.lua" */
+    struct str command;            /* "order.capture" */
+    /* not in the file */
+    const struct mapping_source *source;
+};
+
+struct connector_retry {
+    uint64_t has;
+    int64_t first_ms, max_ms; /* pause before the second attempt; longest pause */
+    int64_t factor;           /* each pause is the one before times this */
+    int32_t jitter;           /* enum retry_jitter */
+    int64_t attempts_max;     /* 0: no limit */
+    int64_t age_max_s;        /* 0: no limit */
+};
+enum retry_jitter { JITTER_NONE, JITTER_FULL }; /* full: even over [0, pause] */
+
+struct connector_limits {
+    uint64_t has;
+    int64_t concurrency; /* requests under way at once, over all lanes */
+    int64_t rate_per_s;  /* 0: none */
+};
+
+struct connector_request {
+    uint64_t has;
+    struct str method;
+    struct str url;                  /* resolved but for {…}; absent where a reference is not set */
+    const struct json *headers_open; /* object of texts */
+    /* resolved */
+    struct connector_header { struct str name, value; } *headers;
+    uint32_t header_count;
+};
+
+/* GET (usually) before posting again after an ambiguous end: is it there already? */
+struct connector_lookup {
+    uint64_t has;
+    struct connector_request request; /* filled from the members below */
+    struct str method, url;
+    const struct json *headers_open;
+    struct str found;     /* JSON Pointer: it is there when this member is there and not null */
+    struct str reference; /* JSON Pointer: the system's own number in that answer */
+};
+
+/* What an HTTP status means for the delivery. First match: success, final, retryable. */
+enum connector_outcome_kind { OUTCOME_SUCCESS, OUTCOME_FINAL, OUTCOME_RETRYABLE };
+struct connector_outcome {
+    uint64_t has;
+    const struct json *success_open, *final_open, *retryable_open; /* [200, "5xx"] */
+    uint8_t kind[600]; /* by status, enum connector_outcome_kind */
+};
+
+enum send_key { SEND_KEY_SUBJECT, SEND_KEY_NONE };
+struct connector_send {
+    uint64_t has;
+    struct str subscription;   /* unique over all connectors */
+    bool enabled;              /* default true; false: read and checked, not followed */
+    struct shape_list events;  /* of struct str: event types, "order.captured" or "order.*" */
+    int32_t key;               /* enum send_key: the lane */
+    struct str mapping;        /* "post_order.lua"; absent: the event's data as it is */
+    struct connector_request *request;
+    struct connector_lookup *lookup; /* NULL: posted again without asking */
+    struct str reference;      /* JSON Pointer into the answer: the system's own number */
+    struct connector_outcome *outcome; /* never NULL once loaded */
+    struct connector_retry *retry;     /* never NULL once loaded */
+    struct connector_limits *limits;   /* never NULL once loaded */
+    int64_t timeout_ms;        /* of one attempt */
+    /* not in the file */
+    const struct mapping_source *source; /* NULL: no mapping */
+    const struct connector *connector;
+    struct str missing; /* names of references that are not set; absent: usable */
+};
+
+struct connector {
+    uint64_t has;
+    struct str name, version, owner, description;
+    const struct json *settings_open;
+    struct shape_list receive; /* of struct connector_receive */
+    struct shape_list send;    /* of struct connector_send */
+    /* not in the file */
+    struct str dir;            /* DIR/connectors/NAME */
+    const struct json *settings; /* resolved: an object of texts and numbers; mappings read it.
+                                    Values that came from env or file are not in it. */
+    struct str missing;        /* "env SHOPIFY_WEBHOOK_SECRET, …"; absent: nothing */
+};
+
+/* All connectors of a configuration. */
+struct connectors {
+    struct arena arena;
+    struct connector **items; /* sorted by name */
+    uint32_t count;
+    struct mapping_sources *sources;
+};
+
+/* Reads DIR/connectors/NAME/connector.yaml of every folder, and the mappings they name. An absent
+ * folder `connectors` is no connectors. Every fault of all of them goes into `fault`, pointer
+ * "file:line:/json/pointer". ERR_INVALID, ERR_IO, ERR_NOMEM. */
+enum err connectors_load(const char *dir, struct connectors **out, struct fault *fault) WARN_UNUSED;
+void connectors_destroy(struct connectors *connectors);
+/* NULL where there is none. */
+const struct connector *connector_find(const struct connectors *connectors, struct str name);
+const struct connector_receive *connector_topic(const struct connector *connector,
+                                                struct str topic);
+/* The subscription of any connector, or NULL. */
+const struct connector_send *connector_subscription(const struct connectors *connectors,
+                                                    struct str name);
+/* Whether the subscription wants events of this type. */
+bool connector_wants(const struct connector_send *send, struct str event_type);
+/* Meaning of a status (100 to 599); others are retryable. */
+enum connector_outcome_kind connector_outcome(const struct connector_send *send, int status);
+
+/* The shape of connector.yaml (`penstock schema connector`). */
+extern const struct shape connector_shape;
+
+#endif

@@ -1,0 +1,29 @@
+/* receive: webhooks in. POST /x/{connector}/{topic}: the signature is checked over the bytes as
+ * they came, then the payload becomes the command inbound.receive, a fact: stored before
+ * anything looks at what it says. What follows from it is connect/inbound.h's business. */
+#ifndef PENSTOCK_CONNECT_RECEIVE_H
+#define PENSTOCK_CONNECT_RECEIVE_H
+
+#include "connect/connector.h"
+#include "core/command.h"
+
+/* A header of the request by name in any case, or absent. */
+struct receive_header_source {
+    struct str (*header)(void *ctx, struct str name);
+    void *ctx;
+};
+
+/* Prepares *out (zeroed by the caller or not: all is overwritten) for core_submit, in `arena`,
+ * which belongs to the command afterwards; `body` must live as long. The caller sets origin,
+ * origin_ctx, correlation and traceparent before it submits, and answers like any command:
+ * 200 {"payload_id":"pay_…","seq":42}; the same dedup id again: the same answer, replayed.
+ *
+ * ERR_NOT_FOUND: no such connector or topic; ERR_UNAUTHENTICATED: signature missing, wrong, too
+ * old, or no secret is set; ERR_INVALID: no dedup id where one is declared; ERR_NOMEM. */
+enum err receive_prepare(struct core *core, const struct connectors *connectors,
+                         struct str connector, struct str topic,
+                         const struct receive_header_source *headers, struct str body,
+                         struct arena *arena, struct command *out,
+                         struct fault *fault) WARN_UNUSED;
+
+#endif
