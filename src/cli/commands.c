@@ -1,0 +1,7 @@
+/* commands: the list of commands, in the order `penstock --help` shows them. */
+#include "cli/commands.h"
+
+const struct cli_command *const cli_commands[] = {
+    &help_command,
+    NULL,
+};
