@@ -60,6 +60,7 @@ struct answer {
     bool replayed;   /* an earlier command's answer; body was loaded by finish */
     uint64_t replay_seq; /* of the event that carries it */
     uint64_t seq;    /* the journal's seq this answer reflects */
+    struct str next_cursor; /* lists: of the next page; absent at the end */
 };
 
 #define COMMAND_ARGS_MAX 4
@@ -99,6 +100,10 @@ struct event *decision_event(struct decision *decision, const struct event_type 
 /* The answer, encoded now. */
 enum err decision_answer(struct decision *decision, int status, const struct shape *shape,
                          const void *doc) WARN_UNUSED;
+/* Natural keys: once and for ever. Call before any event is made: where kind and key were used
+ * by an earlier command, answers false and has filled in `*err`: OK with the first answer to be
+ * replayed (same fingerprint), or ERR_DUPLICATE (another document); decide returns *err then. */
+bool decision_first(struct decision *decision, const char *kind, struct str key, enum err *err);
 /* The answer is that of the earlier command whose first event has this seq. Decide answers OK
  * without events. */
 enum err decision_replay(struct decision *decision, uint64_t first_seq) WARN_UNUSED;
@@ -109,11 +114,13 @@ enum err decision_fault(struct decision *decision, enum err err, struct str poin
                         const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* The capability's state, to read. */
 const void *decision_state(const struct decision *decision, const struct capability *capability);
+/* The state, for functions that other capabilities offer. */
+const struct state *decision_whole_state(const struct decision *decision);
 const struct config *decision_config(const struct decision *decision);
 struct arena *decision_arena(const struct decision *decision);
-/* Runs another command's decide as part of this one (react uses it): its events commit in the
- * same transaction. */
+/* From react and timer_fire alone: decides and applies another command in the same batch; its
+ * events follow from `cause` (0: none) and commit in the same transaction. */
 enum err decision_issue(struct decision *decision, const struct command_type *type, void *body,
-                        struct str arg0) WARN_UNUSED;
+                        struct str arg0, uint64_t cause) WARN_UNUSED;
 
 #endif

@@ -44,8 +44,11 @@ const struct registry *core_registry(const struct core *core);
 const struct config *core_config(const struct core *core);
 struct clock *core_clock(const struct core *core);
 struct rng *core_rng(const struct core *core);
-/* For readers on other threads, of what publish made visible. */
+/* For readers on other threads, of what publish made visible: between core_read_begin and
+ * core_read_end (short: a rebuild of the state waits for them). */
+void core_read_begin(struct core *core);
 const void *core_state(const struct core *core, const struct capability *capability);
+void core_read_end(struct core *core);
 /* Writer stopped or stepped by the caller: the state as sorted text. */
 void core_dump(struct core *core, struct buf *out);
 

@@ -36,13 +36,14 @@ struct event_meta {
     /* On the first event of a command alone: */
     struct str idem;        /* scope and Idempotency-Key, hashed: 32 hex digits */
     struct str idem_key;    /* the key as given: found again by trace */
+    struct str natural;     /* kind and natural key, hashed: 32 hex digits; kept for ever */
     struct str fingerprint; /* of the body: 32 hex digits */
     int64_t status;         /* of the first answer */
     struct str answer;      /* RAW: body of the first answer */
 };
 enum event_meta_row {
     EVENT_META_CORRELATION, EVENT_META_TRACEPARENT, EVENT_META_ACTOR, EVENT_META_COMMAND,
-    EVENT_META_FIRST, EVENT_META_CAUSE, EVENT_META_IDEM, EVENT_META_IDEM_KEY,
+    EVENT_META_FIRST, EVENT_META_CAUSE, EVENT_META_IDEM, EVENT_META_IDEM_KEY, EVENT_META_NATURAL,
     EVENT_META_FINGERPRINT, EVENT_META_STATUS, EVENT_META_ANSWER,
 };
 extern const struct shape event_meta_shape;
