@@ -22,7 +22,12 @@ struct query {
     const struct query_value { struct str name, value; } *values; /* decoded, in order */
     uint32_t value_count;
     int64_t now_us;
+    void *ctx;               /* of the table the route is in (gateway_table); else NULL */
+    struct str actor;        /* who asks: API key id; absent where the route is open */
+    struct str body;         /* of the request, as it came; absent for GET */
     struct buf *out;         /* body of the answer */
+    int status;              /* of the answer; 0 means 200 */
+    const char *media_type;  /* of the answer; NULL means application/json */
     struct str next_cursor;  /* lists: set to make the Link header; absent at the end */
     uint64_t seq;            /* the seq the answer reflects */
 };
@@ -39,7 +44,9 @@ struct route {
     const char *scope;         /* "orders:write"; NULL: open to all */
     enum traffic_class traffic;
     const struct command_type *command; /* either … */
-    enum err (*query)(struct query *query, struct fault *fault); /* … or */
+    /* … or; on a worker thread unless ROUTE_INLINE. POST routes of the operations side have
+     * queries too: those that change what is no command's business (a held delivery, a key). */
+    enum err (*query)(struct query *query, struct fault *fault);
     const struct query_param *params; /* query parameters, ends with name NULL; may be NULL */
     const struct shape *answer;       /* of success; for lists: of an item */
     unsigned flags;

@@ -1,0 +1,54 @@
+/* gateway: the HTTP side of the hub: routes of the capabilities and of extra tables, API keys,
+ * the pipeline from request to command or query and back, the event feed, health, metrics.
+ *
+ * Owns its loop threads and their connections. Everything in the options must outlive it. */
+#ifndef PENSTOCK_GATEWAY_GATEWAY_H
+#define PENSTOCK_GATEWAY_GATEWAY_H
+
+#include "connect/connector.h"
+#include "core/core.h"
+
+/* Makes what a worker thread reads with (store/read_model.h); called at most once per worker
+ * thread of the gateway, on any thread. NULL and fault where it fails. */
+struct gateway_readers {
+    struct reader *(*create)(void *ctx, struct fault *fault);
+    void (*destroy)(struct reader *reader);
+    void *ctx;
+};
+
+/* Routes beside those of the capabilities (operations side, trace): their queries get ctx as
+ * query->ctx. Paths must not clash with others. */
+struct gateway_table {
+    const struct route *routes; /* ends with method NULL; a row with routes NULL ends the list */
+    void *ctx;
+};
+
+struct gateway_options {
+    struct core *core;
+    struct tail *tail;
+    const struct config *config;
+    struct connectors *connectors; /* NULL: /x answers 404 */
+    const char *keys_path;         /* "DIR/data/keys.db"; made where missing */
+    const char *host;              /* "127.0.0.1", "::1", "0.0.0.0" */
+    uint16_t port;                 /* 0: any free one, see gateway_port */
+    struct gateway_readers readers;
+    const struct gateway_table *tables; /* may be NULL */
+};
+
+struct gateway;
+/* Listens and serves when it answers. */
+enum err gateway_start(const struct gateway_options *options, struct gateway **out,
+                       struct fault *fault) WARN_UNUSED;
+uint16_t gateway_port(const struct gateway *gateway);
+/* Stops accepting, lets what is under way end, at most timeout_ms; true when all has ended.
+ * /readyz answers 503 from here on. */
+bool gateway_drain(struct gateway *gateway, int64_t timeout_ms);
+/* Closes what is left and frees all. The core must still answer what was submitted: stop the
+ * core after the gateway. */
+void gateway_stop(struct gateway *gateway);
+
+/* All route tables a gateway serves with no options at all: capabilities' and its own. The
+ * list ends with NULL; static. For `penstock openapi` and `penstock key scopes`. */
+const struct route *const *gateway_routes(const struct capability *const *capabilities);
+
+#endif

@@ -1,0 +1,161 @@
+/* http: an HTTP/1.1 server (RFC 9110, RFC 9112) on libuv and llhttp. Knows nothing of the hub:
+ * the gateway, the sandbox systems and tests use it.
+ *
+ * Threads: one loop thread owns a connection and its exchanges from accept to close. Every
+ * function on an exchange is called on its loop's thread; to answer later, come back there
+ * (a uv_async_t of your own on http_loop_uv).
+ *
+ * What always holds: an exchange handed to `handle` is answered exactly once by the handler, also
+ * when its client is gone by then (http_closed); answers leave in the order of the requests;
+ * everything is bounded by the limits. Refused here, because a proxy in front may read it
+ * differently (request smuggling, RFC 9112 section 11.2): line ends other than CR LF, folded
+ * headers, a missing or double Host, Transfer-Encoding beside Content-Length or on HTTP/1.0,
+ * versions other than 1.0 and 1.1. */
+#ifndef PENSTOCK_GATEWAY_HTTP_H
+#define PENSTOCK_GATEWAY_HTTP_H
+
+#include <uv.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/str.h"
+
+struct http_server;
+struct http_loop;
+struct http_exchange;
+
+enum http_method {
+    HTTP_METHOD_GET, HTTP_METHOD_HEAD, HTTP_METHOD_POST, HTTP_METHOD_PUT, HTTP_METHOD_PATCH,
+    HTTP_METHOD_DELETE, HTTP_METHOD_OPTIONS, HTTP_METHOD_OTHER,
+};
+struct http_header {
+    struct str name, value; /* name as sent, value trimmed */
+};
+/* Lives until the exchange is answered. */
+struct http_request {
+    enum http_method method;
+    struct str method_name;
+    struct str target; /* as sent, origin form ("/v1/orders?limit=3") or "*" */
+    struct str path, query; /* query without '?', absent where there is none */
+    const struct http_header *headers;
+    uint32_t header_count;
+    struct str body;   /* JSON_PADDING readable bytes behind it; "" where there is none */
+    struct str content_type; /* of the header, absent where none */
+    bool has_body;     /* a Content-Length or Transfer-Encoding was sent */
+    uint8_t minor;     /* HTTP/1.minor */
+    int64_t arrived_us; /* clock_tick_us when its header was complete */
+};
+
+/* 0 means the default in brackets. */
+struct http_limits {
+    size_t header_bytes_max; /* [16 KiB] request line included */
+    size_t target_bytes_max; /* [8 KiB] */
+    uint32_t header_count_max; /* [100] */
+    size_t body_bytes_max;   /* [8 MiB] */
+    size_t arena_bytes_max;  /* [64 MiB] of one exchange */
+    size_t stream_bytes_max; /* [1 MiB] unsent bytes of a streamed answer before `more` false */
+    uint32_t connections_max; /* [10000] of the server */
+    uint32_t pipeline_max;   /* [32] requests of one connection under way */
+    int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms;
+    /* [10 s, 30 s, 75 s, 30 s] */
+};
+
+struct http_options {
+    const char *host; /* address, no name; NULL: 127.0.0.1 */
+    uint16_t port;    /* 0: any free one */
+    int threads;      /* loop threads; 0: runs on `loop`, which the caller runs */
+    uv_loop_t *loop;
+    struct http_limits limits;
+    struct clock *clock; /* NULL: clock_system */
+    void *ctx;
+    /* A whole request is there. */
+    void (*handle)(struct http_exchange *ex, void *ctx);
+    /* The header is complete, the body not read yet. May answer (then the body is not read and
+     * the connection closes after the answer), or call http_stream_body. May be NULL. */
+    void (*head)(struct http_exchange *ex, void *ctx);
+    /* What the server itself refuses (bad syntax, a limit, a timeout): renders the answer with
+     * http_answer. Of the request only what was understood is set. NULL: problem+json. */
+    void (*refuse)(struct http_exchange *ex, enum err err, const char *detail, void *ctx);
+    /* On each loop's thread, before its first connection and after its last. May be NULL. */
+    enum err (*loop_start)(struct http_loop *loop, void *ctx, struct fault *fault);
+    void (*loop_stop)(struct http_loop *loop, void *ctx); /* close your handles here */
+};
+
+/* Listens when it answers; threads run. */
+enum err http_server_start(const struct http_options *options, struct http_server **out,
+                           struct fault *fault) WARN_UNUSED;
+uint16_t http_server_port(const struct http_server *server);
+/* Any thread: stops accepting; connections close when what is under way has been answered. */
+void http_server_drain(struct http_server *server);
+/* Any thread: connections open now, over all loops. */
+uint32_t http_server_connections(const struct http_server *server);
+/* Closes everything at once, waits for exchanges the handler still owes, ends the threads,
+ * frees. With a caller's loop: runs that loop until its own handles are closed. */
+void http_server_stop(struct http_server *server);
+
+/* --- loops -------------------------------------------------------------------------------- */
+uv_loop_t *http_loop_uv(struct http_loop *loop);
+int http_loop_index(const struct http_loop *loop);
+void http_loop_data_set(struct http_loop *loop, void *data);
+void *http_loop_data(const struct http_loop *loop);
+struct http_loop *http_exchange_loop(const struct http_exchange *ex);
+
+/* --- a request ---------------------------------------------------------------------------- */
+const struct http_request *http_exchange_request(const struct http_exchange *ex);
+/* Lives and dies with the exchange. */
+struct arena *http_exchange_arena(struct http_exchange *ex);
+void http_exchange_data_set(struct http_exchange *ex, void *data);
+void *http_exchange_data(const struct http_exchange *ex);
+/* First header of that name (any case), or absent. */
+struct str http_request_header(const struct http_request *request, const char *name);
+/* The client is gone: an answer is still owed, but nobody reads it. */
+bool http_closed(const struct http_exchange *ex);
+
+/* In `head` alone: parts of the body go to `data` as they arrive, valid until it returns; `end`
+ * comes after the last (complete) or when there will be no more (client gone or a framing
+ * error, complete false). `handle` is not called. The answer may begin before. There is no bound
+ * on the whole body. */
+struct http_body_sink {
+    void (*data)(struct http_exchange *ex, struct str part, void *ctx);
+    void (*end)(struct http_exchange *ex, bool complete, void *ctx);
+    void *ctx;
+};
+void http_stream_body(struct http_exchange *ex, const struct http_body_sink *sink);
+/* No further parts until resumed (a part or `end` already read may still come). */
+void http_body_pause(struct http_exchange *ex);
+void http_body_resume(struct http_exchange *ex);
+
+/* --- the answer --------------------------------------------------------------------------- */
+/* Whole: begin, any headers, end. Content-Length, Date and Connection are added. After end the
+ * exchange and its arena may be gone. HEAD requests and 204/304 send no body. */
+void http_answer_begin(struct http_exchange *ex, int status);
+void http_answer_header(struct http_exchange *ex, struct str name, struct str value);
+void http_answer_header_u64(struct http_exchange *ex, struct str name, uint64_t value);
+void http_answer_end(struct http_exchange *ex, struct str media_type, struct str body);
+/* The three in one. */
+void http_answer(struct http_exchange *ex, int status, struct str media_type, struct str body);
+/* The connection closes after this answer. Before http_answer_end. */
+void http_answer_close(struct http_exchange *ex);
+
+/* Streamed: begin, any headers, then stream_begin instead of end. `more` is called when unsent
+ * bytes fell below half of stream_bytes_max after http_stream_write answered false; `gone` when
+ * the client went away: then call http_stream_end all the same. Either may be NULL. */
+struct http_source {
+    void (*more)(struct http_exchange *ex, void *ctx);
+    void (*gone)(struct http_exchange *ex, void *ctx);
+    void *ctx;
+};
+void http_stream_begin(struct http_exchange *ex, struct str media_type,
+                       const struct http_source *source);
+/* Takes all of it; false: wait for `more` before the next. */
+bool http_stream_write(struct http_exchange *ex, struct str part);
+size_t http_stream_unsent(const struct http_exchange *ex);
+/* Ends the answer; the exchange may be gone afterwards. With complete false the connection is
+ * cut, so that the client can tell. */
+void http_stream_end(struct http_exchange *ex, bool complete);
+
+const char *http_reason(int status);
+
+#endif
