@@ -118,5 +118,9 @@ void shape_encode(const struct shape *shape, const void *doc, struct buf *out);
 
 /* JSON Schema 2020-12 of the shape, with $defs for the shapes it uses. */
 void shape_schema(const struct shape *shape, struct buf *out);
+/* The schema object of this shape alone, without $schema and $defs; shapes it uses are written
+ * as {"$ref":"<prefix><name>"}: for documents that keep all schemas in one place (OpenAPI's
+ * "#/components/schemas/"). shape_schema is this with "#/$defs/". */
+void shape_schema_object(const struct shape *shape, struct str ref_prefix, struct buf *out);
 
 #endif
