@@ -1,0 +1,484 @@
+/* driver_http: outgoing HTTP. Owns the multi handle, its easy handles (kept for reuse in a free
+ * list), one poll handle per socket and one timer on the caller's loop.
+ *
+ * What always holds: a changing request goes on the wire at most once per call. libcurl by
+ * itself sends a request again when a kept connection dies before the first byte of an answer,
+ * although the server may have done the work; prereq_cb runs before every sending and refuses
+ * the second one, so that the caller hears NET_RESET with `sent`. */
+#include "connect/driver_http.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+
+struct net_call {
+    struct driver *driver;
+    struct net_call *next, *prev; /* under way, or next free */
+    CURL *easy;
+    struct curl_slist *headers;
+    net_done *done;
+    void *ctx;
+    struct buf url, text; /* C strings that libcurl wants */
+    struct buf body;
+    struct buf header_bytes;
+    struct net_header answer_headers[NET_ANSWER_HEADERS_MAX];
+    uint32_t header_ends[NET_ANSWER_HEADERS_MAX]; /* offset of the value, then of its end */
+    uint32_t header_values[NET_ANSWER_HEADERS_MAX];
+    uint32_t header_names[NET_ANSWER_HEADERS_MAX];
+    uint32_t header_count;
+    int64_t started_us;
+    uint32_t sendings; /* times the request was about to go on a wire */
+    bool safe;         /* GET, HEAD: may be sent again */
+    bool too_large;
+    char error[CURL_ERROR_SIZE];
+};
+
+struct sock {
+    uv_poll_t poll;
+    struct driver *driver;
+    curl_socket_t fd;
+};
+
+struct driver {
+    struct net net;
+    uv_loop_t *loop;
+    struct clock *clock;
+    CURLM *multi;
+    uv_timer_t timer;
+    struct net_call *under_way, *free;
+    uint32_t count, calls_max;
+    uint32_t handles; /* libuv handles not closed yet */
+    bool closing;
+    bool in_curl; /* inside a call of libcurl: endings are read afterwards */
+};
+
+static void driver_drain(struct driver *driver);
+
+static void handle_closed(struct driver *driver) {
+    if (--driver->handles == 0 && driver->closing)
+        mem_free(driver);
+}
+
+static void timer_closed(uv_handle_t *handle) { handle_closed(handle->data); }
+
+static void sock_closed(uv_handle_t *handle) {
+    struct sock *sock = handle->data;
+    struct driver *driver = sock->driver;
+    mem_free(sock);
+    handle_closed(driver);
+}
+
+static void driver_act(struct driver *driver, curl_socket_t fd, int flags) {
+    int running;
+    driver->in_curl = true;
+    curl_multi_socket_action(driver->multi, fd, flags, &running);
+    driver->in_curl = false;
+    driver_drain(driver);
+}
+
+static void sock_ready(uv_poll_t *poll, int status, int events) {
+    struct sock *sock = poll->data;
+    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
+    if (events & UV_READABLE)
+        flags |= CURL_CSELECT_IN;
+    if (events & UV_WRITABLE)
+        flags |= CURL_CSELECT_OUT;
+    driver_act(sock->driver, sock->fd, flags);
+}
+
+static void timer_due(uv_timer_t *timer) { driver_act(timer->data, CURL_SOCKET_TIMEOUT, 0); }
+
+static int timer_cb(CURLM *multi, long timeout_ms, void *ctx) {
+    struct driver *driver = ctx;
+    if (timeout_ms < 0)
+        uv_timer_stop(&driver->timer);
+    else /* 0 too goes through the loop: libcurl must not be entered from within */
+        uv_timer_start(&driver->timer, timer_due, (uint64_t)timeout_ms, 0);
+    return 0;
+}
+
+static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *ctx, void *sock_ctx) {
+    struct driver *driver = ctx;
+    struct sock *sock = sock_ctx;
+    if (what == CURL_POLL_REMOVE) {
+        if (sock != NULL) {
+            uv_poll_stop(&sock->poll);
+            curl_multi_assign(driver->multi, fd, NULL);
+            uv_close((uv_handle_t *)&sock->poll, sock_closed);
+        }
+        return 0;
+    }
+    if (sock == NULL) {
+        sock = mem_zalloc(sizeof *sock);
+        if (sock == NULL)
+            return -1;
+        if (uv_poll_init_socket(driver->loop, &sock->poll, fd) != 0) {
+            mem_free(sock);
+            return -1;
+        }
+        sock->driver = driver;
+        sock->fd = fd;
+        sock->poll.data = sock;
+        driver->handles++;
+        curl_multi_assign(driver->multi, fd, sock);
+    }
+    int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
+    return uv_poll_start(&sock->poll, events, sock_ready) == 0 ? 0 : -1;
+}
+
+/* --- one call ------------------------------------------------------------------------- */
+
+static int prereq_cb(void *ctx, char *remote, char *local, int remote_port, int local_port) {
+    struct net_call *call = ctx;
+    if (call->sendings > 0 && !call->safe)
+        return CURL_PREREQFUNC_ABORT;
+    call->sendings++;
+    return CURL_PREREQFUNC_OK;
+}
+
+static size_t body_cb(char *data, size_t size, size_t count, void *ctx) {
+    struct net_call *call = ctx;
+    buf_add(&call->body, data, size * count);
+    if (buf_ok(&call->body))
+        return size * count;
+    call->too_large = true;
+    return 0;
+}
+
+static size_t header_cb(char *data, size_t size, size_t count, void *ctx) {
+    struct net_call *call = ctx;
+    struct str line = str_of(data, size * count);
+    while (line.len > 0 && (line.ptr[line.len - 1] == '\n' || line.ptr[line.len - 1] == '\r'))
+        line.len--;
+    if (str_starts(line, STR("HTTP/"))) { /* a later answer (after 100) replaces an earlier */
+        call->header_count = 0;
+        buf_clear(&call->header_bytes);
+        return size * count;
+    }
+    struct str value = line, name = str_cut(&value, ':');
+    if (value.ptr == NULL)
+        return size * count;
+    value = str_trim(value);
+    if (call->header_count == NET_ANSWER_HEADERS_MAX) {
+        call->too_large = true;
+        return 0;
+    }
+    uint32_t i = call->header_count;
+    call->header_names[i] = (uint32_t)call->header_bytes.len;
+    buf_str_add(&call->header_bytes, name);
+    call->header_values[i] = (uint32_t)call->header_bytes.len;
+    buf_str_add(&call->header_bytes, value);
+    call->header_ends[i] = (uint32_t)call->header_bytes.len;
+    if (!buf_ok(&call->header_bytes)) {
+        call->too_large = true;
+        return 0;
+    }
+    call->header_count++;
+    return size * count;
+}
+
+static void call_free(struct net_call *call) {
+    if (call->easy != NULL)
+        curl_easy_cleanup(call->easy);
+    curl_slist_free_all(call->headers);
+    buf_free(&call->url);
+    buf_free(&call->text);
+    buf_free(&call->body);
+    buf_free(&call->header_bytes);
+    mem_free(call);
+}
+
+static struct net_call *call_take(struct driver *driver) {
+    struct net_call *call = driver->free;
+    if (call != NULL) {
+        driver->free = call->next;
+        call->next = NULL;
+        return call;
+    }
+    call = mem_zalloc(sizeof *call);
+    if (call == NULL)
+        return NULL;
+    call->driver = driver;
+    buf_init(&call->url, 65536);
+    buf_init(&call->text, 65536);
+    buf_init(&call->body, NET_ANSWER_BYTES_MAX);
+    buf_init(&call->header_bytes, NET_ANSWER_HEADER_BYTES_MAX);
+    call->easy = curl_easy_init();
+    if (call->easy == NULL) {
+        call_free(call);
+        return NULL;
+    }
+    return call;
+}
+
+static void call_unlink(struct net_call *call) {
+    struct driver *driver = call->driver;
+    if (call->prev != NULL)
+        call->prev->next = call->next;
+    else
+        driver->under_way = call->next;
+    if (call->next != NULL)
+        call->next->prev = call->prev;
+    call->next = call->prev = NULL;
+    driver->count--;
+}
+
+static void call_give_back(struct net_call *call) {
+    struct driver *driver = call->driver;
+    curl_slist_free_all(call->headers);
+    call->headers = NULL;
+    curl_easy_reset(call->easy);
+    buf_clear(&call->url);
+    buf_clear(&call->text);
+    if (call->body.cap > 65536) { /* one long answer must not stay in memory for ever */
+        buf_free(&call->body);
+        buf_init(&call->body, NET_ANSWER_BYTES_MAX);
+    }
+    call->next = driver->free;
+    driver->free = call;
+}
+
+static enum net_error error_of(const struct net_call *call, CURLcode code) {
+    if (call->too_large)
+        return NET_TOO_LARGE;
+    switch (code) {
+    case CURLE_OK: return NET_OK;
+    case CURLE_COULDNT_CONNECT: return NET_REFUSED;
+    case CURLE_PROXY: return NET_REFUSED;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY: return NET_DNS;
+    case CURLE_OPERATION_TIMEDOUT: return NET_TIMEOUT;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_ISSUER_ERROR: return NET_TLS;
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_SEND_FAIL_REWIND:
+    case CURLE_ABORTED_BY_CALLBACK:
+    case CURLE_HTTP2:
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL: /* an answer that is no HTTP/1 */
+    case CURLE_BAD_CONTENT_ENCODING: return NET_RESET;
+    default: return NET_FAILED;
+    }
+}
+
+/* The call is out of the multi and out of the list: tells its owner, then keeps the handle. */
+static void call_end(struct net_call *call, enum net_error error, CURLcode code) {
+    struct net_answer answer = {.error = error, .sent = call->sendings > 0};
+    if (error != NET_OK) {
+        const char *why = error == NET_CANCELLED  ? "cancelled"
+                          : error == NET_TOO_LARGE ? "the answer is longer than is taken"
+                          : call->error[0] != '\0' ? call->error
+                                                   : curl_easy_strerror(code);
+        if (code == CURLE_ABORTED_BY_CALLBACK)
+            why = "the connection closed before an answer came";
+        snprintf(answer.detail, sizeof answer.detail, "%s", why);
+    } else {
+        long status = 0;
+        curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+        answer.status = (int)status;
+        for (uint32_t i = 0; i < call->header_count; i++) {
+            const char *data = call->header_bytes.data;
+            uint32_t name = call->header_names[i], value = call->header_values[i];
+            call->answer_headers[i].name = str_of(data + name, value - name);
+            call->answer_headers[i].value = str_of(data + value, call->header_ends[i] - value);
+        }
+        answer.headers = call->answer_headers;
+        answer.header_count = call->header_count;
+        answer.body = buf_str(&call->body);
+    }
+    answer.elapsed_us = clock_tick_us(call->driver->clock) - call->started_us;
+    call->done(call->ctx, &answer);
+    call_give_back(call);
+}
+
+static void driver_drain(struct driver *driver) {
+    CURLMsg *message;
+    int left;
+    while ((message = curl_multi_info_read(driver->multi, &left)) != NULL) {
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        struct net_call *call;
+        CURLcode code = message->data.result;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
+        curl_multi_remove_handle(driver->multi, call->easy);
+        call_unlink(call);
+        call_end(call, error_of(call, code), code);
+    }
+}
+
+static bool call_headers(struct net_call *call, const struct net_request *request) {
+    for (uint32_t i = 0; i < request->header_count; i++) {
+        const struct net_header *header = &request->headers[i];
+        for (size_t k = 0; k < header->value.len; k++)
+            if (header->value.ptr[k] == '\r' || header->value.ptr[k] == '\n')
+                return false;
+        buf_clear(&call->text);
+        buf_str_add(&call->text, header->name);
+        /* libcurl's own way to say "present and empty" */
+        buf_str_add(&call->text, header->value.len > 0 ? STR(": ") : STR(";"));
+        buf_str_add(&call->text, header->value);
+        const char *line = buf_cstr(&call->text);
+        struct curl_slist *more = line ? curl_slist_append(call->headers, line) : NULL;
+        if (more == NULL)
+            return false;
+        call->headers = more;
+    }
+    /* never wait for "100 Continue" */
+    struct curl_slist *more = curl_slist_append(call->headers, "Expect:");
+    if (more == NULL)
+        return false;
+    call->headers = more;
+    return true;
+}
+
+static bool call_setup(struct net_call *call, const struct net_request *request) {
+    CURL *easy = call->easy;
+    buf_str_add(&call->url, request->url);
+    const char *url = buf_cstr(&call->url);
+    if (url == NULL || !call_headers(call, request))
+        return false;
+    buf_clear(&call->text);
+    buf_str_add(&call->text, request->method);
+    const char *method = buf_cstr(&call->text);
+    int64_t connect_ms = request->connect_timeout_ms > 0 ? request->connect_timeout_ms
+                                                         : NET_CONNECT_TIMEOUT_MS;
+    if (connect_ms > request->timeout_ms)
+        connect_ms = request->timeout_ms;
+    bool ok = method != NULL;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_PRIVATE, call) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_USERAGENT, "penstock") == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->error) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_cb) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_WRITEDATA, call) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_cb) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_HEADERDATA, call) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, prereq_cb) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_PREREQDATA, call) == CURLE_OK;
+    if (request->body.ptr != NULL) {
+        ok = ok && curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body.ptr) == CURLE_OK;
+        ok = ok && curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                                    (curl_off_t)request->body.len) == CURLE_OK;
+    } else if (str_is(request->method, "HEAD")) {
+        ok = ok && curl_easy_setopt(easy, CURLOPT_NOBODY, 1L) == CURLE_OK;
+    }
+    return ok && curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK;
+}
+
+static enum err http_send(struct net *net, const struct net_request *request, net_done *done,
+                          void *ctx, struct net_call **out, struct fault *fault) {
+    struct driver *driver = (struct driver *)net;
+    must(!driver->closing);
+    if (request->timeout_ms < 1 || request->url.len == 0 || request->method.len == 0)
+        return fault_set(fault, ERR_INVALID, "a call needs a method, a URL and a time limit");
+    if (driver->count >= driver->calls_max)
+        return fault_set(fault, ERR_UNAVAILABLE, "%u calls are under way", driver->count);
+    struct net_call *call = call_take(driver);
+    if (call == NULL)
+        return fault_set(fault, ERR_NOMEM, "no memory for an outgoing call");
+    call->done = done;
+    call->ctx = ctx;
+    call->sendings = 0;
+    call->too_large = false;
+    call->error[0] = '\0';
+    call->header_count = 0;
+    call->safe = str_is(request->method, "GET") || str_is(request->method, "HEAD");
+    call->started_us = clock_tick_us(driver->clock);
+    buf_clear(&call->header_bytes);
+    buf_clear(&call->body);
+    call->body.max = request->answer_bytes_max ? request->answer_bytes_max : NET_ANSWER_BYTES_MAX;
+    if (!call_setup(call, request)) {
+        call_give_back(call);
+        return fault_set(fault, ERR_INVALID, "a header or the URL can not be sent");
+    }
+    call->prev = NULL;
+    call->next = driver->under_way;
+    if (call->next != NULL)
+        call->next->prev = call;
+    driver->under_way = call;
+    driver->count++;
+    if (curl_multi_add_handle(driver->multi, call->easy) != CURLM_OK) {
+        call_unlink(call);
+        call_give_back(call);
+        return fault_set(fault, ERR_NOMEM, "no memory for an outgoing call");
+    }
+    if (out != NULL)
+        *out = call;
+    return OK;
+}
+
+static void http_cancel(struct net *net, struct net_call *call) {
+    struct driver *driver = (struct driver *)net;
+    must(!driver->in_curl);
+    curl_multi_remove_handle(driver->multi, call->easy);
+    call_unlink(call);
+    call_end(call, NET_CANCELLED, CURLE_OK);
+}
+
+static void http_close(struct net *net) {
+    struct driver *driver = (struct driver *)net;
+    while (driver->under_way != NULL)
+        http_cancel(net, driver->under_way);
+    driver->closing = true;
+    while (driver->free != NULL) {
+        struct net_call *call = driver->free;
+        driver->free = call->next;
+        call_free(call);
+    }
+    curl_multi_cleanup(driver->multi); /* removes every socket through socket_cb */
+    uv_timer_stop(&driver->timer);
+    uv_close((uv_handle_t *)&driver->timer, timer_closed);
+}
+
+static const struct net_ops http_ops = {.send = http_send, .cancel = http_cancel, .close = http_close};
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+static void curl_begin(void) { curl_global_init(CURL_GLOBAL_ALL); }
+
+enum err driver_http_create(const struct driver_http_options *options, struct net **out,
+                            struct fault *fault) {
+    pthread_once(&curl_once, curl_begin);
+    struct driver *driver = mem_zalloc(sizeof *driver);
+    CURLM *multi = curl_multi_init();
+    if (driver == NULL || multi == NULL) {
+        mem_free(driver);
+        curl_multi_cleanup(multi);
+        return fault_set(fault, ERR_NOMEM, "no memory for the HTTP driver");
+    }
+    driver->net.ops = &http_ops;
+    driver->loop = options->loop;
+    driver->clock = options->clock;
+    driver->multi = multi;
+    driver->calls_max = options->calls_max ? options->calls_max : 1024;
+    long connections = options->connections_max ? (long)options->connections_max : 256;
+    uv_timer_init(driver->loop, &driver->timer);
+    driver->timer.data = driver;
+    driver->handles = 1;
+    curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, socket_cb);
+    curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, driver);
+    curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_cb);
+    curl_multi_setopt(multi, CURLMOPT_TIMERDATA, driver);
+    curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, connections);
+    curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+    *out = &driver->net;
+    return OK;
+}

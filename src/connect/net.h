@@ -1,0 +1,101 @@
+/* net: what a driver sends and gets, as a seam. driver_http.c reaches the network, the
+ * simulator and unit tests put their own implementation in its place.
+ *
+ * What always holds: a call that was taken ends exactly once, through `done`, on the thread
+ * that owns the net; and its answer says whether the request may have reached the other side,
+ * because only then is doing it again dangerous. No request that may change something on the
+ * other side (any method but GET and HEAD) is ever put on the wire twice for one call. */
+#ifndef PENSTOCK_CONNECT_NET_H
+#define PENSTOCK_CONNECT_NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/str.h"
+
+enum net_error {
+    NET_OK,        /* an answer came, whatever its status */
+    NET_REFUSED,   /* no connection: refused, unreachable, proxy said no */
+    NET_DNS,       /* the name is not known, or nobody could be asked */
+    NET_TLS,       /* no agreement on a secure connection, or its certificate is not trusted */
+    NET_TIMEOUT,   /* the time was up; `sent` tells on which side of sending */
+    NET_RESET,     /* the connection broke before the whole answer was here */
+    NET_TOO_LARGE, /* the answer is longer than the caller takes */
+    NET_CANCELLED, /* by net_cancel or net_close */
+    NET_FAILED,    /* anything else: a bad URL, memory; the detail says what */
+};
+/* "refused", "timeout" …: for logs, metrics and people. */
+const char *net_error_name(enum net_error error);
+
+struct net_header {
+    struct str name, value;
+};
+
+/* The caller keeps all of it unchanged until `done`. */
+struct net_request {
+    struct str method; /* "POST" */
+    struct str url;    /* http:// or https:// */
+    const struct net_header *headers;
+    uint32_t header_count;
+    struct str body;             /* absent: none */
+    int64_t timeout_ms;          /* for the whole call, 1 or more */
+    int64_t connect_timeout_ms;  /* 0: NET_CONNECT_TIMEOUT_MS, never more than timeout_ms */
+    size_t answer_bytes_max;     /* body of the answer; 0: NET_ANSWER_BYTES_MAX */
+};
+#define NET_CONNECT_TIMEOUT_MS 5000
+#define NET_ANSWER_BYTES_MAX ((size_t)1 << 20)
+/* Header section of an answer; more is NET_TOO_LARGE. */
+#define NET_ANSWER_HEADERS_MAX 64
+#define NET_ANSWER_HEADER_BYTES_MAX 32768
+
+/* Lives until `done` returns. */
+struct net_answer {
+    enum net_error error;
+    bool sent;        /* the request, or part of it, may have reached the other side */
+    char detail[200]; /* of an error, for people */
+    int status;       /* HTTP status; 0 where no answer came */
+    const struct net_header *headers; /* without spaces around the values */
+    uint32_t header_count;
+    struct str body;
+    int64_t elapsed_us;
+};
+/* Value of the first header of that name (case aside), or absent. */
+struct str net_answer_header(const struct net_answer *answer, struct str name);
+/* Retry-After in ms (RFC 9110, 10.2.3: seconds, or an HTTP date seen from now_us); -1 where
+ * there is none or it can not be read. At most NET_RETRY_AFTER_MS_MAX. */
+int64_t net_answer_retry_after_ms(const struct net_answer *answer, int64_t now_us);
+#define NET_RETRY_AFTER_MS_MAX INT64_C(86400000)
+
+typedef void net_done(void *ctx, const struct net_answer *answer);
+
+struct net;
+struct net_call;
+struct net_ops {
+    /* Starts a call. OK: `done` will be called, never before send has returned. *call, where
+     * asked for, is valid until then. ERR_UNAVAILABLE: as many calls as it takes are under
+     * way; ERR_NOMEM; ERR_INVALID: the request makes no sense. */
+    enum err (*send)(struct net *net, const struct net_request *request, net_done *done, void *ctx,
+                     struct net_call **call, struct fault *fault);
+    /* Ends it now with NET_CANCELLED, from within this call. */
+    void (*cancel)(struct net *net, struct net_call *call);
+    /* Ends all calls under way with NET_CANCELLED and frees the net. */
+    void (*close)(struct net *net);
+};
+/* An implementation embeds this first. */
+struct net {
+    const struct net_ops *ops;
+};
+
+static inline enum err WARN_UNUSED net_send(struct net *net, const struct net_request *request,
+                                            net_done *done, void *ctx, struct net_call **call,
+                                            struct fault *fault) {
+    return net->ops->send(net, request, done, ctx, call, fault);
+}
+static inline void net_cancel(struct net *net, struct net_call *call) {
+    net->ops->cancel(net, call);
+}
+static inline void net_close(struct net *net) { net->ops->close(net); }
+
+#endif
