@@ -26,9 +26,10 @@ struct net_call {
     struct buf body;
     struct buf header_bytes;
     struct net_header answer_headers[NET_ANSWER_HEADERS_MAX];
-    uint32_t header_ends[NET_ANSWER_HEADERS_MAX]; /* offset of the value, then of its end */
-    uint32_t header_values[NET_ANSWER_HEADERS_MAX];
+    /* offsets in header_bytes: of the name, of the value behind it, of its end */
     uint32_t header_names[NET_ANSWER_HEADERS_MAX];
+    uint32_t header_values[NET_ANSWER_HEADERS_MAX];
+    uint32_t header_ends[NET_ANSWER_HEADERS_MAX];
     uint32_t header_count;
     int64_t started_us;
     uint32_t sendings; /* times the request was about to go on a wire */
@@ -265,8 +266,9 @@ static enum net_error error_of(const struct net_call *call, CURLcode code) {
     case CURLE_ABORTED_BY_CALLBACK:
     case CURLE_HTTP2:
     case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_UNSUPPORTED_PROTOCOL: /* an answer that is no HTTP/1 */
     case CURLE_BAD_CONTENT_ENCODING: return NET_RESET;
+    /* of the URL, or an answer that is no HTTP/1 */
+    case CURLE_UNSUPPORTED_PROTOCOL: return call->sendings > 0 ? NET_RESET : NET_FAILED;
     default: return NET_FAILED;
     }
 }
@@ -281,7 +283,7 @@ static void call_end(struct net_call *call, enum net_error error, CURLcode code)
                                                    : curl_easy_strerror(code);
         if (code == CURLE_ABORTED_BY_CALLBACK)
             why = "the connection closed before an answer came";
-        snprintf(answer.detail, sizeof answer.detail, "%s", why);
+        snprintf(answer.detail, sizeof answer.detail, "%.199s", why);
     } else {
         long status = 0;
         curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);

@@ -68,6 +68,7 @@ struct str net_answer_header(const struct net_answer *answer, struct str name);
 int64_t net_answer_retry_after_ms(const struct net_answer *answer, int64_t now_us);
 #define NET_RETRY_AFTER_MS_MAX INT64_C(86400000)
 
+/* May call net_send, not net_close. */
 typedef void net_done(void *ctx, const struct net_answer *answer);
 
 struct net;

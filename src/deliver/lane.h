@@ -1,0 +1,133 @@
+/* lane: which delivery of a subscription may go next, and when. Pure: no I/O, no clock of its
+ * own; time comes in as microseconds.
+ *
+ * Deliveries with one key form a lane and go strictly one after the other; different lanes go
+ * side by side, up to the subscription's concurrency and rate. What waits is in the journal:
+ * in memory there is a window of at most window_max events read ahead, a few bytes each.
+ *
+ * A lane that can not go on is *listed*: held (a person must decide) or parked (its retries go
+ * on, but the window must not wait for it). The events of a listed lane are rows of the
+ * progress store; in memory there is only the first of them. So the cursor, the seq up to which
+ * all is done save what is listed, moves on, and a failed delivery costs no other lane.
+ *
+ * What always holds: per lane at most one delivery is out; an event is handed out (lanes_take)
+ * only when all before it on its lane have ended well or were discarded; the cursor never
+ * passes an event that is neither done nor listed. */
+#ifndef PENSTOCK_DELIVER_LANE_H
+#define PENSTOCK_DELIVER_LANE_H
+
+#include "base/err.h"
+#include "base/rng.h"
+#include "base/str.h"
+
+struct lane_policy {
+    uint32_t window_max;  /* events read ahead and not done */
+    uint32_t listed_max;  /* listed lanes; beyond it a lane is tried again instead of held */
+    uint32_t concurrency; /* deliveries out at once */
+    uint32_t rate_per_s;  /* 0: none */
+    int64_t first_ms, max_ms, factor; /* pause before attempt 2, longest, growth */
+    bool jitter;                      /* full: even over [0, pause] */
+    uint32_t attempts_max;            /* 0: none */
+    int64_t age_max_us;               /* since the first failed attempt; 0: none */
+    uint32_t breaker_after;           /* unreachable that often in a row: pause, then probe */
+    int64_t probe_max_ms;             /* longest pause between two probes */
+};
+
+enum lane_outcome {
+    LANE_SUCCESS,
+    LANE_RETRYABLE,   /* surely not done at the remote; the same may succeed later */
+    LANE_AMBIGUOUS,   /* may have been done: look up before doing it again */
+    LANE_THROTTLED,   /* 429: not done, and nothing else may go before the pause is over */
+    LANE_UNREACHABLE, /* nobody there: does not count as an attempt, trips the breaker */
+    LANE_FINAL,       /* never without a person */
+};
+const char *lane_outcome_name(enum lane_outcome outcome);
+
+struct lanes;
+#define LANE_NONE UINT32_MAX
+
+/* Nothing read yet: the cursor is where reading goes on. NULL when memory is out. */
+struct lanes *lanes_create(const struct lane_policy *policy, struct rng *rng, uint64_t cursor);
+void lanes_destroy(struct lanes *lanes);
+
+/* --- feeding, in order of seq -------------------------------------------------------------- */
+enum lane_added {
+    LANE_ADDED,
+    LANE_LISTED, /* its lane is listed: the caller adds a row to the progress store */
+    LANE_KNOWN,  /* is a row of the progress store already */
+    LANE_FULL,   /* the window is full, or memory is out: come again later */
+};
+/* An event for this subscription. `lookup`: it may have been sent before. */
+enum lane_added lanes_add(struct lanes *lanes, uint64_t seq, struct str key, bool lookup);
+/* Everything up to seq has been read. */
+void lanes_pass(struct lanes *lanes, uint64_t seq);
+/* A listed lane as the progress store has it: at start, before anything is added. `seq` is its
+ * first row, `last` its last one; due_us 0: held. ERR_NOMEM. */
+enum err lanes_load(struct lanes *lanes, struct str key, uint64_t seq, uint64_t last,
+                    uint32_t attempts, int64_t due_us, int64_t now_us) WARN_UNUSED;
+
+/* --- working --------------------------------------------------------------------------- */
+struct lane_job {
+    uint32_t lane;
+    uint64_t seq;
+    struct str key; /* lives until the lane ends */
+    uint32_t attempt; /* 1 first */
+    bool lookup;      /* look up before sending */
+    bool probe;       /* sent to see whether the remote is back */
+    bool listed;
+};
+/* The next delivery that may go now; false where there is none. */
+bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job);
+/* The remote is done with it (its place under `concurrency` is free); the lane stays taken until
+ * lanes_end. Optional. */
+void lanes_answered(struct lanes *lanes, uint32_t lane);
+/* From now on the delivery counts as possibly sent, whatever happens. */
+void lanes_suspect(struct lanes *lanes, uint32_t lane);
+
+enum lane_verdict {
+    LANE_DONE,  /* unlisted: nothing to do; listed: drop its row, then lanes_refill */
+    LANE_RETRY, /* will be taken again by itself; listed: its row changes */
+    LANE_HOLD,  /* the caller lists it: lanes_list, with due_us 0 */
+};
+/* The delivery ended. retry_after_ms: what the remote asked for, -1 where it did not. */
+enum lane_verdict lanes_end(struct lanes *lanes, uint32_t lane, enum lane_outcome outcome,
+                            int64_t retry_after_ms, int64_t now_us);
+/* Gives a taken delivery back as if it had not been taken (no slot, shutdown). */
+void lanes_return(struct lanes *lanes, uint32_t lane);
+
+/* The lane becomes listed: visits all its seqs in memory, ascending; the caller makes rows of
+ * them. `hold`: a person must decide; else it is parked and goes on by itself. */
+void lanes_list(struct lanes *lanes, uint32_t lane, bool hold,
+                void (*visit)(void *ctx, uint64_t seq), void *ctx);
+/* The waiting lane that keeps a full window from moving, or LANE_NONE: the caller lists it. */
+uint32_t lanes_stuck(const struct lanes *lanes);
+/* A listed lane's first row is gone (done or discarded): `seq` is the next, 0: no more rows. */
+void lanes_refill(struct lanes *lanes, uint32_t lane, uint64_t seq);
+/* The held lane of this key, or LANE_NONE. */
+uint32_t lanes_held(const struct lanes *lanes, struct str key);
+/* A held lane may go again, its attempts count from 0. */
+void lanes_release(struct lanes *lanes, uint32_t lane);
+
+/* --- asking ---------------------------------------------------------------------------- */
+uint64_t lanes_cursor(const struct lanes *lanes);
+uint64_t lanes_read_to(const struct lanes *lanes);
+/* When lanes_take may answer something it does not answer now, without anything being added or
+ * ended: INT64_MAX for never. */
+int64_t lanes_next_us(const struct lanes *lanes, int64_t now_us);
+/* When this lane's next attempt is due (after LANE_RETRY). */
+int64_t lanes_due_us(const struct lanes *lanes, uint32_t lane);
+struct str lanes_key(const struct lanes *lanes, uint32_t lane);
+bool lanes_listed(const struct lanes *lanes, uint32_t lane);
+uint32_t lanes_attempts(const struct lanes *lanes, uint32_t lane);
+bool lanes_room(const struct lanes *lanes); /* lanes_add would not answer LANE_FULL */
+
+struct lane_counts {
+    uint32_t window;   /* events read ahead, not done */
+    uint32_t out;      /* taken, not ended */
+    uint32_t ready, waiting; /* lanes */
+    uint32_t held, parked;   /* lanes */
+    bool broken;       /* the breaker is open */
+};
+struct lane_counts lanes_counts(const struct lanes *lanes);
+
+#endif
