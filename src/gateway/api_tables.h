@@ -1,0 +1,34 @@
+/* api_tables: the tables that the OpenAPI and AsyncAPI documents are printed from, and the set
+ * of shapes a document uses. The documents never say anything the tables do not. */
+#ifndef PENSTOCK_GATEWAY_API_TABLES_H
+#define PENSTOCK_GATEWAY_API_TABLES_H
+
+#include "core/capability.h"
+
+#define API_ROUTES_MAX 512
+#define API_SHAPES_MAX 512
+#define API_VERSION "1"
+
+struct api_tables {
+    const struct capability *const *capabilities; /* ends with NULL */
+    /* Routes that belong to no capability, each table with the name it is filed under. */
+    const struct api_extra {
+        const char *name, *help;
+        const struct route *routes; /* ends with method NULL */
+    } *extras; /* ends with name NULL; may be NULL */
+};
+
+/* A set of shapes, each with all it uses, in the order of first use. */
+struct api_shapes {
+    const struct shape *shapes[API_SHAPES_MAX];
+    uint32_t count;
+};
+/* Adds a shape and what it uses; NULL is passed over. */
+void api_shapes_add(struct api_shapes *set, const struct shape *shape);
+/* "name":{schema},… of all of them, without braces. */
+void api_shapes_write(const struct api_shapes *set, struct str ref_prefix, struct buf *out);
+
+/* Visits the shapes of commands, answers and events of all tables. */
+void api_shapes_all(struct api_shapes *set, const struct api_tables *tables);
+
+#endif
