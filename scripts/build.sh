@@ -1,0 +1,31 @@
+#!/bin/sh
+# Configures a build folder where it is new, then builds it: scripts/build.sh DIR [TARGET...]
+# The folder's name says the kind: build-asan, build-tsan, build-fuzz; all others are the
+# release build: -O2 with debug info and the program's own invariants switched on.
+# An instrumented build takes warnings as warnings: sanitizers make the compiler see ghosts,
+# and the release build has refused real ones already.
+set -eu
+
+[ $# -gt 0 ] || { echo "usage: build.sh DIR [TARGET...]" >&2; exit 2; }
+dir=$1
+shift
+
+if [ ! -f "$dir/build.ninja" ]; then
+    case "$(basename "$dir")" in
+    build-asan) set_options="-Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false -Doptimization=1" ;;
+    build-tsan) set_options="-Db_sanitize=thread -Db_lundef=false -Dwerror=false -Doptimization=1" ;;
+    build-fuzz)
+        set_options="-Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false -Dfuzzer=true"
+        export CC=clang CXX=clang++
+        ;;
+    *) set_options= ;;
+    esac
+    rm -rf "$dir" # what an interrupted configuration left behind can not be built upon
+    meson setup $set_options "$dir" >"$dir.setup.log" 2>&1 || {
+        cat "$dir.setup.log" >&2
+        rm -f "$dir.setup.log"
+        exit 1
+    }
+    mv "$dir.setup.log" "$dir/setup.log"
+fi
+exec ninja -C "$dir" "$@"
