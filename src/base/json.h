@@ -20,7 +20,9 @@
 enum json_kind { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
 struct json {
-    struct str text; /* JSON_STRING: the text, unescaped; JSON_NUMBER: as written */
+    struct str text; /* JSON_STRING: the text, unescaped; JSON_NUMBER: as written; JSON_ARRAY,
+                        JSON_OBJECT: as written, with its brackets (absent where the nodes
+                        were made from something else than JSON) */
     uint32_t count;  /* JSON_ARRAY: elements; JSON_OBJECT: members; JSON_BOOL: 0 or 1 */
     uint32_t next;   /* nodes from this one to the one behind its value (1 for scalars) */
     uint8_t kind;    /* enum json_kind */
@@ -33,7 +35,8 @@ void json_parser_destroy(struct json_parser *parser);
 
 /* Parses text (UTF-8, at most 4 GiB). With `padded`, JSON_PADDING bytes behind text.len may be
  * read; else the text is copied first. ERR_MALFORMED with detail where it is not one JSON
- * value, ERR_TOO_LARGE beyond the depth, ERR_NOMEM. Strings without escapes may point into
+ * value (bad grammar, bad UTF-8, half a surrogate pair, a byte order mark, anything behind the
+ * value), ERR_TOO_LARGE beyond the depth, ERR_NOMEM. Strings without escapes may point into
  * text itself: keep it as long as the nodes. */
 enum err json_parse(struct json_parser *parser, struct arena *arena, struct str text, bool padded,
                     const struct json **out, struct fault *fault) WARN_UNUSED;
