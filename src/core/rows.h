@@ -75,8 +75,11 @@ struct reader_ops {
     /* The seqs of events recorded under id, ascending, at most max. */
     enum err (*refs)(struct reader *r, struct str id, uint64_t *seqs, uint32_t max,
                      uint32_t *count, struct fault *fault);
-    /* The seq the read model has reached. */
+    /* The seq the read model has reached. What is listed afterwards is at least as new. */
     enum err (*seq)(struct reader *r, uint64_t *seq, struct fault *fault);
+    /* Returns when the read model has reached seq: what was acknowledged before the call is
+     * then listed. ERR_UNAVAILABLE after timeout_ms. Blocks: not on a loop thread. */
+    enum err (*wait)(struct reader *r, uint64_t seq, int64_t timeout_ms, struct fault *fault);
 };
 
 #endif
