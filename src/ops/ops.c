@@ -1,0 +1,28 @@
+/* ops: the routes of the operations side. */
+#include "ops/ops.h"
+
+#include "core/core.h"
+#include "ops/trace.h"
+
+static enum err trace_query(struct query *query, struct fault *fault) {
+    struct trace trace;
+    struct reader *reader = query->reader;
+    enum err err = trace_find(reader, core_registry(reader->core), query->args[0], query->arena,
+                              &trace, fault);
+    if (err != OK)
+        return err;
+    query->seq = trace.seq;
+    trace_write(&trace, reader->parser, query->arena, query->out);
+    return OK;
+}
+
+const struct route ops_routes[] = {
+    {.method = "GET",
+     .path = "/ops/trace/{id}",
+     .scope = "ops:read",
+     .traffic = CLASS_OPS,
+     .query = trace_query,
+     .help = "The whole story behind any id a person holds: every match, its events in order, in "
+             "words"},
+    {0},
+};
