@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 
-extern const struct cli_command help_command;
+extern const struct cli_command asyncapi_command, help_command, init_command, openapi_command,
+    schema_command, settings_command;
 
 #endif

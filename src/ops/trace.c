@@ -2,10 +2,8 @@
 #include "ops/trace.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #define IDS_MAX 256 /* ids that are followed, over all rounds */
-#define WAIT_STEP_MS 5
 
 struct finder {
     struct reader *reader;
@@ -25,26 +23,10 @@ struct finder {
 
 /* --- reading ---------------------------------------------------------------------------- */
 
-static void pause_ms(long ms) {
-    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    nanosleep(&time, NULL);
-}
-
 /* Until the read model has what was durable when the question came. */
 static enum err caught_up(struct reader *reader, uint64_t *newest, struct fault *fault) {
     enum err err = journal_last(reader->journal, newest, fault);
-    for (long waited_ms = 0; err == OK; waited_ms += WAIT_STEP_MS) {
-        uint64_t reached = 0;
-        err = reader->ops->seq(reader, &reached, fault);
-        if (err != OK || reached >= *newest)
-            return err;
-        if (waited_ms >= TRACE_WAIT_MS)
-            return fault_set(fault, ERR_UNAVAILABLE,
-                             "the read model is %llu events behind; try again",
-                             (unsigned long long)(*newest - reached));
-        pause_ms(WAIT_STEP_MS);
-    }
-    return err;
+    return err == OK ? reader->ops->wait(reader, *newest, TRACE_WAIT_MS, fault) : err;
 }
 
 struct taking {
