@@ -1,0 +1,109 @@
+"""Fixtures: the program under test, hubs, the sandbox ERP, names that no other test uses.
+
+The program is build/penstock, or what PENSTOCK_BIN names; it is never built here. `hub` is
+shared by the tests of one file, `fresh_hub` is one test's own. At the end of each the hub must
+drain, exit 0 and leave no sanitizer report; where a test fails the logs of its hubs are shown.
+"""
+
+import itertools
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "oracle")]
+
+from hub import Binary, Erp, Hub  # noqa: E402
+import docs  # noqa: E402
+
+ROOT = HERE.parent.parent
+FIXTURES = HERE.parent / "fixtures"
+LOGGED = []
+
+
+def pytest_report_header(config):
+    return f"program: {program_path()}"
+
+
+def program_path():
+    return Path(os.environ.get("PENSTOCK_BIN") or ROOT / "build" / "penstock")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for thing in LOGGED:
+            report.sections.append((f"log of {type(thing).__name__.lower()}", thing.log()[-30000:]))
+
+
+@pytest.fixture(scope="session")
+def binary():
+    return Binary(program_path())
+
+
+def running(thing):
+    LOGGED.append(thing)
+    try:
+        yield thing
+        thing.stop()
+    finally:
+        LOGGED.remove(thing)
+        for process in getattr(thing, "processes", [getattr(thing, "process", None)]):
+            if process is not None and process.popen.poll() is None:
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def hub(binary, tmp_path_factory):
+    """A hub that the tests of a file share: use names of your own (`sku`, `docs.order_id`)."""
+    yield from running(Hub(binary, tmp_path_factory.mktemp("hub")).start())
+
+
+@pytest.fixture
+def fresh_hub(binary, tmp_path):
+    """A hub of this test's own."""
+    yield from running(Hub(binary, tmp_path).start())
+
+
+@pytest.fixture
+def idle_hub(binary, tmp_path):
+    """A configuration with a key, not served yet: `start` it with settings of your own."""
+    yield from running(Hub(binary, tmp_path))
+
+
+@pytest.fixture
+def erp(binary, tmp_path):
+    yield from running(Erp(binary, tmp_path))
+
+
+@pytest.fixture
+def api(hub):
+    """A client of the file's hub with a key for everything."""
+    return hub.client()
+
+
+_counter = itertools.count(1)
+
+
+@pytest.fixture
+def sku(request):
+    """Makes SKUs that no other test uses."""
+    stem = request.node.name.split("[")[0].removeprefix("test_").upper().replace("_", "-")[:30]
+
+    def make():
+        return f"{stem}-{next(_counter)}"
+    return make
+
+
+@pytest.fixture
+def stocked(api, sku):
+    """Makes a SKU with so many pieces at WH-HAM."""
+    def make(on_hand, location="WH-HAM"):
+        name = sku()
+        api.post("/v1/stock/counts", docs.count(name, on_hand, location)).ok(201)
+        return name
+    return make
