@@ -1,0 +1,246 @@
+"""The oracle can fail: a run that kept its word passes, and each way of breaking it is found."""
+
+import copy
+
+import pytest
+
+from oracle import Oracle, View
+
+
+def order(number, *lines, currency="EUR"):
+    lines = [{"sku": sku, "quantity": str(q), "unit_price": 100, "total": 100 * q}
+             for sku, q in lines]
+    return {"channel": "web-de", "channel_order_id": number, "currency": currency,
+            "lines": lines, "totals": {"grand": sum(x["total"] for x in lines)}}
+
+
+class Honest:
+    """A run of a hub that keeps its word, written down by hand."""
+
+    def __init__(self):
+        self.oracle = Oracle("t")
+        self.events, self.orders, self.erp, self.numbers = [], {}, [], {}
+        self.op = {}
+
+    def event(self, kind, op, subject, **data):
+        seq = len(self.events) + 1
+        self.events.append({"type": f"org.penstock.{kind}.v1", "id": f"main-{seq}",
+                            "source": "/penstock/main", "subject": subject, "data": data,
+                            "penstockseq": seq, "correlationid": op.correlation})
+
+    def did(self, name, kind, body, status=201, answer=None, target=None):
+        op = self.op[name] = self.oracle.sending(kind, body, target)
+        if status is None:
+            self.oracle.lost(op)
+        else:
+            self.oracle.answered(op, status, answer or {})
+        return op
+
+    def capture(self, name, body, status=201):
+        order_id = f"ord_{name}"
+        op = self.did(name, "order", body, status, {"order_id": order_id})
+        self.event("order.captured", op, order_id, version=1)
+        self.event("stock.reserved", op, "x")
+        self.orders[order_id] = {**copy.deepcopy(body), "order_id": order_id, "version": 1}
+        self.erp.append({"order_id": order_id, "total": body["totals"]["grand"],
+                         "currency": body["currency"], "number": f"SO-{name}"})
+        self.numbers[order_id] = f"SO-{name}"
+        return op
+
+    def run(self):
+        stock = {"sku": "A", "location": "WH-HAM"}
+        op = self.did("count", "count", {**stock, "on_hand": "10"})
+        self.event("stock.counted", op, "A@WH-HAM")
+        self.capture("a", order("1", ("A", 2)))
+        self.did("short", "order", order("2", ("A", 99)), 409)
+        self.capture("b", order("3", ("A", 3)), None)  # its answer was lost, it is there
+        self.did("gone", "order", order("4", ("A", 1)), None)  # lost, and not there
+        op = self.did("cut", "cancel", {"reason": "x", "lines": [{"line_id": "1", "quantity": "1"}]},
+                      200, {"version": 2}, "ord_a")
+        self.event("order.cancelled", op, "ord_a", version=2)
+        self.orders["ord_a"]["version"] = 2
+        op = self.did("sent", "shipment", {"location": "WH-HAM"}, 200, {"version": 2}, "ord_b")
+        self.event("order.shipped", op, "ord_b", version=2)
+        self.orders["ord_b"]["version"] = 2
+        op = self.did("hold", "hold", {"sku": "A", "quantity": "4"}, 201, {"reservation_id": "r1"})
+        self.event("stock.reserved", op, "A@WH-HAM")
+        op = self.did("in", "receipt", {**stock, "quantity": "5"})
+        self.event("stock.received", op, "A@WH-HAM")
+        self.oracle.answered(self.op["b"], 200, {"order_id": "ord_b"})  # the retry
+        self.availability = {("A", "WH-HAM"): {
+            "on_hand": "12", "held": "4", "committed": "1", "reserved": "5", "available": "7"}}
+        return self
+
+    def rules(self):
+        view = View(self.events, self.availability, self.orders, self.erp, self.numbers)
+        return {violation.rule for violation in self.oracle.judge(view)}
+
+
+@pytest.fixture
+def honest():
+    return Honest().run()
+
+
+def test_an_honest_run_passes(honest):
+    assert honest.rules() == set()
+
+
+def test_fates(honest):
+    assert [honest.op[n].fate for n in ("a", "short", "gone", "b")] == [
+        "acknowledged", "refused", "unknown", "acknowledged"]
+
+
+def drop_event(honest, op_name):
+    op = honest.op[op_name]
+    honest.events = [e for e in honest.events if e["correlationid"] != op.correlation]
+    for seq, event in enumerate(honest.events, 1):
+        event["penstockseq"], event["id"] = seq, f"main-{seq}"
+
+
+def lose_acknowledged(h):
+    drop_event(h, "a")
+
+
+def lose_acknowledged_receipt(h):
+    drop_event(h, "in")
+
+
+def store_refused(h):
+    h.event("order.captured", h.op["short"], "ord_short", version=1)
+
+
+def store_trace_of_refused(h):
+    h.event("stock.reserved", h.op["short"], "A@WH-HAM")
+
+
+def double_effect(h):
+    h.event("stock.received", h.op["in"], "A@WH-HAM")
+
+
+def double_order(h):
+    h.orders["ord_z"] = {**h.orders["ord_a"], "order_id": "ord_z"}
+
+
+def invent(h):
+    h.orders["ord_z"] = {**h.orders["ord_a"], "channel_order_id": "77", "version": 0}
+
+
+def leave_hole(h):
+    for event in h.events[3:]:
+        event["penstockseq"] += 1
+
+
+def repeat_event_id(h):
+    h.events[2]["id"] = h.events[1]["id"]
+
+
+def answer_otherwise(h):
+    h.oracle.answered(h.op["b"], 200, {"order_id": "ord_other"})
+
+
+def forget_order(h):
+    del h.orders["ord_a"]
+
+
+def drop_line(h):
+    h.orders["ord_a"]["lines"] = []
+
+
+def change_quantity(h):
+    h.orders["ord_a"]["lines"][0]["quantity"] = "3"
+
+
+def skip_version(h):
+    event = next(e for e in h.events if e["type"].endswith("order.cancelled.v1"))
+    event["data"]["version"] = 3
+
+
+def fall_behind_version(h):
+    h.orders["ord_a"]["version"] = 1
+
+
+def oversell(h):
+    h.capture("big", order("9", ("A", 8)))
+    h.availability["A", "WH-HAM"].update(committed="9", reserved="13", available="-1")
+
+
+def lose_stock(h):
+    h.availability["A", "WH-HAM"]["on_hand"] = "11"
+
+
+def forget_stock(h):
+    h.availability.clear()
+
+
+def leak_commitment(h):
+    h.availability["A", "WH-HAM"]["committed"] = "2"
+
+
+def invent_stock(h):
+    h.availability["B", "WH-HAM"] = {"on_hand": "1", "available": "1"}
+
+
+def erp_missing(h):
+    h.erp.pop(0)
+
+
+def erp_doubled(h):
+    h.erp.append({**h.erp[0], "number": "SO-2"})
+
+
+def erp_total(h):
+    h.erp[0]["total"] += 1
+    h.erp[1]["total"] -= 1
+
+
+def erp_money(h):
+    h.erp[0]["total"] += 1
+
+
+def erp_number(h):
+    h.numbers["ord_a"] = "SO-other"
+
+
+def erp_invented(h):
+    h.erp.append({**h.erp[0], "order_id": "ord_nobody"})
+
+
+@pytest.mark.parametrize("break_it,rule", [
+    (lose_acknowledged, "acknowledged-lost"), (lose_acknowledged_receipt, "acknowledged-lost"),
+    (store_refused, "refused-stored"), (store_trace_of_refused, "refused-stored"),
+    (double_effect, "doubled"), (double_order, "doubled"), (invent, "invented"),
+    (leave_hole, "hole"), (repeat_event_id, "hole"), (answer_otherwise, "other-answer"),
+    (forget_order, "not-whole"), (drop_line, "not-whole"), (change_quantity, "not-whole"),
+    (skip_version, "version"), (fall_behind_version, "version"), (oversell, "oversold"),
+    (lose_stock, "stock"), (forget_stock, "stock"), (leak_commitment, "stock"),
+    (invent_stock, "stock"), (erp_missing, "erp-missing"), (erp_doubled, "erp-doubled"),
+    (erp_total, "erp-total"), (erp_money, "money"), (erp_number, "erp-number"),
+    (erp_invented, "erp-invented"),
+], ids=lambda x: getattr(x, "__name__", x))
+def test_a_broken_word_is_found(honest, break_it, rule):
+    break_it(honest)
+    assert rule in honest.rules()
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+def test_an_answer_that_leaves_it_open_is_unknown(honest, status):
+    op = honest.oracle.sending("order", order("10", ("A", 1)))
+    honest.oracle.answered(op, status, {})
+    assert op.fate == "unknown" and honest.rules() == set()
+
+
+def test_a_consumed_hold_is_committed_once():
+    h = Honest().run()
+    body = order("20", ("A", 4))
+    body["lines"][0]["reservation_id"] = "r1"
+    h.capture("c", body)
+    h.availability["A", "WH-HAM"].update(held="0", committed="5")
+    assert h.rules() == set()
+
+
+def test_a_release_gives_back():
+    h = Honest().run()
+    op = h.did("release", "release", {}, 200, {}, "r1")
+    h.event("stock.released", op, "A@WH-HAM")
+    h.availability["A", "WH-HAM"].update(held="0", reserved="1", available="11")
+    assert h.rules() == set()
