@@ -59,6 +59,13 @@ install_missing() {
         -o Dpkg::Use-Pty=0 -qq $missing
 }
 
+# Some packages bring a service (nginx); what is installed here must not start one.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ] && $as_root sh -c "printf '#!/bin/sh\\nexit 101\\n' >$policy && chmod +x $policy"; then
+    trap '$as_root rm -f '$policy EXIT
+    trap 'exit 1' INT TERM
+fi
+
 # The package lists of a fresh machine may be absent or old: fetch them only where the list
 # can not name a package, or the download of one has failed.
 echo "Installing:$missing" >&2
