@@ -22,12 +22,12 @@ if [ ! -e .git ]; then
 fi
 
 if [ -n "$all" ]; then
-    files=$(find src tests -name '*.[ch]' -o -name '*.cpp' | sort)
+    files=$(find src tests -name '*.[ch]' -o -name '*.cc' | sort)
 else
     base=$(git merge-base HEAD main 2>/dev/null || git rev-parse HEAD)
     [ "$base" != "$(git rev-parse HEAD)" ] || base=$(git rev-parse HEAD~1 2>/dev/null || echo "$base")
     files=$({ git diff --name-only --diff-filter=d "$base"; git ls-files -o --exclude-standard; } |
-        grep -E '^(src|tests)/.*\.(c|h|cpp)$' | sort -u || true)
+        grep -E '^(src|tests)/.*\.(c|h|cc)$' | sort -u || true)
 fi
 [ -n "$files" ] || exit 0
 

@@ -36,7 +36,7 @@ def check(path, text):
 
 def main():
     problems = []
-    files = [p for p in walk("src") if p.endswith((".c", ".h", ".cpp", ".def"))]
+    files = [p for p in walk("src") if p.endswith((".c", ".h", ".cc", ".def"))]
     for path in files:
         problems += check(path, read(path))
     finish("layers", problems, len(files))

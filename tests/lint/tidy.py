@@ -31,10 +31,10 @@ FLOAT = re.compile(r"\b(float|double)\b")
 LEFTOVER = re.compile(r"\b(TO[D]O|FIX[M]E|HAC[K]|XX[X]:|not implemente[d])\b")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|work|Users)/[\w.]")
 TEXT_SUFFIXES = (
-    ".c", ".h", ".cpp", ".def", ".py", ".sh", ".lua", ".yaml", ".yml", ".md", ".build", ".txt",
+    ".c", ".h", ".cc", ".def", ".py", ".sh", ".lua", ".yaml", ".yml", ".md", ".build", ".txt",
 )
 OPENING = {
-    ".c": ("/*", "//"), ".h": ("/*", "//"), ".def": ("/*", "//"), ".cpp": ("/*", "//"),
+    ".c": ("/*", "//"), ".h": ("/*", "//"), ".def": ("/*", "//"), ".cc": ("/*", "//"),
     ".py": ("#", '"""'), ".sh": ("#",), ".lua": ("--",),
 }
 
@@ -119,7 +119,7 @@ def readmes():
 
 def rules_for(path):
     rules = [leftovers]
-    if path.endswith((".c", ".h", ".def", ".cpp", ".py", ".sh", ".lua")):
+    if path.endswith((".c", ".h", ".def", ".cc", ".py", ".sh", ".lua")):
         rules += [opening, sizes]
     if path.startswith("src/") and path.endswith((".c", ".h")):
         rules += [function_sizes, banned, floatless]
