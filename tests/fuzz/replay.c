@@ -1,16 +1,15 @@
 /* replay: the main program of a fuzz target in a plain build. It feeds every file of the folder
  * given to the target, then mutations of it drawn from a fixed seed, so that a run is the same
  * every time: a test, where libFuzzer is a search. The sanitizers are the judges. */
+#include "fuzz.h"
+
 #include <dirent.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define INPUT_BYTES_MAX (1u << 20)
 #define MUTATIONS_PER_INPUT 200
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint64_t random_state = 0x9e3779b97f4a7c15u;
 
