@@ -1,0 +1,126 @@
+/* check: reads a configuration as the hub would, without running it: settings, channels,
+ * locations, connectors and their mappings. Every fault of all of them, with file and line. */
+#include "cli/commands.h"
+
+#include "connect/connector.h"
+#include "core/config.h"
+
+struct check {
+    struct cli *cli;
+    struct fault fault;
+    struct config *config;
+    struct connectors *connectors;
+};
+
+/* "file:line:/pointer" in its parts; line 0 where it has none. */
+static void place_split(struct str place, struct str *file, uint64_t *line, struct str *pointer) {
+    struct str rest = place;
+    *file = str_cut(&rest, ':');
+    *line = 0;
+    *pointer = STR_NONE;
+    if (rest.ptr && str_u64(str_cut(&rest, ':'), line)) {
+        *pointer = rest;
+    } else {
+        *line = 0;
+        *file = place;
+    }
+}
+
+static void item_json(struct buf *out, const struct fault_item *item) {
+    struct str file, pointer;
+    uint64_t line;
+    place_split(item->pointer, &file, &line, &pointer);
+    buf_lit(out, "{\"file\":");
+    buf_json_str(out, file);
+    buf_printf(out, ",\"line\":%llu,\"pointer\":", (unsigned long long)line);
+    buf_json_str(out, pointer.ptr ? pointer : STR(""));
+    buf_lit(out, ",\"detail\":");
+    buf_json_str(out, item->detail);
+    buf_char(out, '}');
+}
+
+static void faults_json(const struct fault *fault, struct buf *out) {
+    buf_printf(out, "{\"ok\":%s,\"count\":%u,\"items\":[", fault->err == OK ? "true" : "false",
+               (unsigned)fault->count);
+    for (const struct fault_item *i = fault->first; i; i = i->next) {
+        if (i != fault->first)
+            buf_char(out, ',');
+        item_json(out, i);
+    }
+    if (!fault->first && fault->err != OK) {
+        struct fault_item only = {.pointer = STR(""), .detail = str_c(fault->detail)};
+        item_json(out, &only);
+    }
+    buf_lit(out, "]}\n");
+}
+
+static void connectors_say(const struct connectors *connectors) {
+    for (uint32_t i = 0; i < connectors->count; i++) {
+        const struct connector *c = connectors->items[i];
+        printf("connector %.*s: %u received, %u sent", STR_FMT(c->name),
+               (unsigned)c->receive.count, (unsigned)c->send.count);
+        if (c->missing.len > 0)
+            printf("; not set: %.*s", STR_FMT(c->missing));
+        putchar('\n');
+    }
+}
+
+static int check_say(const struct check *check) {
+    struct buf out;
+    const struct fault *fault = &check->fault;
+    if (check->cli->json) {
+        buf_init(&out, 0);
+        faults_json(fault, &out);
+        int code = cli_print(check->cli, buf_str(&out));
+        buf_free(&out);
+        return code != EXIT_DONE ? code : fault->err == OK ? EXIT_DONE : EXIT_FAILED;
+    }
+    if (fault->err != OK)
+        return cli_fault(check->cli, fault);
+    printf("%u channels, %u locations\n", (unsigned)check->config->channels.count,
+           (unsigned)check->config->locations.count);
+    connectors_say(check->connectors);
+    puts("no faults");
+    return EXIT_DONE;
+}
+
+static int check_run(struct cli *cli) {
+    struct check check = {.cli = cli};
+    const char *dir = cli_value(cli, "config");
+    fault_init(&check.fault, &cli->arena);
+    if (!dir)
+        return cli_fail(cli, EXIT_USAGE, "which configuration? -C DIR");
+    if (!cli_args_max(cli, 0))
+        return EXIT_USAGE;
+    /* Both, so that one run lists everything. */
+    enum err config = config_load(dir, &check.config, &check.fault);
+    enum err connectors = connectors_load(dir, &check.connectors, &check.fault);
+    if (check.fault.err == OK && (config != OK || connectors != OK))
+        check.fault.err = config != OK ? config : connectors;
+    int code = check_say(&check);
+    if (check.connectors)
+        connectors_destroy(check.connectors);
+    if (check.config)
+        config_destroy(check.config);
+    return code;
+}
+
+const struct cli_command check_command = {
+    .name = "check",
+    .synopsis = "check -C DIR [--json]",
+    .summary = "lint configuration, connectors and mappings",
+    .help =
+        "Reads a configuration as the hub would, without running it: penstock.yaml and the files\n"
+        "it names, every connector, every mapping; runs the connectors' fixtures. Lists every\n"
+        "fault, not only the first, with file, line and the place within the document. References\n"
+        "to the environment that are not set are named; what needs them is not usable until they\n"
+        "are.\n"
+        "\n"
+        "    penstock check -C shop\n"
+        "    penstock check -C shop --json | jq '.items[]'\n",
+    .options = (const struct cli_option[]){
+        CLI_OPTION_CONFIG,
+        {0},
+    },
+    .run = check_run,
+};

@@ -1,0 +1,268 @@
+/* hub: see hub.h. The order of starting is the order of struct hub; each part is stopped where
+ * it was started, so a start that fails half way stops what it has. */
+#include "cli/hub.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "cli/files.h"
+#include "connect/connector.h"
+#include "core/core.h"
+#include "domain/list.h"
+#include "gateway/gateway.h"
+#include "ops/ops.h"
+#include "store/journal_sqlite.h"
+#include "store/read_model.h"
+
+#define TIDY_PAUSE_MS 200 /* between two looks at the journal's WAL */
+
+struct hub {
+    char data[PATH_MAX];
+    char keys_path[PATH_MAX];
+    char read_path[PATH_MAX];
+    char host[128];
+    char url[160];
+    struct config *config;
+    struct connectors *connectors;
+    struct journal *journal;
+    struct tail *tail;
+    struct core *core;
+    struct read_model *read_model;
+    struct hub_tidy {
+        pthread_t thread;
+        pthread_mutex_t lock;
+        pthread_cond_t wake;
+        bool running, stopping;
+    } tidy;
+    struct gateway *gateway;
+};
+
+/* --- the journal's housekeeping --------------------------------------------------------- */
+
+static bool tidy_pause(struct hub_tidy *tidy) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)TIDY_PAUSE_MS * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&tidy->lock);
+    if (!tidy->stopping)
+        pthread_cond_timedwait(&tidy->wake, &tidy->lock, &until);
+    bool stopping = tidy->stopping;
+    pthread_mutex_unlock(&tidy->lock);
+    return !stopping;
+}
+
+static void *tidy_run(void *arg) {
+    struct hub *hub = arg;
+    bool told = false;
+    while (tidy_pause(&hub->tidy)) {
+        bool again = true;
+        struct fault fault = {0};
+        enum err err = OK;
+        while (again && err == OK)
+            err = journal_tidy(hub->journal, &again, &fault);
+        if (err != OK && !told)
+            log_line(LOG_WARN, "cli", "the journal can not be tidied", "detail=%s",
+                     log_quote(str_c(fault.detail)));
+        told = err != OK;
+    }
+    return NULL;
+}
+
+static enum err tidy_start(struct hub *hub, struct fault *fault) {
+    struct hub_tidy *tidy = &hub->tidy;
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&tidy->lock, NULL);
+    pthread_cond_init(&tidy->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (pthread_create(&tidy->thread, NULL, tidy_run, hub) != 0)
+        return fault_set(fault, ERR_NOMEM, "the thread that tidies the journal can not be started");
+    tidy->running = true;
+    return OK;
+}
+
+static void tidy_stop(struct hub_tidy *tidy) {
+    if (!tidy->running)
+        return;
+    pthread_mutex_lock(&tidy->lock);
+    tidy->stopping = true;
+    pthread_cond_signal(&tidy->wake);
+    pthread_mutex_unlock(&tidy->lock);
+    pthread_join(tidy->thread, NULL);
+    pthread_cond_destroy(&tidy->wake);
+    pthread_mutex_destroy(&tidy->lock);
+    tidy->running = false;
+}
+
+/* --- paths and addresses ---------------------------------------------------------------- */
+
+enum err hub_listen_parse(const char *listen, char *host, size_t size, uint16_t *port,
+                          struct fault *fault) {
+    const char *colon = strrchr(listen, ':');
+    uint64_t number = 0;
+    if (!colon || !str_u64(str_c(colon + 1), &number) || number > UINT16_MAX)
+        return fault_set(fault, ERR_INVALID, "'%s' is not HOST:PORT", listen);
+    struct str name = str_of(listen, (size_t)(colon - listen));
+    bool bracketed = name.len >= 2 && name.ptr[0] == '[' && name.ptr[name.len - 1] == ']';
+    if (bracketed)
+        name = str_of(name.ptr + 1, name.len - 2);
+    if (name.len == 0 || name.len >= size || (!bracketed && memchr(name.ptr, ':', name.len)))
+        return fault_set(fault, ERR_INVALID, "'%s' is not HOST:PORT", listen);
+    if (str_is(name, "localhost"))
+        name = STR("127.0.0.1");
+    memcpy(host, name.ptr, name.len);
+    host[name.len] = '\0';
+    *port = (uint16_t)number;
+    return OK;
+}
+
+static bool path_join(char out[PATH_MAX], const char *dir, const char *name) {
+    int len = snprintf(out, PATH_MAX, "%s/%s", dir, name);
+    return len > 0 && len < PATH_MAX;
+}
+
+static enum err paths_make(struct hub *hub, const struct hub_options *options,
+                           struct fault *fault) {
+    bool fits = options->data
+                    ? (size_t)snprintf(hub->data, PATH_MAX, "%s", options->data) < PATH_MAX
+                    : path_join(hub->data, options->dir, "data");
+    if (!fits || !path_join(hub->keys_path, hub->data, "keys.db") ||
+        !path_join(hub->read_path, hub->data, "read.db"))
+        return fault_set(fault, ERR_IO, "the path is too long");
+    return files_folder(hub->data, fault);
+}
+
+/* --- starting --------------------------------------------------------------------------- */
+
+static enum err store_start(struct hub *hub, struct fault *fault) {
+    struct journal_sqlite_options journal = {.cell = hub->config->cell};
+    enum err err = journal_sqlite_open(hub->data, &journal, &hub->journal, fault);
+    if (err != OK)
+        return err;
+    hub->tail = tail_create(hub->journal, (size_t)hub->config->settings.tail_bytes);
+    if (!hub->tail)
+        return fault_set(fault, ERR_NOMEM, "out of memory");
+    struct core_options core = {
+        .capabilities = domain_capabilities,
+        .config = hub->config,
+        .journal = hub->journal,
+        .tail = hub->tail,
+        .clock = &clock_system,
+        .rng = &rng_system,
+    };
+    hub->core = core_create(&core, fault);
+    if (!hub->core)
+        return fault->err != OK ? fault->err : ERR_NOMEM;
+    struct read_model_options read = {
+        .path = hub->read_path,
+        .registry = core_registry(hub->core),
+        .journal = hub->journal,
+        .tail = hub->tail,
+        .clock = &clock_system,
+        .batch_events = (uint32_t)hub->config->settings.read_model_batch,
+    };
+    err = read_model_open(&read, &hub->read_model, fault);
+    if (err == OK)
+        err = read_model_start(hub->read_model, fault);
+    if (err == OK)
+        err = core_start(hub->core, fault);
+    return err == OK ? tidy_start(hub, fault) : err;
+}
+
+static struct reader *reader_make(void *ctx, struct fault *fault) {
+    struct hub *hub = ctx;
+    return read_model_reader_create(hub->read_model, hub->core, fault);
+}
+
+static void reader_end(struct reader *reader) { read_model_reader_destroy(reader); }
+
+static enum err serve_start(struct hub *hub, const struct hub_options *options,
+                            struct fault *fault) {
+    struct gateway_table tables[] = {{ops_routes, hub}, {NULL, NULL}};
+    char listen[160];
+    uint16_t port;
+    if (options->listen)
+        snprintf(listen, sizeof listen, "%s", options->listen);
+    else
+        snprintf(listen, sizeof listen, "%.*s", STR_FMT(hub->config->listen));
+    enum err err = hub_listen_parse(listen, hub->host, sizeof hub->host, &port, fault);
+    if (err != OK)
+        return err;
+    struct gateway_options gateway = {
+        .core = hub->core,
+        .tail = hub->tail,
+        .config = hub->config,
+        .connectors = hub->connectors,
+        .keys_path = hub->keys_path,
+        .host = hub->host,
+        .port = port,
+        .readers = {.create = reader_make, .destroy = reader_end, .ctx = hub},
+        .tables = tables,
+    };
+    err = gateway_start(&gateway, &hub->gateway, fault);
+    if (err != OK)
+        return err;
+    bool six = strchr(hub->host, ':') != NULL;
+    snprintf(hub->url, sizeof hub->url, "http://%s%s%s:%u", six ? "[" : "", hub->host,
+             six ? "]" : "", (unsigned)gateway_port(hub->gateway));
+    return OK;
+}
+
+enum err hub_start(const struct hub_options *options, struct hub **out, struct fault *fault) {
+    struct hub *hub = mem_zalloc(sizeof *hub);
+    *out = NULL;
+    if (!hub)
+        return fault_set(fault, ERR_NOMEM, "out of memory");
+    enum err err = config_load(options->dir, &hub->config, fault);
+    if (err == OK)
+        err = connectors_load(options->dir, &hub->connectors, fault);
+    if (err == OK)
+        err = paths_make(hub, options, fault);
+    if (err == OK)
+        err = store_start(hub, fault);
+    if (err == OK)
+        err = serve_start(hub, options, fault);
+    if (err != OK) {
+        hub_stop(hub);
+        return err;
+    }
+    *out = hub;
+    return OK;
+}
+
+/* --- stopping --------------------------------------------------------------------------- */
+
+bool hub_stop(struct hub *hub) {
+    bool ended = true;
+    if (!hub)
+        return true;
+    if (hub->gateway)
+        ended = gateway_drain(hub->gateway, hub->config->settings.drain_timeout_ms);
+    gateway_stop(hub->gateway);
+    if (hub->core)
+        core_stop(hub->core);
+    tidy_stop(&hub->tidy);
+    read_model_close(hub->read_model);
+    if (hub->core)
+        core_destroy(hub->core);
+    if (hub->tail)
+        tail_destroy(hub->tail);
+    journal_close(hub->journal);
+    if (hub->connectors)
+        connectors_destroy(hub->connectors);
+    if (hub->config)
+        config_destroy(hub->config);
+    mem_free(hub);
+    return ended;
+}
+
+const char *hub_url(const struct hub *hub) { return hub->url; }
+uint64_t hub_seq(const struct hub *hub) { return core_seq(hub->core); }
+const struct config *hub_config(const struct hub *hub) { return hub->config; }

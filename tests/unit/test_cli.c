@@ -1,0 +1,143 @@
+/* Unit tests of the command line: parsing, manual pages, exit codes, suggestions. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/files.h"
+
+struct ran {
+    int code;
+    char out[16384], err[4096];
+};
+
+static void file_take(FILE *file, char *text, size_t size) {
+    rewind(file);
+    size_t n = fread(text, 1, size - 1, file);
+    text[n] = '\0';
+    fclose(file);
+}
+
+/* Runs the program in this process with stdout and stderr in files. */
+static struct ran run(const char *const *words) {
+    static struct ran ran;
+    char *argv[16] = {(char *)(uintptr_t)"penstock"};
+    int argc = 1;
+    for (; words[argc - 1]; argc++)
+        argv[argc] = (char *)(uintptr_t)words[argc - 1];
+    FILE *out = tmpfile(), *err = tmpfile();
+    assert_non_null(out);
+    assert_non_null(err);
+    fflush(stdout);
+    fflush(stderr);
+    int kept_out = dup(1), kept_err = dup(2);
+    dup2(fileno(out), 1);
+    dup2(fileno(err), 2);
+    ran.code = cli_main(argc, argv);
+    fflush(stdout);
+    fflush(stderr);
+    dup2(kept_out, 1);
+    dup2(kept_err, 2);
+    close(kept_out);
+    close(kept_err);
+    file_take(out, ran.out, sizeof ran.out);
+    file_take(err, ran.err, sizeof ran.err);
+    return ran;
+}
+#define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
+
+static void help_goes_to_stdout_and_every_command_has_a_page(void **state) {
+    (void)state;
+    struct ran ran = RUN("--help");
+    assert_int_equal(ran.code, EXIT_DONE);
+    assert_string_equal(ran.err, "");
+    for (const struct cli_command *const *c = cli_commands; *c; c++) {
+        assert_non_null(strstr(RUN("--help").out, (*c)->summary));
+        ran = RUN((*c)->name, "--help");
+        assert_int_equal(ran.code, EXIT_DONE);
+        for (size_t i = 0; i < 4; i++)
+            assert_non_null(strstr(ran.out, (const char *[]){"NAME\n", "SYNOPSIS\n",
+                                                            "DESCRIPTION\n", "EXIT CODES\n"}[i]));
+        char page[sizeof ran.out];
+        memcpy(page, ran.out, sizeof page);
+        assert_string_equal(RUN("help", (*c)->name).out, page);
+    }
+}
+
+static void wrong_usage_answers_2_and_suggests(void **state) {
+    (void)state;
+    struct ran ran = RUN("hlep");
+    assert_int_equal(ran.code, EXIT_USAGE);
+    assert_string_equal(ran.out, "");
+    assert_non_null(strstr(ran.err, "did you mean 'help'?"));
+    ran = RUN("zzzzzzzz");
+    assert_int_equal(ran.code, EXIT_USAGE);
+    assert_null(strstr(ran.err, "did you mean"));
+    ran = RUN("help", "--jsno");
+    assert_int_equal(ran.code, EXIT_USAGE);
+    assert_non_null(strstr(ran.err, "did you mean '--json'?"));
+    assert_int_equal(RUN("help", "help", "help").code, EXIT_USAGE);
+    assert_int_equal(RUN("help", "-x").code, EXIT_USAGE);
+    assert_int_equal(RUN("help", "--json=1").code, EXIT_USAGE);
+    assert_int_equal(RUN("--nonsense").code, EXIT_USAGE);
+    char *none[] = {(char *)(uintptr_t)"penstock", NULL};
+    FILE *kept = stderr;
+    stderr = fopen("/dev/null", "w");
+    assert_int_equal(cli_main(1, none), EXIT_USAGE);
+    fclose(stderr);
+    stderr = kept;
+    assert_non_null(strstr(RUN("--version").out, "penstock " PENSTOCK_VERSION));
+}
+
+static void client_encodes_what_a_path_may_not_hold(void **state) {
+    (void)state;
+    struct buf out;
+    buf_init(&out, 0);
+    client_encode(&out, STR("A-z.0_9~/ %\xc3\xa4"));
+    assert_string_equal(buf_cstr(&out), "A-z.0_9~%2F%20%25%C3%A4");
+    buf_free(&out);
+}
+
+static void files_come_whole_or_not_at_all(void **state) {
+    (void)state;
+    char dir[] = "/tmp/penstock-test-XXXXXX", path[64];
+    struct fault fault = {0};
+    struct buf text;
+    bool empty = false;
+    buf_init(&text, 0);
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(files_folder_empty(dir, &empty, &fault), OK);
+    assert_true(empty);
+    snprintf(path, sizeof path, "%s/a/b/c.txt", dir);
+    assert_int_equal(files_read(path, &text, &fault), ERR_NOT_FOUND);
+    assert_int_equal(files_folder_above(path, &fault), OK);
+    assert_int_equal(files_write(path, STR("one"), 0600, &fault), OK);
+    assert_int_equal(files_write(path, STR("two"), 0600, &fault), OK);
+    assert_int_equal(files_read(path, &text, &fault), OK);
+    assert_string_equal(buf_cstr(&text), "two");
+    assert_int_equal(files_folder(path, &fault), ERR_IO);
+    assert_int_equal(files_folder_empty(dir, &empty, &fault), OK);
+    assert_false(empty);
+    assert_int_equal(files_remove(dir, &fault), OK);
+    assert_false(files_exist(dir));
+    buf_free(&text);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(help_goes_to_stdout_and_every_command_has_a_page),
+        cmocka_unit_test(wrong_usage_answers_2_and_suggests),
+        cmocka_unit_test(client_encodes_what_a_path_may_not_hold),
+        cmocka_unit_test(files_come_whole_or_not_at_all),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
