@@ -4,7 +4,7 @@
 
 #include "cli/cli.h"
 
-extern const struct cli_command asyncapi_command, help_command, init_command, openapi_command,
-    schema_command, settings_command;
+extern const struct cli_command asyncapi_command, check_command, help_command, init_command,
+    openapi_command, schema_command, serve_command, settings_command, trace_command;
 
 #endif
