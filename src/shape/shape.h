@@ -16,7 +16,8 @@
  *   BOOL               bool
  *   OBJECT             a pointer to the struct of `shape`
  *   LIST               struct shape_list of structs of `shape`, or of struct str where shape NULL
- *   OPEN               const struct json * (anything; `ext`)
+ *                      (each as TEXT of 1..SHAPE_ITEM_BYTES_MAX bytes)
+ *   OPEN               const struct json * (anything, nested at most SHAPE_OPEN_DEPTH_MAX; `ext`)
  *   RAW                struct str: JSON text encoded before, written as it is; decodes into the
  *                      text of the member's value (used for a document inside an event)
  */
@@ -57,6 +58,14 @@ enum privacy { PUBLIC, PERSONAL, SECRET };
 #define SHAPE_REQUIRED 0x01u
 #define SHAPE_READ_ONLY 0x02u /* set by the hub: refused in input, written in output */
 #define SHAPE_LOCAL_OK 0x04u  /* INSTANT: the offset may be missing (a store's local time) */
+
+/* offset_min of an INSTANT that came without offset: us is then the wall clock's reading, as
+ * if it were UTC, and whoever knows the zone makes an instant of it. Written without offset. */
+#define SHAPE_NO_OFFSET INT16_MIN
+
+#define SHAPE_ITEM_BYTES_MAX 1024
+/* Below JSON_DEPTH_MAX, so that a document still reads inside an event. */
+#define SHAPE_OPEN_DEPTH_MAX 32
 
 struct shape;
 struct shape_field {
@@ -116,8 +125,16 @@ enum err shape_load(const struct shape *shape, const struct json *value, struct 
 /* Writes doc as JSON, members in the table's order, absent ones left out. Check buf_ok. */
 void shape_encode(const struct shape *shape, const void *doc, struct buf *out);
 
-/* JSON Schema 2020-12 of the shape, with $defs for the shapes it uses. */
+/* JSON Schema 2020-12 of the shape, with $defs for the shapes it uses. What JSON Schema has no
+ * word for is in x-minimum, x-maximum (of decimals in strings), x-privacy, x-owner, x-since. */
 void shape_schema(const struct shape *shape, struct buf *out);
+/* The schema of this shape alone, as a member of a larger document; other shapes are referred
+ * to as ref_prefix + name ("#/components/schemas/" in OpenAPI). */
+void shape_schema_one(const struct shape *shape, const char *ref_prefix, struct buf *out);
+/* Adds shape and all it uses to list (count entries so far, room for max), each once, users
+ * before what they use; answers the new count. */
+uint32_t shape_collect(const struct shape *shape, const struct shape **list, uint32_t count,
+                       uint32_t max);
 /* The schema object of this shape alone, without $schema and $defs; shapes it uses are written
  * as {"$ref":"<prefix><name>"}: for documents that keep all schemas in one place (OpenAPI's
  * "#/components/schemas/"). shape_schema is this with "#/$defs/". */
