@@ -1,0 +1,161 @@
+/* helpers: what a mapping of the trade needs and Lua does not have: exact money and decimals,
+ * instants, and a way to fail with a sentence. All pure. */
+#include "map/map_priv.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/decimal.h"
+#include "retail/money.h"
+
+#define NUMBER_BYTES_MAX 128
+
+/* An argument that is a number in text or an integer, as text in `room`. */
+static struct str number_arg(lua_State *L, int index, char room[NUMBER_BYTES_MAX],
+                             const char *what) {
+    if (lua_isinteger(L, index)) {
+        int n = snprintf(room, NUMBER_BYTES_MAX, "%lld", (long long)lua_tointeger(L, index));
+        return str_of(room, (size_t)n);
+    }
+    if (lua_type(L, index) != LUA_TSTRING)
+        luaL_error(L, "%s: expected a number as text, got %s", what, luaL_typename(L, index));
+    struct str s;
+    s.ptr = lua_tolstring(L, index, &s.len);
+    if (s.len >= NUMBER_BYTES_MAX)
+        luaL_error(L, "%s: the number has too many digits", what);
+    return s;
+}
+
+static void push_buf(lua_State *L, const char *data, size_t len) { lua_pushlstring(L, data, len); }
+
+/* A struct buf over fixed room, so that nothing is held when an error unwinds. */
+static struct buf fixed_buf(char *room, size_t size) {
+    return (struct buf){.data = room, .cap = size, .max = size};
+}
+
+static struct str text_arg(lua_State *L, int index, const char *what) {
+    if (lua_type(L, index) != LUA_TSTRING)
+        luaL_error(L, "%s: expected a text, got %s", what, luaL_typename(L, index));
+    struct str s;
+    s.ptr = lua_tolstring(L, index, &s.len);
+    return s;
+}
+
+/* money("19.99", "EUR") → 1999: minor units (ISO 4217), exact or an error. */
+static int map_money(lua_State *L) {
+    char room[NUMBER_BYTES_MAX];
+    struct str amount = number_arg(L, 1, room, "money");
+    struct str currency = text_arg(L, 2, "money");
+    int64_t minor;
+    if (!money_parse(amount, currency, &minor)) {
+        if (currency_decimals(currency) < 0)
+            return luaL_error(L, "money: \"%s\" is no currency of ISO 4217", currency.ptr);
+        return luaL_error(L, "money: \"%s\" is no exact amount of %s",
+                          lua_pushlstring(L, amount.ptr, amount.len), currency.ptr);
+    }
+    lua_pushinteger(L, minor);
+    return 1;
+}
+
+/* money_text(1999, "EUR") → "19.99". */
+static int map_money_text(lua_State *L) {
+    if (!lua_isinteger(L, 1))
+        return luaL_error(L, "money_text: expected minor units, got %s", luaL_typename(L, 1));
+    struct str currency = text_arg(L, 2, "money_text");
+    if (currency_decimals(currency) < 0)
+        return luaL_error(L, "money_text: \"%s\" is no currency of ISO 4217", currency.ptr);
+    char room[64];
+    struct buf out = fixed_buf(room, sizeof room);
+    money_write(&out, lua_tointeger(L, 1), currency);
+    push_buf(L, out.data, out.len);
+    return 1;
+}
+
+/* text with at most `places` decimals kept, rounded half away from zero, as a scaled integer. */
+static bool decimal_round(struct str text, int places, int64_t *out) {
+    if (decimal_parse_number(text, places, out))
+        return true;
+    const char *dot = memchr(text.ptr, '.', text.len);
+    size_t keep = dot ? (size_t)(dot - text.ptr) + 1 + (size_t)places : text.len;
+    if (!dot || keep >= text.len)
+        return false;
+    for (size_t i = keep; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9')
+            return false;
+    }
+    struct str cut = str_of(text.ptr, places ? keep : keep - 1);
+    if (!decimal_parse_number(cut, places, out))
+        return false;
+    if (text.ptr[keep] >= '5')
+        return decimal_add(*out, text.ptr[0] == '-' ? -1 : 1, out);
+    return true;
+}
+
+/* decimal("1.50") → "1.5": canonical text, up to 9 decimals exactly; decimal(x, places) rounds
+ * half away from zero. */
+static int map_decimal(lua_State *L) {
+    char room[NUMBER_BYTES_MAX];
+    struct str text = number_arg(L, 1, room, "decimal");
+    bool rounds = !lua_isnoneornil(L, 2);
+    lua_Integer places = luaL_optinteger(L, 2, RATE_SCALE);
+    luaL_argcheck(L, places >= 0 && places <= RATE_SCALE, 2, "0 to 9 decimals");
+    int64_t value;
+    bool good = rounds ? decimal_round(text, (int)places, &value)
+                       : decimal_parse_number(text, (int)places, &value);
+    if (!good)
+        return luaL_error(L, "decimal: \"%s\" is no number with at most %d decimals",
+                          lua_pushlstring(L, text.ptr, text.len), (int)places);
+    char digits[64];
+    struct buf out = fixed_buf(digits, sizeof digits);
+    decimal_write(&out, value, (int)places);
+    push_buf(L, out.data, out.len);
+    return 1;
+}
+
+/* mul_div(a, b, c): a × b ÷ c of integers in 128 bits, rounded half away from zero. */
+static int map_mul_div(lua_State *L) {
+    lua_Integer a = luaL_checkinteger(L, 1), b = luaL_checkinteger(L, 2);
+    lua_Integer c = luaL_checkinteger(L, 3);
+    int64_t out;
+    if (c <= 0 || !decimal_mul_div(a, b, c, ROUND_HALF_UP, &out))
+        return luaL_error(L, "mul_div: the divisor must be above 0 and the result fit 64 bits");
+    lua_pushinteger(L, out);
+    return 1;
+}
+
+/* instant("2026-11-23T09:15:00+01:00") → the same instant in canonical form; a second argument
+ * ("Z", "+01:00") stands in where the text has no offset. */
+static int map_instant(lua_State *L) {
+    struct str text = text_arg(L, 1, "instant");
+    struct instant at;
+    bool good = instant_parse(text, &at);
+    if (!good && !lua_isnoneornil(L, 2)) {
+        struct str offset = text_arg(L, 2, "instant");
+        char joined[64];
+        if (text.len + offset.len < sizeof joined) {
+            memcpy(joined, text.ptr, text.len);
+            memcpy(joined + text.len, offset.ptr, offset.len);
+            if (text.len > 10 && joined[10] == ' ')
+                joined[10] = 'T';
+            good = instant_parse(str_of(joined, text.len + offset.len), &at);
+        }
+    }
+    if (!good)
+        return luaL_error(L, "instant: \"%s\" is no RFC 3339 date and time with offset", text.ptr);
+    char room[64];
+    struct buf out = fixed_buf(room, sizeof room);
+    instant_write(&out, at);
+    push_buf(L, out.data, out.len);
+    return 1;
+}
+
+/* fail("…"): the mapping refuses the document, with the reason a person will read. */
+static int map_fail(lua_State *L) {
+    return luaL_error(L, "%s", luaL_checkstring(L, 1));
+}
+
+const luaL_Reg helper_functions[] = {
+    {"money", map_money},     {"money_text", map_money_text}, {"decimal", map_decimal},
+    {"mul_div", map_mul_div}, {"instant", map_instant},       {"fail", map_fail},
+    {NULL, NULL},
+};

@@ -1,0 +1,180 @@
+/* mapping: sources (texts, compiled once to check them) and the mapper, a thread's pool of
+ * sandboxes. A sandbox is made when its mapping first runs in that thread. */
+#include "map/mapping.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "map/map_priv.h"
+
+#define SOURCE_BYTES_MAX ((size_t)1 << 20)
+#define SOURCES_MAX 4096
+
+struct mapping_sources {
+    struct arena arena;
+    struct mapping_source **items;
+    uint32_t count, cap;
+};
+
+struct mapping_sources *mapping_sources_create(void) {
+    struct mapping_sources *sources = mem_zalloc(sizeof *sources);
+    if (sources)
+        arena_init(&sources->arena, 0);
+    return sources;
+}
+
+void mapping_sources_destroy(struct mapping_sources *sources) {
+    if (!sources)
+        return;
+    arena_free(&sources->arena);
+    mem_free(sources->items);
+    mem_free(sources);
+}
+
+/* Compiles once, in a sandbox of its own, to find what is wrong with the text. */
+static enum err source_check(const struct mapping_source *source, struct fault *fault) {
+    struct sandbox *sandbox;
+    struct mapping_limits limits = MAPPING_LIMITS_DEFAULT;
+    limits.bytes_max = 65536;
+    enum err err = sandbox_create(source, limits, &sandbox, fault);
+    if (!err)
+        sandbox_destroy(sandbox);
+    return err;
+}
+
+static enum err source_keep(struct mapping_sources *sources, struct mapping_source *source,
+                            struct fault *fault) {
+    enum err err = source_check(source, fault);
+    if (err)
+        return err;
+    if (sources->count == SOURCES_MAX)
+        return fault_set(fault, ERR_TOO_LARGE, "more than %d mappings", SOURCES_MAX);
+    if (sources->count == sources->cap) {
+        uint32_t cap = sources->cap ? sources->cap * 2 : 16;
+        void *more = mem_resize(sources->items, cap * sizeof *sources->items);
+        if (!more)
+            return fault_set(fault, ERR_NOMEM, "no memory for mappings");
+        sources->items = more;
+        sources->cap = cap;
+    }
+    source->index = sources->count;
+    sources->items[sources->count++] = source;
+    return OK;
+}
+
+enum err mapping_sources_add_text(struct mapping_sources *sources, struct str name, struct str code,
+                                  const struct json *settings, const struct mapping_source **out,
+                                  struct fault *fault) {
+    struct mapping_source *source = arena_new(&sources->arena, struct mapping_source);
+    if (!source)
+        return fault_set(fault, ERR_NOMEM, "no memory for mappings");
+    source->name = arena_str(&sources->arena, name);
+    source->code = arena_str(&sources->arena, code);
+    source->settings = settings;
+    if (!source->name.ptr || !source->code.ptr)
+        return fault_set(fault, ERR_NOMEM, "no memory for mappings");
+    *out = source;
+    return source_keep(sources, source, fault);
+}
+
+static enum err file_read(const char *path, struct buf *out, struct fault *fault) {
+    FILE *file = fopen(path, "rbe");
+    if (!file)
+        return fault_set(fault, ERR_IO, "%s: %s", path, strerror(errno));
+    char part[16384];
+    size_t n;
+    while ((n = fread(part, 1, sizeof part, file)) > 0)
+        buf_add(out, part, n);
+    bool failed = ferror(file) != 0;
+    fclose(file);
+    if (failed)
+        return fault_set(fault, ERR_IO, "%s: can not be read", path);
+    if (!buf_ok(out))
+        return fault_set(fault, ERR_TOO_LARGE, "%s: larger than %zu bytes", path, SOURCE_BYTES_MAX);
+    return OK;
+}
+
+enum err mapping_sources_add(struct mapping_sources *sources, struct str name, const char *path,
+                             const struct json *settings, const struct mapping_source **out,
+                             struct fault *fault) {
+    for (uint32_t i = 0; i < sources->count; i++) {
+        if (str_is(sources->items[i]->path, path) && sources->items[i]->settings == settings) {
+            *out = sources->items[i];
+            return OK;
+        }
+    }
+    struct buf code;
+    buf_init(&code, SOURCE_BYTES_MAX);
+    enum err err = file_read(path, &code, fault);
+    if (!err)
+        err = mapping_sources_add_text(sources, name, buf_str(&code), settings, out, fault);
+    if (!err) {
+        struct mapping_source *source = sources->items[(*out)->index];
+        source->path = arena_str(&sources->arena, str_c(path));
+    }
+    buf_free(&code);
+    return err;
+}
+
+/* --- mapper ---------------------------------------------------------------------------- */
+
+struct mapper {
+    struct mapping_limits limits;
+    struct sandbox **sandboxes;
+    uint32_t count, cap;
+};
+
+struct mapper *mapper_create(struct mapping_limits limits) {
+    struct mapper *mapper = mem_zalloc(sizeof *mapper);
+    if (mapper)
+        mapper->limits = limits;
+    return mapper;
+}
+
+void mapper_destroy(struct mapper *mapper) {
+    if (!mapper)
+        return;
+    for (uint32_t i = 0; i < mapper->count; i++)
+        sandbox_destroy(mapper->sandboxes[i]);
+    mem_free(mapper->sandboxes);
+    mem_free(mapper);
+}
+
+static enum err mapper_sandbox(struct mapper *mapper, const struct mapping_source *source,
+                               struct sandbox **out, struct fault *fault) {
+    for (uint32_t i = 0; i < mapper->count; i++) {
+        if (mapper->sandboxes[i]->source == source) {
+            *out = mapper->sandboxes[i];
+            return OK;
+        }
+    }
+    if (mapper->count == mapper->cap) {
+        uint32_t cap = mapper->cap ? mapper->cap * 2 : 8;
+        void *more = mem_resize(mapper->sandboxes, cap * sizeof(struct sandbox *));
+        if (!more)
+            return fault_set(fault, ERR_NOMEM, "no memory for mappings");
+        mapper->sandboxes = more;
+        mapper->cap = cap;
+    }
+    enum err err = sandbox_create(source, mapper->limits, out, fault);
+    if (!err)
+        mapper->sandboxes[mapper->count++] = *out;
+    return err;
+}
+
+enum err mapper_run(struct mapper *mapper, const struct mapping_source *source,
+                    const struct json *document, struct arena *arena, const struct json **out,
+                    struct fault *fault) {
+    struct sandbox *sandbox;
+    enum err err = mapper_sandbox(mapper, source, &sandbox, fault);
+    return err ? err : sandbox_run(sandbox, document, arena, out, fault);
+}
+
+enum err mapper_trace(struct mapper *mapper, const struct mapping_source *source,
+                      const struct json *document, struct arena *arena, const struct json **out,
+                      struct mapping_trace *trace, struct fault *fault) {
+    struct sandbox *sandbox;
+    enum err err = mapper_sandbox(mapper, source, &sandbox, fault);
+    return err ? err : sandbox_trace(sandbox, document, arena, out, trace, fault);
+}

@@ -1,0 +1,189 @@
+/* output: what a mapping answered, as JSON nodes. Members sorted by name (bytes); a table with
+ * elements 1 to n and nothing else is a list, so is one made by list() or each(); any other is
+ * an object and its keys must be texts. Integers and texts, booleans and parts of the document
+ * itself may be in it; fractions may not: they are texts. */
+#include "map/map_priv.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+#define NODES_MAX (UINT32_C(1) << 22)
+#define KEYS_INLINE 48
+
+static void write_value(lua_State *L, struct sandbox *sb, uint32_t depth);
+
+/* A new node; its index. */
+static uint32_t add_node(lua_State *L, struct sandbox *sb, enum json_kind kind, struct str text,
+                         uint32_t count) {
+    if (sb->node_count == sb->node_cap) {
+        uint32_t cap = sb->node_cap ? sb->node_cap * 2 : 512;
+        if (cap > NODES_MAX)
+            luaL_error(L, "the answer has too many members");
+        void *more = mem_resize(sb->nodes, cap * sizeof *sb->nodes);
+        if (!more) {
+            sb->nomem = true;
+            luaL_error(L, "no memory for the answer");
+        }
+        sb->nodes = more;
+        sb->node_cap = cap;
+    }
+    sb->nodes[sb->node_count] = (struct json){text, count, 1, (uint8_t)kind};
+    return sb->node_count++;
+}
+
+static struct str keep_text(lua_State *L, struct sandbox *sb, const char *text, size_t len) {
+    char *copy = arena_bytes(sb->arena, len ? len : 1);
+    if (!copy) {
+        sb->nomem = true;
+        luaL_error(L, "no memory for the answer");
+    }
+    memcpy(copy, text, len);
+    return str_of(copy, len);
+}
+
+/* Where in the answer a fault is: the members around it, innermost last. */
+static _Noreturn void refuse(lua_State *L, const char *what) {
+    luaL_error(L, "%s: the answer %s",
+               lua_pushlstring(L, sandbox_of(L)->source->name.ptr,
+                               sandbox_of(L)->source->name.len), what);
+    abort(); /* luaL_error does not return */
+}
+
+static void write_integer(lua_State *L, struct sandbox *sb, lua_Integer value) {
+    char digits[24];
+    size_t at = sizeof digits;
+    uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    do
+        digits[--at] = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (value < 0)
+        digits[--at] = '-';
+    add_node(L, sb, JSON_NUMBER, keep_text(L, sb, digits + at, sizeof digits - at), 0);
+}
+
+/* A part of the document, unchanged. Its texts stay where they are. */
+static void write_ref(lua_State *L, struct sandbox *sb, const struct json *node) {
+    sandbox_charge(L, node->next);
+    for (uint32_t i = 0; i < node->next; i++) {
+        uint32_t at = add_node(L, sb, node[i].kind, node[i].text, node[i].count);
+        sb->nodes[at].next = node[i].next;
+    }
+}
+
+struct member_key {
+    const char *name;
+    size_t len;
+    int index; /* of the key on the stack */
+};
+
+static int member_key_cmp(const void *pa, const void *pb) {
+    const struct member_key *a = pa, *b = pb;
+    int cmp = memcmp(a->name, b->name, a->len < b->len ? a->len : b->len);
+    return cmp ? cmp : (a->len > b->len) - (a->len < b->len);
+}
+
+/* The object at stack index `table` with n members. */
+static void write_object(lua_State *L, struct sandbox *sb, int table, uint32_t n, uint32_t depth) {
+    struct member_key few[KEYS_INLINE], *keys = few;
+    if (n > LUAI_MAXSTACK / 2)
+        refuse(L, "has an object with too many members");
+    luaL_checkstack(L, (int)n + 8, "too many members");
+    if (n > KEYS_INLINE)
+        keys = lua_newuserdatauv(L, n * sizeof *keys, 0);
+    uint32_t i = 0;
+    lua_pushnil(L);
+    while (lua_next(L, table)) {
+        lua_pop(L, 1);
+        if (lua_type(L, -1) != LUA_TSTRING)
+            refuse(L, "has a table that is neither a list without gaps nor an object");
+        keys[i].name = lua_tolstring(L, -1, &keys[i].len);
+        keys[i].index = lua_gettop(L);
+        i++;
+        lua_pushvalue(L, -1); /* for lua_next; the other copy stays */
+    }
+    qsort(keys, n, sizeof *keys, member_key_cmp);
+    uint32_t object = add_node(L, sb, JSON_OBJECT, STR_NONE, n);
+    for (i = 0; i < n; i++) {
+        add_node(L, sb, JSON_STRING, keep_text(L, sb, keys[i].name, keys[i].len), 0);
+        lua_pushvalue(L, keys[i].index);
+        lua_rawget(L, table);
+        write_value(L, sb, depth + 1);
+    }
+    sb->nodes[object].next = sb->node_count - object;
+}
+
+static void write_list(lua_State *L, struct sandbox *sb, int table, lua_Unsigned n,
+                       uint32_t depth) {
+    uint32_t list = add_node(L, sb, JSON_ARRAY, STR_NONE, (uint32_t)n);
+    for (lua_Unsigned i = 1; i <= n; i++) {
+        if (lua_rawgeti(L, table, (lua_Integer)i) == LUA_TNIL)
+            refuse(L, "has a list with a gap");
+        write_value(L, sb, depth + 1);
+    }
+    sb->nodes[list].next = sb->node_count - list;
+}
+
+static bool is_marked(lua_State *L, int index) {
+    if (!lua_getmetatable(L, index))
+        return false;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, META_MARK);
+    bool is = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return is;
+}
+
+static void write_table(lua_State *L, struct sandbox *sb, uint32_t depth) {
+    int table = lua_gettop(L);
+    lua_Unsigned n = lua_rawlen(L, table);
+    uint32_t entries = 0;
+    for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
+        entries++;
+    sandbox_charge(L, 2 + (int64_t)entries * 2);
+    if (n > 0 || is_marked(L, table)) {
+        if (n != entries)
+            refuse(L, "has a table that is neither a list without gaps nor an object");
+        write_list(L, sb, table, n, depth);
+    } else {
+        write_object(L, sb, table, entries, depth);
+    }
+    lua_settop(L, table);
+}
+
+/* Writes the value on top of the stack and takes it away. */
+static void write_value(lua_State *L, struct sandbox *sb, uint32_t depth) {
+    if (depth > JSON_DEPTH_MAX - 1)
+        refuse(L, "is nested too deep");
+    size_t len;
+    const char *text;
+    struct ref *ref;
+    luaL_checkstack(L, 8, "nested too deep");
+    switch (lua_type(L, -1)) {
+    case LUA_TNIL: add_node(L, sb, JSON_NULL, STR_NONE, 0); break;
+    case LUA_TBOOLEAN:
+        add_node(L, sb, JSON_BOOL, STR_NONE, (uint32_t)lua_toboolean(L, -1));
+        break;
+    case LUA_TNUMBER:
+        if (!lua_isinteger(L, -1))
+            refuse(L, "has a fraction; numbers with decimals are texts, see decimal()");
+        write_integer(L, sb, lua_tointeger(L, -1));
+        break;
+    case LUA_TSTRING:
+        text = lua_tolstring(L, -1, &len);
+        add_node(L, sb, JSON_STRING, keep_text(L, sb, text, len), 0);
+        break;
+    case LUA_TUSERDATA:
+        ref = lua_touserdata(L, -1);
+        write_ref(L, sb, ref->node);
+        break;
+    case LUA_TTABLE: write_table(L, sb, depth); break;
+    default: refuse(L, "has a value that is no data (a function?)");
+    }
+    lua_pop(L, 1);
+}
+
+void output_write(lua_State *L, struct sandbox *sb) {
+    if (lua_isnil(L, -1))
+        refuse(L, "is nil; a mapping must return a table");
+    write_value(L, sb, 0);
+}
