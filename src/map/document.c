@@ -227,6 +227,22 @@ static int map_opt(lua_State *L) {
     return 1;
 }
 
+/* get(value, "name"): the member of exactly this name, nil where it is missing or null. */
+static int map_get(lua_State *L) {
+    if (lua_isnil(L, 1))
+        return 1;
+    struct ref *ref = document_at(L, 1);
+    luaL_argexpected(L, ref && ref->node->kind == JSON_OBJECT, 1, "object or nil");
+    struct str name;
+    name.ptr = luaL_checklstring(L, 2, &name.len);
+    const struct json *value = json_member(ref->node, name);
+    if (value)
+        document_push(L, value);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
 /* list{…}: the same table, written as a JSON list even when it is empty. */
 static int map_list(lua_State *L) {
     if (lua_isnoneornil(L, 1)) {
@@ -463,6 +479,6 @@ static int map_type(lua_State *L) {
 }
 
 const luaL_Reg document_functions[] = {
-    {"opt", map_opt},     {"list", map_list},   {"each", map_each}, {"sum", map_sum},
+    {"opt", map_opt},     {"get", map_get},         {"list", map_list},   {"each", map_each}, {"sum", map_sum},
     {"ipairs", map_ipairs}, {"pairs", map_pairs}, {"type", map_type}, {NULL, NULL},
 };

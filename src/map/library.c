@@ -6,15 +6,29 @@
 
 #include <lualib.h>
 
+static const char *key_text(lua_State *L, int index) {
+    return lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "?";
+}
+
+static int sealed_write(lua_State *L) {
+    return luaL_error(L, "'%s' can not be set here: use a local variable", key_text(L, 2));
+}
+
+static int sealed_missing(lua_State *L) {
+    return luaL_error(L, "there is no '%s' in a mapping", key_text(L, 2));
+}
+
 void library_seal(lua_State *L) {
-    lua_newtable(L);
+    lua_newtable(L); /* of the table itself: what is not in it */
+    lua_pushcfunction(L, sealed_missing);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+    lua_newtable(L); /* what the mapping sees */
     lua_newtable(L);
     lua_pushvalue(L, -3);
     lua_setfield(L, -2, "__index");
-    lua_rawgeti(L, LUA_REGISTRYINDEX, META_OBJECT); /* borrows its __newindex: always an error */
-    lua_getfield(L, -1, "__newindex");
-    lua_setfield(L, -3, "__newindex");
-    lua_pop(L, 1);
+    lua_pushcfunction(L, sealed_write);
+    lua_setfield(L, -2, "__newindex");
     lua_setmetatable(L, -2);
     lua_replace(L, -2);
 }
