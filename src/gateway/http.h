@@ -112,6 +112,10 @@ void *http_exchange_data(const struct http_exchange *ex);
 struct str http_request_header(const struct http_request *request, const char *name);
 /* The client is gone: an answer is still owed, but nobody reads it. */
 bool http_closed(const struct http_exchange *ex);
+/* For handlers that keep an exchange waiting: `gone` is called once, when the client is gone
+ * before the answer was complete. Answer all the same. NULL takes it back. */
+void http_gone_set(struct http_exchange *ex, void (*gone)(struct http_exchange *ex, void *ctx),
+                   void *ctx);
 
 /* In `head` alone: parts of the body go to `data` as they arrive, valid until it returns; `end`
  * comes after the last (complete) or when there will be no more (client gone or a framing
@@ -139,16 +143,11 @@ void http_answer(struct http_exchange *ex, int status, struct str media_type, st
 /* The connection closes after this answer. Before http_answer_end. */
 void http_answer_close(struct http_exchange *ex);
 
-/* Streamed: begin, any headers, then stream_begin instead of end. `more` is called when unsent
- * bytes fell below half of stream_bytes_max after http_stream_write answered false; `gone` when
- * the client went away: then call http_stream_end all the same. Either may be NULL. */
-struct http_source {
-    void (*more)(struct http_exchange *ex, void *ctx);
-    void (*gone)(struct http_exchange *ex, void *ctx);
-    void *ctx;
-};
+/* Streamed: begin, any headers, then stream_begin instead of end. `more` (may be NULL) is called
+ * when unsent bytes fell below half of stream_bytes_max after http_stream_write answered false.
+ * When the client goes away (http_gone_set), call http_stream_end all the same. */
 void http_stream_begin(struct http_exchange *ex, struct str media_type,
-                       const struct http_source *source);
+                       void (*more)(struct http_exchange *ex, void *ctx), void *ctx);
 /* Takes all of it; false: wait for `more` before the next. */
 bool http_stream_write(struct http_exchange *ex, struct str part);
 size_t http_stream_unsent(const struct http_exchange *ex);

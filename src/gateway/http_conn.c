@@ -1,0 +1,574 @@
+/* http_conn: one connection: reading, the queue of its exchanges, writing, time limits.
+ *
+ * What holds always: exchanges leave in the order they came; what a loop iteration has answered
+ * on a connection leaves with one write (http_loop_flush runs around the loop's poll); nothing is
+ * read while pipeline_max requests are under way; whoever closes first, an exchange whose answer
+ * is owed outlives the connection. */
+#include "gateway/http_priv.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+static void conn_feed(struct http_conn *conn, struct str in);
+static void conn_settle(struct http_conn *conn);
+
+static int64_t now_ms(const struct http_conn *conn) { return (int64_t)uv_now(conn->loop->uv); }
+
+void http_conn_dirty(struct http_conn *conn) {
+    if (conn->dirty || conn->closing)
+        return;
+    conn->dirty = true;
+    conn->dirty_next = conn->loop->dirty;
+    conn->loop->dirty = conn;
+}
+
+/* --- closing ------------------------------------------------------------------------------ */
+
+static void on_closed(uv_handle_t *handle) {
+    struct http_conn *conn = handle->data;
+    struct http_loop *loop = conn->loop;
+
+    for (struct http_conn **at = &loop->dirty; *at; at = &(*at)->dirty_next)
+        if (*at == conn) {
+            *at = conn->dirty_next;
+            break;
+        }
+    buf_free(&conn->held);
+    mem_free(conn);
+    loop->open--;
+    atomic_fetch_sub(&loop->server->connections, 1);
+    http_loop_check_stopped(loop);
+}
+
+/* The exchange loses its client. */
+static void exchange_orphan(struct http_exchange *ex) {
+    ex->conn = NULL;
+    if (!ex->handed || ex->ended) {
+        http_exchange_release(ex);
+        return;
+    }
+    ex->loop->owed++;
+    if (ex->sink_open) {
+        ex->sink_open = false;
+        ex->sink.end(ex, false, ex->sink.ctx);
+    } else if (ex->gone) {
+        void (*gone)(struct http_exchange *, void *) = ex->gone;
+
+        ex->gone = NULL;
+        gone(ex, ex->gone_ctx);
+    }
+}
+
+void http_conn_close(struct http_conn *conn) {
+    struct http_loop *loop = conn->loop;
+
+    if (conn->closing)
+        return;
+    conn->closing = true;
+    if (conn->prev)
+        conn->prev->next = conn->next;
+    else
+        loop->conns = conn->next;
+    if (conn->next)
+        conn->next->prev = conn->prev;
+    conn->reading = NULL;
+    while (conn->first) {
+        struct http_exchange *ex = conn->first;
+
+        conn->first = ex->next;
+        ex->next = NULL;
+        exchange_orphan(ex);
+    }
+    conn->last = NULL;
+    conn->count = 0;
+    uv_close((uv_handle_t *)&conn->tcp, on_closed);
+}
+
+/* All is sent: tell the client so, and read what it still sends for a while, because closing
+ * over unread bytes resets the connection and may cost it the answer. */
+static void conn_linger(struct http_conn *conn) {
+    uv_os_fd_t fd;
+
+    if (conn->lingering || conn->closing)
+        return;
+    conn->lingering = true;
+    conn->no_more = true;
+    conn->read_deadline_ms = now_ms(conn) + LINGER_MS;
+    conn->write_deadline_ms = 0;
+    if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0)
+        shutdown(fd, SHUT_WR);
+}
+
+/* --- writing ------------------------------------------------------------------------------ */
+
+/* n more bytes have left, from the front. */
+static void conn_sent(struct http_conn *conn, size_t n) {
+    for (struct http_exchange *ex = conn->first; ex && n > 0; ex = ex->next) {
+        size_t left = ex->out.len - ex->sent, part = left < n ? left : n;
+
+        ex->sent += part;
+        n -= part;
+    }
+    must(n == 0);
+}
+
+static bool exchange_unsent(const struct http_exchange *ex) {
+    return ex->sent < ex->out.len || ex->queued.len > 0;
+}
+
+/* What may leave now: all of the answers complete in order, and what there is of the next. */
+static uint32_t conn_gather(struct http_conn *conn, uv_buf_t parts[WRITE_PARTS_MAX],
+                            size_t *total) {
+    uint32_t n = 0;
+
+    *total = 0;
+    for (struct http_exchange *ex = conn->first; ex && n < WRITE_PARTS_MAX; ex = ex->next) {
+        if (!ex->ended && !ex->streamed && !ex->interim)
+            break;
+        if (ex->sent == ex->out.len && ex->queued.len > 0) {
+            struct buf swap = ex->out;
+
+            ex->out = ex->queued;
+            ex->queued = swap;
+            buf_clear(&ex->queued);
+            ex->sent = 0;
+        }
+        if (ex->sent < ex->out.len) {
+            parts[n] = uv_buf_init(ex->out.data + ex->sent, (unsigned)(ex->out.len - ex->sent));
+            *total += parts[n++].len;
+        }
+        if (!ex->ended || ex->queued.len > 0 || ex->close || ex->cut)
+            break;
+    }
+    return n;
+}
+
+static void on_written(uv_write_t *req, int status);
+
+/* The kernel takes no more: the rest of these parts waits, at most a slice at a time. */
+static void conn_write_later(struct http_conn *conn, uv_buf_t *parts, uint32_t n, size_t sent) {
+    uint32_t from = 0, count;
+    size_t slice = 0;
+
+    while (from < n && sent >= parts[from].len)
+        sent -= parts[from++].len;
+    if (from == n)
+        return;
+    parts[from].base += sent;
+    parts[from].len -= sent;
+    for (count = 0; from + count < n && slice < WRITE_SLICE_BYTES; count++) {
+        uv_buf_t *part = &parts[from + count];
+
+        if (part->len > WRITE_SLICE_BYTES - slice)
+            part->len = WRITE_SLICE_BYTES - slice;
+        slice += part->len;
+    }
+    conn->write.data = (void *)slice;
+    conn->writing = true;
+    conn->write_deadline_ms = now_ms(conn) + conn->loop->server->limits.write_timeout_ms;
+    if (uv_write(&conn->write, (uv_stream_t *)&conn->tcp, parts + from, count, on_written) != 0) {
+        conn->writing = false;
+        http_conn_close(conn);
+    }
+}
+
+/* Takes out what is answered, sent and read. False when the connection ends with it. */
+static bool conn_pop(struct http_conn *conn) {
+    struct http_exchange *ex;
+
+    while ((ex = conn->first) && ex->ended && !exchange_unsent(ex)) {
+        if (ex->cut) {
+            http_conn_close(conn);
+            return false;
+        }
+        if (ex->close)
+            conn->no_more = true;
+        if (!ex->received && !conn->no_more)
+            return true;
+        if (ex->sink_open) {
+            ex->sink_open = false; /* the handler ended the answer before the body did */
+            conn->no_more = true;
+        }
+        if (conn->reading == ex)
+            conn->reading = NULL;
+        conn->first = ex->next;
+        if (!conn->first)
+            conn->last = NULL;
+        conn->count--;
+        bool close = ex->close;
+        http_exchange_release(ex);
+        if (close) {
+            conn_linger(conn);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Streams that waited for room go on. */
+static void conn_feed_streams(struct http_conn *conn) {
+    struct http_exchange *ex = conn->first;
+
+    if (ex && ex->starved && !ex->ended &&
+        http_stream_unsent(ex) < conn->loop->server->limits.stream_bytes_max / 2) {
+        ex->starved = false;
+        if (ex->more)
+            ex->more(ex, ex->more_ctx);
+    }
+}
+
+static void conn_flush(struct http_conn *conn) {
+    uv_buf_t parts[WRITE_PARTS_MAX];
+    size_t total;
+
+    while (!conn->writing && !conn->closing && !conn->lingering) {
+        uint32_t n;
+        int sent;
+
+        if (!conn_pop(conn))
+            break;
+        n = conn_gather(conn, parts, &total);
+        if (n == 0)
+            break;
+        sent = uv_try_write((uv_stream_t *)&conn->tcp, parts, n);
+        if (sent < 0 && sent != UV_EAGAIN) {
+            http_conn_close(conn);
+            return;
+        }
+        if (sent < 0)
+            sent = 0;
+        conn_sent(conn, (size_t)sent);
+        conn_feed_streams(conn);
+        if ((size_t)sent < total)
+            conn_write_later(conn, parts, n, (size_t)sent);
+    }
+}
+
+static void on_written(uv_write_t *req, int status) {
+    struct http_conn *conn = req->handle->data;
+
+    conn->writing = false;
+    conn->write_deadline_ms = 0;
+    if (conn->closing)
+        return;
+    if (status < 0) {
+        http_conn_close(conn);
+        return;
+    }
+    conn_sent(conn, (size_t)req->data);
+    conn_feed_streams(conn);
+    http_conn_dirty(conn);
+}
+
+void http_conn_resume(struct http_conn *conn) {
+    if (conn->closing || conn->feeding)
+        return;
+    if (conn->held.len > 0)
+        conn_feed(conn, buf_str(&conn->held));
+    else
+        conn_settle(conn);
+}
+
+void http_loop_flush(struct http_loop *loop) {
+    while (loop->dirty) {
+        struct http_conn *conn = loop->dirty;
+
+        loop->dirty = conn->dirty_next;
+        conn->dirty = false;
+        conn_flush(conn);
+        http_conn_resume(conn);
+    }
+}
+
+/* --- reading ------------------------------------------------------------------------------ */
+
+static void on_body_part(void *ctx, struct str part) {
+    struct http_exchange *ex = ctx;
+
+    ex->sink.data(ex, part, ex->sink.ctx);
+}
+
+static void conn_refuse(struct http_conn *conn, enum err err, const char *detail) {
+    struct http_exchange *ex = conn->reading;
+
+    conn->no_more = true;
+    conn->reading = NULL;
+    conn->read_deadline_ms = 0;
+    if (!ex)
+        return;
+    ex->received = true;
+    if (ex->sink_open) {
+        ex->sink_open = false;
+        ex->close = true;
+        ex->sink.end(ex, false, ex->sink.ctx);
+    } else if (!ex->began) {
+        http_exchange_refuse(ex, err, detail);
+    }
+    http_conn_dirty(conn);
+}
+
+static void conn_head(struct http_conn *conn, struct http_exchange *ex) {
+    struct http_server *server = conn->loop->server;
+    struct http_message *m = &ex->message;
+
+    m->request.arrived_us = clock_tick_us(server->clock);
+    ex->handed = true;
+    conn->read_deadline_ms = now_ms(conn) + server->limits.body_timeout_ms;
+    if (server->options.head)
+        server->options.head(ex, server->options.ctx);
+    if (ex->began) {
+        if (!ex->sink_open) {
+            m->discard = true;
+            if (ex->close)
+                conn->no_more = true;
+        }
+    } else if (!ex->sink_open && m->content_length > server->limits.body_bytes_max) {
+        conn_refuse(conn, ERR_TOO_LARGE, "the body is longer than body_bytes_max");
+        return;
+    }
+    if (ex->sink_open) {
+        m->part = on_body_part;
+        m->part_ctx = ex;
+    }
+    if (m->expect_continue && m->request.has_body && m->request.minor == 1 && !m->discard &&
+        !ex->began) {
+        ex->interim = true;
+        buf_lit(&ex->queued, "HTTP/1.1 100 Continue\r\n\r\n");
+        http_conn_dirty(conn);
+    }
+}
+
+static void conn_done(struct http_conn *conn, struct http_exchange *ex) {
+    struct http_server *server = conn->loop->server;
+
+    conn->reading = NULL;
+    conn->read_deadline_ms = 0;
+    ex->received = true;
+    if (!ex->message.keep_alive)
+        conn->no_more = true;
+    if (ex->sink_open) {
+        ex->sink_open = false;
+        ex->sink.end(ex, true, ex->sink.ctx);
+    } else if (!ex->began) {
+        server->options.handle(ex, server->options.ctx);
+    } else {
+        http_conn_dirty(conn);
+    }
+    if (ex->close)
+        conn->no_more = true;
+}
+
+/* The first byte of another request. */
+static bool conn_begin(struct http_conn *conn) {
+    struct http_exchange *ex = http_exchange_take(conn->loop, conn);
+
+    if (!ex) {
+        http_conn_close(conn);
+        return false;
+    }
+    http_parser_begin(&conn->parser, &ex->message);
+    if (conn->last)
+        conn->last->next = ex;
+    else
+        conn->first = ex;
+    conn->last = ex;
+    conn->count++;
+    conn->reading = ex;
+    conn->idle = false;
+    conn->read_deadline_ms = now_ms(conn) + conn->loop->server->limits.header_timeout_ms;
+    return true;
+}
+
+static void conn_feed(struct http_conn *conn, struct str in) {
+    struct http_exchange *ex;
+
+    conn->feeding = true;
+    while (!conn->closing && !conn->no_more) {
+        if (!conn->reading) {
+            if (in.len == 0 || conn->count >= conn->loop->server->limits.pipeline_max)
+                break;
+            if (!conn_begin(conn))
+                break;
+        }
+        ex = conn->reading;
+        if (ex->body_paused)
+            break;
+        enum http_step step = http_parse(&conn->parser, &in);
+        if (step == HTTP_STEP_MORE) {
+            if (conn->parser.at == HTTP_AT_BODY && ex->sink_open) /* anew with every part */
+                conn->read_deadline_ms =
+                    now_ms(conn) + conn->loop->server->limits.body_timeout_ms;
+            break;
+        }
+        if (step == HTTP_STEP_HEAD)
+            conn_head(conn, ex);
+        else if (step == HTTP_STEP_DONE)
+            conn_done(conn, ex);
+        else
+            conn_refuse(conn, conn->parser.err, conn->parser.detail);
+    }
+    conn->feeding = false;
+    if (conn->closing)
+        return;
+    if (in.len > 0 && !conn->no_more) {
+        if (conn->held.len > 0) {
+            memmove(conn->held.data, in.ptr, in.len);
+            conn->held.len = in.len;
+        } else {
+            buf_add(&conn->held, in.ptr, in.len);
+            if (!buf_ok(&conn->held)) {
+                http_conn_close(conn);
+                return;
+            }
+        }
+    } else {
+        buf_clear(&conn->held);
+    }
+    conn_settle(conn);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+    struct http_conn *conn = handle->data;
+
+    *buf = uv_buf_init(conn->loop->read_buf, (unsigned)READ_BYTES);
+}
+
+/* The client sends no more. What it asked for whole is still answered (a client may close its
+ * half), save where somebody waits for news: that can only be told by the client being there. */
+static void conn_eof(struct http_conn *conn) {
+    bool waiting = false;
+
+    for (struct http_exchange *ex = conn->first; ex; ex = ex->next)
+        if (ex->gone && !ex->ended)
+            waiting = true;
+    if (conn->lingering || conn->count == 0 || waiting || conn->reading) {
+        http_conn_close(conn);
+        return;
+    }
+    conn->no_more = true;
+    uv_read_stop((uv_stream_t *)&conn->tcp);
+    conn->reading_on = false;
+    conn->lingered = LINGER_BYTES; /* nothing more to read before the close */
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+    struct http_conn *conn = stream->data;
+
+    if (n == 0 || conn->closing)
+        return;
+    if (n == UV_EOF) {
+        conn_eof(conn);
+    } else if (n < 0) {
+        http_conn_close(conn);
+    } else if (conn->no_more) {
+        conn->lingered += (size_t)n;
+        if (conn->lingered > LINGER_BYTES)
+            http_conn_close(conn);
+    } else {
+        conn_feed(conn, str_of(buf->base, (size_t)n));
+    }
+}
+
+/* After every change: what is read next, and until when. */
+static void conn_settle(struct http_conn *conn) {
+    struct http_server *server = conn->loop->server;
+    bool want;
+
+    if (conn->closing)
+        return;
+    if (conn->no_more && conn->count == 0 && !conn->lingering) {
+        if (conn->lingered >= LINGER_BYTES) {
+            http_conn_close(conn);
+            return;
+        }
+        conn_linger(conn);
+    }
+    if (!conn->lingering && !conn->reading && conn->count == 0 && !conn->idle) {
+        conn->idle = true;
+        conn->read_deadline_ms =
+            now_ms(conn) + (atomic_load_explicit(&server->draining, memory_order_relaxed)
+                                ? 100
+                                : server->limits.idle_timeout_ms);
+    }
+    if (conn->reading && conn->reading->body_paused)
+        conn->read_deadline_ms = 0;
+    else if (conn->reading && conn->read_deadline_ms == 0)
+        conn->read_deadline_ms = now_ms(conn) + server->limits.body_timeout_ms;
+    want = conn->no_more ? conn->lingered < LINGER_BYTES
+                         : conn->held.len == 0 &&
+                               (conn->reading ? !conn->reading->body_paused
+                                              : conn->count < server->limits.pipeline_max);
+    if (want == conn->reading_on)
+        return;
+    conn->reading_on = want;
+    if (!want)
+        uv_read_stop((uv_stream_t *)&conn->tcp);
+    else if (uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read) != 0)
+        http_conn_close(conn);
+}
+
+/* --- opening and time --------------------------------------------------------------------- */
+
+void http_conn_open(struct http_loop *loop, int fd) {
+    struct http_conn *conn = mem_zalloc(sizeof *conn);
+
+    if (!conn || uv_tcp_init(loop->uv, &conn->tcp) != 0) {
+        mem_free(conn);
+        close(fd);
+        atomic_fetch_sub(&loop->server->connections, 1);
+        return;
+    }
+    conn->loop = loop;
+    conn->tcp.data = conn;
+    http_parser_init(&conn->parser, &loop->server->limits);
+    buf_init(&conn->held, READ_BYTES + 1);
+    conn->next = loop->conns;
+    if (conn->next)
+        conn->next->prev = conn;
+    loop->conns = conn;
+    loop->open++;
+    conn->idle = true;
+    conn->read_deadline_ms = now_ms(conn) + loop->server->limits.header_timeout_ms;
+    if (uv_tcp_open(&conn->tcp, fd) != 0) {
+        close(fd);
+        http_conn_close(conn);
+        return;
+    }
+    uv_tcp_nodelay(&conn->tcp, 1);
+    conn_settle(conn);
+}
+
+static void conn_late(struct http_conn *conn) {
+    if (conn->lingering || conn->idle || !conn->reading) {
+        http_conn_close(conn);
+        return;
+    }
+    conn_refuse(conn, ERR_TIMEOUT,
+                conn->parser.at == HTTP_AT_HEAD ? "the header section did not arrive in time"
+                                                : "the body did not arrive in time");
+    conn_settle(conn);
+}
+
+void http_loop_sweep(struct http_loop *loop) {
+    int64_t now = (int64_t)uv_now(loop->uv);
+    struct http_conn *next;
+
+    for (struct http_conn *conn = loop->conns; conn; conn = next) {
+        next = conn->next;
+        if (conn->write_deadline_ms && now >= conn->write_deadline_ms)
+            http_conn_close(conn);
+        else if (conn->read_deadline_ms && now >= conn->read_deadline_ms)
+            conn_late(conn);
+    }
+}
+
+void http_loop_drain(struct http_loop *loop) {
+    int64_t soon = (int64_t)uv_now(loop->uv) + 100;
+
+    for (struct http_conn *conn = loop->conns; conn; conn = conn->next)
+        if (conn->idle && conn->read_deadline_ms > soon)
+            conn->read_deadline_ms = soon;
+}

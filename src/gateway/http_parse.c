@@ -1,0 +1,511 @@
+/* http_parse: see http_parse.h. Owns nothing: the message belongs to the exchange.
+ *
+ * What holds always: llhttp is given the head in one piece that our own check has found to end
+ * where llhttp must find its end; a request that two parsers could read differently is refused. */
+#include "gateway/http_parse.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#define KEEP_BYTES ((size_t)64 << 10) /* larger buffers are given back after the message */
+#define BLANK_LINES_MAX 4             /* before a request line; RFC 9112 section 2.2 asks for 1 */
+
+static int on_target(llhttp_t *ll, const char *at, size_t len);
+static int on_field(llhttp_t *ll, const char *at, size_t len);
+static int on_value(llhttp_t *ll, const char *at, size_t len);
+static int on_head(llhttp_t *ll);
+static int on_body(llhttp_t *ll, const char *at, size_t len);
+static int on_done(llhttp_t *ll);
+
+static const llhttp_settings_t llhttp_callbacks = {
+    .on_url = on_target,
+    .on_header_field = on_field,
+    .on_header_value = on_value,
+    .on_headers_complete = on_head,
+    .on_body = on_body,
+    .on_message_complete = on_done,
+};
+
+void http_message_init(struct http_message *message, const struct http_limits *limits) {
+    memset(message, 0, sizeof *message);
+    buf_init(&message->head, limits->header_bytes_max + 1);
+    buf_init(&message->body, limits->body_bytes_max + JSON_PADDING);
+}
+
+void http_message_reset(struct http_message *message) {
+    struct buf head = message->head, body = message->body;
+    struct http_header *headers = message->headers;
+
+    if (head.cap > KEEP_BYTES)
+        buf_free(&head);
+    if (body.cap > KEEP_BYTES)
+        buf_free(&body);
+    buf_clear(&head);
+    buf_clear(&body);
+    memset(message, 0, sizeof *message);
+    message->head = head;
+    message->body = body;
+    message->headers = headers;
+    message->request.headers = headers;
+    message->request.body = STR("");
+    message->request.method = HTTP_METHOD_OTHER;
+}
+
+void http_message_free(struct http_message *message) {
+    buf_free(&message->head);
+    buf_free(&message->body);
+    mem_free(message->headers);
+}
+
+void http_parser_init(struct http_parser *parser, const struct http_limits *limits) {
+    memset(parser, 0, sizeof *parser);
+    parser->limits = limits;
+}
+
+void http_parser_begin(struct http_parser *parser, struct http_message *message) {
+    http_parser_init(parser, parser->limits);
+    http_message_reset(message);
+    parser->message = message;
+    llhttp_init(&parser->ll, HTTP_REQUEST, &llhttp_callbacks);
+    parser->ll.data = parser;
+}
+
+bool http_parser_begun(const struct http_parser *parser) {
+    return parser->message && (parser->at != HTTP_AT_HEAD || parser->message->head.len > 0);
+}
+
+static enum http_step refuse(struct http_parser *parser, enum err err, const char *detail) {
+    if (parser->err == OK) {
+        parser->err = err;
+        parser->detail = detail;
+    }
+    return HTTP_STEP_REFUSED;
+}
+
+/* --- the head ----------------------------------------------------------------------------- */
+
+/* One line of the head, [line, end) without its line end. */
+static bool line_ok(struct http_parser *parser, const char *line, size_t len, bool first) {
+    if (memchr(line, '\r', len)) {
+        refuse(parser, ERR_BAD_REQUEST, "a carriage return stands alone in the header section");
+        return false;
+    }
+    if (!first && (line[0] == ' ' || line[0] == '\t')) {
+        refuse(parser, ERR_BAD_REQUEST, "folded header fields are not taken");
+        return false;
+    }
+    return true;
+}
+
+/* Looks for the end of the head in what is there. True and *end where it is found; false for
+ * more, or where parser->err is set. */
+static bool head_end(struct http_parser *parser, size_t *end) {
+    struct buf *head = &parser->message->head;
+
+    while (parser->scanned < head->len) {
+        const char *from = head->data + parser->scanned;
+        const char *lf = memchr(from, '\n', head->len - parser->scanned);
+        size_t len;
+
+        if (!lf) {
+            parser->scanned = head->len;
+            return false;
+        }
+        len = (size_t)(lf - head->data) - parser->line;
+        if (len == 0 || lf[-1] != '\r') {
+            refuse(parser, ERR_BAD_REQUEST, "a line of the header section ends without CR LF");
+            return false;
+        }
+        len--;
+        parser->scanned = (size_t)(lf - head->data) + 1;
+        if (len == 0 && parser->line > 0) {
+            *end = parser->scanned;
+            return true;
+        }
+        if (len == 0) { /* an empty line before the request line: forget it */
+            if (++parser->blank_lines > BLANK_LINES_MAX) {
+                refuse(parser, ERR_BAD_REQUEST, "empty lines stand before the request line");
+                return false;
+            }
+            head->len -= parser->scanned;
+            memmove(head->data, head->data + parser->scanned, head->len);
+            parser->scanned = 0;
+            continue;
+        }
+        if (!line_ok(parser, head->data + parser->line, len, parser->line == 0))
+            return false;
+        parser->line = parser->scanned;
+    }
+    return false;
+}
+
+static bool token_char(char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+           (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+/* method SP target SP HTTP/d.d, one space each (RFC 9112 section 3). */
+static bool request_line_ok(struct http_parser *parser) {
+    struct http_request *request = &parser->message->request;
+    const char *line = parser->message->head.data;
+    const char *end = memchr(line, '\r', parser->message->head.len);
+    const char *space = memchr(line, ' ', (size_t)(end - line));
+    const char *last = memrchr(line, ' ', (size_t)(end - line));
+
+    for (const char *c = line; c < (space ? space : end); c++)
+        if (!token_char(*c)) {
+            refuse(parser, ERR_BAD_REQUEST, "this is no HTTP request");
+            return false;
+        }
+    if (!space || space == line || space == last || last == space + 1 ||
+        memchr(space + 1, ' ', (size_t)(last - space - 1))) {
+        refuse(parser, ERR_BAD_REQUEST, "the request line is not: method, target, version");
+        return false;
+    }
+    request->method_name = str_of(line, (size_t)(space - line));
+    request->target = str_of(space + 1, (size_t)(last - space - 1));
+    if (end - last != 9 || memcmp(last + 1, "HTTP/", 5) != 0 || last[7] != '.') {
+        refuse(parser, ERR_BAD_REQUEST, "the request line does not end in an HTTP version");
+        return false;
+    }
+    if (last[6] != '1' || (last[8] != '0' && last[8] != '1')) {
+        refuse(parser, ERR_HTTP_VERSION, "HTTP/1.1 and HTTP/1.0 are spoken here");
+        return false;
+    }
+    request->minor = (uint8_t)(last[8] - '0');
+    if (request->target.len > parser->limits->target_bytes_max) {
+        refuse(parser, ERR_URI_TOO_LONG, "the request target is longer than target_bytes_max");
+        return false;
+    }
+    return true;
+}
+
+static int on_target(llhttp_t *ll, const char *at, size_t len) { return 0; }
+
+static int on_field(llhttp_t *ll, const char *at, size_t len) {
+    struct http_parser *parser = ll->data;
+    struct http_message *m = parser->message;
+
+    if (parser->at != HTTP_AT_HEAD)
+        return 0; /* a trailer field: read past */
+    if (parser->field_open) { /* the name goes on */
+        struct str *name = &m->headers[m->request.header_count - 1].name;
+
+        must(name->ptr + name->len == at);
+        name->len += len;
+        return 0;
+    }
+    if (m->request.header_count >= parser->limits->header_count_max) {
+        refuse(parser, ERR_HEADERS, "there are more header fields than header_count_max");
+        return -1;
+    }
+    m->headers[m->request.header_count++] = (struct http_header){str_of(at, len), STR("")};
+    parser->field_open = true;
+    return 0;
+}
+
+static int on_value(llhttp_t *ll, const char *at, size_t len) {
+    struct http_parser *parser = ll->data;
+    struct http_message *m = parser->message;
+
+    if (parser->at != HTTP_AT_HEAD)
+        return 0;
+    must(m->request.header_count > 0);
+    struct str *value = &m->headers[m->request.header_count - 1].value;
+    if (parser->field_open || value->len == 0)
+        *value = str_of(at, len);
+    else
+        value->len = (size_t)(at + len - value->ptr);
+    parser->field_open = false;
+    return 0;
+}
+
+static int on_head(llhttp_t *ll) {
+    struct http_parser *parser = ll->data;
+
+    parser->at = HTTP_AT_BODY;
+    ll->upgrade = 0; /* nothing is upgraded to: the request is answered as it is */
+    return 0;
+}
+
+/* What llhttp refused, in our words. */
+static enum http_step refuse_llhttp(struct http_parser *parser, enum llhttp_errno error) {
+    const char *reason;
+
+    if (parser->err != OK)
+        return HTTP_STEP_REFUSED;
+    switch (error) {
+    case HPE_INVALID_METHOD:
+        return refuse(parser, ERR_METHOD_UNKNOWN, "the method is none that HTTP servers know");
+    case HPE_INVALID_VERSION:
+    case HPE_PAUSED_H2_UPGRADE:
+        return refuse(parser, ERR_HTTP_VERSION, "HTTP/1.1 and HTTP/1.0 are spoken here");
+    case HPE_UNEXPECTED_CONTENT_LENGTH:
+        return refuse(parser, ERR_BAD_REQUEST,
+                      "Content-Length is given twice or beside Transfer-Encoding");
+    case HPE_INVALID_CONTENT_LENGTH:
+        return refuse(parser, ERR_BAD_REQUEST, "Content-Length is not a number of bytes");
+    default:
+        reason = llhttp_get_error_reason(&parser->ll);
+        return refuse(parser, ERR_BAD_REQUEST,
+                      reason && *reason ? reason : "the request is not HTTP");
+    }
+}
+
+static bool host_ok(struct str host) {
+    for (size_t i = 0; i < host.len; i++) {
+        char c = host.ptr[i];
+
+        if (!token_char(c) && !strchr("[]:()*,;=@", c))
+            return false;
+        if (c == '@' || c == 0)
+            return false;
+    }
+    return true;
+}
+
+/* The fields that frame the message, each at most once. */
+static enum http_step framing_fields(struct http_parser *parser) {
+    struct http_message *m = parser->message;
+    struct str host = STR_NONE, length = STR_NONE, coding = STR_NONE;
+
+    for (uint32_t i = 0; i < m->request.header_count; i++) {
+        struct http_header *h = &m->headers[i];
+        struct str *slot = NULL;
+
+        h->value = str_trim(h->value);
+        if (h->name.len == 0)
+            return refuse(parser, ERR_BAD_REQUEST, "a header field has no name");
+        if (h->name.len == 4 && str_eq_nocase(h->name, STR("host")))
+            slot = &host;
+        else if (h->name.len == 14 && str_eq_nocase(h->name, STR("content-length")))
+            slot = &length;
+        else if (h->name.len == 17 && str_eq_nocase(h->name, STR("transfer-encoding")))
+            slot = &coding;
+        else if (h->name.len == 12 && str_eq_nocase(h->name, STR("content-type")))
+            slot = &m->request.content_type;
+        else if (h->name.len == 6 && str_eq_nocase(h->name, STR("expect")))
+            m->expect_continue = str_eq_nocase(h->value, STR("100-continue"));
+        if (slot && slot->ptr)
+            return refuse(parser, ERR_BAD_REQUEST,
+                          "Host, Content-Type, Content-Length or Transfer-Encoding is given twice");
+        if (slot)
+            *slot = h->value;
+    }
+    if (!host.ptr && m->request.minor == 1)
+        return refuse(parser, ERR_BAD_REQUEST, "HTTP/1.1 needs a Host header");
+    if (host.ptr && !host_ok(host))
+        return refuse(parser, ERR_BAD_REQUEST, "the Host header is not a host and port");
+    if (coding.ptr && length.ptr)
+        return refuse(parser, ERR_BAD_REQUEST,
+                      "Content-Length is given twice or beside Transfer-Encoding");
+    if (coding.ptr && m->request.minor == 0)
+        return refuse(parser, ERR_BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding");
+    if (coding.ptr && !str_eq_nocase(coding, STR("chunked")))
+        return refuse(parser, ERR_BAD_REQUEST, "the only Transfer-Encoding taken is chunked");
+    if (length.ptr && !str_u64(length, &m->content_length))
+        return refuse(parser, ERR_BAD_REQUEST, "Content-Length is not a number of bytes");
+    m->chunked = coding.ptr != NULL;
+    m->request.has_body = coding.ptr || length.ptr;
+    return HTTP_STEP_HEAD;
+}
+
+static const struct {
+    const char *name;
+    enum http_method method;
+} methods[] = {
+    {"GET", HTTP_METHOD_GET},       {"HEAD", HTTP_METHOD_HEAD},
+    {"POST", HTTP_METHOD_POST},     {"PUT", HTTP_METHOD_PUT},
+    {"PATCH", HTTP_METHOD_PATCH},   {"DELETE", HTTP_METHOD_DELETE},
+    {"OPTIONS", HTTP_METHOD_OPTIONS},
+};
+
+/* Absolute form to origin form (RFC 9112 section 3.2.2), then path and query. */
+static enum http_step split_target(struct http_parser *parser) {
+    struct http_request *request = &parser->message->request;
+    struct str t = request->target, rest;
+
+    request->method = HTTP_METHOD_OTHER;
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
+        if (str_is(request->method_name, methods[i].name))
+            request->method = methods[i].method;
+    if (t.len > 7 && str_eq_nocase(str_of(t.ptr, 7), STR("http://"))) {
+        const char *slash = memchr(t.ptr + 7, '/', t.len - 7);
+
+        t = slash ? str_of(slash, t.len - (size_t)(slash - t.ptr)) : STR("/");
+        request->target = t;
+    }
+    if (t.ptr[0] != '/' && !(str_is(t, "*") && request->method == HTTP_METHOD_OPTIONS) &&
+        request->method != HTTP_METHOD_OTHER)
+        return refuse(parser, ERR_BAD_REQUEST, "the request target is not a path");
+    if (memchr(t.ptr, '#', t.len))
+        return refuse(parser, ERR_BAD_REQUEST, "the request target holds a fragment");
+    rest = t;
+    request->path = str_cut(&rest, '?');
+    request->query = rest;
+    return HTTP_STEP_HEAD;
+}
+
+/* The head is whole: have it parsed. */
+static enum http_step head_parse(struct http_parser *parser) {
+    struct http_message *m = parser->message;
+    enum llhttp_errno error;
+
+    if (!m->headers) {
+        m->headers = mem_alloc(sizeof *m->headers * parser->limits->header_count_max);
+        m->request.headers = m->headers;
+        if (!m->headers)
+            return refuse(parser, ERR_NOMEM, "no memory for the header fields");
+    }
+    if (!request_line_ok(parser))
+        return HTTP_STEP_REFUSED;
+    error = llhttp_execute(&parser->ll, m->head.data, m->head.len);
+    if (error == HPE_PAUSED) {
+        must(llhttp_get_error_pos(&parser->ll) == m->head.data + m->head.len);
+        llhttp_resume(&parser->ll);
+    } else if (error != HPE_OK) {
+        return refuse_llhttp(parser, error);
+    }
+    if (parser->at == HTTP_AT_HEAD)
+        return refuse(parser, ERR_BAD_REQUEST, "the header section does not end where it should");
+    if (framing_fields(parser) == HTTP_STEP_REFUSED || split_target(parser) == HTTP_STEP_REFUSED)
+        return HTTP_STEP_REFUSED;
+    m->keep_alive = llhttp_should_keep_alive(&parser->ll);
+    return HTTP_STEP_HEAD;
+}
+
+static enum http_step head_step(struct http_parser *parser, struct str *in) {
+    struct buf *head = &parser->message->head;
+    size_t before = head->len, room = parser->limits->header_bytes_max + 1 - before;
+    size_t take = in->len < room ? in->len : room, end = 0, dropped = before;
+
+    if (take == 0 && in->len == 0)
+        return HTTP_STEP_MORE;
+    buf_add(head, in->ptr, take);
+    if (!buf_ok(head))
+        return refuse(parser, ERR_NOMEM, "no memory for the header section");
+    dropped = before + take;
+    if (!head_end(parser, &end)) {
+        *in = str_of(in->ptr + take, in->len - take);
+        if (parser->err != OK)
+            return HTTP_STEP_REFUSED;
+        if (head->len <= parser->limits->header_bytes_max)
+            return HTTP_STEP_MORE;
+        if (parser->line == 0)
+            return refuse(parser, ERR_URI_TOO_LONG, "the request line does not end");
+        return refuse(parser, ERR_HEADERS, "the header section is longer than header_bytes_max");
+    }
+    dropped -= head->len; /* blank lines taken out at the front */
+    *in = str_of(in->ptr + (end + dropped - before), in->len - (end + dropped - before));
+    head->len = end;
+    if (end > parser->limits->header_bytes_max)
+        return refuse(parser, ERR_HEADERS, "the header section is longer than header_bytes_max");
+    return head_parse(parser);
+}
+
+/* --- the body ----------------------------------------------------------------------------- */
+
+/* Bytes around the parts of a chunked body: sizes, extensions, trailers. Line ends are CR LF
+ * here too, and their amount is bounded. */
+static bool framing_ok(struct http_parser *parser, const char *from, const char *to) {
+    for (const char *c = from; c < to; c++) {
+        if ((parser->framing_last == '\r') != (*c == '\n')) {
+            refuse(parser, ERR_BAD_REQUEST, "a line of the chunked body ends without CR LF");
+            return false;
+        }
+        parser->framing_last = *c;
+    }
+    if (to > from)
+        parser->framing += (uint64_t)(to - from);
+    if (parser->framing > parser->limits->header_bytes_max + 16 * parser->data) {
+        refuse(parser, ERR_TOO_LARGE, "the chunked body is mostly framing");
+        return false;
+    }
+    return true;
+}
+
+static int on_body(llhttp_t *ll, const char *at, size_t len) {
+    struct http_parser *parser = ll->data;
+    struct http_message *m = parser->message;
+
+    if (m->chunked) {
+        if (!framing_ok(parser, parser->framed, at))
+            return -1;
+        parser->framing_last = 0;
+        parser->framed = at + len;
+    }
+    parser->data += len;
+    if (m->discard)
+        return 0;
+    if (m->part) {
+        m->part(m->part_ctx, str_of(at, len));
+        return 0;
+    }
+    if (parser->data > parser->limits->body_bytes_max) {
+        refuse(parser, ERR_TOO_LARGE, "the body is longer than body_bytes_max");
+        return -1;
+    }
+    if (m->body.len == 0 && m->content_length > 0 && m->content_length <= KEEP_BYTES)
+        buf_reserve(&m->body, (size_t)m->content_length + JSON_PADDING);
+    buf_add(&m->body, at, len);
+    if (!buf_ok(&m->body)) {
+        refuse(parser, ERR_NOMEM, "no memory for the body");
+        return -1;
+    }
+    return 0;
+}
+
+static int on_done(llhttp_t *ll) {
+    struct http_parser *parser = ll->data;
+
+    parser->at = HTTP_AT_END;
+    return HPE_PAUSED;
+}
+
+static enum http_step body_done(struct http_parser *parser) {
+    struct http_message *m = parser->message;
+
+    if (m->body.len > 0) {
+        if (!buf_reserve(&m->body, JSON_PADDING))
+            return refuse(parser, ERR_NOMEM, "no memory for the body");
+        memset(m->body.data + m->body.len, 0, JSON_PADDING);
+        m->request.body = buf_str(&m->body);
+    }
+    return HTTP_STEP_DONE;
+}
+
+static enum http_step body_step(struct http_parser *parser, struct str *in) {
+    struct http_message *m = parser->message;
+    const char *end = in->ptr + in->len;
+    enum llhttp_errno error;
+
+    if (in->len == 0)
+        return HTTP_STEP_MORE;
+    parser->framed = in->ptr;
+    error = llhttp_execute(&parser->ll, in->ptr, in->len);
+    if (parser->err != OK)
+        return HTTP_STEP_REFUSED;
+    if (error == HPE_PAUSED) {
+        end = llhttp_get_error_pos(&parser->ll);
+        llhttp_resume(&parser->ll);
+    } else if (error != HPE_OK) {
+        return refuse_llhttp(parser, error);
+    }
+    if (m->chunked && !framing_ok(parser, parser->framed, end))
+        return HTTP_STEP_REFUSED;
+    *in = str_of(end, in->len - (size_t)(end - in->ptr));
+    return parser->at == HTTP_AT_END ? body_done(parser) : HTTP_STEP_MORE;
+}
+
+enum http_step http_parse(struct http_parser *parser, struct str *in) {
+    if (parser->err != OK)
+        return HTTP_STEP_REFUSED;
+    switch (parser->at) {
+    case HTTP_AT_HEAD:
+        return head_step(parser, in);
+    case HTTP_AT_BODY:
+        return body_step(parser, in);
+    default:
+        return body_done(parser);
+    }
+}

@@ -1,0 +1,56 @@
+/* http_parse: bytes to requests. Around llhttp stands our own check of what it lets through
+ * (see http.h); no sockets, so that tests and the fuzzer drive it directly.
+ *
+ * A head is collected whole before llhttp sees it, so that every name and value is one slice of
+ * message->head. Private to the server. */
+#ifndef PENSTOCK_GATEWAY_HTTP_PARSE_H
+#define PENSTOCK_GATEWAY_HTTP_PARSE_H
+
+#include <llhttp.h>
+
+#include "gateway/http.h"
+
+struct http_message {
+    struct http_request request;
+    struct buf head, body;
+    struct http_header *headers; /* header_count_max of them, allocated at first use */
+    uint64_t content_length;     /* as declared; 0 where chunked or none */
+    bool chunked, keep_alive, expect_continue;
+    bool discard; /* the body is read and dropped */
+    void (*part)(void *ctx, struct str part); /* where set, gets the body as it arrives */
+    void *part_ctx;
+};
+void http_message_init(struct http_message *message, const struct http_limits *limits);
+void http_message_reset(struct http_message *message);
+void http_message_free(struct http_message *message);
+
+struct http_parser {
+    llhttp_t ll;
+    const struct http_limits *limits;
+    struct http_message *message;
+    enum { HTTP_AT_HEAD, HTTP_AT_BODY, HTTP_AT_END } at;
+    size_t scanned, line; /* of the head: bytes looked at, start of the line */
+    uint32_t blank_lines; /* before the request line */
+    bool field_open;      /* the last header has a name and no value yet */
+    const char *framed;   /* body: up to here its framing was looked at */
+    char framing_last;    /* last byte of framing seen */
+    uint64_t framing, data; /* bytes of the body: around the parts, in the parts */
+    enum err err;
+    const char *detail;
+};
+
+enum http_step {
+    HTTP_STEP_MORE,    /* all input taken; more is needed */
+    HTTP_STEP_HEAD,    /* the head is complete; call again, even without input, for the rest */
+    HTTP_STEP_DONE,    /* the message is complete; input may hold the next one */
+    HTTP_STEP_REFUSED, /* err and detail say why; the connection can not be used further */
+};
+void http_parser_init(struct http_parser *parser, const struct http_limits *limits);
+/* Starts a message; the message is reset. */
+void http_parser_begin(struct http_parser *parser, struct http_message *message);
+/* Takes from the front of *in. */
+enum http_step http_parse(struct http_parser *parser, struct str *in);
+/* The message has begun: bytes of it have arrived. */
+bool http_parser_begun(const struct http_parser *parser);
+
+#endif

@@ -1,0 +1,122 @@
+/* The server's own structs; see http.h. */
+#ifndef PENSTOCK_GATEWAY_HTTP_PRIV_H
+#define PENSTOCK_GATEWAY_HTTP_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "gateway/http.h"
+#include "gateway/http_parse.h"
+
+#define READ_BYTES ((size_t)128 << 10) /* one read; also the most that waits unparsed */
+#define WRITE_SLICE_BYTES ((size_t)256 << 10) /* has to be taken within write_timeout_ms */
+#define WRITE_PARTS_MAX 64
+#define LINGER_MS 1000        /* after an early answer: time to read it before we close */
+#define LINGER_BYTES ((size_t)16 << 20)
+#define DISCARD_BYTES_MAX ((uint64_t)64 << 10) /* a longer unwanted body ends the connection */
+#define EXCHANGES_KEPT 256    /* idle ones a loop keeps */
+
+struct http_exchange {
+    struct http_exchange *next; /* in the connection's queue, or the loop's free list */
+    struct http_conn *conn;     /* NULL: the client is gone */
+    struct http_loop *loop;
+    struct arena arena;
+    struct http_message message;
+    void *data;
+    /* What leaves: `queued` is appended to, `out` is being sent and not touched until it is. */
+    struct buf out, queued;
+    size_t sent; /* of out */
+    bool received; /* the message has been read to its end */
+    bool handed;   /* to handle or head: an answer is owed */
+    bool began, ended; /* the answer */
+    bool bodiless; /* its status has no body */
+    bool streamed, chunked, interim, close, cut;
+    bool starved; /* the stream's writer waits for more() */
+    struct http_body_sink sink;
+    bool sink_open, body_paused;
+    void (*gone)(struct http_exchange *ex, void *ctx);
+    void *gone_ctx;
+    void (*more)(struct http_exchange *ex, void *ctx);
+    void *more_ctx;
+};
+
+struct http_conn {
+    uv_tcp_t tcp;
+    struct http_loop *loop;
+    struct http_conn *prev, *next;
+    struct http_conn *dirty_next;
+    bool dirty;
+    struct http_exchange *first, *last; /* in order of the requests; last may still be read */
+    uint32_t count;
+    struct http_exchange *reading; /* whose message is being parsed */
+    struct http_parser parser;
+    struct buf held; /* read and not parsed */
+    uv_write_t write;
+    bool writing, reading_on, feeding, closing, lingering;
+    bool no_more; /* no further request is read from it */
+    size_t lingered;
+    int64_t read_deadline_ms, write_deadline_ms; /* uv_now; 0: none */
+    bool idle; /* between requests: the read deadline is the idle time's */
+};
+
+struct http_loop {
+    struct http_server *server;
+    int index;
+    uv_loop_t own, *uv;
+    pthread_t thread;
+    bool threaded, started;
+    uv_async_t wake;
+    uv_timer_t sweep;
+    uv_check_t check;
+    uv_prepare_t prepare;
+    uv_poll_t accept; /* on loop 0 */
+    uv_timer_t accept_again;
+    bool accepting;
+    char *read_buf;
+    struct http_conn *conns; /* all of them */
+    struct http_conn *dirty; /* have something to send */
+    struct http_exchange *spare;
+    uint32_t spare_count;
+    uint32_t owed; /* exchanges whose client is gone and whose answer is owed */
+    uint32_t open; /* connections of this loop */
+    bool stopped, user_stopped, closed;
+    uint32_t handles;
+    int64_t sweep_ms;
+    int64_t date_s;
+    char date[32]; /* IMF-fixdate (RFC 9110 section 5.6.7) */
+    void *data;
+    pthread_mutex_t lock; /* of inbox */
+    int *inbox; /* accepted sockets handed over */
+    uint32_t inbox_count, inbox_cap;
+};
+
+struct http_server {
+    struct http_options options;
+    struct http_limits limits;
+    struct clock *clock;
+    int listen_fd;
+    uint16_t port;
+    int loop_count;
+    struct http_loop *loops;
+    _Atomic uint32_t connections;
+    _Atomic bool draining, stopping;
+    int next_loop;
+};
+
+/* http_conn.c */
+void http_conn_open(struct http_loop *loop, int fd);
+void http_conn_close(struct http_conn *conn);
+void http_conn_dirty(struct http_conn *conn);
+void http_loop_flush(struct http_loop *loop);
+void http_loop_sweep(struct http_loop *loop);
+void http_loop_drain(struct http_loop *loop);
+void http_conn_resume(struct http_conn *conn);
+/* http_exchange.c */
+struct http_exchange *http_exchange_take(struct http_loop *loop, struct http_conn *conn);
+void http_exchange_release(struct http_exchange *ex);
+void http_exchange_free(struct http_exchange *ex);
+void http_exchange_refuse(struct http_exchange *ex, enum err err, const char *detail);
+/* http_server.c */
+void http_loop_check_stopped(struct http_loop *loop);
+
+#endif
