@@ -182,39 +182,39 @@ static void refuses(void **state) {
         }
 }
 
-static char text[8192];
-static void text_set(const char *more) { snprintf(text, sizeof text, "%s", more); }
+static char made[8192];
+static void text_set(const char *more) { snprintf(made, sizeof made, "%s", more); }
 static void text_add(const char *more) {
-    snprintf(text + strlen(text), sizeof text - strlen(text), "%s", more);
+    snprintf(made + strlen(made), sizeof made - strlen(made), "%s", more);
 }
 
 static void bounds(void **state) {
     text_set("GET /");
-    memset(text + 5, 'a', 300);
-    text[305] = '\0';
+    memset(made + 5, 'a', 300);
+    made[305] = '\0';
     text_add(" HTTP/1.1\r\n" H "\r\n");
-    assert_int_equal(parse(text, strlen(text), 4096).err, ERR_URI_TOO_LONG);
-    memset(text + 5, 'a', 4000); /* a request line without end */
-    assert_int_equal(parse(text, 4005, 4096).err, ERR_URI_TOO_LONG);
-    assert_int_equal(parse(text, 4005, 100).err, ERR_URI_TOO_LONG);
+    assert_int_equal(parse(made, strlen(made), 4096).err, ERR_URI_TOO_LONG);
+    memset(made + 5, 'a', 4000); /* a request line without end */
+    assert_int_equal(parse(made, 4005, 4096).err, ERR_URI_TOO_LONG);
+    assert_int_equal(parse(made, 4005, 100).err, ERR_URI_TOO_LONG);
     text_set("GET / HTTP/1.1\r\n" H "X: ");
-    memset(text + strlen(text), 'a', 2000);
-    assert_int_equal(parse(text, 1500, 4096).err, ERR_HEADERS);
-    assert_int_equal(parse(text, 1500, 9).err, ERR_HEADERS);
+    memset(made + strlen(made), 'a', 2000);
+    assert_int_equal(parse(made, 1500, 4096).err, ERR_HEADERS);
+    assert_int_equal(parse(made, 1500, 9).err, ERR_HEADERS);
     text_set("GET / HTTP/1.1\r\n" H);
     for (int i = 0; i < 17; i++)
         text_add("X: 1\r\n");
     text_add("\r\n");
-    assert_int_equal(parse(text, strlen(text), 4096).err, ERR_HEADERS);
+    assert_int_equal(parse(made, strlen(made), 4096).err, ERR_HEADERS);
     /* A chunked body has no length to look at beforehand. */
     text_set("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1388\r\n");
-    memset(text + strlen(text), 'b', 5000);
-    assert_int_equal(parse(text, 5060, 4096).err, ERR_TOO_LARGE);
+    memset(made + strlen(made), 'b', 5000);
+    assert_int_equal(parse(made, 5060, 4096).err, ERR_TOO_LARGE);
     /* Chunk extensions can not be an endless body of their own. */
     text_set("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1;");
-    memset(text + strlen(text), 'e', 3000);
-    assert_int_equal(parse(text, 3000, 4096).err, ERR_TOO_LARGE);
-    assert_int_equal(parse(text, 3000, 50).err, ERR_TOO_LARGE);
+    memset(made + strlen(made), 'e', 3000);
+    assert_int_equal(parse(made, 3000, 4096).err, ERR_TOO_LARGE);
+    assert_int_equal(parse(made, 3000, 50).err, ERR_TOO_LARGE);
 }
 
 static void takes(void **state) {
@@ -366,8 +366,8 @@ static int dial(void) {
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     return fd;
 }
-static void say(int fd, const char *text) {
-    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+static void say(int fd, const char *words) {
+    assert_int_equal(send(fd, words, strlen(words), MSG_NOSIGNAL), (ssize_t)strlen(words));
 }
 /* Reads until the peer closes, or `until` stands in what came. */
 static const char *hear(int fd, const char *until) {
@@ -426,10 +426,10 @@ static void answers_in_order(void **state) {
 
     text_set("");
     for (int i = 0; i < 12; i++)
-        snprintf(text + strlen(text), sizeof text - strlen(text),
+        snprintf(made + strlen(made), sizeof made - strlen(made),
                  "GET /later?%03d HTTP/1.1\r\n" H "\r\n", 130 - 10 * i);
     text_add("GET /close HTTP/1.1\r\n" H "\r\nGET /never HTTP/1.1\r\n" H "\r\n");
-    say(fd, text);
+    say(fd, made);
     got = hear(fd, NULL);
     at = got;
     for (int i = 0; i < 12; i++) {
