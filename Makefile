@@ -46,7 +46,7 @@ tsan: ## build with the thread sanitizer: build-tsan/
 
 fuzz: ## search for inputs that break a parser, FUZZ_SECONDS for each target
 	@$(SETUP_CMD) build test fuzz
-	@sh scripts/build.sh build-fuzz
+	@sh scripts/build.sh build-fuzz fuzzers
 	@$(PYTHON) scripts/fuzz.py --build build-fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
 lint: ## layer check, tidy check, layout of changed files
