@@ -21,6 +21,7 @@ Rules, by the name a Violation carries:
   version              an order's events count its versions 1, 2, 3 … in order of seq
   oversold             no request was promised stock that was not there
   stock                availability equals the model: on hand, held, committed, available
+  conserved            availability equals the sum of all changes that stock events tell
   erp-missing, erp-doubled, erp-invented, erp-total, erp-number
                        the ERP has each order once, with its sum; the hub knows its number
   money                all the hub captured equals all the ERP booked, per currency
@@ -152,6 +153,7 @@ class Oracle:
         found += self._judge_orders(view, effects)
         found += self._judge_versions(view)
         found += self._judge_stock(view, effects)
+        found += self._judge_conserved(view)
         if view.erp is not None:
             found += self._judge_erp(view)
         kept, seen = [], Counter()
@@ -256,6 +258,22 @@ class Oracle:
             theirs = {name: Decimal((item or {}).get(name, "0")) for name in mine}
             if theirs != mine:
                 yield Violation("stock", f"{key}: hub {theirs}, model {mine}")
+
+    @staticmethod
+    def _judge_conserved(view):
+        sums = defaultdict(Counter)
+        for event in view.events:
+            if event_kind(event).startswith("stock."):
+                for change in event["data"].get("changes", ()):
+                    at = sums[change["sku"], change["location"]]
+                    for name in ("on_hand", "held", "committed"):
+                        at[name] += Decimal(change.get(name, "0"))
+        for key in sorted(sums.keys() | view.availability.keys()):
+            item = view.availability.get(key, {})
+            for name in ("on_hand", "held", "committed"):
+                if Decimal(item.get(name, "0")) != sums[key][name]:
+                    yield Violation("conserved", f"{key}: {name} is {item.get(name)}, its "
+                                                 f"events add up to {sums[key][name]}")
 
     @staticmethod
     def _judge_erp(view):

@@ -24,6 +24,7 @@ class Honest:
 
     def event(self, kind, op, subject, **data):
         seq = len(self.events) + 1
+        data = {name: value for name, value in data.items() if value is not None}
         self.events.append({"type": f"org.penstock.{kind}.v1", "id": f"main-{seq}",
                             "source": "/penstock/main", "subject": subject, "data": data,
                             "penstockseq": seq, "correlationid": op.correlation})
@@ -36,11 +37,18 @@ class Honest:
             self.oracle.answered(op, status, answer or {})
         return op
 
-    def capture(self, name, body, status=201):
+    @staticmethod
+    def change(sku="A", **differences):
+        return [{"sku": sku, "location": "WH-HAM",
+                 **{name: str(value) for name, value in differences.items()}}]
+
+    def capture(self, name, body, status=201, held=0):
         order_id = f"ord_{name}"
         op = self.did(name, "order", body, status, {"order_id": order_id})
         self.event("order.captured", op, order_id, version=1)
-        self.event("stock.reserved", op, "x")
+        line = body["lines"][0]
+        self.event("stock.reserved", op, "x", changes=self.change(
+            line["sku"], committed=line["quantity"], held=held))
         self.orders[order_id] = {**copy.deepcopy(body), "order_id": order_id, "version": 1}
         self.erp.append({"order_id": order_id, "total": body["totals"]["grand"],
                          "currency": body["currency"], "number": f"SO-{name}"})
@@ -50,7 +58,7 @@ class Honest:
     def run(self):
         stock = {"sku": "A", "location": "WH-HAM"}
         op = self.did("count", "count", {**stock, "on_hand": "10"})
-        self.event("stock.counted", op, "A@WH-HAM")
+        self.event("stock.counted", op, "A@WH-HAM", changes=self.change(on_hand=10))
         self.capture("a", order("1", ("A", 2)))
         self.did("short", "order", order("2", ("A", 99)), 409)
         self.capture("b", order("3", ("A", 3)), None)  # its answer was lost, it is there
@@ -58,14 +66,16 @@ class Honest:
         op = self.did("cut", "cancel", {"reason": "x", "lines": [{"line_id": "1", "quantity": "1"}]},
                       200, {"version": 2}, "ord_a")
         self.event("order.cancelled", op, "ord_a", version=2)
+        self.event("stock.released", op, "x", changes=self.change(committed=-1))
         self.orders["ord_a"]["version"] = 2
         op = self.did("sent", "shipment", {"location": "WH-HAM"}, 200, {"version": 2}, "ord_b")
         self.event("order.shipped", op, "ord_b", version=2)
+        self.event("stock.adjusted", op, "x", changes=self.change(committed=-3, on_hand=-3))
         self.orders["ord_b"]["version"] = 2
         op = self.did("hold", "hold", {"sku": "A", "quantity": "4"}, 201, {"reservation_id": "r1"})
-        self.event("stock.reserved", op, "A@WH-HAM")
+        self.event("stock.reserved", op, "A@WH-HAM", changes=self.change(held=4))
         op = self.did("in", "receipt", {**stock, "quantity": "5"})
-        self.event("stock.received", op, "A@WH-HAM")
+        self.event("stock.received", op, "A@WH-HAM", changes=self.change(on_hand=5))
         self.oracle.answered(self.op["b"], 200, {"order_id": "ord_b"})  # the retry
         self.availability = {("A", "WH-HAM"): {
             "on_hand": "12", "held": "4", "committed": "1", "reserved": "5", "available": "7"}}
@@ -180,6 +190,10 @@ def invent_stock(h):
     h.availability["B", "WH-HAM"] = {"on_hand": "1", "available": "1"}
 
 
+def miscount_change(h):
+    next(e for e in h.events if "changes" in e["data"])["data"]["changes"][0]["on_hand"] = "11"
+
+
 def erp_missing(h):
     h.erp.pop(0)
 
@@ -213,7 +227,8 @@ def erp_invented(h):
     (forget_order, "not-whole"), (drop_line, "not-whole"), (change_quantity, "not-whole"),
     (skip_version, "version"), (fall_behind_version, "version"), (oversell, "oversold"),
     (lose_stock, "stock"), (forget_stock, "stock"), (leak_commitment, "stock"),
-    (invent_stock, "stock"), (erp_missing, "erp-missing"), (erp_doubled, "erp-doubled"),
+    (invent_stock, "stock"), (invent_stock, "conserved"), (miscount_change, "conserved"),
+    (erp_missing, "erp-missing"), (erp_doubled, "erp-doubled"),
     (erp_total, "erp-total"), (erp_money, "money"), (erp_number, "erp-number"),
     (erp_invented, "erp-invented"),
 ], ids=lambda x: getattr(x, "__name__", x))
@@ -233,7 +248,7 @@ def test_a_consumed_hold_is_committed_once():
     h = Honest().run()
     body = order("20", ("A", 4))
     body["lines"][0]["reservation_id"] = "r1"
-    h.capture("c", body)
+    h.capture("c", body, held=-4)
     h.availability["A", "WH-HAM"].update(held="0", committed="5")
     assert h.rules() == set()
 
@@ -241,6 +256,6 @@ def test_a_consumed_hold_is_committed_once():
 def test_a_release_gives_back():
     h = Honest().run()
     op = h.did("release", "release", {}, 200, {}, "r1")
-    h.event("stock.released", op, "A@WH-HAM")
+    h.event("stock.released", op, "A@WH-HAM", changes=h.change(held=-4))
     h.availability["A", "WH-HAM"].update(held="0", reserved="1", available="11")
     assert h.rules() == set()
