@@ -1,0 +1,81 @@
+"""Random commands from many connections: the oracle agrees, and what is seen through the API is
+the same after a restart, which replays it from the journal."""
+
+import os
+import threading
+
+import pytest
+
+import docs
+from load import Load
+from observe import observe
+from oracle import Oracle
+from wire import Gone
+
+SECONDS = float(os.environ.get("PENSTOCK_LOAD_SECONDS", "3"))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_commands_then_a_restart(idle_hub, seed):
+    seed = os.environ.get("PENSTOCK_SEED", seed)
+    print(f"PENSTOCK_SEED={seed}")
+    hub = idle_hub.start()
+    oracle = Oracle(f"load{seed}")
+    load = Load(oracle, seed, Gone, connections=16)
+    load.prepare(hub.client())
+    load.start(hub.client)
+    threading.Event().wait(SECONDS)  # how long the load lasts
+    load.join()
+    load.settle(hub.client())
+    view = observe(hub.client(), load.skus)
+    counts = oracle.counts()
+    print(dict(counts))
+    assert oracle.judge(view) == []
+    for kind in ("order", "cancel", "shipment", "hold"):
+        assert counts[kind, "acknowledged"] >= 5 and counts[kind, "refused"] >= (kind != "hold")
+    hub.restart()
+    after = observe(hub.client(), load.skus)
+    assert after.availability == view.availability
+    assert after.orders == view.orders
+    assert after.events == view.events
+    load.start(hub.client)
+    threading.Event().wait(SECONDS / 3)
+    load.join()
+    load.settle(hub.client())
+    assert oracle.judge(observe(hub.client(), load.skus)) == []
+    hub.stop()
+    hub.verify()
+
+
+def test_readers_never_see_an_impossible_stock(hub, api, stocked):
+    """While orders come and go, available = on hand - held - committed in every answer, and
+    nothing is ever oversold."""
+    sku = stocked(30)
+    stop, wrong = threading.Event(), []
+
+    def read():
+        client = hub.client()
+        while not stop.is_set():
+            on_hand, held, committed, available = map(int, docs.stock(client, sku))
+            if available != on_hand - held - committed or available < 0:
+                wrong.append((on_hand, held, committed, available))
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for r in readers:
+        r.start()
+
+    def sell():
+        client = hub.client()
+        for _ in range(40):
+            answer = client.post("/v1/orders", docs.order((sku, 7)))
+            if answer.status == 201:
+                client.post(f"/v1/orders/{answer.json['order_id']}/cancel", {"reason": "x"}).ok()
+    sellers = [threading.Thread(target=sell) for _ in range(6)]
+    for s in sellers:
+        s.start()
+    for s in sellers:
+        s.join()
+    stop.set()
+    for r in readers:
+        r.join()
+    assert not wrong
+    assert docs.stock(api, sku) == ("30", "0", "0", "30")
