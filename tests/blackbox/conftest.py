@@ -1,6 +1,7 @@
 """Fixtures: the program under test, hubs, the sandbox ERP, names that no other test uses.
 
-The program is build/penstock, or what PENSTOCK_BIN names; it is never built here. `hub` is
+The program is build/penstock, or what PENSTOCK_BIN names; it is never built here. Where that one
+carries a sanitizer, PENSTOCK_BIN_RELEASE names the release build for tests that measure time. `hub` is
 shared by the tests of one file, `fresh_hub` is one test's own. At the end of each the hub must
 drain, exit 0 and leave no sanitizer report; where a test fails the logs of its hubs are shown.
 """
@@ -43,6 +44,14 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="session")
 def binary():
     return Binary(program_path())
+
+
+@pytest.fixture(scope="session")
+def release_binary(binary):
+    """The release build, where bounds on time are promised; the program under test where
+    PENSTOCK_BIN_RELEASE names no other."""
+    path = os.environ.get("PENSTOCK_BIN_RELEASE")
+    return Binary(path) if path else binary
 
 
 def running(thing):
