@@ -44,11 +44,8 @@ struct hub {
 /* --- the journal's housekeeping --------------------------------------------------------- */
 
 static bool tidy_pause(struct hub_tidy *tidy) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)TIDY_PAUSE_MS * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    int64_t until_us = clock_tick_us(&clock_system) + (int64_t)TIDY_PAUSE_MS * 1000;
+    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
     pthread_mutex_lock(&tidy->lock);
     if (!tidy->stopping)
         pthread_cond_timedwait(&tidy->wake, &tidy->lock, &until);
