@@ -1,0 +1,422 @@
+/* core: the queue of commands, the commit, recovery, and the writer's thread. See core.h.
+ *
+ * What always holds: an answer leaves after the events it speaks of are durable and published;
+ * after a failed append nothing is decided before the state was rebuilt from the journal. */
+#include "core/core_priv.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#define REPLAY_CHUNK 4096
+#define RETRY_BROKEN_MS 250
+
+/* --- recovery ------------------------------------------------------------------------------ */
+
+struct replay {
+    struct core *core;
+    struct state *state;
+    struct json_parser *parser;
+    struct arena arena;
+    struct fault *fault;
+    enum err err;
+    uint64_t seq;
+    int64_t time_us;
+};
+
+static bool replay_visit(void *ctx, const struct record *record) {
+    struct replay *replay = ctx;
+    struct event event;
+    if (record->seq != replay->seq + 1) {
+        replay->err = fault_set(replay->fault, ERR_IO, "the journal has no event %llu",
+                                (unsigned long long)replay->seq + 1);
+        return false;
+    }
+    arena_reset(&replay->arena);
+    replay->err = event_from_record(replay->core->registry, record, replay->parser, &replay->arena,
+                                    &event, replay->fault);
+    if (replay->err == OK)
+        replay->err = state_apply(replay->state, &event,
+                                  replay->core->config->settings.idempotency_days *
+                                      INT64_C(86400) * 1000000);
+    if (replay->err != OK) {
+        log_line(LOG_ERROR, "core", "event can not be applied", "seq=%llu type=%.*s detail=%s",
+                 (unsigned long long)record->seq, STR_FMT(record->type),
+                 log_quote(str_c(replay->fault ? replay->fault->detail : "")));
+        return false;
+    }
+    replay->seq = record->seq;
+    replay->time_us = record->time_us;
+    return true;
+}
+
+static enum err replay_all(struct replay *replay) {
+    struct core *core = replay->core;
+    uint64_t last, next = 1;
+    enum err err = journal_last(core->journal, &last, replay->fault);
+    int64_t told_us = clock_tick_us(core->clock);
+    while (err == OK && replay->seq < last) {
+        err = journal_read(core->journal, next, REPLAY_CHUNK, replay_visit, replay, &next,
+                           replay->fault);
+        if (err == OK)
+            err = replay->err;
+        if (err == OK && next <= replay->seq)
+            err = fault_set(replay->fault, ERR_IO, "the journal ends at %llu, not at %llu",
+                            (unsigned long long)replay->seq, (unsigned long long)last);
+        if (clock_tick_us(core->clock) - told_us > 1000000) {
+            told_us = clock_tick_us(core->clock);
+            log_line(LOG_INFO, "core", "replaying the journal", "seq=%llu of=%llu",
+                     (unsigned long long)replay->seq, (unsigned long long)last);
+        }
+    }
+    return err;
+}
+
+/* Builds the state anew from the journal; the old one stays where it can not. */
+static enum err core_rebuild(struct core *core, struct fault *fault) {
+    struct replay replay = {.core = core, .fault = fault};
+    arena_init(&replay.arena, 0);
+    replay.parser = json_parser_create();
+    enum err err = replay.parser ? state_create(core->registry, core->config, &replay.state)
+                                 : ERR_NOMEM;
+    if (err == ERR_NOMEM)
+        fault_set(fault, ERR_NOMEM, "no memory to build the state");
+    if (err == OK)
+        err = replay_all(&replay);
+    if (err == OK) {
+        for (uint32_t i = 0; i < core->registry->count; i++)
+            if (core->registry->capabilities[i]->publish)
+                core->registry->capabilities[i]->publish(replay.state->parts[i]);
+        pthread_rwlock_wrlock(&core->state_lock);
+        struct state *old = core->state;
+        core->state = replay.state;
+        pthread_rwlock_unlock(&core->state_lock);
+        state_destroy(old);
+        core->seq = replay.seq;
+        core->time_us = replay.time_us;
+        core->broken = false;
+        atomic_store(&core->durable_seq, replay.seq);
+        atomic_store(&core->ready, true);
+    } else {
+        state_destroy(replay.state);
+    }
+    if (replay.parser)
+        json_parser_destroy(replay.parser);
+    arena_free(&replay.arena);
+    return err;
+}
+
+/* --- answers -------------------------------------------------------------------------------- */
+
+static void core_finish(struct core *core, struct command *command) {
+    struct command_origin *origin = command->origin;
+    command->answer.seq = atomic_load(&core->durable_seq);
+    command->next = NULL;
+    if (!origin->first) {
+        origin->first = command;
+        origin->next_dirty = core->dirty;
+        core->dirty = origin;
+    } else {
+        origin->last->next = command;
+    }
+    origin->last = command;
+}
+
+static void core_deliver(struct core *core) {
+    while (core->dirty) {
+        struct command_origin *origin = core->dirty;
+        struct command *first = origin->first;
+        core->dirty = origin->next_dirty;
+        origin->first = origin->last = NULL;
+        origin->next_dirty = NULL;
+        origin->deliver(origin, first);
+    }
+}
+
+static void command_unavailable(struct command *command, const char *why) {
+    struct answer *answer = &command->answer;
+    *answer = (struct answer){0};
+    fault_init(&answer->fault, command->arena);
+    answer->err = fault_set(&answer->fault, ERR_UNAVAILABLE, "%s", why);
+}
+
+/* --- one round ------------------------------------------------------------------------------ */
+
+static struct command *core_take(struct core *core, uint32_t max, uint32_t *count) {
+    pthread_mutex_lock(&core->lock);
+    struct command *first = core->first, *last = first;
+    uint32_t n = first ? 1 : 0;
+    while (last && last->next && n < max) {
+        last = last->next;
+        n++;
+    }
+    if (last) {
+        core->first = last->next;
+        if (!core->first)
+            core->last = NULL;
+        last->next = NULL;
+    }
+    core->waiting -= n;
+    pthread_mutex_unlock(&core->lock);
+    *count = n;
+    return first;
+}
+
+/* Makes the batch durable and visible. */
+static enum err core_commit(struct core *core, struct fault *fault) {
+    struct batch *batch = &core->batch;
+    if (batch->count == 0)
+        return OK;
+    batch_seal(batch);
+    enum err err = journal_append(core->journal, batch->records, batch->count, fault);
+    if (err != OK) {
+        core->broken = true;
+        return err;
+    }
+    atomic_store(&core->durable_seq, core->seq);
+    for (uint32_t i = 0; i < core->registry->count; i++)
+        if (core->registry->capabilities[i]->publish)
+            core->registry->capabilities[i]->publish(core->state->parts[i]);
+    if (core->tail)
+        tail_publish(core->tail, batch->records, batch->count);
+    return OK;
+}
+
+/* After a failure: true when state and journal agree again. */
+static bool core_mend(struct core *core) {
+    struct fault fault;
+    if (!core->broken)
+        return true;
+    atomic_store(&core->ready, false);
+    fault_init(&fault, NULL);
+    uint64_t published = atomic_load(&core->durable_seq);
+    if (core_rebuild(core, &fault) != OK) {
+        log_line(LOG_ERROR, "core", "the state can not be rebuilt", "detail=%s",
+                 log_quote(str_c(fault.detail)));
+        return false;
+    }
+    log_line(LOG_WARN, "core", "state rebuilt from the journal", "seq=%llu published=%llu",
+             (unsigned long long)core->seq, (unsigned long long)published);
+    return true;
+}
+
+uint32_t core_step(struct core *core) {
+    uint32_t count;
+    struct fault fault;
+    fault_init(&fault, NULL);
+    bool usable = core_mend(core);
+    if (usable)
+        core_fire_timers(core, clock_now_us(core->clock));
+    struct command *first =
+        core_take(core, (uint32_t)core->config->settings.batch_commands_max, &count);
+    for (struct command *command = first; usable && command; command = command->next) {
+        core_decide(core, command);
+        if (core->broken)
+            break;
+    }
+    enum err err = core->broken ? ERR_UNAVAILABLE : core_commit(core, &fault);
+    if (usable && err != OK)
+        log_line(LOG_ERROR, "core", "batch not committed", "events=%u detail=%s",
+                 core->batch.count, log_quote(str_c(fault.detail)));
+    for (struct command *command = first, *next; command; command = next) {
+        next = command->next;
+        if (err != OK)
+            command_unavailable(command, fault.detail[0] ? fault.detail
+                                                         : "the hub can not write its journal");
+        core_finish(core, command);
+    }
+    batch_clear(&core->batch);
+    arena_reset(&core->arena);
+    core_deliver(core);
+    return count;
+}
+
+enum err core_submit(struct core *core, struct command *command, struct fault *fault) {
+    enum err err = OK;
+    must(command->origin && command->arena && command->type);
+    command->next = NULL;
+    pthread_mutex_lock(&core->lock);
+    if (core->stopping)
+        err = fault_set(fault, ERR_UNAVAILABLE, "the hub is stopping");
+    else if (!atomic_load_explicit(&core->ready, memory_order_relaxed))
+        err = fault_set(fault, ERR_UNAVAILABLE, "the hub can not write its journal");
+    else if (core->waiting >= (uint64_t)core->config->settings.queue_commands_max)
+        err = fault_set(fault, ERR_UNAVAILABLE, "too many commands are waiting");
+    else {
+        if (core->last)
+            core->last->next = command;
+        else
+            core->first = command;
+        core->last = command;
+        if (core->waiting++ == 0)
+            pthread_cond_signal(&core->wake);
+    }
+    pthread_mutex_unlock(&core->lock);
+    return err;
+}
+
+/* --- the thread ------------------------------------------------------------------------------ */
+
+static int64_t core_next_timer(const struct core *core) {
+    int64_t next = INT64_MAX;
+    for (uint32_t i = 0; i < core->registry->count; i++) {
+        const struct capability *capability = core->registry->capabilities[i];
+        if (!capability->timer_next)
+            continue;
+        int64_t due = capability->timer_next(core->state->parts[i]);
+        if (due < next)
+            next = due;
+    }
+    return next;
+}
+
+/* How long the writer may sleep, in microseconds; the wall clock may jump, so never long. */
+static int64_t core_nap_us(struct core *core) {
+    if (core->broken)
+        return RETRY_BROKEN_MS * 1000;
+    int64_t next = core_next_timer(core), now = clock_now_us(core->clock);
+    int64_t nap = next == INT64_MAX ? 1000000 : next - now;
+    return nap < 0 ? 0 : nap > 1000000 ? 1000000 : nap;
+}
+
+static void *core_run(void *arg) {
+    struct core *core = arg;
+    for (;;) {
+        int64_t nap_us = core_nap_us(core);
+        pthread_mutex_lock(&core->lock);
+        if (core->waiting == 0 && !core->stopping && nap_us > 0) {
+            struct timespec until;
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            int64_t at = until.tv_nsec / 1000 + nap_us;
+            until.tv_sec += at / 1000000;
+            until.tv_nsec = at % 1000000 * 1000;
+            pthread_cond_timedwait(&core->wake, &core->lock, &until);
+        }
+        bool stop = core->stopping && core->waiting == 0;
+        pthread_mutex_unlock(&core->lock);
+        if (stop)
+            return NULL;
+        core_step(core);
+    }
+}
+
+enum err core_start(struct core *core, struct fault *fault) {
+    must(!core->running);
+    if (pthread_create(&core->thread, NULL, core_run, core) != 0)
+        return fault_set(fault, ERR_NOMEM, "the writer's thread can not be started");
+    core->running = true;
+    return OK;
+}
+
+void core_stop(struct core *core) {
+    pthread_mutex_lock(&core->lock);
+    core->stopping = true;
+    pthread_cond_signal(&core->wake);
+    pthread_mutex_unlock(&core->lock);
+    if (core->running)
+        pthread_join(core->thread, NULL);
+    core->running = false;
+}
+
+/* --- life -------------------------------------------------------------------------------------- */
+
+struct core *core_create(const struct core_options *options, struct fault *fault) {
+    struct core *core = mem_zalloc(sizeof *core);
+    if (!core) {
+        fault_set(fault, ERR_NOMEM, "no memory for the core");
+        return NULL;
+    }
+    core->config = options->config;
+    core->journal = options->journal;
+    core->tail = options->tail;
+    core->clock = options->clock;
+    core->rng = options->rng;
+    batch_init(&core->batch);
+    arena_init(&core->arena, 0);
+    buf_init(&core->scratch, 0);
+    pthread_rwlock_init(&core->state_lock, NULL);
+    pthread_mutex_init(&core->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&core->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    core->registry = registry_create(options->capabilities);
+    if (!core->registry)
+        fault_set(fault, ERR_NOMEM, "no memory for the core");
+    if (!core->registry || core_rebuild(core, fault) != OK) {
+        core_destroy(core);
+        return NULL;
+    }
+    return core;
+}
+
+void core_destroy(struct core *core) {
+    if (!core)
+        return;
+    core_stop(core);
+    state_destroy(core->state);
+    registry_destroy(core->registry);
+    batch_free(&core->batch);
+    arena_free(&core->arena);
+    buf_free(&core->scratch);
+    pthread_rwlock_destroy(&core->state_lock);
+    pthread_mutex_destroy(&core->lock);
+    pthread_cond_destroy(&core->wake);
+    mem_free(core);
+}
+
+uint64_t core_seq(const struct core *core) { return atomic_load(&core->durable_seq); }
+bool core_ready(const struct core *core) { return atomic_load(&core->ready); }
+const struct registry *core_registry(const struct core *core) { return core->registry; }
+const struct config *core_config(const struct core *core) { return core->config; }
+struct clock *core_clock(const struct core *core) { return core->clock; }
+struct rng *core_rng(const struct core *core) { return core->rng; }
+
+uint32_t core_waiting(struct core *core) {
+    pthread_mutex_lock(&core->lock);
+    uint32_t waiting = core->waiting;
+    pthread_mutex_unlock(&core->lock);
+    return waiting;
+}
+
+void core_read_begin(struct core *core) { pthread_rwlock_rdlock(&core->state_lock); }
+void core_read_end(struct core *core) { pthread_rwlock_unlock(&core->state_lock); }
+
+const void *core_state(const struct core *core, const struct capability *capability) {
+    return state_of(core->state, capability);
+}
+
+void core_dump(struct core *core, struct buf *out) {
+    keys_dump(&core->state->keys, out);
+    for (uint32_t i = 0; i < core->registry->count; i++) {
+        const struct capability *capability = core->registry->capabilities[i];
+        if (!capability->dump)
+            continue;
+        buf_printf(out, "[%s]\n", capability->name);
+        capability->dump(core->state->parts[i], out);
+    }
+}
+
+enum err command_prepare(struct core *core, const struct command_type *type, struct arena *arena,
+                         void *body, struct command *out, struct fault *fault) {
+    *out = (struct command){.type = type, .arena = arena, .body = body, .if_match = -1};
+    out->now_us = clock_now_us(core->clock);
+    out->id = id_make(core->rng, out->now_us);
+    struct command_context context = {.config = core->config, .clock = core->clock};
+    enum err err = body && type->check ? type->check(&context, body, arena, fault) : OK;
+    if (err != OK || !body || !type->shape || type->flags & COMMAND_READS)
+        return err;
+    struct buf json;
+    buf_init(&json, 0);
+    shape_encode(type->shape, body, &json);
+    out->body_json = buf_ok(&json) ? arena_str(arena, buf_str(&json)) : STR_NONE;
+    buf_free(&json);
+    if (!out->body_json.ptr)
+        return fault_set(fault, ERR_NOMEM, "no memory for the document");
+    out->fingerprint = hash128(out->body_json, 0);
+    return OK;
+}

@@ -1,0 +1,336 @@
+/* decide: what happens to one command on the writer's thread.
+ *
+ * Order: idempotency key, decide, encode all events, apply all events, react. Encoding comes
+ * first because it can fail without harm; once an event is applied there is no way back but
+ * a rebuild from the journal (core->broken). */
+#include "core/core_priv.h"
+
+static int64_t idempotency_us(const struct core *core) {
+    return core->config->settings.idempotency_days * INT64_C(86400) * 1000000;
+}
+
+/* --- what decide may call -------------------------------------------------------------- */
+
+struct event *decision_event(struct decision *decision, const struct event_type *type,
+                             struct str subject, void **data_out) {
+    struct arena *arena = decision->command->arena;
+    struct event *event = arena_new(arena, struct event);
+    void *data = event ? arena_alloc(arena, type->shape->size) : NULL;
+    if (!data)
+        return NULL;
+    event->type = type;
+    event->subject = subject;
+    event->data = data;
+    if (decision->last)
+        decision->last->next = event;
+    else
+        decision->first = event;
+    decision->last = event;
+    if (data_out)
+        *data_out = data;
+    return event;
+}
+
+enum err decision_answer(struct decision *decision, int status, const struct shape *shape,
+                         const void *doc) {
+    struct buf *scratch = &decision->core->scratch;
+    buf_clear(scratch);
+    shape_encode(shape, doc, scratch);
+    struct str body =
+        buf_ok(scratch) ? arena_str(decision->command->arena, buf_str(scratch)) : STR_NONE;
+    if (!body.ptr)
+        return fault_set(&decision->answer->fault, ERR_NOMEM, "no memory for the answer");
+    decision->answer->status = status;
+    decision->answer->body = body;
+    return OK;
+}
+
+enum err decision_replay(struct decision *decision, uint64_t first_seq) {
+    must(first_seq != 0);
+    decision->replay_seq = first_seq;
+    return OK;
+}
+
+enum err decision_refuse(struct decision *decision, enum err err, const char *fmt, ...) {
+    char text[sizeof decision->answer->fault.detail];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    return fault_set(&decision->answer->fault, err, "%s", text);
+}
+
+enum err decision_fault(struct decision *decision, enum err err, struct str pointer,
+                        const char *fmt, ...) {
+    char text[sizeof decision->answer->fault.detail];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    fault_add(&decision->answer->fault, pointer, "%s", text);
+    decision->answer->fault.err = err;
+    return err;
+}
+
+const void *decision_state(const struct decision *decision, const struct capability *capability) {
+    return state_of(decision->core->state, capability);
+}
+const struct state *decision_whole_state(const struct decision *decision) {
+    return decision->core->state;
+}
+const struct config *decision_config(const struct decision *decision) {
+    return decision->core->config;
+}
+struct arena *decision_arena(const struct decision *decision) { return decision->command->arena; }
+
+static struct str hash_text(struct arena *arena, struct hash128 hash) {
+    char text[HASH_TEXT_LEN];
+    hash_write(text, hash);
+    return arena_str(arena, str_of(text, sizeof text));
+}
+
+/* Two texts as one, so that ("a", "bc") and ("ab", "c") differ. */
+static struct hash128 pair_hash(struct str a, struct str b) {
+    struct hash128 h = hash128(a, 0);
+    return hash128(b, h.lo ^ (h.hi << 1 | h.hi >> 63));
+}
+
+bool decision_first(struct decision *decision, const char *kind, struct str key, enum err *err) {
+    struct hash128 hash = pair_hash(str_c(kind), key);
+    const struct key_entry *entry = keys_find(&decision->core->state->keys, hash, INT64_MIN);
+    if (!entry) {
+        decision->natural = hash_text(decision->command->arena, hash);
+        if (decision->natural.ptr)
+            return true;
+        *err = decision_refuse(decision, ERR_NOMEM, "no memory for the natural key");
+    } else if (entry->fingerprint == decision->command->fingerprint.lo) {
+        *err = decision_replay(decision, entry->first_seq);
+    } else {
+        *err = decision_refuse(decision, ERR_DUPLICATE,
+                               "the %s %.*s was recorded before with another content", kind,
+                               (int)(key.len < 100 ? key.len : 100), key.ptr);
+    }
+    return false;
+}
+
+/* --- from decision to batch ------------------------------------------------------------- */
+
+static void meta_text(struct event_meta *meta, struct str *to, struct str from, unsigned row) {
+    if (from.ptr && from.len) {
+        *to = from;
+        shape_mark(meta, row);
+    }
+}
+
+static void meta_first(struct event_meta *meta, const struct decision *decision, struct str idem,
+                       struct str fingerprint) {
+    const struct command *command = decision->command;
+    meta_text(meta, &meta->idem, idem, EVENT_META_IDEM);
+    if (idem.len)
+        meta_text(meta, &meta->idem_key, command->idem_key, EVENT_META_IDEM_KEY);
+    meta_text(meta, &meta->natural, decision->natural, EVENT_META_NATURAL);
+    if (idem.len || decision->natural.len) {
+        meta_text(meta, &meta->fingerprint, fingerprint, EVENT_META_FINGERPRINT);
+        meta->status = decision->answer->status;
+        shape_mark(meta, EVENT_META_STATUS);
+        meta_text(meta, &meta->answer, decision->answer->body, EVENT_META_ANSWER);
+    }
+}
+
+/* Completes the decided events and encodes them into the batch. */
+static enum err decision_encode(struct decision *decision, struct str idem) {
+    struct core *core = decision->core;
+    const struct command *command = decision->command;
+    uint32_t before = core->batch.count;
+    uint64_t seq = core->seq;
+    struct str fingerprint = STR_NONE;
+    if (idem.len || decision->natural.len) {
+        fingerprint = hash_text(command->arena, command->fingerprint);
+        if (!fingerprint.ptr)
+            return fault_set(&decision->answer->fault, ERR_NOMEM, "no memory for the event");
+    }
+    int64_t time_us = command->now_us > core->time_us ? command->now_us : core->time_us;
+    for (struct event *event = decision->first; event; event = event->next) {
+        struct event_meta *meta = &event->meta;
+        event->seq = ++seq;
+        event->time_us = time_us;
+        meta_text(meta, &meta->correlation, command->correlation, EVENT_META_CORRELATION);
+        meta_text(meta, &meta->traceparent, command->traceparent, EVENT_META_TRACEPARENT);
+        meta_text(meta, &meta->actor, command->actor, EVENT_META_ACTOR);
+        meta_text(meta, &meta->command, str_c(command->type->name), EVENT_META_COMMAND);
+        meta->first = (int64_t)decision->first->seq;
+        shape_mark(meta, EVENT_META_FIRST);
+        if (command->cause_seq) {
+            meta->cause = (int64_t)command->cause_seq;
+            shape_mark(meta, EVENT_META_CAUSE);
+        }
+        if (event == decision->first)
+            meta_first(meta, decision, idem, fingerprint);
+        enum err err = batch_add(&core->batch, event, &decision->answer->fault);
+        if (err != OK) {
+            batch_cut(&core->batch, before);
+            return err;
+        }
+    }
+    core->seq = seq;
+    core->time_us = time_us;
+    return OK;
+}
+
+static void core_break(struct core *core, struct decision *decision, const char *what) {
+    core->broken = true;
+    fault_set(&decision->answer->fault, ERR_UNAVAILABLE, "%s; the hub rebuilds its state", what);
+}
+
+static void decision_react(struct decision *decision) {
+    struct core *core = decision->core;
+    const struct capability *const *all = core->registry->capabilities;
+    for (const struct event *event = decision->first; event; event = event->next) {
+        for (uint32_t i = 0; i < core->registry->count && !core->broken; i++) {
+            if (!all[i]->react)
+                continue;
+            struct decision reaction = *decision;
+            reaction.first = reaction.last = NULL;
+            reaction.may_issue = true;
+            enum err err = all[i]->react(&reaction, event);
+            if (err == OK)
+                err = reaction.issue_err;
+            if (err != OK)
+                core_break(core, decision, "a follow-up command failed");
+        }
+    }
+}
+
+/* Encodes, applies and reacts. Refusals leave everything as it was. */
+static enum err decision_commit(struct decision *decision, struct str idem) {
+    struct core *core = decision->core;
+    enum err err = decision_encode(decision, idem);
+    if (err != OK)
+        return err;
+    for (struct event *event = decision->first; event; event = event->next) {
+        err = state_apply(core->state, event, idempotency_us(core));
+        if (err != OK) {
+            core_break(core, decision, "no memory for a change of state");
+            return ERR_UNAVAILABLE;
+        }
+    }
+    decision_react(decision);
+    return core->broken ? ERR_UNAVAILABLE : OK;
+}
+
+/* Looks at the Idempotency-Key. True where the command is to be decided; `*idem` is then its
+ * hash as hex (absent without a key). */
+static bool core_idempotency(struct core *core, struct command *command, struct str *idem) {
+    *idem = STR_NONE;
+    if (!command->idem_key.ptr || command->type->flags & COMMAND_READS)
+        return true;
+    struct hash128 hash = pair_hash(command->idem_scope, command->idem_key);
+    const struct key_entry *entry =
+        keys_find(&core->state->keys, hash, command->now_us - idempotency_us(core));
+    struct answer *answer = &command->answer;
+    if (!entry) {
+        *idem = hash_text(command->arena, hash);
+        if (!idem->ptr)
+            answer->err = fault_set(&answer->fault, ERR_NOMEM, "no memory for the key");
+        return idem->ptr != NULL;
+    }
+    if (entry->fingerprint != command->fingerprint.lo) {
+        answer->err = fault_set(&answer->fault, ERR_KEY_REUSED,
+                                "this Idempotency-Key was used before with another body");
+    } else {
+        answer->replayed = true;
+        answer->replay_seq = entry->first_seq;
+    }
+    return false;
+}
+
+void core_decide(struct core *core, struct command *command) {
+    struct answer *answer = &command->answer;
+    struct str idem;
+    *answer = (struct answer){.status = 200};
+    fault_init(&answer->fault, command->arena);
+    if (!core_idempotency(core, command, &idem))
+        return;
+    struct decision decision = {.core = core, .command = command, .answer = answer};
+    answer->err = command->type->decide(&decision, command);
+    if (answer->err != OK)
+        return;
+    if (decision.replay_seq) {
+        must(!decision.first);
+        answer->replayed = true;
+        answer->replay_seq = decision.replay_seq;
+        return;
+    }
+    must(!decision.first || !(command->type->flags & COMMAND_READS));
+    if (decision.first)
+        answer->err = decision_commit(&decision, idem);
+}
+
+/* --- reactions and timers ---------------------------------------------------------------- */
+
+enum err decision_issue(struct decision *decision, const struct command_type *type, void *body,
+                        struct str arg0, uint64_t cause) {
+    must(decision->may_issue);
+    must(decision->depth < REACTION_DEPTH_MAX);
+    struct core *core = decision->core;
+    const struct command *parent = decision->command;
+    struct command command = {.type = type,
+                              .arena = parent->arena,
+                              .body = body,
+                              .args = {arg0},
+                              .now_us = parent->now_us,
+                              .id = id_make(core->rng, parent->now_us),
+                              .actor = parent->actor,
+                              .correlation = parent->correlation,
+                              .traceparent = parent->traceparent,
+                              .if_match = -1,
+                              .cause_seq = cause,
+                              .fact = true};
+    fault_init(&command.answer.fault, command.arena);
+    struct decision inner = {.core = core,
+                             .command = &command,
+                             .answer = &command.answer,
+                             .depth = decision->depth + 1};
+    enum err err = type->decide(&inner, &command);
+    if (err == OK && inner.first)
+        err = decision_commit(&inner, STR_NONE);
+    if (core->broken)
+        decision->issue_err = err;
+    return err;
+}
+
+static enum err timer_decide(struct decision *decision, const struct command *command) {
+    (void)decision;
+    (void)command;
+    return OK; /* never submitted: carries what timer_fire issues */
+}
+static const struct command_type timer_command = {
+    .name = "timer", .decide = timer_decide, .flags = COMMAND_INTERNAL,
+    .help = "Carries what falls due"};
+
+uint32_t core_fire_timers(struct core *core, int64_t now_us) {
+    uint32_t fired = 0, max = (uint32_t)core->config->settings.batch_commands_max;
+    const struct capability *const *all = core->registry->capabilities;
+    for (uint32_t i = 0; i < core->registry->count; i++) {
+        const struct capability *capability = all[i];
+        if (!capability->timer_next)
+            continue;
+        const void *part = core->state->parts[i];
+        while (fired < max && !core->broken && capability->timer_next(part) <= now_us) {
+            struct command carrier = {.type = &timer_command, .arena = &core->arena,
+                                      .now_us = now_us, .actor = STR("timer"), .if_match = -1};
+            struct decision decision = {.core = core, .command = &carrier,
+                                        .answer = &carrier.answer, .may_issue = true};
+            int64_t before = capability->timer_next(part);
+            uint64_t seq = core->seq;
+            enum err err = capability->timer_fire(part, now_us, &decision);
+            /* A timer that stays due without an event would fire for ever. */
+            if (err != OK || (capability->timer_next(part) == before && core->seq == seq)) {
+                core_break(core, &decision, "a timer could not be fired");
+                return fired;
+            }
+            fired++;
+        }
+    }
+    return fired;
+}
