@@ -91,6 +91,12 @@ struct core;
 enum err command_prepare(struct core *core, const struct command_type *type, struct arena *arena,
                          void *body, struct command *out, struct fault *fault) WARN_UNUSED;
 
+/* Whether the answer needs command_finish, on a worker's thread, before it is sent: it is a
+ * replayed one (its body is in the journal), or the type has a finish. */
+bool command_unfinished(const struct command *command);
+enum err command_finish(struct reader *reader, struct command *command, struct fault *fault)
+    WARN_UNUSED;
+
 /* --- for decide ----------------------------------------------------------------------- */
 
 /* A new event of this decision, with zeroed data in the command's arena; applied, in order,
@@ -118,6 +124,8 @@ const void *decision_state(const struct decision *decision, const struct capabil
 const struct state *decision_whole_state(const struct decision *decision);
 const struct config *decision_config(const struct decision *decision);
 struct arena *decision_arena(const struct decision *decision);
+/* The fresh id that came with the command. */
+struct id128 decision_id(const struct decision *decision);
 /* From react and timer_fire alone: decides and applies another command in the same batch; its
  * events follow from `cause` (0: none) and commit in the same transaction. */
 enum err decision_issue(struct decision *decision, const struct command_type *type, void *body,

@@ -38,6 +38,7 @@ enum err core_start(struct core *core, struct fault *fault) WARN_UNUSED;
 /* Refuses new commands, answers those waiting, stops the thread. */
 void core_stop(struct core *core);
 
+uint32_t core_waiting(struct core *core); /* commands waiting, any thread */
 uint64_t core_seq(const struct core *core); /* newest durable seq, any thread */
 bool core_ready(const struct core *core);   /* false while the journal does not take writes */
 const struct registry *core_registry(const struct core *core);

@@ -82,6 +82,7 @@ const struct config *decision_config(const struct decision *decision) {
     return decision->core->config;
 }
 struct arena *decision_arena(const struct decision *decision) { return decision->command->arena; }
+struct id128 decision_id(const struct decision *decision) { return decision->command->id; }
 
 static struct str hash_text(struct arena *arena, struct hash128 hash) {
     char text[HASH_TEXT_LEN];
@@ -244,11 +245,21 @@ static bool core_idempotency(struct core *core, struct command *command, struct 
     return false;
 }
 
+/* The same body sent to another order is another request. */
+static void command_mix_args(struct command *command) {
+    for (int i = 0; i < COMMAND_ARGS_MAX && command->args[i].ptr; i++) {
+        struct hash128 h = hash128(command->args[i], command->fingerprint.lo + (uint64_t)i);
+        command->fingerprint.lo ^= h.lo;
+        command->fingerprint.hi ^= h.hi;
+    }
+}
+
 void core_decide(struct core *core, struct command *command) {
     struct answer *answer = &command->answer;
     struct str idem;
     *answer = (struct answer){.status = 200};
     fault_init(&answer->fault, command->arena);
+    command_mix_args(command);
     if (!core_idempotency(core, command, &idem))
         return;
     struct decision decision = {.core = core, .command = command, .answer = answer};

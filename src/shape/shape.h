@@ -98,6 +98,10 @@ struct shape_list {
     uint32_t count;
 };
 
+/* A row: SHAPE_ROW(struct order, currency, SHAPE_CODE, "ISO 4217", .flags = SHAPE_REQUIRED). */
+#define SHAPE_ROW(type, member, kind_, help_text, ...)                                             \
+    {.name = #member, .kind = kind_, .offset = offsetof(type, member), .since = 1,                 \
+     .help = help_text, ##__VA_ARGS__}
 #define SHAPE_DEFINE(sym, doc_name, type, help_text, field_rows)                                   \
     const struct shape sym = {.name = doc_name,                                                    \
                               .help = help_text,                                                   \

@@ -1,0 +1,346 @@
+/* exceptions: see exceptions.h. State: the open ones, by id. Raising yields exception.raised,
+ * resolving exception.resolved with who, how and why. */
+#include "domain/exceptions.h"
+
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+
+static const struct shape_field exception_rows[] = {
+    [EXCEPTION_ID] = {.name = "exception_id", .kind = SHAPE_ID, .flags = SHAPE_READ_ONLY,
+                      .offset = offsetof(struct exception, exception_id), .since = 1,
+                      .owner = "hub", .help = "The hub's id of the case"},
+    [EXCEPTION_KIND] = SHAPE_ROW(struct exception, kind, SHAPE_CODE, "What went wrong, as a code",
+                                 .flags = SHAPE_REQUIRED),
+    [EXCEPTION_SUBJECT] = SHAPE_ROW(struct exception, subject, SHAPE_ID,
+                                    "What it is about: an order, a payload, a position"),
+    [EXCEPTION_CAUSE] = SHAPE_ROW(struct exception, cause, SHAPE_TEXT, "What happened, in words",
+                                  .flags = SHAPE_REQUIRED),
+    [EXCEPTION_ACTION] = SHAPE_ROW(struct exception, action, SHAPE_TEXT, "What to do about it"),
+    [EXCEPTION_OWNER] = SHAPE_ROW(struct exception, owner, SHAPE_CODE, "The team that decides"),
+    [EXCEPTION_PAYLOAD_SEQ] = SHAPE_ROW(struct exception, payload_seq, SHAPE_INTEGER,
+                                        "seq of the event that keeps the payload"),
+    [EXCEPTION_DETAILS] = SHAPE_ROW(struct exception, details, SHAPE_OPEN,
+                                    "Faults with their pointers, quantities, sums"),
+};
+SHAPE_DEFINE(exception_shape, "exception", struct exception, "A case a person must decide",
+             exception_rows);
+
+struct resolution {
+    uint64_t has;
+    struct str exception_id;
+    struct str resolution; /* discarded, fixed, retried */
+    struct str reason;
+};
+enum resolution_row { RESOLUTION_EXCEPTION_ID, RESOLUTION_RESOLUTION, RESOLUTION_REASON };
+static const struct shape_field resolution_rows[] = {
+    [RESOLUTION_EXCEPTION_ID] = {.name = "exception_id", .kind = SHAPE_ID,
+                                 .flags = SHAPE_READ_ONLY,
+                                 .offset = offsetof(struct resolution, exception_id), .since = 1,
+                                 .owner = "hub", .help = "The case"},
+    [RESOLUTION_RESOLUTION] = SHAPE_ROW(struct resolution, resolution, SHAPE_CODE,
+                                        "How: discarded (default), fixed, retried"),
+    [RESOLUTION_REASON] = SHAPE_ROW(struct resolution, reason, SHAPE_TEXT, "Why",
+                                    .flags = SHAPE_REQUIRED, .min = 1),
+};
+static SHAPE_DEFINE(resolution_shape, "exception_resolution", struct resolution,
+                    "How a case was closed", resolution_rows);
+
+/* --- state ----------------------------------------------------------------------------------- */
+
+struct open_case {
+    struct str id, kind; /* one allocation */
+    uint64_t seq;
+    bool open;
+};
+struct exceptions_state {
+    struct open_case *cases;
+    uint32_t count, cap;
+    struct map map;
+};
+
+static bool case_eq(const void *ctx, uint32_t index, const void *key) {
+    return str_eq(((const struct exceptions_state *)ctx)->cases[index].id,
+                  *(const struct str *)key);
+}
+static uint64_t case_hash(const void *ctx, uint32_t index) {
+    return hash64(((const struct exceptions_state *)ctx)->cases[index].id, 0);
+}
+static uint32_t case_find(const struct exceptions_state *s, struct str id) {
+    return map_find(&s->map, hash64(id, 0), case_eq, s, &id);
+}
+
+static void exceptions_free(void *part) {
+    struct exceptions_state *s = part;
+    for (uint32_t i = 0; i < s->count; i++)
+        mem_free((void *)(uintptr_t)s->cases[i].id.ptr);
+    mem_free(s->cases);
+    map_free(&s->map);
+}
+
+static enum err raised_apply(struct state *state, const struct event *event) {
+    struct exceptions_state *s = state_of(state, &exceptions_capability);
+    const struct exception *e = event->data;
+    if (s->count == s->cap) {
+        uint32_t cap = s->cap ? s->cap * 2 : 64;
+        struct open_case *cases = mem_resize(s->cases, (size_t)cap * sizeof *cases);
+        if (!cases)
+            return ERR_NOMEM;
+        s->cases = cases;
+        s->cap = cap;
+    }
+    char *text = mem_alloc(e->exception_id.len + e->kind.len + 1);
+    if (!text)
+        return ERR_NOMEM;
+    memcpy(text, e->exception_id.ptr, e->exception_id.len);
+    memcpy(text + e->exception_id.len, e->kind.ptr, e->kind.len);
+    s->cases[s->count] = (struct open_case){
+        .id = str_of(text, e->exception_id.len),
+        .kind = str_of(text + e->exception_id.len, e->kind.len),
+        .seq = event->seq,
+        .open = true,
+    };
+    if (!map_add(&s->map, hash64(e->exception_id, 0), s->count, case_hash, s)) {
+        mem_free(text);
+        return ERR_NOMEM;
+    }
+    s->count++;
+    return OK;
+}
+
+static enum err resolved_apply(struct state *state, const struct event *event) {
+    struct exceptions_state *s = state_of(state, &exceptions_capability);
+    const struct resolution *r = event->data;
+    uint32_t index = case_find(s, r->exception_id);
+    must(index != MAP_NONE);
+    s->cases[index].open = false;
+    return OK;
+}
+
+static void exceptions_dump(const void *part, struct buf *out) {
+    const struct exceptions_state *s = part;
+    for (uint32_t i = 0; i < s->count; i++)
+        buf_printf(out, "%.*s kind=%.*s seq=%llu open=%d\n", STR_FMT(s->cases[i].id),
+                   STR_FMT(s->cases[i].kind), (unsigned long long)s->cases[i].seq,
+                   s->cases[i].open);
+}
+
+/* --- read model -------------------------------------------------------------------------------- */
+
+enum { COL_ID, COL_KIND, COL_SUBJECT, COL_STATE, COL_OWNER, COL_RAISED, COL_UPDATED, COL_SEQ };
+static const struct table_column exception_columns[] = {
+    [COL_ID] = {"exception_id", COLUMN_TEXT, "The case"},
+    [COL_KIND] = {"kind", COLUMN_TEXT, "What went wrong, as a code"},
+    [COL_SUBJECT] = {"subject", COLUMN_TEXT, "What it is about"},
+    [COL_STATE] = {"state", COLUMN_TEXT, "open or resolved"},
+    [COL_OWNER] = {"owner", COLUMN_TEXT, "The team that decides"},
+    [COL_RAISED] = {"raised_us", COLUMN_INTEGER, "When, microseconds since 1970"},
+    [COL_UPDATED] = {"updated_us", COLUMN_INTEGER, "Last change, microseconds since 1970"},
+    [COL_SEQ] = {"seq", COLUMN_INTEGER, "Of the event that raised it"},
+};
+static const char *const exception_indexes[] = {"updated_us, exception_id", NULL};
+static const struct table exceptions_table = {
+    .name = "exceptions",
+    .help = "Cases a person must decide, open and resolved",
+    .columns = exception_columns,
+    .count = sizeof exception_columns / sizeof *exception_columns,
+    .key_columns = 1,
+    .indexes = exception_indexes,
+};
+static const struct table *const exception_tables[] = {&exceptions_table, NULL};
+
+static void raised_project(struct rows *rows, const struct event *event) {
+    const struct exception *e = event->data;
+    struct row_value values[] = {
+        [COL_ID] = row_text(e->exception_id), [COL_KIND] = row_text(e->kind),
+        [COL_SUBJECT] = row_text(e->subject), [COL_STATE] = row_text(STR("open")),
+        [COL_OWNER] = row_text(e->owner),     [COL_RAISED] = row_int(event->time_us),
+        [COL_UPDATED] = row_int(event->time_us), [COL_SEQ] = row_int((int64_t)event->seq),
+    };
+    rows_put(rows, &exceptions_table, UINT64_MAX, values);
+    if (e->subject.len)
+        rows_ref(rows, e->subject);
+}
+
+static void resolved_project(struct rows *rows, const struct event *event) {
+    const struct resolution *r = event->data;
+    struct row_value values[sizeof exception_columns / sizeof *exception_columns] = {
+        [COL_ID] = row_text(r->exception_id), [COL_STATE] = row_text(STR("resolved")),
+        [COL_UPDATED] = row_int(event->time_us),
+    };
+    rows_put(rows, &exceptions_table, 1u << COL_STATE | 1u << COL_UPDATED, values);
+}
+
+const struct event_type exception_raised_event = {
+    .name = "exception.raised", .shape = &exception_shape, .apply = raised_apply,
+    .project = raised_project, .help = "Something needs a person's decision"};
+static const struct event_type exception_resolved_event = {
+    .name = "exception.resolved", .shape = &resolution_shape, .apply = resolved_apply,
+    .project = resolved_project, .help = "A case was decided"};
+static const struct event_type *const exception_events[] = {&exception_raised_event,
+                                                            &exception_resolved_event, NULL};
+
+/* --- commands ------------------------------------------------------------------------------------ */
+
+enum err exception_raise(struct decision *decision, const struct exception *exception,
+                         uint32_t nth) {
+    struct exception *e;
+    struct arena *arena = decision_arena(decision);
+    struct id128 id = decision_id(decision);
+    id.bytes[ID_BYTES - 1] = (uint8_t)(id.bytes[ID_BYTES - 1] + nth);
+    struct str text = id_text(arena, "exc_", id);
+    if (!text.ptr || !decision_event(decision, &exception_raised_event, text, (void **)&e))
+        return decision_refuse(decision, ERR_NOMEM, "no memory for the exception");
+    *e = *exception;
+    e->exception_id = text;
+    shape_mark(e, EXCEPTION_ID);
+    return OK;
+}
+
+static enum err raise_decide(struct decision *decision, const struct command *command) {
+    return exception_raise(decision, command->body, 0);
+}
+const struct command_type exception_raise_command = {
+    .name = "exception.raise", .shape = &exception_shape, .decide = raise_decide,
+    .flags = COMMAND_INTERNAL, .help = "Asks for a person's decision"};
+
+static enum err resolve_decide(struct decision *decision, const struct command *command) {
+    const struct exceptions_state *s = decision_state(decision, &exceptions_capability);
+    const struct resolution *given = command->body;
+    uint32_t index = case_find(s, command->args[0]);
+    if (index == MAP_NONE)
+        return decision_refuse(decision, ERR_NOT_FOUND, "there is no exception %.*s",
+                               (int)(command->args[0].len < 64 ? command->args[0].len : 64),
+                               command->args[0].ptr);
+    if (!s->cases[index].open)
+        return decision_refuse(decision, ERR_CONFLICT, "the exception is resolved already");
+    struct resolution *r;
+    if (!decision_event(decision, &exception_resolved_event, command->args[0], (void **)&r))
+        return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
+    *r = *given;
+    r->exception_id = command->args[0];
+    if (!r->resolution.len)
+        r->resolution = STR("discarded");
+    shape_mark(r, RESOLUTION_EXCEPTION_ID);
+    shape_mark(r, RESOLUTION_RESOLUTION);
+    return decision_answer(decision, 200, &resolution_shape, r);
+}
+static const struct command_type exception_resolve_command = {
+    .name = "exception.resolve", .shape = &resolution_shape, .decide = resolve_decide,
+    .help = "Closes a case with a reason"};
+
+static const struct command_type *const exception_commands[] = {
+    &exception_raise_command, &exception_resolve_command, NULL};
+
+/* --- asking ---------------------------------------------------------------------------------------- */
+
+struct exception_listing {
+    struct query *query;
+    uint32_t count;
+};
+
+static void member_text(struct buf *out, const char *name, struct str value) {
+    buf_printf(out, ",\"%s\":", name);
+    if (value.ptr)
+        buf_json_str(out, value);
+    else
+        buf_lit(out, "null");
+}
+
+struct data_copy {
+    struct arena *arena;
+    struct str data;
+};
+static bool data_visit(void *ctx, const struct record *record) {
+    struct data_copy *copy = ctx;
+    copy->data = arena_str(copy->arena, record->data);
+    return false;
+}
+
+static bool exception_visit(void *ctx, const struct row_value *values) {
+    struct exception_listing *listing = ctx;
+    struct buf *out = listing->query->out;
+    struct data_copy copy = {.arena = listing->query->arena};
+    uint64_t next;
+    if (listing->count++)
+        buf_char(out, ',');
+    buf_lit(out, "{\"exception_id\":");
+    buf_json_str(out, values[COL_ID].text);
+    member_text(out, "kind", values[COL_KIND].text);
+    member_text(out, "subject", values[COL_SUBJECT].text);
+    member_text(out, "state", values[COL_STATE].text);
+    member_text(out, "owner", values[COL_OWNER].text);
+    buf_lit(out, ",\"raised_at\":\"");
+    instant_write(out, (struct instant){.us = values[COL_RAISED].integer});
+    buf_lit(out, "\"");
+    struct fault fault;
+    fault_init(&fault, NULL);
+    enum err err = journal_read(listing->query->reader->journal,
+                                (uint64_t)values[COL_SEQ].integer, 1, data_visit, &copy, &next,
+                                &fault);
+    if (err == OK && copy.data.len) {
+        buf_lit(out, ",\"case\":");
+        buf_str_add(out, copy.data);
+    }
+    buf_char(out, '}');
+    return buf_ok(out);
+}
+
+static enum err exceptions_query(struct query *query, struct fault *fault) {
+    struct row_filter filters[3];
+    struct row_query rows = {.table = &exceptions_table, .filters = filters,
+                             .sort_column = COL_UPDATED, .cursor = query_value(query, "cursor")};
+    static const struct { const char *name; uint32_t column; } by[] = {
+        {"state", COL_STATE}, {"kind", COL_KIND}, {"owner", COL_OWNER}};
+    for (size_t i = 0; i < 3; i++) {
+        struct str value = query_value(query, by[i].name);
+        if (value.ptr)
+            filters[rows.filter_count++] =
+                (struct row_filter){by[i].column, ROW_EQ, row_text(value)};
+    }
+    enum err err = query_limit(query, 100, 1000, &rows.limit, fault);
+    if (err != OK)
+        return err;
+    struct exception_listing listing = {.query = query};
+    buf_lit(query->out, "{\"items\":[");
+    err = query->reader->ops->list(query->reader, &rows, query->arena, exception_visit, &listing,
+                                   &query->next_cursor, fault);
+    buf_lit(query->out, "],\"next_cursor\":");
+    if (query->next_cursor.ptr)
+        buf_json_str(query->out, query->next_cursor);
+    else
+        buf_lit(query->out, "null");
+    buf_char(query->out, '}');
+    return err;
+}
+
+static const struct query_param exception_params[] = {
+    {"state", false, false, "open or resolved"},
+    {"kind", false, false, "Only this kind"},
+    {"owner", false, false, "Only this team's"},
+    {"limit", false, false, "Items on a page, 1 to 1000 (100)"},
+    {"cursor", false, false, "next_cursor of the page before"},
+    {NULL, false, false, NULL},
+};
+static const struct route exception_routes[] = {
+    {.method = "GET", .path = "/ops/exceptions", .scope = "ops:read", .traffic = CLASS_OPS,
+     .query = exceptions_query, .params = exception_params, .answer = &exception_shape,
+     .help = "Cases that need, or needed, a person's decision"},
+    {.method = "POST", .path = "/ops/exceptions/{exception_id}/resolve", .scope = "ops:resolve",
+     .traffic = CLASS_OPS, .command = &exception_resolve_command, .answer = &resolution_shape,
+     .help = "Close a case with a reason"},
+    {.method = NULL},
+};
+
+const struct capability exceptions_capability = {
+    .name = "exceptions",
+    .help = "The business exception queue",
+    .commands = exception_commands,
+    .events = exception_events,
+    .routes = exception_routes,
+    .tables = exception_tables,
+    .state_size = sizeof(struct exceptions_state),
+    .state_free = exceptions_free,
+    .dump = exceptions_dump,
+};

@@ -1,0 +1,13 @@
+/* The capabilities of the hub, in the order their events are observed. */
+#include "domain/list.h"
+
+#include "domain/exceptions.h"
+#include "domain/orders.h"
+#include "domain/stock.h"
+
+const struct capability *const domain_capabilities[] = {
+    &stock_capability,
+    &orders_capability,
+    &exceptions_capability,
+    NULL,
+};
