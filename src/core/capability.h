@@ -4,6 +4,7 @@
 #define PENSTOCK_CORE_CAPABILITY_H
 
 #include "core/command.h"
+#include "core/config.h"
 #include "core/rows.h"
 
 /* Traffic classes for admission, most important first (G9). */

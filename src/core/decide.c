@@ -5,6 +5,8 @@
  * a rebuild from the journal (core->broken). */
 #include "core/core_priv.h"
 
+#include <stdio.h>
+
 static int64_t idempotency_us(const struct core *core) {
     return core->config->settings.idempotency_days * INT64_C(86400) * 1000000;
 }

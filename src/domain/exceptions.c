@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/map.h"
 #include "base/mem.h"
 
 static const struct shape_field exception_rows[] = {
