@@ -21,6 +21,8 @@ import docs  # noqa: E402
 
 ROOT = HERE.parent.parent
 FIXTURES = HERE.parent / "fixtures"
+# Public test suites beside the repository, where a machine has them: used in addition.
+SUITES = Path(os.environ.get("PENSTOCK_SUITES") or ROOT.parent / "shared" / "data")
 LOGGED = []
 
 

@@ -5,11 +5,11 @@ import re
 import threading
 import time
 import urllib.parse
-from pathlib import Path
 
 import pytest
 
 import docs
+from conftest import SUITES
 from wire import Connection
 
 FIELDS = {"specversion": str, "id": str, "source": str, "type": str, "subject": str, "time": str,
@@ -65,7 +65,7 @@ def test_seq_has_no_holes_and_every_event_is_a_cloudevent(api, story):
 
 
 def test_events_agree_with_the_official_schema_where_it_is_at_hand(api, story):
-    path = Path(__file__).resolve().parents[3] / "shared/data/10-schemas/cloudevents.schema.json"
+    path = SUITES / "10-schemas" / "cloudevents.schema.json"
     try:
         import jsonschema
         schema = json.loads(path.read_text())
