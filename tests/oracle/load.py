@@ -91,6 +91,10 @@ class Worker:
         return self.load.oracle.sending("adjustment", {
             "sku": self.sku(), "location": LOCATION, "delta": delta, "reason": "check"})
 
+    def bulk(self):
+        """Many orders in one call."""
+        return [self._order() for _ in range(self.rng.randint(2, 40))]
+
     # --- sending ------------------------------------------------------------------------------
 
     PATHS = {"order": "/v1/orders", "cancel": "/v1/orders/{}/cancel",
@@ -120,6 +124,25 @@ class Worker:
             self.note(op, document)
         return True
 
+    def send_bulk(self, client, ops):
+        """NDJSON: a result for each line. What gets none is sent again later, one by one."""
+        try:
+            answer = client.bulk("/v1/orders", [op.body for op in ops])
+        except self.load.gone:
+            for op in ops:
+                self.load.oracle.lost(op)
+            self.lost += ops
+            return False
+        assert answer.status == 200, answer
+        for op, result in zip(ops, answer.lines, strict=True):
+            document = result.get("answer") or result["problem"]
+            self.load.oracle.answered(op, result["status"], document, answer.seq)
+            if op.fate == "unknown":
+                self.lost.append(op)
+            elif op.fate == "acknowledged":
+                self.note(op, document)
+        return True
+
     def note(self, op, document):
         """What later requests can be about."""
         if op.kind == "order":
@@ -131,7 +154,11 @@ class Worker:
     def run(self, client, stop):
         try:
             while not stop.is_set():
-                if not self.send(client, self.next_op()):
+                if self.rng.random() < 0.01:
+                    alive = self.send_bulk(client, self.bulk())
+                else:
+                    alive = self.send(client, self.next_op())
+                if not alive:
                     return
         except BaseException as failure:
             self.failure = failure

@@ -6,7 +6,8 @@ hub's events it believes only which request took effect, and in which order.
 
 How a request is tied to its effect: every request has a correlation id of its own, which retries
 keep; the events of a command carry it. A command that took effect once has exactly one *primary*
-event (PRIMARY below) under that id.
+event (PRIMARY below) under that id. Orders are tied by their natural key instead, because the
+lines of a bulk share one correlation id.
 
 Holds always: judging changes nothing; a run can be judged at any quiet moment, several times.
 
@@ -100,6 +101,10 @@ def event_kind(event):
     return event["type"].removeprefix("org.penstock.").removesuffix(".v1")
 
 
+def natural_key(order):
+    return order["channel"], order["channel_order_id"]
+
+
 def event_seq(event):
     return int(event["penstockseq"])
 
@@ -165,10 +170,14 @@ class Oracle:
 
     def _effects(self, events):
         """{op: [its primary events]}"""
-        by_correlation = {op.correlation: op for op in self.ops}
+        by_correlation = {op.correlation: op for op in self.ops if op.kind != "order"}
+        by_name = {natural_key(op.body): op for op in self.ops if op.kind == "order"}
         effects = defaultdict(list)
         for event in events:
-            op = by_correlation.get(event.get("correlationid"))
+            if event_kind(event) == PRIMARY["order"]:
+                op = by_name.get(natural_key(event["data"]["order"]))
+            else:
+                op = by_correlation.get(event.get("correlationid"))
             if op is not None and event_kind(event) == PRIMARY[op.kind]:
                 effects[op].append(event)
         return effects
@@ -191,7 +200,7 @@ class Oracle:
                 yield Violation("doubled", f"{n} effects of {op}")
             if op.fate == ACKNOWLEDGED and n == 0:
                 yield Violation("acknowledged-lost", repr(op))
-            if op.fate == REFUSED and touched[op.correlation]:
+            if op.fate == REFUSED and (n or touched[op.correlation]):
                 yield Violation("refused-stored", repr(op))
             if any(answer != op.answers[0] for answer in op.answers[1:]):
                 yield Violation("other-answer", repr(op))
@@ -208,7 +217,7 @@ class Oracle:
             if event["subject"] not in ours:
                 yield Violation("invented", f"order {event['subject']} at {event_seq(event)}")
         for order_id, order in view.orders.items():
-            names[(order["channel"], order["channel_order_id"])] += 1
+            names[natural_key(order)] += 1
             if order_id not in ours:
                 yield Violation("invented", f"order {order_id} in the list")
         for name, n in names.items():
@@ -311,7 +320,7 @@ class Oracle:
 
 def same_order(sent, found):
     """Whether the order that is there is the one that was sent, line by line."""
-    if (sent["channel"], sent["channel_order_id"]) != (found["channel"], found["channel_order_id"]):
+    if natural_key(sent) != natural_key(found):
         return False
     if sent["totals"]["grand"] != found["totals"]["grand"] or sent["currency"] != found["currency"]:
         return False

@@ -45,7 +45,7 @@ class Honest:
     def capture(self, name, body, status=201, held=0):
         order_id = f"ord_{name}"
         op = self.did(name, "order", body, status, {"order_id": order_id})
-        self.event("order.captured", op, order_id, version=1)
+        self.event("order.captured", op, order_id, version=1, order=body)
         line = body["lines"][0]
         self.event("stock.reserved", op, "x", changes=self.change(
             line["sku"], committed=line["quantity"], held=held))
@@ -116,7 +116,8 @@ def lose_acknowledged_receipt(h):
 
 
 def store_refused(h):
-    h.event("order.captured", h.op["short"], "ord_short", version=1)
+    h.event("order.captured", h.op["short"], "ord_short", version=1,
+            order=h.op["short"].body)
 
 
 def store_trace_of_refused(h):
@@ -251,6 +252,20 @@ def test_a_consumed_hold_is_committed_once():
     h.capture("c", body, held=-4)
     h.availability["A", "WH-HAM"].update(held="0", committed="5")
     assert h.rules() == set()
+
+
+def test_lines_of_a_bulk_are_told_apart(honest):
+    ops = [honest.oracle.sending("order", order(f"b{i}", ("A", 1))) for i in range(3)]
+    for op in ops[:2]:
+        honest.oracle.lost(op)
+    honest.oracle.answered(ops[2], 409, {})
+    honest.event("order.captured", ops[2], "ord_b0", version=1, order=ops[0].body)
+    honest.orders["ord_b0"] = {**ops[0].body, "version": 1}
+    honest.availability["A", "WH-HAM"].update(committed="2", reserved="6", available="6")
+    ops[2].correlation = "another"
+    rules = honest.rules()
+    assert not rules & {"refused-stored", "invented", "doubled", "stock", "oversold"}, rules
+    assert "erp-missing" in rules
 
 
 def test_a_release_gives_back():
