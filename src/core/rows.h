@@ -58,7 +58,7 @@ struct row_query {
     struct str cursor;    /* absent: from the start; else next_cursor of the page before */
     uint32_t limit;
 };
-/* values[column]; strings live until it returns. */
+/* values[column]; strings live until it returns. Must not ask the same reader again. */
 typedef bool row_visit(void *ctx, const struct row_value *values);
 
 /* What a query, finish or trace may read with. One per thread; not shared. */

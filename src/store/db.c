@@ -208,6 +208,8 @@ enum err db_open(const char *path, const struct db_options *options, sqlite3 **o
         err = db_setup(db, path, options, fault);
     }
     if (err != OK) {
+        if (options->damaged)
+            *options->damaged = db && db_is_damage(sqlite3_errcode(db));
         sqlite3_close(db);
         return err;
     }

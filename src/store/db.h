@@ -20,6 +20,7 @@ struct db_options {
     const char *synchronous; /* "FULL", "NORMAL"; NULL: FULL */
     int32_t application_id;  /* what kind of file it is: written to a new one, else checked */
     int32_t user_version;    /* of its format, likewise; a newer one is refused */
+    bool *damaged;        /* set where opening failed because the file is damaged; may be NULL */
 };
 
 /* Opens path in WAL mode with a busy timeout of 5 s and no automatic checkpoint. *out is NULL

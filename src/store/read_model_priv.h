@@ -1,0 +1,62 @@
+/* read_model_priv: what read_model.c, read_model_reader.c and read_model_thread.c share. */
+#ifndef PENSTOCK_STORE_READ_MODEL_PRIV_H
+#define PENSTOCK_STORE_READ_MODEL_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "store/db.h"
+#include "store/read_model.h"
+#include "store/row_batch.h"
+
+#define MODEL_APPLICATION_ID 0x5053524d /* "PSRM" */
+#define MODEL_PATH_BYTES 4096
+
+struct model_reader;
+
+struct read_model {
+    struct read_model_options options;
+    char path[MODEL_PATH_BYTES], vfs[64];
+    struct table_list tables; /* owned */
+    int64_t schema;           /* hash of their definitions */
+    /* Of whoever steps: */
+    sqlite3 *db; /* NULL after a failed reset: the next step opens it again */
+    sqlite3_stmt *begin, *commit, *reached;
+    struct rows *rows;
+    struct refs *refs;
+    bool refs_stale; /* a transaction failed: their list in memory is not the file's */
+    struct json_parser *parser;
+    struct arena arena; /* of one event */
+    uint32_t batch_count;
+    uint64_t batch_seq, batch_mark;
+    bool complained; /* of an event that could not be decoded, since the start */
+
+    _Atomic uint64_t seq;
+    _Atomic uint64_t events, row_count, ref_count, transactions, skipped, rebuilds, busy_us;
+
+    pthread_mutex_t readers_lock;
+    struct model_reader *readers;
+    _Atomic bool replacing; /* the file: readers must not open it meanwhile */
+
+    /* The thread (read_model_thread.c). */
+    pthread_mutex_t lock;
+    pthread_cond_t work, done;
+    pthread_t thread;
+    struct tail_follower follower; /* its wake finds the model by it */
+    bool running, stop;
+    _Atomic bool idle; /* waits for work, or pauses */
+    uint64_t wanted;   /* newest seq that someone waits for */
+};
+
+/* A connection to the file. */
+enum err model_connect(struct read_model *model, bool create, bool *damaged, sqlite3 **out,
+                       struct fault *fault) WARN_UNUSED;
+/* Closes the connections of all readers, so that the file can be replaced; they open it again
+ * once model->replacing is false. */
+void model_readers_disconnect(struct read_model *model);
+/* After a step: those who wait look again. */
+void model_announce(struct read_model *model);
+enum err model_wait(struct read_model *model, uint64_t seq, int64_t timeout_ms,
+                    struct fault *fault) WARN_UNUSED;
+
+#endif
