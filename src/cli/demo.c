@@ -1,0 +1,362 @@
+/* demo: a whole retailer on one machine, in a few minutes: three shops sell while the ERP is
+ * slow, down and back, and the hub itself is killed once; then the books are compared. */
+#include "cli/commands.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cli/demo_priv.h"
+#include "cli/files.h"
+
+#define START_MS 20000
+#define WATCH_MS 250
+
+static volatile sig_atomic_t interrupted;
+static void interrupt(int number) {
+    (void)number;
+    interrupted = 1;
+}
+
+int64_t demo_elapsed_ms(const struct demo *demo) {
+    return (clock_tick_us(&clock_system) - demo->began_us) / 1000;
+}
+
+/* --- making the retailer ---------------------------------------------------------------- */
+
+static enum err folder_make(struct demo *demo, struct fault *fault) {
+    const char *given = cli_value(demo->cli, "dir"), *temporary = getenv("TMPDIR");
+    demo->keep = given != NULL;
+    if (given) {
+        bool empty = false;
+        enum err err = files_folder_empty(given, &empty, fault);
+        if (err == OK && !empty)
+            return fault_set(fault, ERR_CONFLICT, "%s is not empty", given);
+        if (err == OK)
+            err = files_folder(given, fault);
+        if (err != OK)
+            return err;
+        if (!realpath(given, demo->dir))
+            return fault_set(fault, ERR_IO, "%s can not be used", given);
+    } else {
+        snprintf(demo->dir, sizeof demo->dir, "%s/penstock-demo-XXXXXX",
+                 temporary && temporary[0] ? temporary : "/tmp");
+        if (!mkdtemp(demo->dir))
+            return fault_set(fault, ERR_IO, "can not make the folder %s", demo->dir);
+    }
+    if ((size_t)snprintf(demo->config, sizeof demo->config, "%s/shop", demo->dir) >=
+            sizeof demo->config ||
+        (size_t)snprintf(demo->hub.log, sizeof demo->hub.log, "%s/hub.log", demo->dir) >=
+            sizeof demo->hub.log ||
+        (size_t)snprintf(demo->erp.log, sizeof demo->erp.log, "%s/erp.log", demo->dir) >=
+            sizeof demo->erp.log)
+        return fault_set(fault, ERR_IO, "the path is too long");
+    return OK;
+}
+
+static enum err command_run(struct demo *demo, const char *const *arguments, struct buf *out,
+                            struct fault *fault) {
+    int code = demo_child_run(arguments, NULL, demo->hub.log, out);
+    return code == EXIT_DONE ? OK : fault_set(fault, ERR_INTERNAL, "penstock %s failed (%d), see %s",
+                                              arguments[0], code, demo->hub.log);
+}
+
+/* A retailer's folder, a key, and a secret that Shopify and the hub share. */
+static enum err retailer_make(struct demo *demo, struct fault *fault) {
+    const char *const init[] = {"init", demo->config, NULL};
+    const char *const key[] = {"key", "create", "-C", demo->config, "--name", "demo", "--scope", "*",
+                               NULL};
+    struct buf out;
+    unsigned char secret[32];
+    buf_init(&out, 1 << 16);
+    enum err err = command_run(demo, init, &out, fault);
+    buf_clear(&out);
+    if (err == OK)
+        err = command_run(demo, key, &out, fault);
+    struct str text = str_trim(buf_str(&out));
+    while (text.len > 0 && (text.ptr[text.len - 1] == '\n' || text.ptr[text.len - 1] == ' '))
+        text.len--;
+    if (err == OK && (text.len == 0 || text.len >= sizeof demo->key))
+        err = fault_set(fault, ERR_INTERNAL, "`penstock key create` printed no key");
+    if (err == OK)
+        memcpy(demo->key, text.ptr, text.len);
+    rng_fill(&rng_system, secret, sizeof secret);
+    for (size_t i = 0; i < sizeof secret; i++)
+        snprintf(demo->secret + 2 * i, 3, "%02x", secret[i]);
+    buf_free(&out);
+    return err;
+}
+
+/* --- starting the systems --------------------------------------------------------------- */
+
+static enum err erp_start(struct demo *demo, struct fault *fault) {
+    char seed[32], books[PATH_MAX + 16];
+    snprintf(seed, sizeof seed, "%" PRId64, demo->seed);
+    snprintf(books, sizeof books, "%s/erp-books", demo->dir);
+    const char *const arguments[] = {
+        "sandbox", "erp", "--listen", "127.0.0.1:0", "--latency-ms", demo->fast ? "15" : "40",
+        "--fail-rate", "0.03", "--ambiguous-rate", "0.03", "--seed", seed, NULL};
+    demo->erp.name = "sandbox ERP";
+    enum err err = demo_child_start(&demo->erp, arguments, NULL, fault);
+    return err == OK ? demo_child_ready(&demo->erp, START_MS, fault) : err;
+}
+
+/* `listen` NULL: where it listened before. */
+static enum err hub_start_child(struct demo *demo, const char *listen, struct fault *fault) {
+    char secret[128], erp[300], key[320], address[256];
+    snprintf(secret, sizeof secret, "SHOPIFY_WEBHOOK_SECRET=%s", demo->secret);
+    snprintf(erp, sizeof erp, "ERP_URL=%s", demo->erp.url);
+    snprintf(key, sizeof key, "ERP_KEY=demo");
+    snprintf(address, sizeof address, "%s", listen ? listen : demo->hub.url + strlen("http://"));
+    const char *const environment[] = {secret, erp, key, NULL};
+    const char *const arguments[] = {"serve", "-C", demo->config, "--listen", address, NULL};
+    demo->hub.name = "hub";
+    enum err err = demo_child_start(&demo->hub, arguments, environment, fault);
+    return err == OK ? demo_child_ready(&demo->hub, START_MS, fault) : err;
+}
+
+static enum err systems_start(struct demo *demo, struct fault *fault) {
+    enum err err = erp_start(demo, fault);
+    if (err == OK)
+        err = hub_start_child(demo, "127.0.0.1:0", fault);
+    if (err != OK)
+        return err;
+    demo->client = client_create(demo->hub.url, demo->key);
+    demo->erp_client = client_create(demo->erp.url, "demo");
+    if (!demo->client || !demo->erp_client)
+        return fault_set(fault, ERR_NOMEM, "out of memory");
+    return demo_stock_put(demo, fault);
+}
+
+/* --- the course of events --------------------------------------------------------------- */
+
+static enum err outage_begin(struct demo *demo, struct fault *fault) {
+    char body[64];
+    struct client_answer answer;
+    snprintf(body, sizeof body, "{\"for_ms\":%" PRId64 "}", demo->outage_ms);
+    struct client_request request = {.method = "POST", .path = "/sandbox/outage",
+                                     .body = str_c(body)};
+    enum err err = client_call(demo->erp_client, &request, &demo->cli->arena, &answer, fault);
+    if (err != OK)
+        return err;
+    return answer.status < 300 ? OK : fault_set(fault, ERR_INTERNAL, "the sandbox ERP refused an "
+                                                                      "outage: %d", answer.status);
+}
+
+static enum err hub_kill(struct demo *demo, struct fault *fault) {
+    uint32_t before = demo_sum(demo, done);
+    demo_child_stop(&demo->hub, SIGKILL, 5000);
+    demo_say(demo, "The hub is killed in the middle of it (kill -9), after %u acknowledged orders.",
+             before);
+    demo_sleep_ms(demo->fast ? 300 : 1500);
+    int64_t from_us = clock_tick_us(&clock_system);
+    enum err err = hub_start_child(demo, NULL, fault);
+    if (err == OK)
+        demo_say(demo, "The hub is back %" PRId64 " ms after it was started; the shops send again "
+                       "what was not answered.",
+                 (clock_tick_us(&clock_system) - from_us) / 1000);
+    return err;
+}
+
+static bool selling_over(struct demo *demo) {
+    for (uint32_t i = 0; i < DEMO_SHOPS; i++)
+        if (atomic_load(&demo->shops[i].next) < demo->shops[i].count)
+            return false;
+    return true;
+}
+
+/* Until every shop has sold, with the accidents in between. */
+static enum err day_run(struct demo *demo, struct fault *fault) {
+    bool outage = false, killed = false, back = false;
+    enum err err = OK;
+    demo->began_us = clock_tick_us(&clock_system);
+    demo_say(demo, "The shops open: %" PRId64 " orders will come in over %" PRId64 " seconds.",
+             demo->orders, demo->feed_ms / 1000);
+    err = demo_shops_open(demo, fault);
+    while (err == OK && !interrupted && !selling_over(demo)) {
+        int64_t now_ms = demo_elapsed_ms(demo);
+        if (!outage && now_ms >= demo->outage_at_ms) {
+            outage = true;
+            err = outage_begin(demo, fault);
+            demo_say(demo, "The ERP goes down for %" PRId64 " seconds. The shops go on selling.",
+                     demo->outage_ms / 1000);
+        } else if (!killed && now_ms >= demo->kill_at_ms) {
+            killed = true;
+            err = hub_kill(demo, fault);
+        } else if (!back && now_ms >= demo->outage_at_ms + demo->outage_ms) {
+            back = true;
+            demo_say(demo, "The ERP is back. What waited is posted, order by order.");
+        } else if (now_ms > demo->feed_ms + demo->drain_ms) {
+            err = fault_set(fault, ERR_TIMEOUT, "the shops could not send all their orders");
+        }
+        demo_watch(demo);
+        demo_sleep_ms(WATCH_MS);
+    }
+    return err;
+}
+
+/* Until everything is posted, or held for a person, or the time is over. */
+static void drain(struct demo *demo) {
+    int64_t until_us = clock_tick_us(&clock_system) + demo->drain_ms * 1000;
+    uint32_t sold = demo_sum(demo, done);
+    demo_say(demo, "The shops close. %u orders were acknowledged; waiting until the ERP has them all.",
+             sold);
+    while (!interrupted && clock_tick_us(&clock_system) < until_us) {
+        demo_watch(demo);
+        if (demo->status.known && demo->status.posted + demo->status.held >= sold)
+            break;
+        demo_sleep_ms(WATCH_MS);
+    }
+    demo_watch_end(demo);
+}
+
+/* The story of one order that was sold while the ERP was down. */
+static void story_tell(struct demo *demo) {
+    const struct demo_sale *chosen = NULL;
+    struct buf out;
+    int64_t from_us = demo->shops[1].sales[0].sent_us + demo->outage_at_ms * 1000;
+    for (uint32_t i = 0; i < demo->shops[1].count && !chosen; i++)
+        if (demo->shops[1].sales[i].done && demo->shops[1].sales[i].sent_us > from_us)
+            chosen = &demo->shops[1].sales[i];
+    if (!chosen)
+        return;
+    const char *const arguments[] = {"trace", chosen->number, "--hub", demo->hub.url, "--key",
+                                     demo->key, NULL};
+    buf_init(&out, 1 << 20);
+    if (demo_child_run(arguments, NULL, demo->hub.log, &out) == EXIT_DONE)
+        printf("\nThe story of one order that was sold while the ERP was down "
+               "(penstock trace %s):\n\n%s", chosen->number, buf_cstr(&out));
+    buf_free(&out);
+}
+
+static void troubles_tell(struct demo *demo) {
+    for (uint32_t i = 0; i < DEMO_SHOPS; i++)
+        if (atomic_load(&demo->shops[i].refused) > 0)
+            printf("%s had %u orders refused, first %s\n", demo->shops[i].name,
+                   (unsigned)atomic_load(&demo->shops[i].refused), demo->shops[i].trouble);
+}
+
+static int verdict(struct demo *demo, bool agree) {
+    uint32_t resent = demo_sum(demo, resent), same = demo_sum(demo, resent_same);
+    printf("\n%u orders were sent twice on purpose; %u of them got the first answer again.\n",
+           resent, same);
+    if (demo_sum(demo, tries_failed) > 0)
+        printf("%u times a shop got no answer and sent the same order again.\n",
+               demo_sum(demo, tries_failed));
+    troubles_tell(demo);
+    story_tell(demo);
+    bool good = agree && same == resent && demo_sum(demo, refused) == 0;
+    printf("\n%s\n", good ? "Everything that was sold is in the ERP, once, to the cent."
+                          : "The books do NOT agree.");
+    return good ? EXIT_DONE : EXIT_FAILED;
+}
+
+/* --- the command ------------------------------------------------------------------------ */
+
+static enum err demo_play(struct demo *demo, int *code, struct fault *fault) {
+    bool agree = false;
+    enum err err = folder_make(demo, fault);
+    if (err == OK) {
+        demo_say(demo, "A retailer is made in %s: two web shops, one warehouse, three stores.",
+                 demo->dir);
+        err = retailer_make(demo, fault);
+    }
+    if (err == OK)
+        err = systems_start(demo, fault);
+    if (err == OK) {
+        demo_say(demo, "The hub listens on %s, a slow ERP with faults on %s.", demo->hub.url,
+                 demo->erp.url);
+        err = day_run(demo, fault);
+    }
+    if (err == OK && !interrupted)
+        drain(demo);
+    if (err == OK && interrupted)
+        err = fault_set(fault, ERR_CONFLICT, "interrupted");
+    if (err == OK)
+        err = demo_books_compare(demo, &agree, fault);
+    if (err == OK)
+        *code = verdict(demo, agree);
+    return err;
+}
+
+static void demo_close(struct demo *demo, bool failed) {
+    struct fault fault = {0};
+    demo_watch_end(demo);
+    demo_shops_free(demo);
+    demo_child_stop(&demo->hub, SIGTERM, 15000);
+    demo_child_stop(&demo->erp, SIGTERM, 5000);
+    client_destroy(demo->client);
+    client_destroy(demo->erp_client);
+    if (demo->dir[0] == '\0')
+        return;
+    if (demo->keep || failed)
+        fprintf(stderr, "All files of the demo are in %s\n", demo->dir);
+    else if (files_remove(demo->dir, &fault) != OK)
+        fprintf(stderr, "%s\n", fault.detail);
+}
+
+static bool demo_plan(struct demo *demo) {
+    struct cli *cli = demo->cli;
+    demo->fast = cli_flag(cli, "fast");
+    if (!cli_integer(cli, "orders", demo->fast ? 150 : 900, DEMO_SHOPS, DEMO_ORDERS_MAX,
+                     &demo->orders) ||
+        !cli_integer(cli, "seed", 1, 0, INT32_MAX, &demo->seed))
+        return false;
+    demo->feed_ms = demo->fast ? 10000 : 90000;
+    demo->outage_at_ms = demo->fast ? 2000 : 15000;
+    demo->outage_ms = demo->fast ? 6000 : 60000;
+    demo->kill_at_ms = demo->fast ? 5000 : 45000;
+    demo->drain_ms = demo->fast ? 30000 : 120000;
+    demo->tty = isatty(STDOUT_FILENO) != 0;
+    const char *plain = getenv("NO_COLOR");
+    demo->colour = demo->tty && !(plain && plain[0]);
+    return true;
+}
+
+static int demo_run(struct cli *cli) {
+    static struct demo demo; /* large */
+    struct fault fault;
+    int code = EXIT_FAILED;
+    demo = (struct demo){.cli = cli};
+    fault_init(&fault, &cli->arena);
+    if (!cli_args_max(cli, 0) || !demo_plan(&demo))
+        return EXIT_USAGE;
+    signal(SIGINT, interrupt);
+    signal(SIGTERM, interrupt);
+    enum err err = demo_play(&demo, &code, &fault);
+    demo_close(&demo, err != OK || code != EXIT_DONE);
+    return err == OK ? code : cli_fault(cli, &fault);
+}
+
+const struct cli_command demo_command = {
+    .name = "demo",
+    .synopsis = "demo [--fast] [--orders N] [--seed N] [--dir DIR]",
+    .summary = "watch a whole retailer at work on this machine",
+    .help =
+        "Makes a retailer in a folder of its own and runs it: a hub, and a sandbox ERP that is\n"
+        "slow, fails now and then, does the work and loses the answer now and then, goes down for\n"
+        "a minute and comes back. A Shopify shop sends signed webhooks, two other shops call the\n"
+        "API; some orders are sent twice on purpose. In the middle of the outage the hub is killed\n"
+        "and started again.\n"
+        "\n"
+        "At the end it compares, order by order and to the cent, what the shops sold, what the hub\n"
+        "has, and what the ERP has in its books, and tells the story of one order.\n"
+        "\n"
+        "It takes two to three minutes; with --fast, the same in less than half a minute. It needs\n"
+        "nothing but this program; ports are free ones on 127.0.0.1.\n"
+        "\n"
+        "EXIT CODES\n"
+        "    0  the books agree: nothing lost, nothing doubled\n"
+        "    1  they do not, or something failed; the files are kept and the folder named\n"
+        "    2  the command line is wrong\n",
+    .options = (const struct cli_option[]){
+        {"fast", 0, NULL, false, "A short day: an outage of some seconds, fewer orders"},
+        {"orders", 0, "N", false, "How many orders the shops sell (default 900, with --fast 150)"},
+        {"seed", 0, "N", false, "Other baskets (default 1)"},
+        {"dir", 0, "DIR", false, "Use this empty folder and keep it"},
+        {0},
+    },
+    .run = demo_run,
+};
