@@ -13,13 +13,13 @@ void api_shapes_add(struct api_shapes *set, const struct shape *shape) {
         api_shapes_add(set, shape->fields[i].shape);
 }
 
-void api_shapes_write(const struct api_shapes *set, struct str ref_prefix, struct buf *out) {
+void api_shapes_write(const struct api_shapes *set, const char *ref_prefix, struct buf *out) {
     for (uint32_t i = 0; i < set->count; i++) {
         if (i > 0)
             buf_char(out, ',');
         buf_json_str(out, str_c(set->shapes[i]->name));
         buf_char(out, ':');
-        shape_schema_object(set->shapes[i], ref_prefix, out);
+        shape_schema_one(set->shapes[i], ref_prefix, out);
     }
 }
 

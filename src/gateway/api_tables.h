@@ -26,7 +26,7 @@ struct api_shapes {
 /* Adds a shape and what it uses; NULL is passed over. */
 void api_shapes_add(struct api_shapes *set, const struct shape *shape);
 /* "name":{schema},… of all of them, without braces. */
-void api_shapes_write(const struct api_shapes *set, struct str ref_prefix, struct buf *out);
+void api_shapes_write(const struct api_shapes *set, const char *ref_prefix, struct buf *out);
 
 /* Visits the shapes of commands, answers and events of all tables. */
 void api_shapes_all(struct api_shapes *set, const struct api_tables *tables);

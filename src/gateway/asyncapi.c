@@ -111,6 +111,6 @@ void asyncapi_write(const struct api_tables *tables, const char *version, struct
     envelope_write(out);
     if (set.count > 0)
         buf_char(out, ',');
-    api_shapes_write(&set, STR("#/components/schemas/"), out);
+    api_shapes_write(&set, "#/components/schemas/", out);
     buf_lit(out, "}}}\n");
 }

@@ -358,7 +358,7 @@ void openapi_write(const struct api_tables *tables, const char *version, struct 
     fixed_schemas_write(out);
     if (set.count > 0)
         buf_char(out, ',');
-    api_shapes_write(&set, STR(SCHEMAS), out);
+    api_shapes_write(&set, SCHEMAS, out);
     buf_lit(out, "},");
     problem_responses_write(out);
     parameters_and_headers_write(out);

@@ -139,9 +139,5 @@ void shape_schema_one(const struct shape *shape, const char *ref_prefix, struct 
  * before what they use; answers the new count. */
 uint32_t shape_collect(const struct shape *shape, const struct shape **list, uint32_t count,
                        uint32_t max);
-/* The schema object of this shape alone, without $schema and $defs; shapes it uses are written
- * as {"$ref":"<prefix><name>"}: for documents that keep all schemas in one place (OpenAPI's
- * "#/components/schemas/"). shape_schema is this with "#/$defs/". */
-void shape_schema_object(const struct shape *shape, struct str ref_prefix, struct buf *out);
 
 #endif
