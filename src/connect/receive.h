@@ -16,7 +16,8 @@ struct receive_header_source {
 /* Prepares *out (zeroed by the caller or not: all is overwritten) for core_submit, in `arena`,
  * which belongs to the command afterwards; `body` must live as long. The caller sets origin,
  * origin_ctx, correlation and traceparent before it submits, and answers like any command:
- * 200 {"payload_id":"pay_…","seq":42}; the same dedup id again: the same answer, replayed.
+ * 200 {"payload_id":"pay_…"}; the same message again (dedup id and bytes): the same answer,
+ * replayed.
  *
  * ERR_NOT_FOUND: no such connector or topic; ERR_UNAUTHENTICATED: signature missing, wrong, too
  * old, or no secret is set; ERR_INVALID: no dedup id where one is declared; ERR_NOMEM. */

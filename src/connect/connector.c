@@ -1,0 +1,216 @@
+/* connector: the tables of connector.yaml; reading is in connector_load.c. */
+#include "connect/connector_priv.h"
+
+#include "connect/signature.h"
+
+/* A row whose member of the struct is not called like the member of the document. */
+#define ROW_AS(as, type, member, kind_, help_text, ...)                                            \
+    {.name = as, .kind = kind_, .offset = offsetof(type, member), .since = 1, .help = help_text,   \
+     ##__VA_ARGS__}
+
+static const struct shape_field signature_rows[] = {
+    SHAPE_ROW(struct connector_signature, scheme, SHAPE_ENUM, "How the sender signs",
+              .flags = SHAPE_REQUIRED, .values = signature_schemes),
+    SHAPE_ROW(struct connector_signature, header, SHAPE_CODE, "Header that holds the signature"),
+    SHAPE_ROW(struct connector_signature, prefix, SHAPE_TEXT,
+              "Text before the digest in the header, as \"sha256=\"", .max = 64),
+    ROW_AS("secret", struct connector_signature, secret_open, SHAPE_OPEN,
+           "The shared secret, as ${env:NAME} or ${file:PATH}; a list while it is changed",
+           .privacy = SECRET),
+    SHAPE_ROW(struct connector_signature, tolerance_s, SHAPE_INTEGER,
+              "Seconds a signed time may be off (stripe, standard-webhooks)", .min = 1,
+              .max = 86400),
+};
+static SHAPE_DEFINE(signature_shape, "connector_signature", struct connector_signature,
+                    "How a webhook is known to be genuine", signature_rows);
+
+static const struct shape_field place_rows[] = {
+    [PLACE_HEADER] = SHAPE_ROW(struct connector_place, header, SHAPE_CODE, "A request header"),
+    [PLACE_MEMBER] = SHAPE_ROW(struct connector_place, member, SHAPE_TEXT,
+                               "A member of the payload, as \"id\" or \"order.id\"", .min = 1,
+                               .max = 256),
+};
+static SHAPE_DEFINE(place_shape, "connector_place", struct connector_place,
+                    "Where a value is found: header or member", place_rows);
+
+static const struct shape_field receive_rows[] = {
+    SHAPE_ROW(struct connector_receive, topic, SHAPE_CODE,
+              "Last part of the path: POST /x/{connector}/{topic}", .flags = SHAPE_REQUIRED),
+    SHAPE_ROW(struct connector_receive, signature, SHAPE_OBJECT, "How it is signed",
+              .flags = SHAPE_REQUIRED, .shape = &signature_shape),
+    SHAPE_ROW(struct connector_receive, dedup, SHAPE_OBJECT, "The sender's id of the message",
+              .shape = &place_shape),
+    SHAPE_ROW(struct connector_receive, key, SHAPE_OBJECT,
+              "Messages with one key are processed in order", .shape = &place_shape),
+    SHAPE_ROW(struct connector_receive, mapping, SHAPE_CODE, "File beside this one: \"order.lua\"",
+              .flags = SHAPE_REQUIRED),
+    SHAPE_ROW(struct connector_receive, command, SHAPE_CODE, "What it asks of the hub",
+              .flags = SHAPE_REQUIRED),
+};
+static SHAPE_DEFINE(receive_shape, "connector_receive", struct connector_receive,
+                    "A webhook", receive_rows);
+
+static const char *const jitters[] = {"none", "full", NULL};
+static const struct shape_field retry_rows[] = {
+    [RETRY_FIRST_MS] = SHAPE_ROW(struct connector_retry, first_ms, SHAPE_INTEGER,
+              "Pause before the second attempt (200)", .min = 1, .max = 86400000),
+    [RETRY_MAX_MS] = SHAPE_ROW(struct connector_retry, max_ms, SHAPE_INTEGER, "Longest pause (60000)", .min = 1,
+              .max = 86400000),
+    [RETRY_FACTOR] = SHAPE_ROW(struct connector_retry, factor, SHAPE_INTEGER,
+              "Each pause is the one before times this (2)", .min = 1, .max = 10),
+    [RETRY_JITTER] = SHAPE_ROW(struct connector_retry, jitter, SHAPE_ENUM,
+              "full: each pause is even between nothing and what it would be (full)",
+              .values = jitters),
+    [RETRY_ATTEMPTS_MAX] = SHAPE_ROW(struct connector_retry, attempts_max, SHAPE_INTEGER,
+              "Attempts before the delivery is held; 0: no limit (0)", .min = 0, .max = 1000000),
+    [RETRY_AGE_MAX_S] = SHAPE_ROW(struct connector_retry, age_max_s, SHAPE_INTEGER,
+              "Seconds before the delivery is held; 0: no limit (604800)", .min = 0,
+              .max = 31536000),
+};
+static SHAPE_DEFINE(retry_shape, "connector_retry", struct connector_retry,
+                    "When a failed delivery is tried again", retry_rows);
+
+static const struct shape_field limits_rows[] = {
+    SHAPE_ROW(struct connector_limits, concurrency, SHAPE_INTEGER, "Requests at once (4)",
+              .min = 1, .max = 1024),
+    SHAPE_ROW(struct connector_limits, rate_per_s, SHAPE_INTEGER,
+              "Requests in a second; 0: no limit (0)", .min = 0, .max = 1000000),
+};
+static SHAPE_DEFINE(limits_shape, "connector_limits", struct connector_limits,
+                    "What the other side can take", limits_rows);
+
+#define METHOD_URL_HEADERS(type)                                                                   \
+    SHAPE_ROW(type, method, SHAPE_CODE, "HTTP method"),                                            \
+    SHAPE_ROW(type, url, SHAPE_TEXT, "With ${…} and {…}", .flags = SHAPE_REQUIRED, .min = 1),      \
+    ROW_AS("headers", type, headers_open, SHAPE_OPEN, "Header names and texts")
+
+static const struct shape_field request_rows[] = {METHOD_URL_HEADERS(struct connector_request)};
+static SHAPE_DEFINE(request_shape, "connector_request", struct connector_request,
+                    "What is sent", request_rows);
+
+static const struct shape_field lookup_rows[] = {
+    METHOD_URL_HEADERS(struct connector_lookup),
+    SHAPE_ROW(struct connector_lookup, found, SHAPE_TEXT,
+              "JSON Pointer: it is there when this member is there and not null",
+              .flags = SHAPE_REQUIRED, .min = 1),
+    SHAPE_ROW(struct connector_lookup, reference, SHAPE_TEXT,
+              "JSON Pointer: the system's own number"),
+};
+static SHAPE_DEFINE(lookup_shape, "connector_lookup", struct connector_lookup,
+                    "How to ask whether it is there, before posting again", lookup_rows);
+
+static const struct shape_field outcome_rows[] = {
+    ROW_AS("success", struct connector_outcome, success_open, SHAPE_OPEN,
+           "Statuses of success, numbers or \"2xx\" ([2xx])"),
+    ROW_AS("final", struct connector_outcome, final_open, SHAPE_OPEN,
+           "Statuses that no repetition will change ([4xx])"),
+    ROW_AS("retryable", struct connector_outcome, retryable_open, SHAPE_OPEN,
+           "Statuses worth another attempt ([408, 425, 429, 5xx])"),
+};
+static SHAPE_DEFINE(outcome_shape, "connector_outcome", struct connector_outcome,
+                    "What an HTTP status means", outcome_rows);
+
+static const char *const send_keys[] = {"subject", "none", NULL};
+static const struct shape_field send_rows[] = {
+    [SEND_SUBSCRIPTION] = SHAPE_ROW(struct connector_send, subscription, SHAPE_CODE,
+                                    "Its name, unique in the hub", .flags = SHAPE_REQUIRED),
+    [SEND_ENABLED] = SHAPE_ROW(struct connector_send, enabled, SHAPE_BOOL,
+                               "false: checked, but not followed (true)"),
+    [SEND_EVENTS] = SHAPE_ROW(struct connector_send, events, SHAPE_LIST,
+                              "Event types: order.captured, order.*", .flags = SHAPE_REQUIRED,
+                              .min = 1, .max = 64),
+    [SEND_KEY] = SHAPE_ROW(struct connector_send, key, SHAPE_ENUM,
+                           "subject: what is about one thing goes out in order (subject)",
+                           .values = send_keys),
+    [SEND_MAPPING] = SHAPE_ROW(struct connector_send, mapping, SHAPE_CODE,
+                               "File beside this one: \"post_order.lua\""),
+    [SEND_REQUEST] = SHAPE_ROW(struct connector_send, request, SHAPE_OBJECT, "What is sent",
+                               .flags = SHAPE_REQUIRED, .shape = &request_shape),
+    [SEND_LOOKUP] = SHAPE_ROW(struct connector_send, lookup, SHAPE_OBJECT,
+                              "How to ask whether it is there already", .shape = &lookup_shape),
+    [SEND_REFERENCE] = SHAPE_ROW(struct connector_send, reference, SHAPE_TEXT,
+                                 "JSON Pointer into the answer: the system's own number"),
+    [SEND_OUTCOME] = SHAPE_ROW(struct connector_send, outcome, SHAPE_OBJECT,
+                               "What a status means", .shape = &outcome_shape),
+    [SEND_RETRY] = SHAPE_ROW(struct connector_send, retry, SHAPE_OBJECT, "When again",
+                             .shape = &retry_shape),
+    [SEND_LIMITS] = SHAPE_ROW(struct connector_send, limits, SHAPE_OBJECT,
+                              "What the other side can take", .shape = &limits_shape),
+    [SEND_TIMEOUT_MS] = SHAPE_ROW(struct connector_send, timeout_ms, SHAPE_INTEGER,
+                                  "Time of one attempt (10000)", .min = 10, .max = 600000),
+};
+static SHAPE_DEFINE(send_shape, "connector_send", struct connector_send,
+                    "What goes out", send_rows);
+
+static const struct shape_field connector_rows[] = {
+    [CONNECTOR_NAME] = ROW_AS("connector", struct connector, name, SHAPE_CODE,
+                              "Its name: the folder's", .flags = SHAPE_REQUIRED),
+    [CONNECTOR_VERSION] = SHAPE_ROW(struct connector, version, SHAPE_CODE, "Its own version",
+                                    .flags = SHAPE_REQUIRED),
+    [CONNECTOR_OWNER] = SHAPE_ROW(struct connector, owner, SHAPE_CODE,
+                                  "The team that answers for it", .flags = SHAPE_REQUIRED),
+    [CONNECTOR_DESCRIPTION] = SHAPE_ROW(struct connector, description, SHAPE_TEXT,
+                                        "What it connects"),
+    [CONNECTOR_SETTINGS] = ROW_AS("settings", struct connector, settings_open, SHAPE_OPEN,
+                                  "Values for ${setting:NAME} and for its mappings"),
+    [CONNECTOR_RECEIVE] = SHAPE_ROW(struct connector, receive, SHAPE_LIST, "Webhooks in",
+                                    .shape = &receive_shape, .max = 256),
+    [CONNECTOR_SEND] = SHAPE_ROW(struct connector, send, SHAPE_LIST, "What goes out",
+                                 .shape = &send_shape, .max = 256),
+};
+SHAPE_DEFINE(connector_shape, "connector", struct connector, "One external system",
+             connector_rows);
+
+/* --- asking ---------------------------------------------------------------------------- */
+
+const struct connector *connector_find(const struct connectors *connectors, struct str name) {
+    for (uint32_t i = 0; i < connectors->count; i++) {
+        if (str_eq(connectors->items[i]->name, name))
+            return connectors->items[i];
+    }
+    return NULL;
+}
+
+const struct connector_receive *connector_topic(const struct connector *connector,
+                                                struct str topic) {
+    for (uint32_t i = 0; i < connector->receive.count; i++) {
+        const struct connector_receive *receive =
+            list_at(connector->receive, struct connector_receive, i);
+        if (str_eq(receive->topic, topic))
+            return receive;
+    }
+    return NULL;
+}
+
+const struct connector_send *connector_subscription(const struct connectors *connectors,
+                                                    struct str name) {
+    for (uint32_t i = 0; i < connectors->count; i++) {
+        const struct connector *connector = connectors->items[i];
+        for (uint32_t k = 0; k < connector->send.count; k++) {
+            const struct connector_send *send = list_at(connector->send, struct connector_send, k);
+            if (str_eq(send->subscription, name))
+                return send;
+        }
+    }
+    return NULL;
+}
+
+/* "order.*" takes every type that starts with "order."; "*" takes all. */
+bool connector_wants(const struct connector_send *send, struct str event_type) {
+    for (uint32_t i = 0; i < send->events.count; i++) {
+        struct str want = *list_at(send->events, struct str, i);
+        if (want.len > 0 && want.ptr[want.len - 1] == '*') {
+            if (str_starts(event_type, str_of(want.ptr, want.len - 1)))
+                return true;
+        } else if (str_eq(want, event_type)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum connector_outcome_kind connector_outcome(const struct connector_send *send, int status) {
+    if (status < 100 || status > 599)
+        return OUTCOME_RETRYABLE;
+    return (enum connector_outcome_kind)send->outcome->kind[status];
+}

@@ -1,0 +1,558 @@
+/* connector_load: reading connector.yaml: decoded by its tables, then references resolved,
+ * defaults filled in, mappings compiled. Every fault is reported with file and line; what is
+ * merely not set (a secret) is noted and makes only its own topic or subscription unusable. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/mem.h"
+#include "base/yaml.h"
+#include "connect/connector_priv.h"
+
+#define CONNECTORS_MAX 1024
+#define TEXT_BYTES_MAX 65536
+#define SECRETS_MAX 8
+#define HEADERS_MAX 64
+
+struct loader {
+    struct connectors *set;
+    struct arena *arena;
+    struct fault *fault;
+    struct yaml yaml;
+    struct connector *connector;
+    const struct json *settings; /* all, secret ones too; JSON_NULL where not set */
+    struct buf missing;          /* names not set, of the connector */
+};
+
+static struct str pointer_of(struct loader *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static struct str pointer_of(struct loader *l, const char *fmt, ...) {
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    return arena_str(l->arena, str_c(text));
+}
+
+/* --- references ------------------------------------------------------------------------ */
+
+struct resolved {
+    struct str text; /* absent: something is not set */
+    bool secret;     /* came from the environment or a file */
+};
+
+static void note_missing(struct buf *to, const char *kind, struct str name) {
+    char one[300];
+    int n = snprintf(one, sizeof one, "%s %.*s", kind, STR_FMT(name));
+    if (to->len > 0 && memmem(to->data, to->len, one, (size_t)n))
+        return;
+    buf_printf(to, "%s%s", to->len ? ", " : "", one);
+}
+
+static bool read_secret_file(struct str path, struct buf *out) {
+    char name[4096];
+    if (path.len >= sizeof name)
+        return false;
+    memcpy(name, path.ptr, path.len);
+    name[path.len] = '\0';
+    FILE *file = fopen(name, "rbe");
+    if (!file)
+        return false;
+    char part[4096];
+    size_t n, from = out->len;
+    while ((n = fread(part, 1, sizeof part, file)) > 0)
+        buf_add(out, part, n);
+    bool good = !ferror(file) && buf_ok(out);
+    fclose(file);
+    while (out->len > from && (out->data[out->len - 1] == '\n' || out->data[out->len - 1] == '\r'))
+        out->len--;
+    return good && out->len > from;
+}
+
+/* ${env:NAME} or ${env:NAME:-text}; false where it is not set. An empty value is not set. */
+static bool resolve_env(struct str what, struct buf *out, struct buf *missing) {
+    char name[256];
+    const char *dash = memmem(what.ptr, what.len, ":-", 2);
+    struct str variable = dash ? str_of(what.ptr, (size_t)(dash - what.ptr)) : what;
+    if (variable.len == 0 || variable.len >= sizeof name)
+        return false;
+    memcpy(name, variable.ptr, variable.len);
+    name[variable.len] = '\0';
+    const char *value = getenv(name);
+    if (value && *value) {
+        buf_str_add(out, str_c(value));
+        return true;
+    }
+    if (dash) {
+        buf_str_add(out, str_of(dash + 2, what.len - variable.len - 2));
+        return true;
+    }
+    note_missing(missing, "env", variable);
+    return false;
+}
+
+/* One reference, without its ${ and }. False where what it names is not set; what is wrong with
+ * it is a fault. */
+static bool resolve_one(struct loader *l, struct str what, struct buf *out, bool *secret,
+                        struct buf *missing, struct str pointer) {
+    struct str rest = what;
+    struct str kind = str_cut(&rest, ':');
+    if (rest.ptr && str_is(kind, "env")) {
+        *secret = true;
+        return resolve_env(rest, out, missing);
+    }
+    if (rest.ptr && str_is(kind, "file")) {
+        *secret = true;
+        if (read_secret_file(rest, out))
+            return true;
+        note_missing(missing, "file", rest);
+        return false;
+    }
+    if (rest.ptr && str_is(kind, "setting")) {
+        const struct json *value = l->settings ? json_member(l->settings, rest) : NULL;
+        if (!value)
+            yaml_fault(&l->yaml, l->fault, pointer, "there is no setting \"%.*s\"", STR_FMT(rest));
+        else if (value->kind == JSON_STRING || value->kind == JSON_NUMBER)
+            buf_str_add(out, value->text);
+        else if (value->kind == JSON_NULL)
+            note_missing(missing, "setting", rest);
+        else
+            yaml_fault(&l->yaml, l->fault, pointer, "the setting \"%.*s\" is no text",
+                       STR_FMT(rest));
+        return value && (value->kind == JSON_STRING || value->kind == JSON_NUMBER);
+    }
+    yaml_fault(&l->yaml, l->fault, pointer,
+               "${%.*s} is none of ${env:NAME}, ${file:PATH}, ${setting:NAME}", STR_FMT(what));
+    return false;
+}
+
+static struct resolved resolve(struct loader *l, struct str in, struct buf *missing,
+                               struct str pointer) {
+    struct resolved r = {.text = STR_NONE};
+    struct buf out;
+    bool good = true;
+    buf_init(&out, TEXT_BYTES_MAX);
+    while (in.len > 0) {
+        const char *open = memmem(in.ptr, in.len, "${", 2);
+        size_t plain = open ? (size_t)(open - in.ptr) : in.len;
+        buf_add(&out, in.ptr, plain);
+        in = str_of(in.ptr + plain, in.len - plain);
+        if (!open)
+            break;
+        const char *close = memchr(in.ptr, '}', in.len);
+        if (!close) {
+            yaml_fault(&l->yaml, l->fault, pointer, "a \"${\" without its \"}\"");
+            good = false;
+            break;
+        }
+        size_t len = (size_t)(close - in.ptr);
+        good = resolve_one(l, str_of(in.ptr + 2, len - 2), &out, &r.secret, missing, pointer) &&
+               good;
+        in = str_of(close + 1, in.len - len - 1);
+    }
+    if (good && !buf_ok(&out)) {
+        yaml_fault(&l->yaml, l->fault, pointer, "longer than %d bytes", TEXT_BYTES_MAX);
+        good = false;
+    }
+    if (good)
+        r.text = arena_str(l->arena, out.len ? buf_str(&out) : STR(""));
+    buf_free(&out);
+    return r;
+}
+
+/* --- settings -------------------------------------------------------------------------- */
+
+/* Two objects: all settings resolved, and those that mappings may read. */
+static enum err load_settings(struct loader *l) {
+    const struct json *from = l->connector->settings_open;
+    if (!from || from->kind == JSON_NULL)
+        return OK;
+    if (from->kind != JSON_OBJECT) {
+        yaml_fault(&l->yaml, l->fault, STR("/settings"), "must be an object");
+        return OK;
+    }
+    struct json *all = arena_array(l->arena, from->next, sizeof *all);
+    struct json *open = arena_array(l->arena, from->next, sizeof *open);
+    if (!all || !open)
+        return fault_set(l->fault, ERR_NOMEM, "no memory for connectors");
+    uint32_t a = 1, o = 1, members = 0;
+    const struct json *name = json_first(from);
+    for (uint32_t i = 0; i < from->count; i++) {
+        const struct json *value = json_next(name);
+        memcpy(all + a, name, (1 + value->next) * sizeof *all);
+        bool secret = false;
+        if (value->kind == JSON_STRING) {
+            struct resolved r = resolve(l, value->text, &l->missing,
+                                        pointer_of(l, "/settings/%.*s", STR_FMT(name->text)));
+            all[a + 1] = (struct json){r.text, 0, 1, r.text.ptr ? JSON_STRING : JSON_NULL};
+            secret = r.secret;
+        }
+        if (!secret) {
+            memcpy(open + o, all + a, (1 + value->next) * sizeof *open);
+            o += 1 + value->next;
+            members++;
+        }
+        a += 1 + value->next;
+        name = json_next(value);
+    }
+    all[0] = (struct json){STR_NONE, from->count, a, JSON_OBJECT};
+    open[0] = (struct json){STR_NONE, members, o, JSON_OBJECT};
+    l->settings = all;
+    l->connector->settings = open;
+    return OK;
+}
+
+/* --- what comes in --------------------------------------------------------------------- */
+
+static void load_mapping(struct loader *l, struct str file, struct str pointer,
+                         const struct mapping_source **out) {
+    if (!file.len)
+        return;
+    if (file.len < 5 || memcmp(file.ptr + file.len - 4, ".lua", 4) != 0 || file.ptr[0] == '/' ||
+        memmem(file.ptr, file.len, "..", 2)) {
+        yaml_fault(&l->yaml, l->fault, pointer, "must be a .lua file of the connector's folder");
+        return;
+    }
+    struct str name = arena_printf(l->arena, "%.*s/%.*s", STR_FMT(l->connector->name),
+                                   STR_FMT(file));
+    struct str path = arena_printf(l->arena, "%.*s/%.*s", STR_FMT(l->connector->dir),
+                                   STR_FMT(file));
+    struct fault fault = {0};
+    if (mapping_sources_add(l->set->sources, name, path.ptr ? path.ptr : "",
+                            l->connector->settings, out, &fault) != OK)
+        yaml_fault(&l->yaml, l->fault, pointer, "%s", fault.detail);
+}
+
+static void load_secrets(struct loader *l, struct connector_signature *signature, uint32_t topic) {
+    const struct json *from = signature->secret_open;
+    if (signature->scheme == SIGNATURE_NONE)
+        return;
+    bool list = from && from->kind == JSON_ARRAY;
+    uint32_t count = !from ? 0 : list ? from->count : 1;
+    struct str pointer = pointer_of(l, "/receive/%u/signature/secret", topic);
+    if (count == 0 || count > SECRETS_MAX) {
+        yaml_fault(&l->yaml, l->fault, pointer, "one secret, or a list of at most %d, is needed",
+                   SECRETS_MAX);
+        return;
+    }
+    signature->secrets = arena_array(l->arena, count, sizeof *signature->secrets);
+    const struct json *value = list ? json_first(from) : from;
+    for (uint32_t i = 0; i < count && signature->secrets; i++) {
+        if (value->kind != JSON_STRING || !memmem(value->text.ptr, value->text.len, "${", 2)) {
+            yaml_fault(&l->yaml, l->fault, pointer,
+                       "secrets are not kept in files of the configuration: name one as "
+                       "${env:NAME} or ${file:PATH}");
+            return;
+        }
+        struct resolved r = resolve(l, value->text, &l->missing, pointer);
+        if (r.text.len > 0)
+            signature->secrets[signature->secret_count++] = r.text;
+        value = json_next(value);
+    }
+}
+
+static void check_place(struct loader *l, const struct connector_place *place, const char *what,
+                        uint32_t topic) {
+    if (place && shape_has(place, PLACE_HEADER) == shape_has(place, PLACE_MEMBER))
+        yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/%s", topic, what),
+                   "either header or member");
+}
+
+static void load_receive(struct loader *l, uint32_t i) {
+    struct connector_receive *receive = list_at(l->connector->receive, struct connector_receive, i);
+    struct connector_signature *signature = receive->signature;
+    for (uint32_t k = 0; k < i; k++) {
+        if (str_eq(list_at(l->connector->receive, struct connector_receive, k)->topic,
+                   receive->topic))
+            yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/topic", i),
+                       "the topic is there twice");
+    }
+    check_place(l, receive->dedup, "dedup", i);
+    check_place(l, receive->key, "key", i);
+    load_secrets(l, signature, i);
+    bool plain = signature->scheme == SIGNATURE_HMAC_SHA256_BASE64 ||
+                 signature->scheme == SIGNATURE_HMAC_SHA256_HEX;
+    if (plain && !signature->header.len)
+        yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/signature/header", i),
+                   "is needed for this scheme");
+    if (signature->tolerance_s == 0)
+        signature->tolerance_s = 300;
+    load_mapping(l, receive->mapping, pointer_of(l, "/receive/%u/mapping", i), &receive->source);
+}
+
+/* --- what goes out --------------------------------------------------------------------- */
+
+static bool header_value_good(struct str value) {
+    for (size_t i = 0; i < value.len; i++) {
+        if ((unsigned char)value.ptr[i] < 0x20 && value.ptr[i] != '\t')
+            return false;
+    }
+    return true;
+}
+
+static void load_request(struct loader *l, struct connector_request *request, const char *method,
+                         struct buf *missing, struct str pointer) {
+    if (!request->method.len)
+        request->method = str_c(method);
+    request->url = resolve(l, request->url, missing,
+                           pointer_of(l, "%.*s/url", STR_FMT(pointer))).text;
+    const struct json *from = request->headers_open;
+    if (!from || from->kind == JSON_NULL)
+        return;
+    struct str at = pointer_of(l, "%.*s/headers", STR_FMT(pointer));
+    if (from->kind != JSON_OBJECT || from->count > HEADERS_MAX) {
+        yaml_fault(&l->yaml, l->fault, at, "must be an object of at most %d texts", HEADERS_MAX);
+        return;
+    }
+    request->headers = arena_array(l->arena, from->count, sizeof *request->headers);
+    const struct json *name = json_first(from);
+    for (uint32_t i = 0; i < from->count && request->headers; i++) {
+        const struct json *value = json_next(name);
+        struct resolved r = {0};
+        if (value->kind == JSON_STRING || value->kind == JSON_NUMBER)
+            r = resolve(l, value->text, missing, at);
+        else
+            yaml_fault(&l->yaml, l->fault, at, "%.*s must be a text", STR_FMT(name->text));
+        if (r.text.ptr && !header_value_good(r.text))
+            yaml_fault(&l->yaml, l->fault, at, "%.*s has control characters", STR_FMT(name->text));
+        if (r.text.ptr)
+            request->headers[request->header_count++] =
+                (struct connector_header){name->text, r.text};
+        name = json_next(value);
+    }
+}
+
+/* Sets the kind of every status that an entry (404, "4xx") names; false where it is neither. */
+static bool outcome_mark(struct connector_outcome *outcome, const struct json *entry,
+                         enum connector_outcome_kind kind) {
+    int64_t status;
+    struct str text = entry->text;
+    if (entry->kind == JSON_STRING && text.len == 3 && text.ptr[0] >= '1' && text.ptr[0] <= '5' &&
+        text.ptr[1] == 'x' && text.ptr[2] == 'x') {
+        memset(outcome->kind + (text.ptr[0] - '0') * 100, kind, 100);
+        return true;
+    }
+    bool number = entry->kind == JSON_NUMBER ? json_i64(entry, &status)
+                                             : entry->kind == JSON_STRING && str_i64(text, &status);
+    if (!number || status < 100 || status > 599)
+        return false;
+    outcome->kind[status] = (uint8_t)kind;
+    return true;
+}
+
+static void load_outcome_list(struct loader *l, struct connector_outcome *outcome,
+                              const struct json *list, enum connector_outcome_kind kind,
+                              struct str pointer) {
+    if (!list || list->kind == JSON_NULL)
+        return;
+    const struct json *entry = json_first(list);
+    bool good = list->kind == JSON_ARRAY;
+    for (uint32_t i = 0; good && i < list->count; i++) {
+        good = outcome_mark(outcome, entry, kind);
+        entry = json_next(entry);
+    }
+    if (!good)
+        yaml_fault(&l->yaml, l->fault, pointer, "must be a list of statuses: 409, \"4xx\"");
+}
+
+/* Troubles of the connection and of the credentials are worth another attempt; a 4xx speaks of
+ * the document and is final; what a list names overrides that. */
+static void load_outcome(struct loader *l, struct connector_outcome *outcome, uint32_t i) {
+    static const int again[] = {401, 403, 407, 408, 425, 429};
+    memset(outcome->kind, OUTCOME_RETRYABLE, sizeof outcome->kind);
+    memset(outcome->kind + 400, OUTCOME_FINAL, 100);
+    for (size_t k = 0; k < sizeof again / sizeof again[0]; k++)
+        outcome->kind[again[k]] = OUTCOME_RETRYABLE;
+    /* where success is spelled out, another 2xx is not what was expected */
+    memset(outcome->kind + 200, outcome->success_open ? OUTCOME_FINAL : OUTCOME_SUCCESS, 100);
+    load_outcome_list(l, outcome, outcome->retryable_open, OUTCOME_RETRYABLE,
+                      pointer_of(l, "/send/%u/outcome/retryable", i));
+    load_outcome_list(l, outcome, outcome->final_open, OUTCOME_FINAL,
+                      pointer_of(l, "/send/%u/outcome/final", i));
+    load_outcome_list(l, outcome, outcome->success_open, OUTCOME_SUCCESS,
+                      pointer_of(l, "/send/%u/outcome/success", i));
+}
+
+static void load_retry(struct connector_retry *retry) {
+    bool given = retry->has != 0;
+    if (!retry->first_ms)
+        retry->first_ms = 200;
+    if (!retry->max_ms)
+        retry->max_ms = retry->first_ms > 60000 ? retry->first_ms : 60000;
+    if (!retry->factor)
+        retry->factor = 2;
+    if (!given || !shape_has(retry, RETRY_JITTER))
+        retry->jitter = JITTER_FULL;
+    if (!given || !shape_has(retry, RETRY_AGE_MAX_S))
+        retry->age_max_s = 604800;
+}
+
+static void load_lookup(struct loader *l, struct connector_lookup *lookup, struct buf *missing,
+                        struct str pointer) {
+    lookup->request = (struct connector_request){
+        .method = lookup->method, .url = lookup->url, .headers_open = lookup->headers_open};
+    load_request(l, &lookup->request, "GET", missing, pointer);
+}
+
+static enum err load_send(struct loader *l, uint32_t i) {
+    struct connector_send *send = list_at(l->connector->send, struct connector_send, i);
+    struct buf missing;
+    buf_init(&missing, TEXT_BYTES_MAX);
+    send->connector = l->connector;
+    if (!shape_has(send, SEND_ENABLED))
+        send->enabled = true;
+    if (connector_subscription(l->set, send->subscription))
+        yaml_fault(&l->yaml, l->fault, pointer_of(l, "/send/%u/subscription", i),
+                   "another connector has a subscription of this name");
+    for (uint32_t k = 0; k < i; k++) {
+        if (str_eq(list_at(l->connector->send, struct connector_send, k)->subscription,
+                   send->subscription))
+            yaml_fault(&l->yaml, l->fault, pointer_of(l, "/send/%u/subscription", i),
+                       "the subscription is there twice");
+    }
+    if (!send->outcome)
+        send->outcome = arena_new(l->arena, struct connector_outcome);
+    if (!send->retry)
+        send->retry = arena_new(l->arena, struct connector_retry);
+    if (!send->limits)
+        send->limits = arena_new(l->arena, struct connector_limits);
+    if (!send->outcome || !send->retry || !send->limits)
+        return fault_set(l->fault, ERR_NOMEM, "no memory for connectors");
+    load_request(l, send->request, "POST", &missing, pointer_of(l, "/send/%u/request", i));
+    if (send->lookup)
+        load_lookup(l, send->lookup, &missing, pointer_of(l, "/send/%u/lookup", i));
+    load_outcome(l, send->outcome, i);
+    load_retry(send->retry);
+    if (!send->limits->concurrency)
+        send->limits->concurrency = 4;
+    if (!send->timeout_ms)
+        send->timeout_ms = 10000;
+    load_mapping(l, send->mapping, pointer_of(l, "/send/%u/mapping", i), &send->source);
+    if (missing.len > 0) {
+        send->missing = arena_str(l->arena, buf_str(&missing));
+        note_missing(&l->missing, "for", send->subscription);
+    }
+    buf_free(&missing);
+    return OK;
+}
+
+/* --- files ----------------------------------------------------------------------------- */
+
+static enum err load_parts(struct loader *l) {
+    enum err err = load_settings(l);
+    for (uint32_t i = 0; err == OK && i < l->connector->receive.count; i++)
+        load_receive(l, i);
+    for (uint32_t i = 0; err == OK && i < l->connector->send.count; i++)
+        err = load_send(l, i);
+    if (err == OK && l->missing.len > 0)
+        l->connector->missing = arena_str(l->arena, buf_str(&l->missing));
+    return err;
+}
+
+/* A fault of one connector does not keep the others from being read. */
+static enum err load_connector(struct connectors *set, const char *dir, const char *name,
+                               struct fault *fault) {
+    struct loader l = {.set = set, .arena = &set->arena, .fault = fault};
+    struct str folder = arena_printf(&set->arena, "%s/connectors/%s", dir, name);
+    struct str path = arena_printf(&set->arena, "%.*s/connector.yaml", STR_FMT(folder));
+    struct str shown = arena_printf(&set->arena, "connectors/%s/connector.yaml", name);
+    if (!path.ptr || !shown.ptr)
+        return fault_set(fault, ERR_NOMEM, "no memory for connectors");
+    enum err err = yaml_read(&set->arena, path.ptr, shown, &l.yaml, fault);
+    if (err)
+        return err == ERR_INVALID ? OK : err;
+    struct fault found;
+    void *doc;
+    fault_init(&found, &set->arena);
+    err = shape_decode(&connector_shape, l.yaml.root, &set->arena, STR(""), &doc, &found);
+    yaml_faults(&l.yaml, &found, fault);
+    if (err)
+        return err == ERR_INVALID ? OK : err;
+    l.connector = doc;
+    l.connector->dir = folder;
+    if (!str_is(l.connector->name, name))
+        yaml_fault(&l.yaml, fault, STR("/connector"), "must be the folder's name, \"%s\"", name);
+    buf_init(&l.missing, TEXT_BYTES_MAX);
+    err = load_parts(&l);
+    buf_free(&l.missing);
+    if (!err)
+        set->items[set->count++] = l.connector;
+    return err;
+}
+
+static int name_order(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool is_connector(const char *dir, const char *name) {
+    char path[4096];
+    struct stat st;
+    int n = snprintf(path, sizeof path, "%s/connectors/%s/connector.yaml", dir, name);
+    return name[0] != '.' && n > 0 && (size_t)n < sizeof path && stat(path, &st) == 0;
+}
+
+/* Folder names in order, in the arena. */
+static enum err list_folders(struct connectors *set, const char *dir, char ***names,
+                             uint32_t *count, struct fault *fault) {
+    struct str path = arena_printf(&set->arena, "%s/connectors", dir);
+    *names = arena_array(&set->arena, CONNECTORS_MAX, sizeof **names);
+    *count = 0;
+    if (!path.ptr || !*names)
+        return fault_set(fault, ERR_NOMEM, "no memory for connectors");
+    DIR *folder = opendir(path.ptr);
+    if (!folder)
+        return errno == ENOENT ? OK : fault_set(fault, ERR_IO, "%s: %s", path.ptr, strerror(errno));
+    enum err err = OK;
+    for (struct dirent *entry; !err && (entry = readdir(folder));) {
+        if (!is_connector(dir, entry->d_name))
+            continue;
+        struct str name = arena_str(&set->arena, str_c(entry->d_name));
+        if (!name.ptr)
+            err = fault_set(fault, ERR_NOMEM, "no memory for connectors");
+        else if (*count == CONNECTORS_MAX)
+            err = fault_set(fault, ERR_TOO_LARGE, "more than %d connectors", CONNECTORS_MAX);
+        else
+            (*names)[(*count)++] = (char *)name.ptr;
+    }
+    closedir(folder);
+    qsort(*names, *count, sizeof **names, name_order);
+    return err;
+}
+
+enum err connectors_load(const char *dir, struct connectors **out, struct fault *fault) {
+    struct connectors *set = mem_zalloc(sizeof *set);
+    if (!set)
+        return fault_set(fault, ERR_NOMEM, "no memory for connectors");
+    arena_init(&set->arena, 0);
+    char **names;
+    uint32_t count;
+    set->sources = mapping_sources_create();
+    enum err err = set->sources ? list_folders(set, dir, &names, &count, fault)
+                                : fault_set(fault, ERR_NOMEM, "no memory for connectors");
+    if (!err) {
+        set->items = arena_array(&set->arena, count + 1, sizeof *set->items);
+        if (!set->items)
+            err = fault_set(fault, ERR_NOMEM, "no memory for connectors");
+    }
+    uint32_t before = fault->count;
+    for (uint32_t i = 0; !err && i < count; i++)
+        err = load_connector(set, dir, names[i], fault);
+    if (!err && fault->count > before)
+        err = fault_set(fault, ERR_INVALID, "the connectors have %u faults", fault->count - before);
+    if (err) {
+        connectors_destroy(set);
+        return err;
+    }
+    *out = set;
+    return OK;
+}
+
+void connectors_destroy(struct connectors *connectors) {
+    if (!connectors)
+        return;
+    mapping_sources_destroy(connectors->sources);
+    arena_free(&connectors->arena);
+    mem_free(connectors);
+}

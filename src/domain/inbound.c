@@ -1,0 +1,293 @@
+/* inbound: see inbound.h. State: the seqs of pending payloads, ascending. Those at the front
+ * are settled first, so the list is an array with a moving start; a settled one in the middle
+ * is taken out, which moves what lies before or behind it, whichever is less. */
+#include "domain/inbound.h"
+
+#include "base/encode.h"
+#include "base/mem.h"
+
+static const struct shape_field payload_rows[] = {
+    [PAYLOAD_ID] = SHAPE_ROW(struct payload, payload_id, SHAPE_ID, "The hub's id of the payload",
+                             .flags = SHAPE_READ_ONLY, .owner = "hub"),
+    [PAYLOAD_CONNECTOR] = SHAPE_ROW(struct payload, connector, SHAPE_CODE, "Who sent it",
+                                    .flags = SHAPE_REQUIRED),
+    [PAYLOAD_TOPIC] = SHAPE_ROW(struct payload, topic, SHAPE_CODE, "What it is",
+                                .flags = SHAPE_REQUIRED),
+    [PAYLOAD_DEDUP_ID] = SHAPE_ROW(struct payload, dedup_id, SHAPE_TEXT,
+                                   "The sender's id of the message", .max = 256),
+    [PAYLOAD_KEY] = SHAPE_ROW(struct payload, key, SHAPE_TEXT,
+                              "Payloads with one key are processed in order", .max = 256),
+    [PAYLOAD_CONTENT_TYPE] = SHAPE_ROW(struct payload, content_type, SHAPE_TEXT,
+                                       "Content-Type as sent", .max = 256),
+    [PAYLOAD_TEXT] = SHAPE_ROW(struct payload, text, SHAPE_TEXT, "The payload as it came",
+                               .max = PAYLOAD_BYTES_MAX, .privacy = PERSONAL),
+    [PAYLOAD_BASE64] = SHAPE_ROW(struct payload, base64, SHAPE_TEXT,
+                                 "The payload as it came, where it is no text",
+                                 .max = 2 * PAYLOAD_BYTES_MAX, .privacy = PERSONAL),
+};
+SHAPE_DEFINE(payload_shape, "payload", struct payload, "What a partner sent", payload_rows);
+
+static const struct shape_field settle_rows[] = {
+    [SETTLE_PAYLOAD_SEQ] = SHAPE_ROW(struct payload_settle, payload_seq, SHAPE_INTEGER,
+                                     "seq of the event that keeps the payload",
+                                     .flags = SHAPE_REQUIRED, .min = 1, .max = INT64_MAX),
+    [SETTLE_OUTCOME] = SHAPE_ROW(struct payload_settle, outcome, SHAPE_CODE,
+                                 "What became of it: replayed, ignored",
+                                 .flags = SHAPE_REQUIRED),
+};
+static SHAPE_DEFINE(payload_settle_shape, "payload_settle", struct payload_settle,
+                    "A payload from which nothing new followed", settle_rows);
+
+static const struct shape_field retry_rows[] = {
+    [RETRY_PAYLOAD_SEQ] = SHAPE_ROW(struct payload_retry, payload_seq, SHAPE_INTEGER,
+                                    "seq of the event that keeps the payload",
+                                    .flags = SHAPE_READ_ONLY, .owner = "hub"),
+};
+SHAPE_DEFINE(payload_retry_shape, "payload_retry", struct payload_retry,
+             "A payload that is processed once more", retry_rows);
+
+/* --- state ----------------------------------------------------------------------------- */
+
+struct inbound_state {
+    uint64_t *seqs; /* pending: seqs[first..end), ascending */
+    uint32_t first, end, cap;
+};
+
+static void inbound_free(void *part) {
+    struct inbound_state *s = part;
+    mem_free(s->seqs);
+}
+
+/* Position of seq, or of the first one above it. */
+static uint32_t pending_lower(const struct inbound_state *s, uint64_t seq) {
+    uint32_t low = s->first, high = s->end;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (s->seqs[mid] < seq)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static bool pending_has(const struct inbound_state *s, uint64_t seq) {
+    uint32_t at = pending_lower(s, seq);
+    return at < s->end && s->seqs[at] == seq;
+}
+
+static bool pending_room(struct inbound_state *s) {
+    if (s->end < s->cap)
+        return true;
+    if (s->first > s->cap / 2) {
+        memmove(s->seqs, s->seqs + s->first, (s->end - s->first) * sizeof *s->seqs);
+        s->end -= s->first;
+        s->first = 0;
+        return true;
+    }
+    uint32_t cap = s->cap ? s->cap * 2 : 256;
+    void *more = mem_resize(s->seqs, cap * sizeof *s->seqs);
+    if (!more)
+        return false;
+    s->seqs = more;
+    s->cap = cap;
+    return true;
+}
+
+static enum err pending_add(struct inbound_state *s, uint64_t seq) {
+    if (!pending_room(s))
+        return ERR_NOMEM;
+    uint32_t at = pending_lower(s, seq);
+    if (at < s->end && s->seqs[at] == seq)
+        return OK;
+    memmove(s->seqs + at + 1, s->seqs + at, (s->end - at) * sizeof *s->seqs);
+    s->seqs[at] = seq;
+    s->end++;
+    return OK;
+}
+
+static void pending_remove(struct inbound_state *s, uint64_t seq) {
+    uint32_t at = pending_lower(s, seq);
+    if (at == s->end || s->seqs[at] != seq)
+        return;
+    if (at - s->first < s->end - at) {
+        memmove(s->seqs + s->first + 1, s->seqs + s->first, (at - s->first) * sizeof *s->seqs);
+        s->first++;
+    } else {
+        memmove(s->seqs + at, s->seqs + at + 1, (s->end - at - 1) * sizeof *s->seqs);
+        s->end--;
+    }
+    if (s->first == s->end)
+        s->first = s->end = 0;
+}
+
+uint32_t inbound_pending(const void *state, uint64_t from, uint64_t *seqs, uint32_t max) {
+    const struct inbound_state *s = state;
+    uint32_t at = pending_lower(s, from);
+    uint32_t n = s->end - at < max ? s->end - at : max;
+    if (n > 0)
+        memcpy(seqs, s->seqs + at, n * sizeof *seqs);
+    return n;
+}
+
+static void inbound_dump(const void *part, struct buf *out) {
+    const struct inbound_state *s = part;
+    for (uint32_t i = s->first; i < s->end; i++)
+        buf_printf(out, "pending %llu\n", (unsigned long long)s->seqs[i]);
+}
+
+/* --- events ---------------------------------------------------------------------------- */
+
+static enum err received_apply(struct state *state, const struct event *event) {
+    return pending_add(state_of(state, &inbound_capability), event->seq);
+}
+
+static void received_project(struct rows *rows, const struct event *event) {
+    const struct payload *p = event->data;
+    rows_ref(rows, p->payload_id);
+    if (p->dedup_id.len)
+        rows_ref(rows, p->dedup_id);
+}
+
+static enum err settled_apply(struct state *state, const struct event *event) {
+    const struct payload_settle *settle = event->data;
+    pending_remove(state_of(state, &inbound_capability), (uint64_t)settle->payload_seq);
+    return OK;
+}
+
+static enum err retried_apply(struct state *state, const struct event *event) {
+    const struct payload_retry *retry = event->data;
+    return pending_add(state_of(state, &inbound_capability), (uint64_t)retry->payload_seq);
+}
+
+static const struct event_type payload_received_event = {
+    .name = EVENT_PAYLOAD_RECEIVED, .shape = &payload_shape, .apply = received_apply,
+    .project = received_project, .help = "A partner's message was stored, as it came"};
+static const struct event_type payload_settled_event = {
+    .name = "payload.settled", .shape = &payload_settle_shape, .apply = settled_apply,
+    .help = "A stored message brought nothing new"};
+static const struct event_type payload_retried_event = {
+    .name = EVENT_PAYLOAD_RETRIED, .shape = &payload_retry_shape, .apply = retried_apply,
+    .help = "A stored message is to be processed once more"};
+static const struct event_type *const inbound_events[] = {
+    &payload_received_event, &payload_settled_event, &payload_retried_event, NULL};
+
+/* What followed from a pending payload settles it, whatever it is. A retry names its payload
+ * in its data, not as its cause. */
+static enum err inbound_observe(struct state *state, const struct event *event) {
+    if (event->meta.cause > 0)
+        pending_remove(state_of(state, &inbound_capability), (uint64_t)event->meta.cause);
+    return OK;
+}
+
+/* --- commands -------------------------------------------------------------------------- */
+
+/* What the sender gets. */
+struct payload_answer {
+    uint64_t has;
+    struct str payload_id;
+};
+static const struct shape_field answer_rows[] = {
+    SHAPE_ROW(struct payload_answer, payload_id, SHAPE_ID, "The hub's id of the payload"),
+};
+static SHAPE_DEFINE(payload_answer_shape, "payload_answer", struct payload_answer,
+                    "A message was stored", answer_rows);
+
+/* "shopify/orders-create/ID/<hash of all of it>" */
+static struct str natural_key(struct arena *arena, const struct payload *p,
+                              struct hash128 fingerprint) {
+    return arena_printf(arena, "%.*s/%.*s/%.*s/%016llx%016llx", STR_FMT(p->connector),
+                        STR_FMT(p->topic), STR_FMT(p->dedup_id),
+                        (unsigned long long)fingerprint.hi, (unsigned long long)fingerprint.lo);
+}
+
+static enum err receive_decide(struct decision *decision, const struct command *command) {
+    const struct payload *given = command->body;
+    struct arena *arena = decision_arena(decision);
+    enum err err;
+    if (given->dedup_id.len > 0) {
+        struct str key = natural_key(arena, given, command->fingerprint);
+        if (!key.ptr)
+            return decision_refuse(decision, ERR_NOMEM, "no memory for the payload");
+        if (!decision_first(decision, "payload", key, &err))
+            return err;
+    }
+    struct str id = id_text(arena, "pay_", command->id);
+    /* one subject per key: the feed keeps their order */
+    struct str subject = given->key.len > 0 ? arena_printf(arena, "%.*s/%.*s",
+                                                           STR_FMT(given->connector),
+                                                           STR_FMT(given->key))
+                                            : id;
+    struct payload *payload;
+    if (!id.ptr || !subject.ptr ||
+        !decision_event(decision, &payload_received_event, subject, (void **)&payload))
+        return decision_refuse(decision, ERR_NOMEM, "no memory for the payload");
+    *payload = *given;
+    payload->payload_id = id;
+    shape_mark(payload, PAYLOAD_ID);
+    struct payload_answer answer = {.has = 1, .payload_id = id};
+    return decision_answer(decision, 200, &payload_answer_shape, &answer);
+}
+const struct command_type inbound_receive_command = {
+    .name = "inbound.receive", .shape = &payload_shape, .decide = receive_decide,
+    .flags = COMMAND_INTERNAL, .help = "Stores a partner's message"};
+
+static enum err settle_decide(struct decision *decision, const struct command *command) {
+    const struct inbound_state *s = decision_state(decision, &inbound_capability);
+    const struct payload_settle *given = command->body;
+    struct payload_settle *settle;
+    if (!pending_has(s, (uint64_t)given->payload_seq))
+        return decision_answer(decision, 200, &payload_settle_shape, given);
+    struct str subject = arena_printf(decision_arena(decision), "payload-%lld",
+                                      (long long)given->payload_seq);
+    if (!subject.ptr ||
+        !decision_event(decision, &payload_settled_event, subject, (void **)&settle))
+        return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
+    *settle = *given;
+    return decision_answer(decision, 200, &payload_settle_shape, settle);
+}
+const struct command_type inbound_settle_command = {
+    .name = "inbound.settle", .shape = &payload_settle_shape, .decide = settle_decide,
+    .flags = COMMAND_INTERNAL, .help = "Notes that a message brought nothing new"};
+
+static enum err retry_decide(struct decision *decision, const struct command *command) {
+    const struct inbound_state *s = decision_state(decision, &inbound_capability);
+    struct payload_retry *retry;
+    int64_t seq;
+    if (!str_i64(command->args[0], &seq) || seq < 1)
+        return decision_refuse(decision, ERR_NOT_FOUND, "a payload is named by its seq");
+    if (pending_has(s, (uint64_t)seq))
+        return decision_refuse(decision, ERR_CONFLICT, "the payload is being processed");
+    struct str subject = arena_printf(decision_arena(decision), "payload-%lld", (long long)seq);
+    if (!subject.ptr ||
+        !decision_event(decision, &payload_retried_event, subject, (void **)&retry))
+        return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
+    retry->payload_seq = seq;
+    shape_mark(retry, RETRY_PAYLOAD_SEQ);
+    return decision_answer(decision, 202, &payload_retry_shape, retry);
+}
+const struct command_type inbound_retry_command = {
+    .name = "inbound.retry", .shape = NULL, .decide = retry_decide,
+    .help = "Processes a stored message once more"};
+
+static const struct command_type *const inbound_commands[] = {
+    &inbound_receive_command, &inbound_settle_command, &inbound_retry_command, NULL};
+
+static const struct route inbound_routes[] = {
+    {.method = "POST", .path = "/ops/payloads/{seq}/retry", .scope = "ops:replay",
+     .traffic = CLASS_OPS, .command = &inbound_retry_command, .answer = &payload_retry_shape,
+     .help = "Process a stored message once more, after its mapping was mended"},
+    {.method = NULL},
+};
+
+const struct capability inbound_capability = {
+    .name = "inbound",
+    .help = "What partners sent, and which of it waits to be processed",
+    .commands = inbound_commands,
+    .events = inbound_events,
+    .routes = inbound_routes,
+    .state_size = sizeof(struct inbound_state),
+    .state_free = inbound_free,
+    .observe = inbound_observe,
+    .dump = inbound_dump,
+};

@@ -1,0 +1,63 @@
+/* inbound: what partners sent, kept as it came before anything looks at it, and which of it
+ * still waits to be processed. A payload is settled by the first event that names it as its
+ * cause (an order captured, an exception raised), or by inbound.settle where nothing new
+ * followed from it. Mapping and processing are connect/inbound.h's. */
+#ifndef PENSTOCK_DOMAIN_INBOUND_H
+#define PENSTOCK_DOMAIN_INBOUND_H
+
+#include "core/capability.h"
+
+extern const struct capability inbound_capability;
+
+/* Body of command inbound.receive and data of event payload.received. */
+struct payload {
+    uint64_t has;
+    struct str payload_id;   /* "pay_…", set by the hub */
+    struct str connector, topic;
+    struct str dedup_id;     /* the partner's id of the message; absent: none */
+    struct str key;          /* payloads with one key are processed in order; absent: alone */
+    struct str content_type; /* as sent */
+    struct str text;         /* the bytes as they came, where they are UTF-8 without controls … */
+    struct str base64;       /* … else so */
+};
+enum payload_row {
+    PAYLOAD_ID, PAYLOAD_CONNECTOR, PAYLOAD_TOPIC, PAYLOAD_DEDUP_ID, PAYLOAD_KEY,
+    PAYLOAD_CONTENT_TYPE, PAYLOAD_TEXT, PAYLOAD_BASE64,
+};
+extern const struct shape payload_shape;
+/* Largest payload kept, in bytes of its text. */
+#define PAYLOAD_BYTES_MAX (INT64_C(64) << 20)
+
+/* Internal, a fact. Natural key: connector, topic, dedup id and the bytes; so a message that
+ * comes twice is answered as the first time, and another message under a used id is kept as
+ * well, because what has happened is never refused. */
+extern const struct command_type inbound_receive_command;
+
+/* Internal: body struct payload_settle; set cause_seq to the payload's as well. */
+struct payload_settle {
+    uint64_t has;
+    int64_t payload_seq;
+    struct str outcome; /* code: "replayed", "ignored" */
+};
+enum payload_settle_row { SETTLE_PAYLOAD_SEQ, SETTLE_OUTCOME };
+extern const struct command_type inbound_settle_command;
+
+/* POST /v1/payloads/{seq}/retry: processes a stored payload once more (after the mapping or
+ * the configuration was mended). Yields payload.retried. */
+struct payload_retry {
+    uint64_t has;
+    int64_t payload_seq;
+};
+enum payload_retry_row { RETRY_PAYLOAD_SEQ };
+extern const struct command_type inbound_retry_command;
+extern const struct shape payload_retry_shape;
+
+/* The pending payloads, ascending: copies at most max seqs from `from` on; how many. `state`
+ * is this capability's; the caller is the writer, or the writer does not run. */
+uint32_t inbound_pending(const void *state, uint64_t from, uint64_t *seqs, uint32_t max);
+
+/* Names of its event types, as followers meet them. */
+#define EVENT_PAYLOAD_RECEIVED "payload.received"
+#define EVENT_PAYLOAD_RETRIED "payload.retried"
+
+#endif
