@@ -33,6 +33,7 @@ static struct str member_text(const struct json *doc, struct str path) {
 
 /* The body as JSON, parsed when first asked for; NULL where it is none. */
 struct lazy_body {
+    struct json_parser *parser;
     struct arena *arena;
     struct str body;
     const struct json *doc;
@@ -42,11 +43,9 @@ struct lazy_body {
 static const struct json *lazy_doc(struct lazy_body *lazy) {
     if (!lazy->tried) {
         lazy->tried = true;
-        struct json_parser *parser = json_parser_create();
         struct fault ignored = {0};
-        if (!parser || json_parse(parser, lazy->arena, lazy->body, false, &lazy->doc, &ignored))
+        if (json_parse(lazy->parser, lazy->arena, lazy->body, false, &lazy->doc, &ignored) != OK)
             lazy->doc = NULL;
-        json_parser_destroy(parser);
     }
     return lazy->doc;
 }
@@ -107,7 +106,8 @@ static struct str header_text(struct arena *arena, const struct receive_header_s
 enum err receive_prepare(struct core *core, const struct connectors *connectors,
                          struct str connector_name, struct str topic,
                          const struct receive_header_source *headers, struct str body,
-                         struct arena *arena, struct command *out, struct fault *fault) {
+                         struct json_parser *parser, struct arena *arena, struct command *out,
+                         struct fault *fault) {
     const struct connector *connector = connector_find(connectors, connector_name);
     const struct connector_receive *receive = connector ? connector_topic(connector, topic) : NULL;
     if (!receive)
@@ -119,7 +119,7 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     struct payload *payload = arena_new(arena, struct payload);
     if (!payload)
         return fault_set(fault, ERR_NOMEM, "no memory for the payload");
-    struct lazy_body lazy = {.arena = arena, .body = body};
+    struct lazy_body lazy = {.parser = parser, .arena = arena, .body = body};
     set_text(payload, &payload->connector, PAYLOAD_CONNECTOR, connector->name);
     set_text(payload, &payload->topic, PAYLOAD_TOPIC, receive->topic);
     set_text(payload, &payload->dedup_id, PAYLOAD_DEDUP_ID,
@@ -130,10 +130,9 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     err = keep_body(payload, body, arena, fault);
     if (err)
         return err;
-    err = command_prepare(core, &inbound_receive_command, arena, payload, out, fault);
+    err = command_prepare_fact(core, &inbound_receive_command, arena, payload, out, fault);
     if (err)
         return err;
-    out->fact = true;
     out->actor = arena_printf(arena, "connector:%.*s", STR_FMT(connector->name));
     return OK;
 }

@@ -14,7 +14,8 @@ struct receive_header_source {
 };
 
 /* Prepares *out (zeroed by the caller or not: all is overwritten) for core_submit, in `arena`,
- * which belongs to the command afterwards; `body` must live as long. The caller sets origin,
+ * which belongs to the command afterwards; `body` must live as long; `parser` is the caller's
+ * thread's. The caller sets origin,
  * origin_ctx, correlation and traceparent before it submits, and answers like any command:
  * 200 {"payload_id":"pay_…"}; the same message again (dedup id and bytes): the same answer,
  * replayed.
@@ -24,7 +25,7 @@ struct receive_header_source {
 enum err receive_prepare(struct core *core, const struct connectors *connectors,
                          struct str connector, struct str topic,
                          const struct receive_header_source *headers, struct str body,
-                         struct arena *arena, struct command *out,
+                         struct json_parser *parser, struct arena *arena, struct command *out,
                          struct fault *fault) WARN_UNUSED;
 
 #endif

@@ -41,6 +41,7 @@ struct command_type {
 struct command_context {
     const struct config *config;
     struct clock *clock;
+    bool fact; /* has happened: small differences of its sums are taken as rounding */
 };
 
 /* Where answers go: one per issuing thread. deliver is called on the writer's thread once per
@@ -90,6 +91,10 @@ struct command {
 struct core;
 enum err command_prepare(struct core *core, const struct command_type *type, struct arena *arena,
                          void *body, struct command *out, struct fault *fault) WARN_UNUSED;
+/* The same for what has happened already: sets `fact`. */
+enum err command_prepare_fact(struct core *core, const struct command_type *type,
+                              struct arena *arena, void *body, struct command *out,
+                              struct fault *fault) WARN_UNUSED;
 
 /* Whether the answer needs command_finish, on a worker's thread, before it is sent: it is a
  * replayed one (its body is in the journal), or the type has a finish. */

@@ -401,12 +401,13 @@ void core_dump(struct core *core, struct buf *out) {
     }
 }
 
-enum err command_prepare(struct core *core, const struct command_type *type, struct arena *arena,
-                         void *body, struct command *out, struct fault *fault) {
-    *out = (struct command){.type = type, .arena = arena, .body = body, .if_match = -1};
+static enum err prepare(struct core *core, const struct command_type *type, struct arena *arena,
+                        void *body, bool fact, struct command *out, struct fault *fault) {
+    *out = (struct command){.type = type, .arena = arena, .body = body, .if_match = -1,
+                            .fact = fact};
     out->now_us = clock_now_us(core->clock);
     out->id = id_make(core->rng, out->now_us);
-    struct command_context context = {.config = core->config, .clock = core->clock};
+    struct command_context context = {.config = core->config, .clock = core->clock, .fact = fact};
     enum err err = body && type->check ? type->check(&context, body, arena, fault) : OK;
     if (err != OK || !body || !type->shape || type->flags & COMMAND_READS)
         return err;
@@ -419,4 +420,15 @@ enum err command_prepare(struct core *core, const struct command_type *type, str
         return fault_set(fault, ERR_NOMEM, "no memory for the document");
     out->fingerprint = hash128(out->body_json, 0);
     return OK;
+}
+
+enum err command_prepare(struct core *core, const struct command_type *type, struct arena *arena,
+                         void *body, struct command *out, struct fault *fault) {
+    return prepare(core, type, arena, body, false, out, fault);
+}
+
+enum err command_prepare_fact(struct core *core, const struct command_type *type,
+                              struct arena *arena, void *body, struct command *out,
+                              struct fault *fault) {
+    return prepare(core, type, arena, body, true, out, fault);
 }

@@ -42,7 +42,7 @@ struct payload_settle {
 enum payload_settle_row { SETTLE_PAYLOAD_SEQ, SETTLE_OUTCOME };
 extern const struct command_type inbound_settle_command;
 
-/* POST /v1/payloads/{seq}/retry: processes a stored payload once more (after the mapping or
+/* POST /ops/payloads/{seq}/retry: processes a stored payload once more (after the mapping or
  * the configuration was mended). Yields payload.retried. */
 struct payload_retry {
     uint64_t has;

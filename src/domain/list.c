@@ -2,6 +2,7 @@
 #include "domain/list.h"
 
 #include "domain/exceptions.h"
+#include "domain/inbound.h"
 #include "domain/orders.h"
 #include "domain/stock.h"
 
@@ -9,5 +10,6 @@ const struct capability *const domain_capabilities[] = {
     &stock_capability,
     &orders_capability,
     &exceptions_capability,
+    &inbound_capability,
     NULL,
 };

@@ -230,7 +230,8 @@ static const struct event_type *const order_events[] = {
 static enum err capture_check(const struct command_context *context, void *body,
                               struct arena *arena, struct fault *fault) {
     struct order *order = body;
-    enum err err = order_check(order, 0, arena, fault);
+    int64_t bound = context->fact ? context->config->settings.rounding_bound_x : 0;
+    enum err err = order_check(order, bound, arena, fault);
     if (!config_channel(context->config, order->channel)) {
         fault_add(fault, STR("/channel"), "there is no channel %.*s in the configuration",
                   STR_FMT(order->channel));
