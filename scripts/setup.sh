@@ -63,7 +63,7 @@ install_missing() {
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ] && $as_root sh -c "printf '#!/bin/sh\\nexit 101\\n' >$policy && chmod +x $policy"; then
     trap '$as_root rm -f '$policy EXIT
-    trap 'exit 1' INT TERM
+    trap 'exit 1' HUP INT PIPE TERM
 fi
 
 # The package lists of a fresh machine may be absent or old: fetch them only where the list
