@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "base/encode.h"
 #include "base/mem.h"
 
 #define NODES_MAX (UINT32_C(1) << 22)
@@ -32,7 +33,18 @@ static uint32_t add_node(lua_State *L, struct sandbox *sb, enum json_kind kind, 
     return sb->node_count++;
 }
 
+/* Where in the answer a fault is: the members around it, innermost last. */
+static _Noreturn void refuse(lua_State *L, const char *what) {
+    luaL_error(L, "%s: the answer %s",
+               lua_pushlstring(L, sandbox_of(L)->source->name.ptr,
+                               sandbox_of(L)->source->name.len), what);
+    abort(); /* luaL_error does not return */
+}
+
+/* Strings of Lua are bytes; those of JSON are UTF-8. */
 static struct str keep_text(lua_State *L, struct sandbox *sb, const char *text, size_t len) {
+    if (!utf8_valid(str_of(text, len)))
+        refuse(L, "holds a text that is not UTF-8");
     char *copy = arena_bytes(sb->arena, len ? len : 1);
     if (!copy) {
         sb->nomem = true;
@@ -40,14 +52,6 @@ static struct str keep_text(lua_State *L, struct sandbox *sb, const char *text, 
     }
     memcpy(copy, text, len);
     return str_of(copy, len);
-}
-
-/* Where in the answer a fault is: the members around it, innermost last. */
-static _Noreturn void refuse(lua_State *L, const char *what) {
-    luaL_error(L, "%s: the answer %s",
-               lua_pushlstring(L, sandbox_of(L)->source->name.ptr,
-                               sandbox_of(L)->source->name.len), what);
-    abort(); /* luaL_error does not return */
 }
 
 static void write_integer(lua_State *L, struct sandbox *sb, lua_Integer value) {
