@@ -4,9 +4,8 @@
 
 #include "retail/money.h"
 
-/* A sentence: text with {pointer} from the event's data; {pointer$} is money in the currency of
- * the same document, {pointer#} the number of elements, {@} the event's subject. What stands
- * between [ and ] is left out where a pointer in it leads nowhere. */
+#define LIST_SAID 6 /* elements of a list that are said; the rest is counted */
+
 static const struct trace_sentence {
     const char *type, *text;
 } trace_sentences[] = {
@@ -75,17 +74,15 @@ static bool place_say(struct str place, const struct trace_event *event, const s
         return true;
     }
     struct str pointer = place;
-    if (form == '$' || form == '#')
+    if (form == '$' || form == '!')
         pointer.len--;
     const struct json *value = pointed(data, pointer);
     if (!value || value->kind == JSON_NULL)
         return false;
-    if (form == '#')
-        buf_u64(out, value->count);
-    else if (form == '$' && json_i64(value, &minor))
+    if (form == '!')
+        return value->kind == JSON_BOOL && value->count;
+    if (form == '$' && json_i64(value, &minor))
         money_say(out, minor, currency_near(data, pointer));
-    else if (value->kind == JSON_BOOL)
-        buf_printf(out, "%s", value->count ? "yes" : "no");
     else if (value->kind == JSON_STRING || value->kind == JSON_NUMBER)
         buf_str_add(out, value->text);
     else
@@ -93,30 +90,68 @@ static bool place_say(struct str place, const struct trace_event *event, const s
     return true;
 }
 
-static void sentence_say(struct str text, const struct trace_event *event, const struct json *data,
-                         struct buf *out) {
-    size_t mark = 0;   /* where an optional part began in out */
-    bool whole = true; /* everything in it was found */
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        if (c == '[') {
-            mark = out->len;
-            whole = true;
-        } else if (c == ']') {
-            if (!whole)
-                out->len = mark;
-        } else if (c == '{') {
-            struct str rest = str_of(text.ptr + i + 1, text.len - i - 1);
-            struct str place = str_cut(&rest, '}');
-            if (!place_say(place, event, data, out)) {
-                whole = false;
-                buf_char(out, '?');
-            }
-            i += place.len + 1;
-        } else {
-            buf_char(out, c);
-        }
+static bool sentence_say(struct str text, const struct trace_event *event, const struct json *data,
+                         struct buf *out);
+
+/* (pointer|sentence); false where there is no such list, or an empty one. */
+static bool list_say(struct str part, const struct trace_event *event, const struct json *data,
+                     struct buf *out) {
+    struct str pointer = str_cut(&part, '|');
+    const struct json *list = pointed(data, pointer);
+    if (!list || list->kind != JSON_ARRAY || list->count == 0)
+        return false;
+    const struct json *item = json_first(list);
+    for (uint32_t i = 0; i < list->count && i < LIST_SAID; i++, item = json_next(item)) {
+        if (i > 0)
+            buf_lit(out, ", ");
+        sentence_say(part, event, item, out);
     }
+    if (list->count > LIST_SAID)
+        buf_printf(out, " and %u more", (unsigned)(list->count - LIST_SAID));
+    return true;
+}
+
+/* The part of text between `open` at its beginning and the matching `close`. */
+static struct str enclosed(struct str text, char open, char close) {
+    unsigned depth = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        depth += text.ptr[i] == open;
+        if (text.ptr[i] == close && --depth == 0)
+            return str_of(text.ptr + 1, i - 1);
+    }
+    must(!"a sentence's brackets close");
+    return STR_NONE;
+}
+
+/* False where a pointer outside [ ] leads nowhere; a '?' stands in its place. */
+static bool sentence_say(struct str text, const struct trace_event *event, const struct json *data,
+                         struct buf *out) {
+    bool whole = true;
+    for (size_t i = 0; i < text.len; i++) {
+        struct str rest = str_of(text.ptr + i, text.len - i);
+        size_t mark = out->len;
+        struct str part = STR_NONE;
+        bool said = true;
+        if (*rest.ptr == '[') {
+            part = enclosed(rest, '[', ']');
+            if (!sentence_say(part, event, data, out))
+                out->len = mark;
+        } else if (*rest.ptr == '(' && rest.len > 1 && rest.ptr[1] == '/') {
+            part = enclosed(rest, '(', ')');
+            said = list_say(part, event, data, out);
+        } else if (*rest.ptr == '{') {
+            part = enclosed(rest, '{', '}');
+            said = place_say(part, event, data, out);
+        } else {
+            buf_char(out, *rest.ptr);
+        }
+        if (part.ptr)
+            i += part.len + 1;
+        if (!said)
+            buf_char(out, '?');
+        whole = whole && said;
+    }
+    return whole;
 }
 
 /* --- without a sentence ----------------------------------------------------------------- */

@@ -249,6 +249,34 @@ static void words_say_public_facts_alone(void **state) {
     buf_free(&out);
 }
 
+static void say(struct world *world, const char *type, const char *data, const char *words) {
+    struct trace_event event = {.record = {.type = str_c(type), .subject = STR("A@B"),
+                                           .data = str_c(data)}};
+    struct buf out;
+    buf_init(&out, 0);
+    trace_words(&event, world->reader.parser, &world->arena, &out);
+    assert_string_equal(buf_cstr(&out), words);
+    buf_free(&out);
+}
+
+static void sentences_leave_out_what_is_not_there(void **state) {
+    struct world *world = *state;
+    say(world, "order.captured",
+        "{\"order\":{\"channel\":\"web-de\",\"channel_order_id\":\"7\",\"currency\":\"JPY\","
+        "\"totals\":{\"grand\":1200},\"lines\":[{\"sku\":\"A\",\"quantity\":\"2\"},"
+        "{\"sku\":\"B\",\"quantity\":\"0.5\"}]}}",
+        "order 7 of web-de captured: 1200 JPY, 2 × A, 0.5 × B");
+    say(world, "stock.counted", "{\"counted\":\"12\"}", "stock counted: 12 of A@B");
+    say(world, "stock.counted", "{\"counted\":\"12\",\"superseded\":true}",
+        "stock counted: 12 of A@B, superseded by a newer count");
+    say(world, "posting.posted", "{\"connector\":\"erp\",\"reference\":\"SO-1\",\"attempts\":3}",
+        "posted to erp as SO-1, sent 3 times");
+    say(world, "order.cancelled", "{\"state\":\"cancelled\",\"lines\":[{\"quantity\":\"1\","
+        "\"line_id\":\"a\"}]}", "order cancelled: 1 × line a; now cancelled");
+    say(world, "order.held", "{}", "order held: ?");
+    say(world, "order.held", "no JSON", "order held");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(one_id_opens_the_whole_story, setup, teardown),
@@ -257,6 +285,7 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(a_read_model_that_lags_is_not_passed_over, setup, teardown),
         cmocka_unit_test_setup_teardown(words_say_public_facts_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(sentences_leave_out_what_is_not_there, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
