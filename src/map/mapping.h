@@ -34,7 +34,7 @@ struct mapping_limits {
     int64_t bytes_max;        /* settings map_bytes_max */
 };
 #define MAPPING_LIMITS_DEFAULT                                                                     \
-    ((struct mapping_limits){.instructions_max = 2000000, .bytes_max = 16 << 20})
+    ((struct mapping_limits){.instructions_max = 20000000, .bytes_max = 64 << 20})
 
 /* A list of sources that belong together (one configuration). */
 struct mapping_sources;

@@ -1,0 +1,474 @@
+/* inbound: the workers: following, slots, answers, threads. See inbound.h. */
+#include "connect/inbound_priv.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#define RETRY_FIRST_US 50000
+#define RETRY_MAX_US 5000000
+#define READ_MAX 256 /* records in one look at the tail */
+
+/* --- slots ----------------------------------------------------------------------------- */
+
+static int64_t tick(const struct worker *w) { return clock_tick_us(core_clock(w->inbound->core)); }
+
+static void slot_free(struct slot *slot) {
+    slot->phase = SLOT_FREE;
+    slot->worker->full = false;
+    atomic_fetch_sub(&slot->worker->inbound->under_way, 1);
+    arena_reset(&slot->arena);
+}
+
+static void slot_wait(struct slot *slot, const struct fault *fault) {
+    int64_t pause = RETRY_FIRST_US;
+    for (uint32_t i = 0; i < slot->attempts && pause < RETRY_MAX_US; i++)
+        pause *= 2;
+    slot->attempts++;
+    slot->phase = SLOT_WAIT;
+    slot->due_us = tick(slot->worker) + (pause < RETRY_MAX_US ? pause : RETRY_MAX_US);
+    if (slot->attempts % 8 == 0)
+        log_line(LOG_WARN, "connect", "payload waits", "seq=%llu attempts=%u detail=%s",
+                 (unsigned long long)slot->seq, slot->attempts, log_quote(str_c(fault->detail)));
+}
+
+static void slot_submit(struct slot *slot) {
+    struct fault fault = {0};
+    enum err err = slot->prepared ? OK : slot_prepare(slot, &fault);
+    slot->prepared = err == OK;
+    if (!err) {
+        slot->command.answer = (struct answer){0}; /* of an attempt before */
+        slot->command.next = NULL;
+        slot->command.origin = &slot->worker->origin;
+        slot->command.origin_ctx = slot;
+        slot->phase = SLOT_SENT; /* before: the answer may be there when submit returns */
+        err = core_submit(slot->worker->inbound->core, &slot->command, &fault);
+    }
+    if (err)
+        slot_wait(slot, &fault);
+}
+
+/* The writer answered. */
+static void slot_answered(struct slot *slot) {
+    const struct answer *answer = &slot->command.answer;
+    if (answer->err == OK) {
+        if (slot->step == STEP_PROCESS && answer->replayed) {
+            slot->step = STEP_SETTLE;
+            slot->attempts = 0;
+            slot->prepared = false;
+            slot_submit(slot);
+        } else {
+            slot_free(slot);
+        }
+        return;
+    }
+    struct fault fault = answer->fault;
+    if (slot->step == STEP_PROCESS && err_info(answer->err)->disposition == FINAL) {
+        fault.err = answer->err;
+        slot_raise(slot, "refused", &fault);
+        slot_submit(slot);
+        return;
+    }
+    slot_wait(slot, &fault);
+}
+
+/* A free slot for a payload of this key; NULL where there is none or the key is under way. */
+static struct slot *slot_take(struct worker *w, uint64_t key_hash) {
+    struct slot *found = NULL;
+    for (uint32_t i = 0; i < w->slot_count; i++) {
+        if (w->slots[i].phase == SLOT_FREE)
+            found = found ? found : &w->slots[i];
+        else if (w->slots[i].key_hash == key_hash)
+            return NULL;
+    }
+    return found;
+}
+
+/* --- following ------------------------------------------------------------------------- */
+
+/* Starts a payload; false where it has to wait for a slot. */
+static bool start_record(struct worker *w, const struct record *record) {
+    uint64_t key_hash = hash64(record->subject, 0);
+    if (w->inbound->worker_count > 1 && key_hash % w->inbound->worker_count != w->number)
+        return true;
+    struct slot *slot = slot_take(w, key_hash);
+    if (!slot) {
+        w->full = true;
+        return false;
+    }
+    struct fault fault = {0};
+    slot->attempts = 0;
+    slot->step = STEP_PROCESS;
+    slot->prepared = false;
+    slot->problem = NULL;
+    slot->correlation = slot->traceparent = STR_NONE;
+    atomic_fetch_add(&w->inbound->under_way, 1);
+    enum err err = slot_load(slot, record, &fault);
+    if (err == OK && slot->payload) {
+        slot_submit(slot);
+        return true;
+    }
+    if (err == ERR_NOMEM) { /* read again later */
+        slot_free(slot);
+        w->full = true;
+        return false;
+    }
+    if (err == OK) { /* a retry that names what is no payload */
+        slot->step = STEP_SETTLE;
+    } else {
+        fault.err = err;
+        slot_raise(slot, "payload-unreadable", &fault);
+    }
+    slot_submit(slot);
+    return true;
+}
+
+struct follow {
+    struct worker *worker;
+    uint32_t started;
+    bool all; /* any record, not only payloads */
+};
+
+/* The seq a payload.retried names, read from its data: {"payload_seq":42}. */
+static uint64_t retried_seq(struct worker *w, const struct record *record) {
+    struct arena arena;
+    struct fault ignored = {0};
+    const struct json *data;
+    int64_t seq = 0;
+    arena_init(&arena, 0);
+    if (json_parse(w->parser, &arena, record->data, false, &data, &ignored) == OK &&
+        data->kind == JSON_OBJECT) {
+        const struct json *value = json_member(data, STR("payload_seq"));
+        if (!value || !json_i64(value, &seq) || seq < 1)
+            seq = 0;
+    }
+    arena_free(&arena);
+    return (uint64_t)seq;
+}
+
+static bool follow_visit(void *ctx, const struct record *record) {
+    struct follow *follow = ctx;
+    struct worker *w = follow->worker;
+    if (follow->all || str_is(record->type, EVENT_PAYLOAD_RECEIVED)) {
+        if (!start_record(w, record))
+            return false;
+        follow->started++;
+    } else if (str_is(record->type, EVENT_PAYLOAD_RETRIED)) {
+        w->again = retried_seq(w, record);
+    }
+    if (!follow->all)
+        w->from = record->seq + 1;
+    return w->again == 0;
+}
+
+/* Reads one record by its seq. True: it was started, or is not ours. */
+static bool start_seq(struct worker *w, uint64_t seq, uint32_t *started) {
+    struct follow follow = {.worker = w, .all = true};
+    struct fault fault = {0};
+    uint64_t next, again = w->again;
+    w->again = 0;
+    enum err err = tail_read(w->inbound->tail, seq, 1, follow_visit, &follow, &next, &fault);
+    w->again = again;
+    if (err)
+        log_line(LOG_ERROR, "connect", "the journal can not be read", "seq=%llu detail=%s",
+                 (unsigned long long)seq, log_quote(str_c(fault.detail)));
+    *started += follow.started;
+    return err == OK && !w->full;
+}
+
+/* Starts what can be started; how many. */
+static uint32_t worker_follow(struct worker *w) {
+    struct inbound *inbound = w->inbound;
+    uint32_t started = 0;
+    while (!w->full && w->pending_at < inbound->pending_count) {
+        if (!start_seq(w, inbound->pending[w->pending_at], &started))
+            return started;
+        w->pending_at++;
+    }
+    while (!w->full && (w->again || w->from <= tail_last(inbound->tail))) {
+        if (w->again) {
+            if (!start_seq(w, w->again, &started))
+                return started;
+            w->again = 0;
+            continue;
+        }
+        struct follow follow = {.worker = w};
+        struct fault fault = {0};
+        uint64_t next, before = w->from;
+        enum err err = tail_read(inbound->tail, before, READ_MAX, follow_visit, &follow, &next,
+                                 &fault);
+        started += follow.started;
+        if (err) {
+            log_line(LOG_ERROR, "connect", "the journal can not be read", "seq=%llu detail=%s",
+                     (unsigned long long)before, log_quote(str_c(fault.detail)));
+            return started;
+        }
+        if (w->from == before)
+            break;
+    }
+    return started;
+}
+
+/* --- a round --------------------------------------------------------------------------- */
+
+static void worker_wake(struct worker *w) {
+    if (!w->signalled) {
+        w->signalled = true;
+        pthread_cond_signal(&w->wake);
+    }
+}
+
+/* On the writer's thread. */
+static void worker_deliver(struct command_origin *origin, struct command *first) {
+    struct worker *w = (struct worker *)origin;
+    struct command *last = first;
+    while (last->next)
+        last = last->next;
+    pthread_mutex_lock(&w->lock);
+    if (w->done_last)
+        w->done_last->next = first;
+    else
+        w->done_first = first;
+    w->done_last = last;
+    worker_wake(w);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void worker_published(struct tail_follower *follower) {
+    struct worker *w = (struct worker *)((char *)follower - offsetof(struct worker, follower));
+    pthread_mutex_lock(&w->lock);
+    worker_wake(w);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static uint32_t worker_answers(struct worker *w) {
+    pthread_mutex_lock(&w->lock);
+    struct command *command = w->done_first;
+    w->done_first = w->done_last = NULL;
+    pthread_mutex_unlock(&w->lock);
+    uint32_t n = 0;
+    while (command) {
+        struct command *next = command->next; /* the slot may be used again at once */
+        slot_answered(command->origin_ctx);
+        command = next;
+        n++;
+    }
+    return n;
+}
+
+/* Tries again what is due; *due: when the next one is. */
+static uint32_t worker_retries(struct worker *w, int64_t now_us, int64_t *due) {
+    uint32_t n = 0;
+    *due = INT64_MAX;
+    for (uint32_t i = 0; i < w->slot_count; i++) {
+        struct slot *slot = &w->slots[i];
+        if (slot->phase == SLOT_WAIT && slot->due_us <= now_us) {
+            slot_submit(slot);
+            n++;
+        }
+        if (slot->phase == SLOT_WAIT && slot->due_us < *due)
+            *due = slot->due_us;
+    }
+    return n;
+}
+
+static uint32_t worker_step(struct worker *w, int64_t *due, bool start) {
+    uint32_t n = worker_answers(w);
+    n += worker_retries(w, tick(w), due);
+    return start ? n + worker_follow(w) : n;
+}
+
+uint32_t inbound_step(struct inbound *inbound) {
+    uint32_t n = 0;
+    int64_t due;
+    for (uint32_t i = 0; i < inbound->worker_count; i++)
+        n += worker_step(&inbound->workers[i], &due, true);
+    return n;
+}
+
+uint32_t inbound_under_way(const struct inbound *inbound) {
+    return atomic_load(&inbound->under_way);
+}
+
+/* --- threads --------------------------------------------------------------------------- */
+
+static bool worker_busy(const struct worker *w) {
+    for (uint32_t i = 0; i < w->slot_count; i++) {
+        if (w->slots[i].phase == SLOT_SENT)
+            return true;
+    }
+    return false;
+}
+
+/* Waits for a signal, at most until `due` (tick). True when stopping. */
+static bool worker_sleep(struct worker *w, int64_t due) {
+    pthread_mutex_lock(&w->lock);
+    if (!w->signalled && due != INT64_MAX) {
+        int64_t until_us = clock_tick_us(&clock_system) + (due - tick(w));
+        struct timespec until = {.tv_sec = until_us / 1000000,
+                                 .tv_nsec = until_us % 1000000 * 1000};
+        pthread_cond_timedwait(&w->wake, &w->lock, &until);
+    }
+    while (!w->signalled && !w->stopping && due == INT64_MAX)
+        pthread_cond_wait(&w->wake, &w->lock);
+    w->signalled = false;
+    bool stopping = w->stopping;
+    pthread_mutex_unlock(&w->lock);
+    return stopping;
+}
+
+static void *worker_run(void *arg) {
+    struct worker *w = arg;
+    int64_t due;
+    bool stopping = false;
+    while (!stopping || worker_busy(w)) {
+        uint32_t n = worker_step(w, &due, !stopping);
+        if (n == 0)
+            stopping = worker_sleep(w, stopping ? tick(w) + RETRY_FIRST_US : due) || stopping;
+    }
+    return NULL;
+}
+
+enum err inbound_start(struct inbound *inbound, struct fault *fault) {
+    for (uint32_t i = 0; i < inbound->worker_count; i++) {
+        struct worker *w = &inbound->workers[i];
+        if (pthread_create(&w->thread, NULL, worker_run, w) != 0) {
+            inbound_stop(inbound);
+            return fault_set(fault, ERR_NOMEM, "a worker's thread can not be started");
+        }
+        w->running = true;
+    }
+    return OK;
+}
+
+void inbound_stop(struct inbound *inbound) {
+    for (uint32_t i = 0; inbound && i < inbound->worker_count; i++) {
+        struct worker *w = &inbound->workers[i];
+        if (!w->running)
+            continue;
+        pthread_mutex_lock(&w->lock);
+        w->stopping = true;
+        worker_wake(w);
+        pthread_mutex_unlock(&w->lock);
+        pthread_join(w->thread, NULL);
+        w->running = false;
+    }
+}
+
+/* --- making ---------------------------------------------------------------------------- */
+
+static enum err worker_init(struct worker *w, struct inbound *inbound, uint32_t number) {
+    const struct settings *settings = &core_config(inbound->core)->settings;
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    w->origin.deliver = worker_deliver;
+    w->follower.wake = worker_published;
+    w->inbound = inbound;
+    w->number = number;
+    w->from = core_seq(inbound->core) + 1;
+    w->parser = json_parser_create();
+    w->mapper = mapper_create((struct mapping_limits){
+        .instructions_max = settings->map_instructions_max, .bytes_max = settings->map_bytes_max});
+    w->slots = mem_zalloc((size_t)settings->inbound_inflight_max * sizeof *w->slots);
+    if (!w->parser || !w->mapper || !w->slots)
+        return ERR_NOMEM;
+    w->slot_count = (uint32_t)settings->inbound_inflight_max;
+    for (uint32_t i = 0; i < w->slot_count; i++) {
+        w->slots[i].worker = w;
+        arena_init(&w->slots[i].arena, 0);
+    }
+    tail_follow(inbound->tail, &w->follower);
+    return OK;
+}
+
+/* Every topic's command exists and takes a document. */
+static enum err check_commands(struct inbound *inbound, struct fault *fault) {
+    for (uint32_t i = 0; i < inbound->connectors->count; i++) {
+        const struct connector *connector = inbound->connectors->items[i];
+        for (uint32_t k = 0; k < connector->receive.count; k++) {
+            const struct connector_receive *receive =
+                list_at(connector->receive, struct connector_receive, k);
+            const struct command_type *type =
+                registry_command(core_registry(inbound->core), receive->command);
+            if (!type || !type->shape || type->flags & (COMMAND_INTERNAL | COMMAND_READS))
+                return fault_set(fault, ERR_INVALID,
+                                 "connector %.*s, topic %.*s: there is no command \"%.*s\"",
+                                 STR_FMT(connector->name), STR_FMT(receive->topic),
+                                 STR_FMT(receive->command));
+        }
+    }
+    return OK;
+}
+
+static enum err read_pending(struct inbound *inbound, struct fault *fault) {
+    const void *state = core_state(inbound->core, &inbound_capability);
+    uint64_t part[256], from = 0;
+    for (uint32_t n = 1; n > 0; from = part[n - 1] + 1) {
+        n = inbound_pending(state, from, part, 256);
+        if (n == 0)
+            break;
+        void *more = mem_resize(inbound->pending,
+                                (inbound->pending_count + n) * sizeof *inbound->pending);
+        if (!more)
+            return fault_set(fault, ERR_NOMEM, "no memory for the pending payloads");
+        inbound->pending = more;
+        memcpy(inbound->pending + inbound->pending_count, part, n * sizeof *part);
+        inbound->pending_count += n;
+    }
+    return OK;
+}
+
+enum err inbound_create(const struct inbound_options *options, struct inbound **out,
+                        struct fault *fault) {
+    struct inbound *inbound = mem_zalloc(sizeof *inbound);
+    if (!inbound)
+        return fault_set(fault, ERR_NOMEM, "no memory for the inbound workers");
+    inbound->core = options->core;
+    inbound->tail = options->tail;
+    inbound->connectors = options->connectors;
+    enum err err = check_commands(inbound, fault);
+    if (!err)
+        err = read_pending(inbound, fault);
+    uint32_t count = (uint32_t)core_config(options->core)->settings.inbound_workers;
+    if (!err) {
+        inbound->workers = mem_zalloc(count * sizeof *inbound->workers);
+        if (!inbound->workers)
+            err = fault_set(fault, ERR_NOMEM, "no memory for the inbound workers");
+    }
+    for (uint32_t i = 0; !err && i < count; i++) {
+        inbound->worker_count++;
+        if (worker_init(&inbound->workers[i], inbound, i) != OK)
+            err = fault_set(fault, ERR_NOMEM, "no memory for the inbound workers");
+    }
+    if (err) {
+        inbound_destroy(inbound);
+        return err;
+    }
+    *out = inbound;
+    return OK;
+}
+
+void inbound_destroy(struct inbound *inbound) {
+    if (!inbound)
+        return;
+    for (uint32_t i = 0; i < inbound->worker_count; i++) {
+        struct worker *w = &inbound->workers[i];
+        tail_unfollow(inbound->tail, &w->follower);
+        for (uint32_t k = 0; k < w->slot_count; k++)
+            arena_free(&w->slots[k].arena);
+        mem_free(w->slots);
+        json_parser_destroy(w->parser);
+        mapper_destroy(w->mapper);
+        pthread_cond_destroy(&w->wake);
+        pthread_mutex_destroy(&w->lock);
+    }
+    mem_free(inbound->workers);
+    mem_free(inbound->pending);
+    mem_free(inbound);
+}

@@ -1,0 +1,84 @@
+/* inbound_priv: a worker and its slots, shared by inbound.c (threads, following, answers) and
+ * inbound_process.c (one payload: what to submit for it). */
+#ifndef PENSTOCK_CONNECT_INBOUND_PRIV_H
+#define PENSTOCK_CONNECT_INBOUND_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "connect/inbound.h"
+#include "domain/inbound.h"
+
+/* What a slot does next, or is doing. */
+enum slot_step {
+    STEP_PROCESS, /* map and submit */
+    STEP_RAISE,   /* ask a person */
+    STEP_SETTLE,  /* note that nothing new followed */
+};
+enum slot_phase {
+    SLOT_FREE,
+    SLOT_SENT, /* the command is the writer's */
+    SLOT_WAIT, /* until due_us */
+};
+
+/* One payload under way. Everything it needs lies in its arena. */
+struct slot {
+    struct worker *worker;
+    enum slot_phase phase;
+    enum slot_step step;
+    bool prepared;     /* command is ready for the step: only to be submitted */
+    uint64_t seq;      /* of payload.received */
+    uint64_t key_hash; /* of its subject */
+    int64_t due_us;    /* tick */
+    uint32_t attempts;
+    struct arena arena;
+    struct command command;
+    const struct payload *payload; /* NULL: the record is none */
+    struct str payload_subject, correlation, traceparent;
+    /* why a person is asked; in the arena */
+    struct str kind, cause, action;
+    const struct fault *problem; /* its items; may be NULL */
+};
+
+struct worker {
+    struct command_origin origin; /* first: deliver gets it */
+    struct tail_follower follower;
+    struct inbound *inbound;
+    uint32_t number;
+    struct slot *slots;
+    uint32_t slot_count;
+    struct json_parser *parser;
+    struct mapper *mapper;
+    uint32_t pending_at; /* next of inbound->pending */
+    uint64_t from;       /* next seq to follow */
+    uint64_t again;      /* payload to read once more (payload.retried), 0: none */
+    bool full;           /* the record at `from` waits for a slot or its key */
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t wake;
+    bool signalled, stopping;
+    struct command *done_first, *done_last; /* answered by the writer */
+};
+
+struct inbound {
+    struct core *core;
+    struct tail *tail;
+    const struct connectors *connectors;
+    uint64_t *pending; /* at create, ascending */
+    uint32_t pending_count;
+    struct worker *workers;
+    uint32_t worker_count;
+    _Atomic uint32_t under_way;
+};
+
+/* Fills in slot->payload and what belongs to it from the record. ERR_NOMEM, or the record can
+ * not be read (payload NULL). */
+enum err slot_load(struct slot *slot, const struct record *record, struct fault *fault) WARN_UNUSED;
+/* Prepares slot->command for the slot's step; STEP_PROCESS turns into STEP_RAISE where the
+ * payload can not be processed. Retryable errors only. */
+enum err slot_prepare(struct slot *slot, struct fault *fault) WARN_UNUSED;
+/* From now on a person is asked. `fault` is copied. */
+void slot_raise(struct slot *slot, const char *kind, const struct fault *fault);
+
+#endif

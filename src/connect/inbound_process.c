@@ -1,0 +1,225 @@
+/* inbound_process: one payload: read, map, decode, prepare the command; or say why not, so that
+ * a person can decide. Changes nothing outside its slot. */
+#include "base/encode.h"
+#include "connect/inbound_priv.h"
+#include "domain/exceptions.h"
+
+enum err slot_load(struct slot *slot, const struct record *record, struct fault *fault) {
+    struct event event;
+    slot->payload = NULL;
+    slot->seq = record->seq;
+    slot->key_hash = hash64(record->subject, 0);
+    slot->payload_subject = arena_str(&slot->arena, record->subject);
+    enum err err = event_from_record(core_registry(slot->worker->inbound->core), record,
+                                     slot->worker->parser, &slot->arena, &event, fault);
+    if (err)
+        return err;
+    slot->correlation = arena_str(&slot->arena, event.meta.correlation);
+    slot->traceparent = arena_str(&slot->arena, event.meta.traceparent);
+    if (str_is(record->type, EVENT_PAYLOAD_RECEIVED))
+        slot->payload = event.data;
+    return OK;
+}
+
+/* s as a text that may stand in the journal: controls and broken UTF-8 (a detail that was cut)
+ * become spaces. */
+static struct str clean(struct arena *arena, struct str s) {
+    struct str copy = arena_str(arena, s.len ? s : STR("?"));
+    if (!copy.ptr)
+        return STR_NONE;
+    char *at = (char *)copy.ptr;
+    for (size_t i = 0; i < copy.len; i++) {
+        if ((unsigned char)at[i] < 0x20)
+            at[i] = ' ';
+    }
+    size_t cut = copy.len;
+    for (int i = 0; i < 4 && cut > 0 && !utf8_valid(str_of(at, cut)); i++)
+        cut--;
+    if (utf8_valid(str_of(at, cut)))
+        return str_of(at, cut);
+    for (size_t i = 0; i < copy.len; i++) {
+        if ((unsigned char)at[i] >= 0x80)
+            at[i] = ' ';
+    }
+    return copy;
+}
+
+static struct fault *fault_copy(struct arena *arena, const struct fault *from) {
+    struct fault *copy = arena_new(arena, struct fault);
+    if (!copy)
+        return NULL;
+    fault_init(copy, arena);
+    for (const struct fault_item *item = from->first; item; item = item->next)
+        fault_add(copy, arena_str(arena, item->pointer), "%.*s", STR_FMT(item->detail));
+    memcpy(copy->detail, from->detail, sizeof copy->detail);
+    copy->err = from->err;
+    return copy;
+}
+
+void slot_raise(struct slot *slot, const char *kind, const struct fault *fault) {
+    slot->step = STEP_RAISE;
+    slot->attempts = 0;
+    slot->prepared = false;
+    slot->kind = str_c(kind);
+    slot->problem = fault_copy(&slot->arena, fault);
+    const char *detail = fault->detail[0] ? fault->detail : err_info(fault->err)->title;
+    slot->cause = clean(&slot->arena, str_c(detail));
+    slot->action = STR("Mend the mapping, the configuration or what the sender sends, then "
+                       "process the payload again (retry), or discard it with a reason");
+}
+
+/* --- STEP_PROCESS ---------------------------------------------------------------------- */
+
+/* The payload as JSON nodes. */
+static enum err read_payload(struct slot *slot, const struct json **out, struct fault *fault) {
+    const struct payload *payload = slot->payload;
+    struct str text = shape_has(payload, PAYLOAD_BASE64)
+                          ? base64_read(&slot->arena, payload->base64)
+                          : payload->text;
+    return json_parse(slot->worker->parser, &slot->arena, text.ptr ? text : STR(""), false, out,
+                      fault);
+}
+
+static const char *kind_of(enum err err, const char *otherwise) {
+    return err == ERR_MALFORMED || err == ERR_TOO_LARGE ? "payload-malformed" : otherwise;
+}
+
+/* Maps, decodes and prepares; on an error *kind says which of these failed. */
+static enum err process(struct slot *slot, const char **kind, struct fault *fault) {
+    struct inbound *inbound = slot->worker->inbound;
+    const struct connector *connector = connector_find(inbound->connectors,
+                                                       slot->payload->connector);
+    const struct connector_receive *receive =
+        connector ? connector_topic(connector, slot->payload->topic) : NULL;
+    *kind = "connector-missing";
+    if (!receive)
+        return fault_set(fault, ERR_INVALID, "no connector takes %.*s/%.*s any more",
+                         STR_FMT(slot->payload->connector), STR_FMT(slot->payload->topic));
+    const struct json *document, *mapped;
+    void *body;
+    enum err err = read_payload(slot, &document, fault);
+    *kind = kind_of(err, "payload-malformed");
+    if (err)
+        return err;
+    err = mapper_run(slot->worker->mapper, receive->source, document, &slot->arena, &mapped, fault);
+    *kind = "mapping-failed";
+    if (err)
+        return err;
+    const struct command_type *type = registry_command(core_registry(inbound->core),
+                                                       receive->command);
+    must(type); /* inbound_create looked */
+    *kind = "document-invalid";
+    err = shape_decode(type->shape, mapped, &slot->arena, STR(""), &body, fault);
+    if (err)
+        return err;
+    return command_prepare_fact(inbound->core, type, &slot->arena, body, &slot->command, fault);
+}
+
+/* --- STEP_RAISE ------------------------------------------------------------------------ */
+
+static void member(struct buf *out, const char *name, struct arena *arena, struct str value) {
+    buf_printf(out, "%s\"%s\":", out->len > 1 ? "," : "", name);
+    buf_json_str(out, clean(arena, value));
+}
+
+/* {"connector":…,"topic":…,"payload_id":…,"faults":[{"pointer":…,"detail":…}]} */
+static const struct json *details(struct slot *slot) {
+    struct buf out;
+    struct arena *arena = &slot->arena;
+    buf_init(&out, 1 << 20);
+    buf_char(&out, '{');
+    if (slot->payload) {
+        member(&out, "connector", arena, slot->payload->connector);
+        member(&out, "topic", arena, slot->payload->topic);
+        member(&out, "payload_id", arena, slot->payload->payload_id);
+    }
+    if (slot->problem && slot->problem->first) {
+        buf_printf(&out, "%s\"faults\":[", out.len > 1 ? "," : "");
+        for (const struct fault_item *item = slot->problem->first; item; item = item->next) {
+            buf_lit(&out, "{\"pointer\":");
+            buf_json_str(&out, item->pointer.len ? clean(arena, item->pointer) : STR(""));
+            buf_lit(&out, ",\"detail\":");
+            buf_json_str(&out, clean(arena, item->detail));
+            buf_str_add(&out, item->next ? STR("},") : STR("}"));
+        }
+        buf_char(&out, ']');
+    }
+    buf_char(&out, '}');
+    const struct json *nodes = NULL;
+    struct fault ignored = {0};
+    if (!buf_ok(&out) || json_parse(slot->worker->parser, arena, buf_str(&out), false, &nodes,
+                                    &ignored) != OK)
+        nodes = NULL;
+    buf_free(&out);
+    return nodes;
+}
+
+static enum err prepare_raise(struct slot *slot, struct fault *fault) {
+    struct exception *exception = arena_new(&slot->arena, struct exception);
+    if (!exception || !slot->cause.ptr)
+        return fault_set(fault, ERR_NOMEM, "no memory for an exception");
+    const struct connector *connector =
+        slot->payload ? connector_find(slot->worker->inbound->connectors, slot->payload->connector)
+                      : NULL;
+    exception->kind = slot->kind;
+    exception->subject = slot->payload ? slot->payload->payload_id : slot->payload_subject;
+    exception->cause = slot->cause;
+    exception->action = slot->action;
+    exception->payload_seq = (int64_t)slot->seq;
+    shape_mark(exception, EXCEPTION_KIND);
+    shape_mark(exception, EXCEPTION_SUBJECT);
+    shape_mark(exception, EXCEPTION_CAUSE);
+    shape_mark(exception, EXCEPTION_ACTION);
+    shape_mark(exception, EXCEPTION_PAYLOAD_SEQ);
+    if (connector && connector->owner.len) {
+        exception->owner = connector->owner;
+        shape_mark(exception, EXCEPTION_OWNER);
+    }
+    exception->details = details(slot);
+    if (exception->details)
+        shape_mark(exception, EXCEPTION_DETAILS);
+    return command_prepare_fact(slot->worker->inbound->core, &exception_raise_command, &slot->arena,
+                                exception, &slot->command, fault);
+}
+
+/* --- STEP_SETTLE ----------------------------------------------------------------------- */
+
+static enum err prepare_settle(struct slot *slot, struct fault *fault) {
+    struct payload_settle *settle = arena_new(&slot->arena, struct payload_settle);
+    if (!settle)
+        return fault_set(fault, ERR_NOMEM, "no memory for a command");
+    settle->payload_seq = (int64_t)slot->seq;
+    settle->outcome = slot->payload ? STR("replayed") : STR("ignored");
+    shape_mark(settle, SETTLE_PAYLOAD_SEQ);
+    shape_mark(settle, SETTLE_OUTCOME);
+    return command_prepare_fact(slot->worker->inbound->core, &inbound_settle_command, &slot->arena,
+                                settle, &slot->command, fault);
+}
+
+enum err slot_prepare(struct slot *slot, struct fault *fault) {
+    struct fault found;
+    fault_init(&found, &slot->arena);
+    enum err err = OK;
+    if (slot->step == STEP_PROCESS) {
+        const char *kind = "mapping-failed";
+        err = process(slot, &kind, &found);
+        if (err != OK && err_info(err)->disposition == FINAL)
+            slot_raise(slot, kind, &found);
+        else if (err != OK)
+            return fault_set(fault, err, "%s", found.detail);
+    }
+    if (slot->step == STEP_RAISE)
+        err = prepare_raise(slot, fault);
+    else if (slot->step == STEP_SETTLE)
+        err = prepare_settle(slot, fault);
+    if (err)
+        return err;
+    struct command *command = &slot->command;
+    command->cause_seq = slot->seq;
+    command->correlation = slot->correlation;
+    command->traceparent = slot->traceparent;
+    command->actor = slot->payload ? arena_printf(&slot->arena, "connector:%.*s",
+                                                  STR_FMT(slot->payload->connector))
+                                   : STR("inbound");
+    return OK;
+}
