@@ -4,7 +4,7 @@
 #include "base/err.h"
 
 /* The active currencies that have a minor unit: ISO 4217 list one as of 2024-06-25, and XAD
- * and XCG of its amendments 177 and 176. Gold, special drawing rights and their like have
+ * and XCG, added to it since. Gold, special drawing rights and their like have
  * none. Sorted, four bytes each. */
 static const struct {
     int decimals;

@@ -1,0 +1,21 @@
+/* config_priv: what config.c and the reader of the locations file share. */
+#ifndef PENSTOCK_CORE_CONFIG_PRIV_H
+#define PENSTOCK_CORE_CONFIG_PRIV_H
+
+#include "base/yaml.h"
+#include "core/config.h"
+
+#define LOCATIONS_MAX 100000u
+
+/* Reads the locations file into config->locations, in the file's order, faults into `fault`;
+ * *out gets the nodes, whose array's elements are the locations. */
+enum err locations_read(struct config *config, const char *path, struct str name, struct yaml *out,
+                        struct fault *fault) WARN_UNUSED;
+/* CSV (RFC 4180, comma, a header line) as an array of objects, every value a string, empty
+ * ones left out. Errors as yaml_parse. */
+enum err csv_parse(struct arena *arena, struct str name, struct str text, struct yaml *out,
+                   struct fault *fault) WARN_UNUSED;
+/* Whether `zone` is a name of the IANA time zone database, as far as this machine knows. */
+bool zone_valid(struct str zone);
+
+#endif
