@@ -216,7 +216,7 @@ static void drain(struct demo *demo) {
 static void story_tell(struct demo *demo) {
     const struct demo_sale *chosen = NULL;
     struct buf out;
-    int64_t from_us = demo->shops[1].sales[0].sent_us + demo->outage_at_ms * 1000;
+    int64_t from_us = demo->shops[1].sales[0].sent_us + (demo->outage_at_ms + 1000) * 1000;
     for (uint32_t i = 0; i < demo->shops[1].count && !chosen; i++)
         if (demo->shops[1].sales[i].done && demo->shops[1].sales[i].sent_us > from_us)
             chosen = &demo->shops[1].sales[i];
@@ -226,37 +226,47 @@ static void story_tell(struct demo *demo) {
                                      demo->key, NULL};
     buf_init(&out, 1 << 20);
     if (demo_child_run(arguments, NULL, demo->hub.log, &out) == EXIT_DONE)
-        printf("\nThe story of one order that was sold while the ERP was down "
-               "(penstock trace %s):\n\n%s", chosen->number, buf_cstr(&out));
+        fprintf(demo->tell, "\nThe story of one order that was sold while the ERP was down "
+                            "(penstock trace %s):\n\n%s", chosen->number, buf_cstr(&out));
     buf_free(&out);
 }
 
-static void troubles_tell(struct demo *demo) {
+static void shops_tell(struct demo *demo) {
+    fprintf(demo->tell, "\n%u orders were sent twice on purpose; %u of them got the first answer "
+                        "again. %u times a shop got no answer and sent once more.\n",
+            demo_sum(demo, resent), demo_sum(demo, resent_same), demo_sum(demo, tries_failed));
     for (uint32_t i = 0; i < DEMO_SHOPS; i++)
         if (atomic_load(&demo->shops[i].refused) > 0)
-            printf("%s had %u orders refused, first %s\n", demo->shops[i].name,
-                   (unsigned)atomic_load(&demo->shops[i].refused), demo->shops[i].trouble);
+            fprintf(demo->tell, "%s: %u orders were refused, the first: %s\n",
+                    demo->shops[i].name, (unsigned)atomic_load(&demo->shops[i].refused),
+                    demo->shops[i].trouble);
 }
 
-static int verdict(struct demo *demo, bool agree) {
-    uint32_t resent = demo_sum(demo, resent), same = demo_sum(demo, resent_same);
-    printf("\n%u orders were sent twice on purpose; %u of them got the first answer again.\n",
-           resent, same);
-    if (demo_sum(demo, tries_failed) > 0)
-        printf("%u times a shop got no answer and sent the same order again.\n",
-               demo_sum(demo, tries_failed));
-    troubles_tell(demo);
+static enum err verdict(struct demo *demo, int *code, struct fault *fault) {
+    struct buf json;
+    bool agree = false;
     story_tell(demo);
-    bool good = agree && same == resent && demo_sum(demo, refused) == 0;
-    printf("\n%s\n", good ? "Everything that was sold is in the ERP, once, to the cent."
-                          : "The books do NOT agree.");
-    return good ? EXIT_DONE : EXIT_FAILED;
+    shops_tell(demo);
+    buf_init(&json, 0);
+    enum err err = demo_books_compare(demo, &json, &agree, fault);
+    if (err == OK) {
+        bool good = agree && demo_sum(demo, resent_same) == demo_sum(demo, resent) &&
+                    demo_sum(demo, refused) == 0;
+        fputs(good ? "The books agree: everything that was sold is in the ERP, once, to the cent.\n"
+                   : agree ? "The books agree, but not every shop was answered as it should be.\n"
+                           : "The books do not agree.\n",
+              demo->tell);
+        *code = good ? EXIT_DONE : EXIT_FAILED;
+        if (demo->cli->json)
+            printf("%s\n", buf_cstr(&json));
+    }
+    buf_free(&json);
+    return err;
 }
 
 /* --- the command ------------------------------------------------------------------------ */
 
 static enum err demo_play(struct demo *demo, int *code, struct fault *fault) {
-    bool agree = false;
     enum err err = folder_make(demo, fault);
     if (err == OK) {
         demo_say(demo, "A retailer is made in %s: two web shops, one warehouse, three stores.",
@@ -274,11 +284,7 @@ static enum err demo_play(struct demo *demo, int *code, struct fault *fault) {
         drain(demo);
     if (err == OK && interrupted)
         err = fault_set(fault, ERR_CONFLICT, "interrupted");
-    if (err == OK)
-        err = demo_books_compare(demo, &agree, fault);
-    if (err == OK)
-        *code = verdict(demo, agree);
-    return err;
+    return err == OK ? verdict(demo, code, fault) : err;
 }
 
 static void demo_close(struct demo *demo, bool failed) {
@@ -309,7 +315,8 @@ static bool demo_plan(struct demo *demo) {
     demo->outage_ms = demo->fast ? 6000 : 60000;
     demo->kill_at_ms = demo->fast ? 5000 : 45000;
     demo->drain_ms = demo->fast ? 30000 : 120000;
-    demo->tty = isatty(STDOUT_FILENO) != 0;
+    demo->tell = cli->json ? stderr : stdout;
+    demo->tty = !cli->json && isatty(STDOUT_FILENO) != 0;
     const char *plain = getenv("NO_COLOR");
     demo->colour = demo->tty && !(plain && plain[0]);
     return true;

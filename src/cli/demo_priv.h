@@ -92,6 +92,7 @@ struct demo_status {
 
 struct demo {
     struct cli *cli;
+    FILE *tell; /* the story goes here: stdout, with --json stderr */
     bool fast, tty, colour;
     int64_t orders, seed;
     int64_t feed_ms, outage_at_ms, outage_ms, kill_at_ms, drain_ms;
@@ -126,8 +127,9 @@ void demo_say(struct demo *demo, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void demo_watch(struct demo *demo);
 void demo_watch_end(struct demo *demo); /* leaves the status line standing */
 
-/* Compares what was sold, what the hub has and what the ERP has booked; prints the table.
- * *agree: all three are the same, order by order and to the cent. */
-enum err demo_books_compare(struct demo *demo, bool *agree, struct fault *fault) WARN_UNUSED;
+/* Compares what was sold, what the hub has and what the ERP has booked; prints the table, and
+ * the same as JSON into `json`. *agree: all three are the same, order by order and to the cent. */
+enum err demo_books_compare(struct demo *demo, struct buf *json, bool *agree,
+                            struct fault *fault) WARN_UNUSED;
 
 #endif
