@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "cli/files.h"
 #include "connect/connector.h"
+#include "connect/inbound.h"
 #include "core/core.h"
 #include "domain/list.h"
 #include "gateway/gateway.h"
@@ -31,6 +32,7 @@ struct hub {
     struct journal *journal;
     struct tail *tail;
     struct core *core;
+    struct inbound *inbound;
     struct read_model *read_model;
     struct hub_tidy {
         pthread_t thread;
@@ -138,7 +140,8 @@ static enum err paths_make(struct hub *hub, const struct hub_options *options,
 
 /* --- starting --------------------------------------------------------------------------- */
 
-static enum err store_start(struct hub *hub, struct fault *fault) {
+/* Journal, tail and state. */
+static enum err core_open(struct hub *hub, struct fault *fault) {
     struct journal_sqlite_options journal = {.cell = hub->config->cell};
     enum err err = journal_sqlite_open(hub->data, &journal, &hub->journal, fault);
     if (err != OK)
@@ -157,6 +160,11 @@ static enum err store_start(struct hub *hub, struct fault *fault) {
     hub->core = core_create(&core, fault);
     if (!hub->core)
         return fault->err != OK ? fault->err : ERR_NOMEM;
+    return OK;
+}
+
+/* What follows the journal. The core does not run yet: they read where they stand first. */
+static enum err followers_open(struct hub *hub, struct fault *fault) {
     struct read_model_options read = {
         .path = hub->read_path,
         .registry = core_registry(hub->core),
@@ -165,12 +173,29 @@ static enum err store_start(struct hub *hub, struct fault *fault) {
         .clock = &clock_system,
         .batch_events = (uint32_t)hub->config->settings.read_model_batch,
     };
-    err = read_model_open(&read, &hub->read_model, fault);
-    if (err == OK)
-        err = read_model_start(hub->read_model, fault);
+    struct inbound_options inbound = {
+        .core = hub->core, .tail = hub->tail, .connectors = hub->connectors};
+    enum err err = read_model_open(&read, &hub->read_model, fault);
+    return err == OK ? inbound_create(&inbound, &hub->inbound, fault) : err;
+}
+
+static enum err threads_start(struct hub *hub, struct fault *fault) {
+    enum err err = read_model_start(hub->read_model, fault);
     if (err == OK)
         err = core_start(hub->core, fault);
-    return err == OK ? tidy_start(hub, fault) : err;
+    if (err == OK)
+        err = tidy_start(hub, fault);
+    if (err == OK)
+        err = inbound_start(hub->inbound, fault);
+    return err;
+}
+
+static void connectors_tell(const struct connectors *connectors) {
+    for (uint32_t i = 0; i < connectors->count; i++)
+        if (connectors->items[i]->missing.len > 0)
+            log_line(LOG_WARN, "connect", "not usable in full: not set", "connector=%s missing=%s",
+                     log_quote(connectors->items[i]->name),
+                     log_quote(connectors->items[i]->missing));
 }
 
 static struct reader *reader_make(void *ctx, struct fault *fault) {
@@ -223,13 +248,18 @@ enum err hub_start(const struct hub_options *options, struct hub **out, struct f
     if (err == OK)
         err = paths_make(hub, options, fault);
     if (err == OK)
-        err = store_start(hub, fault);
+        err = core_open(hub, fault);
+    if (err == OK)
+        err = followers_open(hub, fault);
+    if (err == OK)
+        err = threads_start(hub, fault);
     if (err == OK)
         err = serve_start(hub, options, fault);
     if (err != OK) {
         hub_stop(hub);
         return err;
     }
+    connectors_tell(hub->connectors);
     *out = hub;
     return OK;
 }
@@ -242,10 +272,15 @@ bool hub_stop(struct hub *hub) {
         return true;
     if (hub->gateway)
         ended = gateway_drain(hub->gateway, hub->config->settings.drain_timeout_ms);
-    gateway_stop(hub->gateway);
+    if (hub->inbound)
+        inbound_stop(hub->inbound);
+    if (hub->gateway)
+        gateway_stop(hub->gateway);
     if (hub->core)
         core_stop(hub->core);
     tidy_stop(&hub->tidy);
+    if (hub->inbound)
+        inbound_destroy(hub->inbound);
     read_model_close(hub->read_model);
     if (hub->core)
         core_destroy(hub->core);
