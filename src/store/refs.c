@@ -386,8 +386,16 @@ static enum err run_find(struct refs_reader *reader, int64_t run, uint32_t chunk
                          uint64_t *seqs, uint32_t max, uint32_t *count, struct fault *fault) {
     struct ref pairs[REF_CHUNK];
     uint32_t n, low = 0, high = chunks; /* the first chunk whose last key is not below key */
-    while (low < high) {
+    /* Hashes lie evenly: look first where the key should be, then ever farther from there. */
+    uint32_t guess = (uint32_t)((key >> 32) * chunks >> 32);
+    for (uint32_t step = 1; low < high; step *= 4) {
         uint32_t middle = low + (high - low) / 2;
+        if (step == 1)
+            middle = guess;
+        else if (step < high - low && low > guess)
+            middle = low + step - 1;
+        else if (step < high - low && high == guess)
+            middle = high - step;
         enum err err = chunk_get(reader->chunk, run, middle, pairs, &n, fault);
         if (err != OK)
             return err;

@@ -1,0 +1,236 @@
+/* bench_store: what the journal and the read model cost by themselves, per event and per order.
+ *
+ *   bench_store [ORDERS [EVENTS_PER_SECOND [FOLDER]]]
+ *
+ * Journal: events of 2.6 KB, 256 to a commit, each synced, a second thread tidying; as fast as
+ * it can where EVENTS_PER_SECOND is 0. Read model:
+ * two events an order (2 KB and 0.3 KB), one row with an index, four references; the thread's
+ * own pace is left out: batches are taken as large as `--batch` of the table below says.
+ * Prints one line per measurement. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "../tests/support/shop.h"
+#include "../tests/support/temp.h"
+#include "base/mem.h"
+#include "store/journal_sqlite.h"
+#include "store/read_model.h"
+
+static int64_t cpu_us(clockid_t which) {
+    struct timespec now;
+    clock_gettime(which, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void die(const char *what, const struct fault *fault) {
+    fprintf(stderr, "bench_store: %s: %s\n", what, fault->detail);
+    exit(1);
+}
+
+/* --- journal ---------------------------------------------------------------------------- */
+
+#define COMMIT_EVENTS 256
+
+struct tidying {
+    struct journal *journal;
+    _Atomic bool done;
+    _Atomic uint64_t wal_max;
+    int64_t cpu_us;
+};
+static void *tidy_main(void *arg) {
+    struct tidying *tidying = arg;
+    while (!atomic_load(&tidying->done)) {
+        struct fault fault = {0};
+        bool again;
+        struct journal_sqlite_stats stats;
+        journal_sqlite_stats(tidying->journal, &stats);
+        if (stats.wal_bytes > tidying->wal_max)
+            tidying->wal_max = stats.wal_bytes;
+        if (journal_tidy(tidying->journal, &again, &fault) != OK)
+            die("tidy", &fault);
+        if (!again)
+            nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    tidying->cpu_us = cpu_us(CLOCK_THREAD_CPUTIME_ID);
+    return NULL;
+}
+
+static int int64_cmp(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void bench_journal(const char *dir, uint64_t events, uint64_t rate) {
+    struct journal_sqlite_options options = {.cell = STR("bench")};
+    struct tidying tidying = {0};
+    struct fault fault = {0};
+    if (journal_sqlite_open(dir, &options, &tidying.journal, &fault) != OK)
+        die("open", &fault);
+    struct buf texts;
+    buf_init(&texts, 0);
+    struct shop_record made;
+    shop_put_captured(&texts, 1, 1, 1100, &made);
+    shop_fix(&texts, &made, 1);
+    uint64_t commits = events / COMMIT_EVENTS;
+    int64_t *took = calloc(commits, sizeof *took);
+    struct record records[COMMIT_EVENTS];
+    pthread_t thread;
+    must(pthread_create(&thread, NULL, tidy_main, &tidying) == 0);
+    int64_t from = clock_tick_us(&clock_system), cpu = cpu_us(CLOCK_THREAD_CPUTIME_ID);
+    for (uint64_t c = 0; c < commits; c++) {
+        for (uint32_t i = 0; i < COMMIT_EVENTS; i++) {
+            records[i] = made.record;
+            records[i].seq = c * COMMIT_EVENTS + i + 1;
+        }
+        int64_t start = clock_tick_us(&clock_system);
+        int64_t due = rate ? from + (int64_t)(c * COMMIT_EVENTS * 1000000 / rate) : start;
+        if (due > start) {
+            nanosleep(&(struct timespec){.tv_nsec = (due - start) * 1000}, NULL);
+            start = clock_tick_us(&clock_system);
+        }
+        if (journal_append(tidying.journal, records, COMMIT_EVENTS, &fault) != OK)
+            die("append", &fault);
+        took[c] = clock_tick_us(&clock_system) - start;
+    }
+    int64_t wall = clock_tick_us(&clock_system) - from;
+    cpu = cpu_us(CLOCK_THREAD_CPUTIME_ID) - cpu;
+    atomic_store(&tidying.done, true);
+    pthread_join(thread, NULL);
+    qsort(took, commits, sizeof *took, int64_cmp);
+    struct journal_sqlite_stats stats;
+    journal_sqlite_stats(tidying.journal, &stats);
+    printf("journal: %llu events of %zu bytes, %llu/s, CPU %.2f us append + %.2f us checkpoint "
+           "an event; commit p50 %.1f p99 %.1f max %.1f ms; WAL at most %llu MiB, %llu restarts, "
+           "longest wait %.1f ms\n",
+           (unsigned long long)events, texts.len,
+           (unsigned long long)(events * 1000000 / (uint64_t)wall), (double)cpu / (double)events,
+           (double)tidying.cpu_us / (double)events, (double)took[commits / 2] / 1e3,
+           (double)took[commits * 99 / 100] / 1e3, (double)took[commits - 1] / 1e3,
+           (unsigned long long)(tidying.wal_max >> 20), (unsigned long long)stats.checkpoints,
+           (double)stats.stall_us_max / 1e3);
+    free(took);
+    buf_free(&texts);
+    journal_close(tidying.journal);
+}
+
+/* --- read model ------------------------------------------------------------------------- */
+
+struct follower {
+    struct journal *journal;
+    struct tail *tail;
+    struct read_model *model;
+    uint64_t orders;
+};
+
+/* n more orders through journal and tail; not counted. */
+static void orders_publish(struct follower *f, uint32_t n) {
+    struct shop_record *made = calloc(2 * n, sizeof *made);
+    struct record *records = calloc(2 * n, sizeof *records);
+    struct buf texts;
+    buf_init(&texts, 0);
+    uint64_t seq = tail_last(f->tail);
+    for (uint32_t i = 0; i < n; i++, seq += 2) {
+        uint64_t order = ++f->orders;
+        shop_put_captured(&texts, order, seq + 1, 350, &made[2 * i]);
+        shop_put_other(&texts, "stock.reserved",
+                       "{\"lines\":[{\"line_id\":\"1\",\"sku\":\"TEE-RED-M\",\"quantity\":\"2\"},"
+                       "{\"line_id\":\"2\",\"sku\":\"TEE-RED-L\",\"quantity\":\"1\"}]}",
+                       order, seq + 2, seq + 1, &made[2 * i + 1]);
+    }
+    shop_fix(&texts, made, 2 * n);
+    for (uint32_t i = 0; i < 2 * n; i++)
+        records[i] = made[i].record;
+    struct fault fault = {0};
+    if (journal_append(f->journal, records, 2 * n, &fault) != OK)
+        die("append", &fault);
+    tail_publish(f->tail, records, 2 * n);
+    buf_free(&texts);
+    free(made);
+    free(records);
+}
+
+static void bench_read_model(const char *dir, uint64_t orders, uint32_t batch) {
+    struct journal_sqlite_options options = {.cell = STR("bench")};
+    struct follower f = {0};
+    struct fault fault = {0};
+    if (journal_sqlite_open(dir, &options, &f.journal, &fault) != OK)
+        die("open", &fault);
+    f.tail = tail_create(f.journal, 64 << 20);
+    struct registry *registry = registry_create(shop_capabilities);
+    char path[4096];
+    snprintf(path, sizeof path, "%s/read.db", dir);
+    struct read_model_options model_options = {.path = path, .registry = registry,
+                                               .journal = f.journal, .tail = f.tail,
+                                               .clock = &clock_system, .batch_events = 2 * batch};
+    if (read_model_open(&model_options, &f.model, &fault) != OK)
+        die("read model", &fault);
+    int64_t wall = 0, cpu = 0, longest = 0, lap_cpu = 0;
+    uint64_t lap = 0, laps = 4;
+    for (uint64_t done = 0; done < orders; done += batch) {
+        orders_publish(&f, batch);
+        int64_t from = clock_tick_us(&clock_system), used = cpu_us(CLOCK_THREAD_CPUTIME_ID);
+        for (bool more = true; more;)
+            if (read_model_step(f.model, &more, &fault) != OK)
+                die("step", &fault);
+        int64_t took = clock_tick_us(&clock_system) - from;
+        used = cpu_us(CLOCK_THREAD_CPUTIME_ID) - used;
+        wall += took;
+        cpu += used;
+        lap_cpu += used;
+        lap += batch;
+        longest = took > longest ? took : longest;
+        if (lap >= orders / laps) {
+            printf("read model: orders %8llu, CPU %.2f us an order\n",
+                   (unsigned long long)(done + batch), (double)lap_cpu / (double)lap);
+            lap = 0;
+            lap_cpu = 0;
+        }
+    }
+    struct stat st;
+    must(stat(path, &st) == 0);
+    printf("read model: %llu orders in batches of %u, %llu orders/s, CPU %.2f us an order, "
+           "longest step %.1f ms, %.0f bytes an order\n",
+           (unsigned long long)orders, batch,
+           (unsigned long long)(orders * 1000000 / (uint64_t)wall), (double)cpu / (double)orders,
+           (double)longest / 1e3, (double)st.st_size / (double)orders);
+    struct reader *reader = read_model_reader_create(f.model, NULL, &fault);
+    int64_t from = clock_tick_us(&clock_system);
+    for (uint64_t i = 1; i <= 1000; i++) {
+        char id[64];
+        uint64_t seqs[4];
+        uint32_t count;
+        snprintf(id, sizeof id, "C%llu", (unsigned long long)(i * (orders / 1000) * 7919));
+        if (reader->ops->refs(reader, str_c(id), seqs, 4, &count, &fault) != OK || count != 1)
+            die("refs", &fault);
+    }
+    printf("read model: refs of an id in %.1f us\n",
+           (double)(clock_tick_us(&clock_system) - from) / 1000);
+    read_model_reader_destroy(reader);
+    read_model_close(f.model);
+    registry_destroy(registry);
+    tail_destroy(f.tail);
+    journal_close(f.journal);
+}
+
+int main(int argc, char **argv) {
+    uint64_t orders = argc > 1 ? strtoull(argv[1], NULL, 10) : 100000;
+    if (orders < 4000) {
+        fprintf(stderr, "usage: bench_store [ORDERS [EVENTS_PER_SECOND [FOLDER]]], at least 4000 orders\n");
+        return 2;
+    }
+    uint64_t rate = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
+    const char *folders[] = {"journal-bench", "model-bench"};
+    char *top = temp_folder();
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", argc > 3 ? argv[3] : top, folders[0]);
+    bench_journal(path, orders, rate);
+    snprintf(path, sizeof path, "%s/%s", argc > 3 ? argv[3] : top, folders[1]);
+    bench_read_model(path, orders, 1000);
+    temp_remove(top);
+    return 0;
+}
