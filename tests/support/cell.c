@@ -1,0 +1,245 @@
+/* cell: see cell.h. */
+#include "cell.h"
+
+#include <stdlib.h>
+
+#include "base/decimal.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "core/rows.h"
+#include "domain/list.h"
+
+/* --- journal in memory ------------------------------------------------------------------------ */
+
+static void record_keep(struct journal_mem *j, const struct record *record) {
+    if (j->count == j->cap) {
+        j->cap = j->cap ? j->cap * 2 : 256;
+        j->records = realloc(j->records, j->cap * sizeof *j->records);
+        must(j->records);
+    }
+    j->records[j->count++] = (struct record){
+        record->seq,
+        record->time_us,
+        arena_str(&j->arena, record->type),
+        arena_str(&j->arena, record->subject),
+        arena_str(&j->arena, record->meta),
+        arena_str(&j->arena, record->data),
+    };
+}
+
+static enum err mem_append(struct journal *base, const struct record *records, uint32_t n,
+                           struct fault *fault) {
+    struct journal_mem *j = (struct journal_mem *)base;
+    if (records[0].seq != (uint64_t)j->count + 1)
+        return fault_set(fault, ERR_CONFLICT, "another writer");
+    bool fail = j->fail_appends > 0;
+    if (fail)
+        j->fail_appends--;
+    if (!fail || j->fail_after_write)
+        for (uint32_t i = 0; i < n; i++)
+            record_keep(j, &records[i]);
+    return fail ? fault_set(fault, ERR_IO, "disk trouble on purpose") : OK;
+}
+
+static enum err mem_read(struct journal *base, uint64_t from, uint32_t limit, journal_visit *visit,
+                         void *ctx, uint64_t *next, struct fault *fault) {
+    struct journal_mem *j = (struct journal_mem *)base;
+    (void)fault;
+    *next = from ? from : 1;
+    for (uint32_t n = 0; n < limit && *next <= j->count; n++) {
+        ++*next;
+        if (!visit(ctx, &j->records[*next - 2]))
+            break;
+    }
+    return OK;
+}
+
+static enum err mem_last(struct journal *base, uint64_t *seq, struct fault *fault) {
+    (void)fault;
+    *seq = ((struct journal_mem *)base)->count;
+    return OK;
+}
+static enum err mem_tidy(struct journal *base, bool *again, struct fault *fault) {
+    (void)base;
+    (void)fault;
+    *again = false;
+    return OK;
+}
+static void mem_close(struct journal *base) {
+    struct journal_mem *j = (struct journal_mem *)base;
+    arena_free(&j->arena);
+    free(j->records);
+    j->records = NULL;
+}
+static const struct journal_ops journal_mem_ops = {mem_append, mem_read, mem_last, mem_tidy,
+                                                   mem_close};
+
+void journal_mem_init(struct journal_mem *j) {
+    *j = (struct journal_mem){.journal = {&journal_mem_ops}};
+    arena_init(&j->arena, (size_t)1 << 40);
+}
+
+/* --- cell ----------------------------------------------------------------------------------------- */
+
+static int64_t cell_now(struct clock *clock) { return ((struct cell *)clock)->now_us; }
+
+static void cell_deliver(struct command_origin *origin, struct command *first) {
+    struct cell *cell =
+        (struct cell *)(void *)((char *)origin - offsetof(struct cell, origin));
+    must(first == &cell->command && !first->next);
+    cell->delivered = true;
+}
+
+static struct str sources[] = {{"WH-HAM", 6}, {"WH-BER", 6}};
+static struct config_channel channels[] = {
+    {.channel = {"back", 4}, .sourcing = {sources, 2}, .on_shortage = SHORTAGE_BACK_ORDER},
+    {.channel = {"hold", 4}, .sourcing = {sources, 2}, .on_shortage = SHORTAGE_HOLD},
+    {.channel = {"web-de", 6}, .sourcing = {sources, 2}, .on_shortage = SHORTAGE_REFUSE},
+};
+static struct config_location locations[] = {
+    {.location = {"S01", 3}, .kind = LOCATION_STORE},
+    {.location = {"WH-BER", 6}, .kind = LOCATION_WAREHOUSE},
+    {.location = {"WH-HAM", 6}, .kind = LOCATION_WAREHOUSE},
+};
+
+static void config_fill(struct config *config) {
+    *config = (struct config){.cell = STR("test")};
+    arena_init(&config->arena, 0);
+#define SETTING(name, kind, dflt, min, max, unit, help) config->settings.name = dflt;
+#include "core/settings.def"
+#undef SETTING
+    config->channels = (struct shape_list){channels, 3};
+    config->locations = (struct shape_list){locations, 3};
+}
+
+static void core_open(struct cell *cell) {
+    struct core_options options = {.capabilities = domain_capabilities,
+                                   .config = &cell->config,
+                                   .journal = &cell->journal.journal,
+                                   .clock = &cell->clock,
+                                   .rng = &cell->rng.rng};
+    struct fault fault;
+    fault_init(&fault, NULL);
+    cell->core = core_create(&options, &fault);
+    must(cell->core);
+}
+
+void cell_open(struct cell *cell, uint64_t seed) {
+    *cell = (struct cell){.clock = {cell_now, cell_now}, .now_us = INT64_C(1795421700000000)};
+    rng_seeded_init(&cell->rng, seed);
+    config_fill(&cell->config);
+    journal_mem_init(&cell->journal);
+    cell->origin.deliver = cell_deliver;
+    arena_init(&cell->arena, 0);
+    cell->parser = json_parser_create();
+    must(cell->parser);
+    core_open(cell);
+}
+
+void cell_close(struct cell *cell) {
+    core_destroy(cell->core);
+    journal_close(&cell->journal.journal);
+    json_parser_destroy(cell->parser);
+    arena_free(&cell->arena);
+}
+
+void cell_restart(struct cell *cell) {
+    core_destroy(cell->core);
+    core_open(cell);
+}
+
+static enum err cell_prepare(struct cell *cell, const char *type, const char *json) {
+    const struct command_type *t = registry_command(core_registry(cell->core), str_c(type));
+    void *body = NULL;
+    must(t);
+    arena_reset(&cell->arena);
+    fault_init(&cell->fault, &cell->arena);
+    enum err err = OK;
+    if (json) {
+        const struct json *value;
+        err = json_parse(cell->parser, &cell->arena, str_c(json), false, &value, &cell->fault);
+        if (err == OK)
+            err = shape_decode(t->shape, value, &cell->arena, STR(""), &body, &cell->fault);
+    }
+    if (err == OK)
+        err = command_prepare(cell->core, t, &cell->arena, body, &cell->command, &cell->fault);
+    return err;
+}
+
+static int cell_finish_run(struct cell *cell) {
+    struct reader reader = {.core = cell->core, .journal = &cell->journal.journal,
+                            .parser = cell->parser};
+    cell->command.origin = &cell->origin;
+    cell->delivered = false;
+    enum err err = core_submit(cell->core, &cell->command, &cell->fault);
+    if (err != OK)
+        return err_info(err)->status;
+    core_step(cell->core);
+    must(cell->delivered);
+    if (command_unfinished(&cell->command))
+        cell->command.answer.err = command_finish(&reader, &cell->command, &cell->fault);
+    return cell->command.answer.err == OK ? cell->command.answer.status
+                                          : err_info(cell->command.answer.err)->status;
+}
+
+int cell_run(struct cell *cell, const char *type, const char *json, const char *arg0,
+             const char *idem_key) {
+    char arg[64] = ""; /* arg0 may lie in the arena of the command before */
+    if (arg0)
+        snprintf(arg, sizeof arg, "%s", arg0);
+    enum err err = cell_prepare(cell, type, json);
+    if (err != OK)
+        return err_info(err)->status;
+    if (arg0)
+        cell->command.args[0] = arena_str(&cell->arena, str_c(arg));
+    if (idem_key) {
+        cell->command.idem_scope = str_c(type);
+        cell->command.idem_key = str_c(idem_key);
+    }
+    return cell_finish_run(cell);
+}
+
+int cell_run_fact(struct cell *cell, const char *type, const char *json) {
+    enum err err = cell_prepare(cell, type, json);
+    if (err != OK)
+        return err_info(err)->status;
+    cell->command.fact = true;
+    return cell_finish_run(cell);
+}
+
+struct str cell_body(const struct cell *cell) { return cell->command.answer.body; }
+
+const char *cell_stock(struct cell *cell, const char *sku, const char *location) {
+    static char text[128];
+    struct reader reader = {.core = cell->core};
+    struct query_value values[] = {{STR("sku"), str_c(sku)}, {STR("location"), str_c(location)}};
+    struct buf out;
+    buf_init(&out, 0);
+    struct query query = {.arena = &cell->arena, .reader = &reader, .values = values,
+                          .value_count = 2, .out = &out};
+    const struct route *route = NULL;
+    for (const struct capability *const *c = domain_capabilities; *c && !route; c++)
+        for (const struct route *r = (*c)->routes; r && r->method && !route; r++)
+            if (str_is(str_c(r->path), "/v1/availability"))
+                route = r;
+    must(route && route->query(&query, &cell->fault) == OK);
+    const struct json *answer;
+    must(json_parse(cell->parser, &cell->arena, buf_str(&out), false, &answer, NULL) == OK);
+    const struct json *item = json_first(json_member(answer, STR("items")));
+    struct str on_hand = json_member_str(item, STR("on_hand")),
+               held = json_member_str(item, STR("held")),
+               committed = json_member_str(item, STR("committed"));
+    snprintf(text, sizeof text, "%.*s/%.*s/%.*s", STR_FMT(on_hand), STR_FMT(held),
+             STR_FMT(committed));
+    buf_free(&out);
+    return text;
+}
+
+char *cell_dump(struct cell *cell) {
+    struct buf out;
+    buf_init(&out, 0);
+    core_dump(cell->core, &out);
+    must(buf_ok(&out));
+    buf_cstr(&out);
+    return out.data;
+}

@@ -1,0 +1,354 @@
+/* Unit tests of the core with the real capabilities: what commands do to the state, what a
+ * failing journal does, and that the state rebuilt from the journal equals the live one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "../support/cell.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct cell cell;
+
+static int cell_setup(void **state) {
+    (void)state;
+    cell_open(&cell, 1);
+    return 0;
+}
+static int cell_teardown(void **state) {
+    (void)state;
+    cell_close(&cell);
+    return 0;
+}
+
+static int count_stock(const char *sku, const char *location, const char *on_hand) {
+    char json[256];
+    snprintf(json, sizeof json, "{\"sku\":\"%s\",\"location\":\"%s\",\"on_hand\":\"%s\"}", sku,
+             location, on_hand);
+    return cell_run(&cell, "stock.count", json, NULL, NULL);
+}
+
+/* An order of one line; `extra` goes into the line. */
+static const char *order_json(const char *channel, const char *number, const char *sku,
+                              int quantity, const char *extra) {
+    static char json[1024];
+    snprintf(json, sizeof json,
+             "{\"channel\":\"%s\",\"channel_order_id\":\"%s\",\"placed_at\":"
+             "\"2026-11-23T09:15:00+01:00\",\"currency\":\"EUR\",\"lines\":[{\"line_id\":\"1\","
+             "\"sku\":\"%s\",\"quantity\":\"%d\",\"unit_price\":100,\"total\":%d%s}],\"totals\":"
+             "{\"grand\":%d}}",
+             channel, number, sku, quantity, quantity * 100, extra ? extra : "", quantity * 100);
+    return json;
+}
+
+/* The member of the last answer, as a C string. */
+static const char *answered(const char *member) {
+    static char text[128];
+    const struct json *body;
+    assert_int_equal(json_parse(cell.parser, &cell.arena, cell_body(&cell), false, &body, NULL),
+                     OK);
+    struct str value = json_member_str(body, str_c(member));
+    snprintf(text, sizeof text, "%.*s", STR_FMT(value));
+    return text;
+}
+
+static void assert_replay_equal(void) {
+    char *live = cell_dump(&cell);
+    cell_restart(&cell);
+    char *again = cell_dump(&cell);
+    assert_string_equal(live, again);
+    mem_free(live);
+    mem_free(again);
+}
+
+static void an_order_commits_ships_and_cancels(void **state) {
+    (void)state;
+    char id[64];
+    assert_int_equal(count_stock("A", "WH-HAM", "10"), 201);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 4, NULL), NULL, NULL), 201);
+    snprintf(id, sizeof id, "%s", answered("order_id"));
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "10/0/4");
+    assert_int_equal(cell_run(&cell, "order.ship",
+                              "{\"lines\":[{\"line_id\":\"1\",\"quantity\":\"1\"}]}", id, NULL),
+                     201);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "9/0/3");
+    assert_int_equal(cell_run(&cell, "order.cancel",
+                              "{\"lines\":[{\"line_id\":\"1\",\"quantity\":\"4\"}]}", id, NULL),
+                     409);
+    assert_int_equal(cell_run(&cell, "order.cancel",
+                              "{\"lines\":[{\"line_id\":\"1\",\"quantity\":\"1\"}]}", id, NULL),
+                     200);
+    assert_string_equal(answered("state"), "partially_shipped");
+    assert_int_equal(cell_run(&cell, "order.ship", "{}", id, NULL), 201);
+    assert_string_equal(answered("state"), "shipped");
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "7/0/0");
+    assert_int_equal(cell_run(&cell, "order.cancel", "{}", id, NULL), 409);
+    assert_replay_equal();
+}
+
+static void a_shortage_refuses_holds_or_back_orders_by_policy(void **state) {
+    (void)state;
+    assert_int_equal(count_stock("A", "WH-HAM", "3"), 201);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 4, NULL), NULL, NULL), 409);
+    assert_int_equal(cell.command.answer.err, ERR_OUT_OF_STOCK);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "3/0/0");
+    assert_int_equal(cell_run_fact(&cell, "order.capture", order_json("web-de", "2", "A", 4, NULL)),
+                     201);
+    assert_string_equal(answered("state"), "held");
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "3/0/0");
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("hold", "3", "A", 4, NULL), NULL, NULL), 201);
+    assert_string_equal(answered("state"), "held");
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("back", "4", "A", 4, NULL), NULL, NULL), 201);
+    assert_string_equal(answered("state"), "accepted");
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "3/0/3");
+    assert_replay_equal();
+}
+
+static void stock_is_split_over_sources_only_where_none_has_all(void **state) {
+    (void)state;
+    assert_int_equal(count_stock("A", "WH-HAM", "3"), 201);
+    assert_int_equal(count_stock("A", "WH-BER", "5"), 201);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 4, NULL), NULL, NULL), 201);
+    assert_string_equal(cell_stock(&cell, "A", "WH-BER"), "5/0/4");
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "3/0/0");
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "2", "A", 4, NULL), NULL, NULL), 201);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "3/0/3");
+    assert_string_equal(cell_stock(&cell, "A", "WH-BER"), "5/0/5");
+    assert_replay_equal();
+}
+
+static void keys_replay_the_first_answer_and_refuse_another_body(void **state) {
+    (void)state;
+    char id[64];
+    assert_int_equal(count_stock("A", "WH-HAM", "10"), 201);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 1, NULL), NULL, "k1"), 201);
+    snprintf(id, sizeof id, "%s", answered("order_id"));
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 1, NULL), NULL, "k1"), 200);
+    assert_true(cell.command.answer.replayed);
+    assert_string_equal(answered("order_id"), id);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 1, NULL), NULL, NULL), 200);
+    assert_string_equal(answered("order_id"), id);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "2", "A", 1, NULL), NULL, "k1"), 422);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 2, NULL), NULL, NULL), 409);
+    assert_int_equal(cell.command.answer.err, ERR_DUPLICATE);
+    /* A refusal does not consume the key. */
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "3", "A", 90, NULL), NULL, "k2"), 409);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "3", "A", 1, NULL), NULL, "k2"), 201);
+    /* Idempotency keys end, natural keys do not. */
+    cell.now_us += INT64_C(8) * 86400 * 1000000;
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "4", "A", 1, NULL), NULL, "k1"), 201);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "3", "A", 1, NULL), NULL, "k2"), 200);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "10/0/3");
+    assert_replay_equal();
+}
+
+static void holds_are_consumed_ended_and_expire(void **state) {
+    (void)state;
+    char id[64], extra[128];
+    const char *hold = "{\"location\":\"WH-HAM\",\"sku\":\"A\",\"quantity\":\"3\","
+                       "\"expires_in_s\":60}";
+    assert_int_equal(count_stock("A", "WH-HAM", "5"), 201);
+    assert_int_equal(cell_run(&cell, "stock.hold", hold, NULL, NULL), 201);
+    snprintf(id, sizeof id, "%s", answered("reservation_id"));
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "5/3/0");
+    assert_int_equal(cell_run(&cell, "stock.hold", hold, NULL, NULL), 409);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 3, NULL), NULL, NULL), 409);
+    snprintf(extra, sizeof extra, ",\"reservation_id\":\"%s\"", id);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 4, extra), NULL, NULL),
+        201);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "5/0/4");
+    assert_int_equal(cell_run(&cell, "stock.release", NULL, id, NULL), 404);
+    hold = "{\"channel\":\"web-de\",\"sku\":\"A\",\"quantity\":\"1\",\"expires_in_s\":60}";
+    assert_int_equal(cell_run(&cell, "stock.hold", hold, NULL, NULL), 201);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "5/1/4");
+    cell_restart(&cell);
+    cell.now_us += 61 * 1000000;
+    core_step(cell.core);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "5/0/4");
+    assert_replay_equal();
+}
+
+static void counts_keep_what_came_after_them(void **state) {
+    (void)state;
+    assert_int_equal(count_stock("A", "WH-HAM", "10"), 201);
+    cell.now_us += 3600 * INT64_C(1000000);
+    assert_int_equal(cell_run(&cell, "stock.adjust",
+                              "{\"sku\":\"A\",\"location\":\"WH-HAM\",\"delta\":\"-4\","
+                              "\"reason\":\"broken\"}",
+                              NULL, NULL),
+                     201);
+    cell.now_us += 3600 * INT64_C(1000000);
+    /* Counted between the two: 2026-11-23T08:45Z; the 4 broke at 09:15Z. */
+    assert_int_equal(cell_run(&cell, "stock.count",
+                              "{\"sku\":\"A\",\"location\":\"WH-HAM\",\"on_hand\":\"9\","
+                              "\"counted_at\":\"2026-11-23T08:45:00Z\"}",
+                              NULL, NULL),
+                     201);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "5/0/0");
+    /* Older than that: without effect. Same time: the later arrival wins. */
+    assert_int_equal(cell_run(&cell, "stock.count",
+                              "{\"sku\":\"A\",\"location\":\"WH-HAM\",\"on_hand\":\"99\","
+                              "\"counted_at\":\"2026-11-23T08:44:00Z\"}",
+                              NULL, NULL),
+                     201);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "5/0/0");
+    assert_int_equal(cell_run(&cell, "stock.count",
+                              "{\"sku\":\"A\",\"location\":\"WH-HAM\",\"on_hand\":\"12\","
+                              "\"counted_at\":\"2026-11-23T09:45:00+01:00\"}",
+                              NULL, NULL),
+                     201);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "8/0/0");
+    assert_int_equal(cell_run(&cell, "stock.count",
+                              "{\"sku\":\"A\",\"location\":\"WH-HAM\",\"on_hand\":\"1\","
+                              "\"expected_on_hand\":\"7\"}",
+                              NULL, NULL),
+                     409);
+    assert_replay_equal();
+}
+
+static void a_failing_journal_loses_nothing_acknowledged(void **state) {
+    (void)state;
+    assert_int_equal(count_stock("A", "WH-HAM", "10"), 201);
+    cell.journal.fail_appends = 1;
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 1, NULL), NULL, "k"), 503);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "10/0/0");
+    core_step(cell.core);
+    assert_true(core_ready(cell.core));
+    /* Unknown to the caller, but written: the retry gets the first answer. */
+    cell.journal.fail_appends = 1;
+    cell.journal.fail_after_write = true;
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 1, NULL), NULL, "k"), 503);
+    core_step(cell.core);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 1, NULL), NULL, "k"), 200);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "10/0/1");
+    assert_replay_equal();
+}
+
+/* --- property: replay equals live ------------------------------------------------------------------ */
+
+static char order_ids[64][64], hold_ids[64][64];
+static uint32_t order_count, hold_count;
+
+static const char *pick(uint32_t n, const char *const *from) {
+    return from[rng_below(&cell.rng.rng, n)];
+}
+
+static void random_command(void) {
+    static const char *const skus[] = {"A", "B", "C"};
+    static const char *const places[] = {"WH-HAM", "WH-BER", "S01"};
+    static const char *const shops[] = {"web-de", "hold", "back"};
+    struct rng *rng = &cell.rng.rng;
+    char json[512], key[16], extra[128] = "";
+    const char *sku = pick(3, skus), *place = pick(3, places);
+    int n = (int)rng_below(rng, 9) + 1;
+    snprintf(key, sizeof key, "k%d", (int)rng_below(rng, 40));
+    switch (rng_below(rng, 8)) {
+    case 0:
+        snprintf(json, sizeof json,
+                 "{\"sku\":\"%s\",\"location\":\"%s\",\"on_hand\":\"%d\",\"counted_at\":"
+                 "\"2026-11-23T0%d:%d0:00Z\"}",
+                 sku, place, n * 5, (int)rng_below(rng, 9), (int)rng_below(rng, 6));
+        cell_run(&cell, "stock.count", json, NULL, NULL);
+        break;
+    case 1:
+        snprintf(json, sizeof json,
+                 "{\"sku\":\"%s\",\"location\":\"%s\",\"delta\":\"%d\",\"reason\":\"x\"}", sku,
+                 place, n - 5 ? n - 5 : 1);
+        cell_run(&cell, "stock.adjust", json, NULL, n % 3 ? NULL : key);
+        break;
+    case 2:
+        snprintf(json, sizeof json,
+                 "{\"location\":\"%s\",\"receipt_reference\":\"%s\",\"items\":[{\"sku\":\"A\","
+                 "\"quantity\":\"%d\"},{\"sku\":\"B\",\"quantity\":\"1.5\"}]}",
+                 place, key, n);
+        cell_run(&cell, "stock.receive", json, NULL, NULL);
+        break;
+    case 3:
+        snprintf(json, sizeof json,
+                 "{\"channel\":\"web-de\",\"sku\":\"%s\",\"quantity\":\"%d\",\"expires_in_s\":%d}",
+                 sku, n, n * 40);
+        if (cell_run(&cell, "stock.hold", json, NULL, NULL) == 201)
+            snprintf(hold_ids[hold_count++ % 64], 64, "%s", answered("reservation_id"));
+        break;
+    case 4:
+        if (hold_count)
+            cell_run(&cell, "stock.release", NULL, hold_ids[rng_below(rng, hold_count) % 64], NULL);
+        break;
+    case 5:
+        if (order_count)
+            cell_run(&cell, n % 2 ? "order.cancel" : "order.ship",
+                     n % 3 ? "{\"lines\":[{\"line_id\":\"1\",\"quantity\":\"1\"}]}" : "{}",
+                     order_ids[rng_below(rng, order_count) % 64], NULL);
+        break;
+    default:
+        if (hold_count && n % 2)
+            snprintf(extra, sizeof extra, ",\"reservation_id\":\"%s\"",
+                     hold_ids[rng_below(rng, hold_count) % 64]);
+        snprintf(json, sizeof json, "%s", order_json(pick(3, shops), key, sku, n, extra));
+        if ((n % 4 ? cell_run(&cell, "order.capture", json, NULL, n % 3 ? NULL : key)
+                   : cell_run_fact(&cell, "order.capture", json)) == 201)
+            snprintf(order_ids[order_count++ % 64], 64, "%s", answered("order_id"));
+    }
+}
+
+static void the_state_rebuilt_equals_the_live_state(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        cell_close(&cell);
+        cell_open(&cell, seed);
+        order_count = hold_count = 0;
+        for (int step = 0; step < 250; step++) {
+            if (rng_below(&cell.rng.rng, 60) == 0) {
+                cell.journal.fail_appends = 1;
+                cell.journal.fail_after_write = step % 2;
+            }
+            random_command();
+            cell.now_us += (int64_t)rng_below(&cell.rng.rng, 30) * 1000000;
+        }
+        cell.journal.fail_appends = 0;
+        core_step(cell.core);
+        core_step(cell.core);
+        assert_true(core_ready(cell.core));
+        assert_true(cell.journal.count > 60);
+        assert_replay_equal();
+    }
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, cell_setup, cell_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(an_order_commits_ships_and_cancels),
+        TEST(a_shortage_refuses_holds_or_back_orders_by_policy),
+        TEST(stock_is_split_over_sources_only_where_none_has_all),
+        TEST(keys_replay_the_first_answer_and_refuse_another_body),
+        TEST(holds_are_consumed_ended_and_expire),
+        TEST(counts_keep_what_came_after_them),
+        TEST(a_failing_journal_loses_nothing_acknowledged),
+        TEST(the_state_rebuilt_equals_the_live_state),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
