@@ -185,6 +185,23 @@ static enum err core_commit(struct core *core, struct fault *fault) {
     return OK;
 }
 
+static bool catch_up_visit(void *ctx, const struct record *record) {
+    tail_publish(ctx, record, 1);
+    return true;
+}
+
+/* An append that failed may have been written all the same: followers get to see it. */
+static void core_catch_up(struct core *core, uint64_t published) {
+    uint64_t next = published + 1;
+    while (core->tail && next <= core->seq) {
+        uint64_t from = next;
+        if (journal_read(core->journal, from, REPLAY_CHUNK, catch_up_visit, core->tail, &next,
+                         NULL) != OK ||
+            next <= from)
+            return; /* followers read older records from the journal themselves */
+    }
+}
+
 /* After a failure: true when state and journal agree again. */
 static bool core_mend(struct core *core) {
     struct fault fault;
@@ -198,6 +215,7 @@ static bool core_mend(struct core *core) {
                  log_quote(str_c(fault.detail)));
         return false;
     }
+    core_catch_up(core, published);
     log_line(LOG_WARN, "core", "state rebuilt from the journal", "seq=%llu published=%llu",
              (unsigned long long)core->seq, (unsigned long long)published);
     return true;

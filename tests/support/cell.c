@@ -1,6 +1,7 @@
 /* cell: see cell.h. */
 #include "cell.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/decimal.h"

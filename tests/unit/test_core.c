@@ -262,7 +262,7 @@ static void random_command(void) {
     static const char *const places[] = {"WH-HAM", "WH-BER", "S01"};
     static const char *const shops[] = {"web-de", "hold", "back"};
     struct rng *rng = &cell.rng.rng;
-    char json[512], key[16], extra[128] = "";
+    char json[1024], key[16], extra[128] = "";
     const char *sku = pick(3, skus), *place = pick(3, places);
     int n = (int)rng_below(rng, 9) + 1;
     snprintf(key, sizeof key, "k%d", (int)rng_below(rng, 40));
