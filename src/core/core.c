@@ -191,15 +191,18 @@ static bool catch_up_visit(void *ctx, const struct record *record) {
 }
 
 /* An append that failed may have been written all the same: followers get to see it. */
-static void core_catch_up(struct core *core, uint64_t published) {
+static enum err core_catch_up(struct core *core, uint64_t published, struct fault *fault) {
     uint64_t next = published + 1;
     while (core->tail && next <= core->seq) {
         uint64_t from = next;
-        if (journal_read(core->journal, from, REPLAY_CHUNK, catch_up_visit, core->tail, &next,
-                         NULL) != OK ||
-            next <= from)
-            return; /* followers read older records from the journal themselves */
+        enum err err = journal_read(core->journal, from, REPLAY_CHUNK, catch_up_visit, core->tail,
+                                    &next, fault);
+        if (err == OK && next <= from)
+            err = fault_set(fault, ERR_IO, "event %llu can not be read", (unsigned long long)from);
+        if (err != OK)
+            return err;
     }
+    return OK;
 }
 
 /* After a failure: true when state and journal agree again. */
@@ -210,12 +213,16 @@ static bool core_mend(struct core *core) {
     atomic_store(&core->ready, false);
     fault_init(&fault, NULL);
     uint64_t published = atomic_load(&core->durable_seq);
-    if (core_rebuild(core, &fault) != OK) {
+    enum err err = core_rebuild(core, &fault);
+    if (err == OK)
+        err = core_catch_up(core, published, &fault);
+    if (err != OK) {
+        core->broken = true;
+        atomic_store(&core->ready, false);
         log_line(LOG_ERROR, "core", "the state can not be rebuilt", "detail=%s",
                  log_quote(str_c(fault.detail)));
         return false;
     }
-    core_catch_up(core, published);
     log_line(LOG_WARN, "core", "state rebuilt from the journal", "seq=%llu published=%llu",
              (unsigned long long)core->seq, (unsigned long long)published);
     return true;
@@ -423,6 +430,27 @@ static enum err prepare(struct core *core, const struct command_type *type, stru
                         void *body, bool fact, struct command *out, struct fault *fault) {
     *out = (struct command){.type = type, .arena = arena, .body = body, .if_match = -1,
                             .fact = fact};
+    out->now_us = clock_now_us(core->clock);
+    out->id = id_make(core->rng, out->now_us);
+    struct command_context context = {.config = core->config, .clock = core->clock, .fact = fact};
+    enum err err = body && type->check ? type->check(&context, body, arena, fault) : OK;
+    if (err != OK || !body || !type->shape || type->flags & COMMAND_READS)
+        return err;
+    struct buf json;
+    buf_init(&json, 0);
+    shape_encode(type->shape, body, &json);
+    out->body_json = buf_ok(&json) ? arena_str(arena, buf_str(&json)) : STR_NONE;
+    buf_free(&json);
+    if (!out->body_json.ptr)
+        return fault_set(fault, ERR_NOMEM, "no memory for the document");
+    out->fingerprint = hash128(out->body_json, 0);
+    return OK;
+}
+
+static enum err prepare(struct core *core, const struct command_type *type, struct arena *arena,
+                        void *body, bool fact, struct command *out, struct fault *fault) {
+    *out = (struct command){
+        .type = type, .arena = arena, .body = body, .if_match = -1, .fact = fact};
     out->now_us = clock_now_us(core->clock);
     out->id = id_make(core->rng, out->now_us);
     struct command_context context = {.config = core->config, .clock = core->clock, .fact = fact};

@@ -149,7 +149,7 @@ void cell_restart(struct cell *cell) {
     core_open(cell);
 }
 
-static enum err cell_prepare(struct cell *cell, const char *type, const char *json) {
+static enum err cell_prepare(struct cell *cell, const char *type, const char *json, bool fact) {
     const struct command_type *t = registry_command(core_registry(cell->core), str_c(type));
     void *body = NULL;
     must(t);
@@ -163,7 +163,8 @@ static enum err cell_prepare(struct cell *cell, const char *type, const char *js
             err = shape_decode(t->shape, value, &cell->arena, STR(""), &body, &cell->fault);
     }
     if (err == OK)
-        err = command_prepare(cell->core, t, &cell->arena, body, &cell->command, &cell->fault);
+        err = (fact ? command_prepare_fact : command_prepare)(cell->core, t, &cell->arena, body,
+                                                              &cell->command, &cell->fault);
     return err;
 }
 
@@ -188,7 +189,7 @@ int cell_run(struct cell *cell, const char *type, const char *json, const char *
     char arg[64] = ""; /* arg0 may lie in the arena of the command before */
     if (arg0)
         snprintf(arg, sizeof arg, "%s", arg0);
-    enum err err = cell_prepare(cell, type, json);
+    enum err err = cell_prepare(cell, type, json, false);
     if (err != OK)
         return err_info(err)->status;
     if (arg0)
@@ -201,10 +202,9 @@ int cell_run(struct cell *cell, const char *type, const char *json, const char *
 }
 
 int cell_run_fact(struct cell *cell, const char *type, const char *json) {
-    enum err err = cell_prepare(cell, type, json);
+    enum err err = cell_prepare(cell, type, json, true);
     if (err != OK)
         return err_info(err)->status;
-    cell->command.fact = true;
     return cell_finish_run(cell);
 }
 
