@@ -447,27 +447,6 @@ static enum err prepare(struct core *core, const struct command_type *type, stru
     return OK;
 }
 
-static enum err prepare(struct core *core, const struct command_type *type, struct arena *arena,
-                        void *body, bool fact, struct command *out, struct fault *fault) {
-    *out = (struct command){
-        .type = type, .arena = arena, .body = body, .if_match = -1, .fact = fact};
-    out->now_us = clock_now_us(core->clock);
-    out->id = id_make(core->rng, out->now_us);
-    struct command_context context = {.config = core->config, .clock = core->clock, .fact = fact};
-    enum err err = body && type->check ? type->check(&context, body, arena, fault) : OK;
-    if (err != OK || !body || !type->shape || type->flags & COMMAND_READS)
-        return err;
-    struct buf json;
-    buf_init(&json, 0);
-    shape_encode(type->shape, body, &json);
-    out->body_json = buf_ok(&json) ? arena_str(arena, buf_str(&json)) : STR_NONE;
-    buf_free(&json);
-    if (!out->body_json.ptr)
-        return fault_set(fault, ERR_NOMEM, "no memory for the document");
-    out->fingerprint = hash128(out->body_json, 0);
-    return OK;
-}
-
 enum err command_prepare(struct core *core, const struct command_type *type, struct arena *arena,
                          void *body, struct command *out, struct fault *fault) {
     return prepare(core, type, arena, body, false, out, fault);
