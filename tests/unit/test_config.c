@@ -67,7 +67,7 @@ static const char good_main[] = "cell: north\n"
                                 "  - {channel: app, name: App, time_zone: UTC, sourcing: [S01]}\n"
                                 "settings:\n"
                                 "  loop_threads: 4\n"
-                                "  unknown_sku: true\n";
+                                "  hold_seconds_max: 60\n";
 static const char good_locations[] =
     "- {location: WH-HAM, kind: warehouse, name: Hamburg, time_zone: Europe/Berlin}\n"
     "- {location: S01, kind: store, time_zone: Europe/Berlin}\n";
@@ -92,7 +92,7 @@ static void a_good_folder_is_read(void **state) {
     assert_true(str_is(config_location(config, STR("WH-HAM"))->name, "Hamburg"));
     assert_null(config_location(config, STR("S02")));
     assert_int_equal(config->settings.loop_threads, 4);
-    assert_int_equal(config->settings.unknown_sku, 1);
+    assert_int_equal(config->settings.hold_seconds_max, 60);
     assert_int_equal(config->settings.idempotency_days, 7);
     config_destroy(config);
     put("penstock.yaml", "");
