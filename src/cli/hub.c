@@ -16,6 +16,7 @@
 #include "domain/list.h"
 #include "gateway/gateway.h"
 #include "ops/ops.h"
+#include "ops/overview.h"
 #include "store/journal_sqlite.h"
 #include "store/read_model.h"
 
@@ -40,6 +41,7 @@ struct hub {
         pthread_cond_t wake;
         bool running, stopping;
     } tidy;
+    struct ops_context ops;
     struct gateway *gateway;
 };
 
@@ -207,7 +209,7 @@ static void reader_end(struct reader *reader) { read_model_reader_destroy(reader
 
 static enum err serve_start(struct hub *hub, const struct hub_options *options,
                             struct fault *fault) {
-    struct gateway_table tables[] = {{ops_routes, hub}, {NULL, NULL}};
+    struct gateway_table tables[] = {{ops_routes, &hub->ops}, {NULL, NULL}};
     char listen[160];
     uint16_t port;
     if (options->listen)
@@ -217,6 +219,9 @@ static enum err serve_start(struct hub *hub, const struct hub_options *options,
     enum err err = hub_listen_parse(listen, hub->host, sizeof hub->host, &port, fault);
     if (err != OK)
         return err;
+    hub->ops = (struct ops_context){.core = hub->core,
+                                    .inbound = hub->inbound,
+                                    .started_us = clock_now_us(&clock_system)};
     struct gateway_options gateway = {
         .core = hub->core,
         .tail = hub->tail,

@@ -2,6 +2,7 @@
 #include "ops/ops.h"
 
 #include "core/core.h"
+#include "ops/overview.h"
 #include "ops/trace.h"
 
 static enum err trace_query(struct query *query, struct fault *fault) {
@@ -17,6 +18,12 @@ static enum err trace_query(struct query *query, struct fault *fault) {
 }
 
 const struct route ops_routes[] = {
+    {.method = "GET",
+     .path = "/ops/overview",
+     .scope = "ops:read",
+     .traffic = CLASS_OPS,
+     .query = overview_query,
+     .help = "The state of the hub at a glance: what waits for a person, what for another system"},
     {.method = "GET",
      .path = "/ops/trace/{id}",
      .scope = "ops:read",

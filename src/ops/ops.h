@@ -5,7 +5,7 @@
 
 #include "core/capability.h"
 
-/* GET /ops/…; ends with method NULL. The table's ctx is a struct ops_context. */
+/* GET /ops/…; ends with method NULL. The table's ctx is a struct ops_context (ops/overview.h). */
 extern const struct route ops_routes[];
 
 #endif

@@ -1,0 +1,21 @@
+/* overview: the state of the hub at a glance, in business terms first: what waits for a person,
+ * what waits for another system, how far everything is. */
+#ifndef PENSTOCK_OPS_OVERVIEW_H
+#define PENSTOCK_OPS_OVERVIEW_H
+
+#include "connect/inbound.h"
+#include "core/core.h"
+
+/* ctx of ops_routes; all members must be set while routes are served. */
+struct ops_context {
+    struct core *core;
+    const struct inbound *inbound;
+    int64_t started_us; /* wall clock */
+};
+
+#define OVERVIEW_COUNT_MAX 1000 /* cases of a kind that are counted; more are "1000 or more" */
+
+/* Query of GET /ops/overview. */
+enum err overview_query(struct query *query, struct fault *fault) WARN_UNUSED;
+
+#endif
