@@ -2,6 +2,10 @@
 #include "cli/commands.h"
 
 const struct cli_command *const cli_commands[] = {
+    &init_command,
+    &check_command,
+    &settings_command,
+    &schema_command,
     &trace_command,
     &help_command,
     NULL,

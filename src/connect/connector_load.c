@@ -526,8 +526,8 @@ enum err connectors_load(const char *dir, struct connectors **out, struct fault 
     if (!set)
         return fault_set(fault, ERR_NOMEM, "no memory for connectors");
     arena_init(&set->arena, 0);
-    char **names;
-    uint32_t count;
+    char **names = NULL;
+    uint32_t count = 0;
     set->sources = mapping_sources_create();
     enum err err = set->sources ? list_folders(set, dir, &names, &count, fault)
                                 : fault_set(fault, ERR_NOMEM, "no memory for connectors");
