@@ -21,8 +21,10 @@ local TENDER_STATES = {
   partially_refunded = "captured", refunded = "captured", voided = "voided", expired = "expired",
 }
 
+-- Without space at the ends; nil where nothing is left.
 local function filled(text)
-  if text ~= nil and text ~= "" then return text end
+  text = text and text:trim()
+  if text ~= "" then return text end
 end
 
 -- "State Tax" → "STATE-TAX"; letters outside ASCII are taken out.
@@ -81,6 +83,7 @@ return function(doc, settings)
 
   local lines = each(doc.line_items, function(line)
     local quantity, price = line.quantity, amount(line, "price")
+    if quantity == 0 then return nil end -- taken out of the order before it was placed
     local discount = allocated(line)
     if not discount then
       -- before API 2018-07 there were no allocations; in shop money alone
@@ -191,7 +194,7 @@ return function(doc, settings)
     local first, last = get(from, "first_name") or "", get(from, "last_name") or ""
     return {
       customer_id = tostring(from.id), email = email or filled(get(from, "email")),
-      name = filled((first .. " " .. last):trim()),
+      name = filled(first .. " " .. last),
       phone = filled(get(from, "phone")) or filled(get(doc, "phone")),
     }
   end
