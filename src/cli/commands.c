@@ -6,6 +6,7 @@ const struct cli_command *const cli_commands[] = {
     &check_command,
     &settings_command,
     &schema_command,
+    &map_command,
     &trace_command,
     &help_command,
     NULL,

@@ -239,7 +239,7 @@ static void run_fixture(struct map_work *work, const struct map_target *target, 
     if (document && own) {
         const struct mapping_source *source = source_of(work, &f, target, own);
         if (source != target->source) /* a mapper keeps what it runs: give this one its own */
-            work->mapper = mapper_create((struct mapping_limits)MAPPING_LIMITS_DEFAULT);
+            work->mapper = mapper_create(MAPPING_LIMITS_DEFAULT);
         if (f.differences == 0 && work->mapper)
             judge(work, &f, target, source, document);
         if (work->mapper != shared)
