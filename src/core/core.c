@@ -313,11 +313,8 @@ static void *core_run(void *arg) {
         int64_t nap_us = core_nap_us(core);
         pthread_mutex_lock(&core->lock);
         if (core->waiting == 0 && !core->stopping && nap_us > 0) {
-            struct timespec until;
-            clock_gettime(CLOCK_MONOTONIC, &until);
-            int64_t at = until.tv_nsec / 1000 + nap_us;
-            until.tv_sec += at / 1000000;
-            until.tv_nsec = at % 1000000 * 1000;
+            int64_t at = clock_tick_us(&clock_system) + nap_us;
+            struct timespec until = {.tv_sec = at / 1000000, .tv_nsec = at % 1000000 * 1000};
             pthread_cond_timedwait(&core->wake, &core->lock, &until);
         }
         bool stop = core->stopping && core->waiting == 0;
