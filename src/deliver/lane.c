@@ -587,6 +587,21 @@ uint64_t lanes_cursor(const struct lanes *lanes) {
 
 uint64_t lanes_read_to(const struct lanes *lanes) { return lanes->read_to; }
 
+uint64_t lanes_suspect_to(const struct lanes *lanes) {
+    uint64_t to = lanes_cursor(lanes);
+    for (uint32_t i = 0; i < lanes->ring_count; i++) {
+        const struct entry *entry = &lanes->ring[(lanes->ring_first + i) & lanes->ring_mask];
+        if (!entry->done && entry->lookup && entry->seq > to)
+            to = entry->seq;
+    }
+    for (uint32_t i = 0; i < lanes->lane_count; i++) {
+        const struct lane *lane = &lanes->lanes[i];
+        if (lane->state != LANE_FREE && !lane->listed && lane->lookup && lane->seq > to)
+            to = lane->seq;
+    }
+    return to;
+}
+
 int64_t lanes_next_us(const struct lanes *lanes, int64_t now_us) {
     if (gate_shut(lanes))
         return INT64_MAX;

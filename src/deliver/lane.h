@@ -111,6 +111,8 @@ void lanes_release(struct lanes *lanes, uint32_t lane);
 /* --- asking ---------------------------------------------------------------------------- */
 uint64_t lanes_cursor(const struct lanes *lanes);
 uint64_t lanes_read_to(const struct lanes *lanes);
+/* The newest unlisted event that may have been sent before; the cursor where there is none. */
+uint64_t lanes_suspect_to(const struct lanes *lanes);
 /* When lanes_take may answer something it does not answer now, without anything being added or
  * ended: INT64_MAX for never. */
 int64_t lanes_next_us(const struct lanes *lanes, int64_t now_us);

@@ -1,9 +1,11 @@
 /* The capabilities of the hub, in the order their events are observed. */
 #include "domain/list.h"
 
+#include "domain/deliveries.h"
 #include "domain/exceptions.h"
 #include "domain/inbound.h"
 #include "domain/orders.h"
+#include "domain/postings.h"
 #include "domain/stock.h"
 
 const struct capability *const domain_capabilities[] = {
@@ -11,5 +13,7 @@ const struct capability *const domain_capabilities[] = {
     &orders_capability,
     &exceptions_capability,
     &inbound_capability,
+    &postings_capability,
+    &deliveries_capability,
     NULL,
 };

@@ -1,0 +1,621 @@
+/* attempt: one delivery on its way: read the event, look it up where it may have been sent
+ * before, map it, send it, understand the answer, tell the journal, end the lane's turn.
+ *
+ * Owns attempts: each with an arena and buffers that are used again. An attempt that was
+ * started ends exactly once, in attempt_finish or attempt_give_back. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "deliver/deliver_priv.h"
+#include "domain/deliveries.h"
+#include "domain/postings.h"
+
+#define CAUSE_MAX 400 /* bytes of what a remote says that are kept */
+
+struct attempt *attempt_take(struct subscription *sub) {
+    struct deliver *d = sub->deliver;
+    struct attempt *attempt = d->free;
+    if (attempt != NULL) {
+        d->free = attempt->next;
+    } else {
+        attempt = mem_zalloc(sizeof *attempt);
+        if (attempt == NULL)
+            return NULL;
+        arena_init(&attempt->arena, 0);
+        buf_init(&attempt->text, 0);
+        buf_init(&attempt->body, 0);
+        buf_init(&attempt->url, 65536);
+    }
+    attempt->next = NULL;
+    attempt->deliver = d;
+    attempt->sub = sub;
+    attempt->event = NULL;
+    attempt->id = attempt->type = attempt->subject = attempt->data = STR_NONE;
+    attempt->correlation = attempt->traceparent = STR_NONE;
+    attempt->call = NULL;
+    attempt->found = false;
+    attempt->job = (struct lane_job){.lane = LANE_NONE};
+    d->out++;
+    sub->out++;
+    return attempt;
+}
+
+void attempt_give_back(struct attempt *attempt) {
+    struct deliver *d = attempt->deliver;
+    arena_reset(&attempt->arena);
+    if (attempt->text.cap + attempt->body.cap > 524288) {
+        /* one long document must not stay in memory for ever */
+        buf_free(&attempt->text);
+        buf_free(&attempt->body);
+        buf_init(&attempt->text, 0);
+        buf_init(&attempt->body, 0);
+    }
+    attempt->sub->out--;
+    d->out--;
+    attempt->next = d->free;
+    d->free = attempt;
+}
+
+void attempt_free(struct attempt *attempt) {
+    arena_free(&attempt->arena);
+    buf_free(&attempt->text);
+    buf_free(&attempt->body);
+    buf_free(&attempt->url);
+    mem_free(attempt);
+}
+
+/* --- small reading ----------------------------------------------------------------------- */
+
+static struct str pointer_part(struct arena *arena, struct str part) {
+    char *out = arena_bytes(arena, part.len + 1);
+    size_t n = 0;
+    for (size_t i = 0; out && i < part.len; i++) {
+        char c = part.ptr[i];
+        if (c == '~' && i + 1 < part.len)
+            c = part.ptr[++i] == '1' ? '/' : '~';
+        out[n++] = c;
+    }
+    return str_of(out, n);
+}
+
+const struct json *json_at(const struct json *doc, struct str pointer) {
+    struct arena arena;
+    arena_init(&arena, 65536);
+    struct str rest = pointer;
+    if (rest.len > 0 && rest.ptr[0] == '/')
+        rest = str_of(rest.ptr + 1, rest.len - 1);
+    else if (rest.len > 0)
+        doc = NULL;
+    else
+        rest = STR_NONE;
+    while (doc != NULL && rest.ptr != NULL) {
+        struct str part = pointer_part(&arena, str_cut(&rest, '/'));
+        uint64_t index;
+        if (doc->kind == JSON_OBJECT) {
+            doc = json_member(doc, part);
+        } else if (doc->kind == JSON_ARRAY && str_u64(part, &index) && index < doc->count) {
+            doc = json_first(doc);
+            while (index-- > 0)
+                doc = json_next(doc);
+        } else {
+            doc = NULL;
+        }
+    }
+    arena_free(&arena);
+    return doc;
+}
+
+/* Text of a scalar, or absent. */
+static struct str json_text(const struct json *value) {
+    return value != NULL && (value->kind == JSON_STRING || value->kind == JSON_NUMBER) ? value->text
+                                                                                       : STR_NONE;
+}
+
+/* What the remote says went wrong: the member that most interfaces use for it, else the start
+ * of the body. One line. */
+static struct str cause_of(struct attempt *attempt, const struct net_answer *answer) {
+    static const char *const members[] = {"/detail",     "/message",       "/error/message",
+                                          "/error",      "/title",         "/errors/0/detail",
+                                          "/errors/0/message", "/errors/0"};
+    struct arena *arena = &attempt->arena;
+    if (answer->error != NET_OK)
+        return arena_printf(arena, "%s: %s", net_error_name(answer->error), answer->detail);
+    const struct json *doc = NULL;
+    struct str words = STR_NONE;
+    struct fault fault = {0};
+    if (answer->body.len > 0 && answer->body.len <= 65536 &&
+        json_parse(attempt->deliver->parser, arena, answer->body, false, &doc, &fault) == OK)
+        for (size_t i = 0; words.len == 0 && i < sizeof members / sizeof *members; i++)
+            words = json_text(json_at(doc, str_c(members[i])));
+    if (words.len == 0)
+        words = answer->body;
+    if (words.len > CAUSE_MAX)
+        words.len = CAUSE_MAX;
+    struct str line = arena_printf(arena, "status %d%s%.*s", answer->status,
+                                   words.len ? ": " : "", STR_FMT(words));
+    for (size_t i = 0; i < line.len; i++)
+        if ((unsigned char)line.ptr[i] < ' ')
+            ((char *)(uintptr_t)line.ptr)[i] = ' ';
+    return line;
+}
+
+/* --- ending ------------------------------------------------------------------------------ */
+
+static void tell_held(struct attempt *attempt, int status, struct str cause);
+
+static void attempt_finish(struct attempt *attempt, enum lane_outcome outcome,
+                           int64_t retry_after_ms, int status, struct str cause) {
+    if (deliver_ended(attempt, outcome, retry_after_ms, status, cause))
+        tell_held(attempt, status, cause);
+    else
+        attempt_give_back(attempt);
+}
+
+/* Something of ours is wrong (memory, journal): try again by and by. */
+static void attempt_later(struct attempt *attempt, const struct fault *fault) {
+    attempt_finish(attempt, LANE_RETRYABLE, -1, 0, arena_str(&attempt->arena, str_c(fault->detail)));
+}
+
+/* --- telling the journal ----------------------------------------------------------------- */
+
+void attempt_submit(struct attempt *attempt) {
+    struct deliver *d = attempt->deliver;
+    struct fault fault = {0};
+    if (core_submit(d->options.core, &attempt->command, &fault) == OK)
+        return;
+    attempt->again_us = clock_tick_us(d->options.clock) + DELIVER_AGAIN_MS * 1000;
+    attempt->next = d->again;
+    d->again = attempt;
+}
+
+void attempt_abandon(struct attempt *attempt) {
+    if (attempt->stage == STAGE_TELL)
+        attempt_give_back(attempt);
+    else
+        attempt_finish(attempt, LANE_AMBIGUOUS, -1, 0, STR("the hub stopped"));
+}
+
+static enum err command_make(struct attempt *attempt, const struct command_type *type, void *body,
+                             uint64_t cause_seq, struct fault *fault) {
+    struct deliver *d = attempt->deliver;
+    struct command *command = &attempt->command;
+    enum err err = command_prepare(d->options.core, type, &attempt->arena, body, command, fault);
+    if (err != OK)
+        return err;
+    command->actor = arena_printf(&attempt->arena, "connector:%.*s",
+                                  STR_FMT(attempt->sub->send->connector->name));
+    command->correlation = attempt->correlation;
+    command->traceparent = attempt->traceparent;
+    command->if_match = -1;
+    command->cause_seq = cause_seq;
+    command->origin = &d->origin;
+    command->origin_ctx = attempt;
+    return OK;
+}
+
+static void record_posting(struct attempt *attempt, struct str reference) {
+    struct fault fault = {0};
+    const struct connector_send *send = attempt->sub->send;
+    struct posting *posting = arena_new(&attempt->arena, struct posting);
+    enum err err = posting ? OK : fault_set(&fault, ERR_NOMEM, "no memory for the posting");
+    if (err == OK) {
+        posting->subscription = send->subscription;
+        posting->connector = send->connector->name;
+        posting->event_seq = (int64_t)attempt->job.seq;
+        posting->order_id = attempt->subject;
+        posting->attempts = attempt->job.attempt;
+        posting->found = attempt->found;
+        posting->has = 1u << POSTING_SUBSCRIPTION | 1u << POSTING_CONNECTOR |
+                       1u << POSTING_EVENT_SEQ | 1u << POSTING_ORDER_ID | 1u << POSTING_ATTEMPTS |
+                       1u << POSTING_FOUND;
+        if (reference.len > 0) {
+            posting->reference = arena_str(&attempt->arena, reference);
+            shape_mark(posting, POSTING_REFERENCE);
+        }
+        err = command_make(attempt, &posting_record_command, posting, attempt->job.seq, &fault);
+    }
+    /* it is at the remote: whatever happens now, it must be looked up first */
+    lanes_suspect(attempt->sub->lanes, attempt->job.lane);
+    if (err != OK) {
+        attempt_later(attempt, &fault);
+        return;
+    }
+    attempt->stage = STAGE_COMMAND;
+    lanes_answered(attempt->sub->lanes, attempt->job.lane);
+    attempt_submit(attempt);
+}
+
+static void attempt_done(struct attempt *attempt, struct str reference) {
+    /* A remote that gives numbers keeps books: what went there goes into the journal. */
+    if (attempt->sub->send->reference.ptr != NULL)
+        record_posting(attempt, reference);
+    else
+        attempt_finish(attempt, LANE_SUCCESS, -1, 0, STR_NONE);
+}
+
+void attempt_answered(struct attempt *attempt) {
+    const struct answer *answer = &attempt->command.answer;
+    bool again = answer->err != OK && err_info(answer->err)->disposition == RETRYABLE;
+    if (again) {
+        struct deliver *d = attempt->deliver;
+        attempt->again_us = clock_tick_us(d->options.clock) + DELIVER_AGAIN_MS * 1000;
+        attempt->next = d->again;
+        d->again = attempt;
+        return;
+    }
+    if (answer->err != OK)
+        log_line(LOG_ERROR, "deliver", "the journal refused what was told",
+                 "subscription=%.*s command=%s error=%s",
+                 STR_FMT(attempt->sub->send->subscription), attempt->command.type->name,
+                 log_quote(str_c(answer->fault.detail)));
+    if (attempt->stage == STAGE_TELL)
+        attempt_give_back(attempt);
+    else if (answer->err == OK)
+        attempt_finish(attempt, LANE_SUCCESS, -1, 0, STR_NONE);
+    else
+        attempt_finish(attempt, LANE_FINAL, -1, 0, STR("the hub refused to record the posting"));
+}
+
+static void tell(struct attempt *attempt, const struct command_type *type, void *body,
+                 uint64_t cause_seq) {
+    struct fault fault = {0};
+    attempt->stage = STAGE_TELL;
+    if (body != NULL && command_make(attempt, type, body, cause_seq, &fault) == OK) {
+        attempt_submit(attempt);
+        return;
+    }
+    log_line(LOG_ERROR, "deliver", "could not tell the journal", "command=%s error=%s", type->name,
+             log_quote(str_c(fault.detail)));
+    attempt_give_back(attempt);
+}
+
+static void hold_tell(struct attempt *attempt, uint64_t seq, struct str lane, uint32_t attempts,
+                      int status, struct str cause) {
+    struct delivery_hold *hold = arena_new(&attempt->arena, struct delivery_hold);
+    if (hold != NULL) {
+        hold->subscription = attempt->sub->send->subscription;
+        hold->connector = attempt->sub->send->connector->name;
+        hold->event_seq = (int64_t)seq;
+        hold->event_type = attempt->type;
+        hold->lane = arena_str(&attempt->arena, lane);
+        hold->subject = attempt->subject;
+        hold->cause = cause.ptr ? cause : STR("");
+        hold->status = status;
+        hold->attempts = attempts;
+        hold->has = (1u << (HELD_ATTEMPTS + 1)) - 1;
+        if (attempt->type.len == 0)
+            hold->has &= ~(UINT64_C(1) << HELD_EVENT_TYPE);
+    }
+    tell(attempt, &delivery_hold_command, hold, seq);
+}
+
+static void tell_held(struct attempt *attempt, int status, struct str cause) {
+    hold_tell(attempt, attempt->job.seq, lanes_key(attempt->sub->lanes, attempt->job.lane),
+              attempt->job.attempt, status, cause);
+}
+
+static struct attempt *attempt_of_row(struct subscription *sub, const struct progress_row *row) {
+    struct attempt *attempt = attempt_take(sub);
+    if (attempt == NULL)
+        return NULL;
+    attempt->type = arena_str(&attempt->arena, row->type);
+    attempt->subject = arena_str(&attempt->arena, row->subject.len ? row->subject : row->lane);
+    return attempt;
+}
+
+void attempt_tell_held(struct subscription *sub, const struct progress_row *row) {
+    struct attempt *attempt = attempt_of_row(sub, row);
+    if (attempt != NULL)
+        hold_tell(attempt, row->seq, row->lane, row->attempts, row->status,
+                  arena_str(&attempt->arena, row->cause));
+}
+
+void attempt_tell_released(struct subscription *sub, const struct progress_row *row, bool discard,
+                           struct str by, struct str reason) {
+    struct attempt *attempt = attempt_of_row(sub, row);
+    if (attempt == NULL)
+        return;
+    struct delivery_release *release = arena_new(&attempt->arena, struct delivery_release);
+    if (release != NULL) {
+        release->subscription = sub->send->subscription;
+        release->event_seq = (int64_t)row->seq;
+        release->subject = attempt->subject;
+        release->action = discard ? DELIVERY_DISCARD : DELIVERY_RETRY;
+        release->has = 1u << RELEASED_SUBSCRIPTION | 1u << RELEASED_EVENT_SEQ |
+                       1u << RELEASED_SUBJECT | 1u << RELEASED_ACTION;
+        if (reason.len > 0) {
+            release->reason = arena_str(&attempt->arena, reason);
+            shape_mark(release, RELEASED_REASON);
+        }
+        if (by.len > 0) {
+            release->by = arena_str(&attempt->arena, by);
+            shape_mark(release, RELEASED_BY);
+        }
+    }
+    tell(attempt, &delivery_release_command, release, row->seq);
+}
+
+/* --- requests ---------------------------------------------------------------------------- */
+
+static struct str placeholder(const struct attempt *attempt, struct str name, char seq[24]) {
+    if (str_is(name, "event.id"))
+        return attempt->id;
+    if (str_is(name, "event.subject"))
+        return attempt->subject;
+    if (str_is(name, "event.type"))
+        return attempt->type;
+    if (str_is(name, "event.correlation"))
+        return attempt->correlation.ptr ? attempt->correlation : STR("");
+    if (str_is(name, "event.seq"))
+        return str_of(seq, (size_t)snprintf(seq, 24, "%llu", (unsigned long long)attempt->job.seq));
+    return STR_NONE;
+}
+
+static bool unreserved(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_' || c == '~';
+}
+
+/* Replaces {event.…}; in a URL the values are percent-encoded (RFC 3986). Unknown names stay as
+ * they are: a brace may be meant. */
+static void expand(const struct attempt *attempt, struct str pattern, bool url, struct buf *out) {
+    for (size_t i = 0; i < pattern.len; i++) {
+        const char *end = pattern.ptr[i] == '{'
+                              ? memchr(pattern.ptr + i, '}', pattern.len - i)
+                              : NULL;
+        char seq[24];
+        struct str value = STR_NONE;
+        if (end != NULL)
+            value = placeholder(attempt,
+                                str_of(pattern.ptr + i + 1, (size_t)(end - pattern.ptr) - i - 1),
+                                seq);
+        if (value.ptr == NULL) {
+            buf_char(out, pattern.ptr[i]);
+            continue;
+        }
+        i = (size_t)(end - pattern.ptr);
+        for (size_t k = 0; k < value.len; k++)
+            if (!url || unreserved(value.ptr[k]))
+                buf_char(out, value.ptr[k]);
+            else
+                buf_printf(out, "%%%02X", (unsigned char)value.ptr[k]);
+    }
+}
+
+static enum err attempt_call(struct attempt *attempt, const struct connector_request *request,
+                             struct str body, net_done *done, struct fault *fault) {
+    struct net_header *headers =
+        arena_array(&attempt->arena, request->header_count + 4, sizeof *headers);
+    if (headers == NULL)
+        return fault_set(fault, ERR_NOMEM, "no memory for a request");
+    uint32_t count = 0;
+    bool typed = false;
+    buf_clear(&attempt->url);
+    expand(attempt, request->url, true, &attempt->url);
+    struct str url = arena_str(&attempt->arena, buf_str(&attempt->url));
+    for (uint32_t i = 0; i < request->header_count; i++) {
+        buf_clear(&attempt->url);
+        expand(attempt, request->headers[i].value, false, &attempt->url);
+        headers[count].name = request->headers[i].name;
+        headers[count++].value = arena_str(&attempt->arena, buf_str(&attempt->url));
+        typed = typed || str_eq_nocase(request->headers[i].name, STR("Content-Type"));
+    }
+    if (body.ptr != NULL && !typed)
+        headers[count++] = (struct net_header){STR("Content-Type"), STR("application/json")};
+    headers[count++] = (struct net_header){STR("Accept"), STR("application/json")};
+    if (attempt->traceparent.len > 0)
+        headers[count++] = (struct net_header){STR("traceparent"), attempt->traceparent};
+    if (url.ptr == NULL)
+        return fault_set(fault, ERR_NOMEM, "no memory for a request");
+    struct net_request call = {.method = request->method,
+                               .url = url,
+                               .headers = headers,
+                               .header_count = count,
+                               .body = body,
+                               .timeout_ms = attempt->sub->send->timeout_ms};
+    return net_send(attempt->deliver->net, &call, done, attempt, &attempt->call, fault);
+}
+
+/* --- sending ----------------------------------------------------------------------------- */
+
+static enum lane_outcome outcome_of(struct attempt *attempt, const struct net_answer *answer) {
+    if (answer->error != NET_OK)
+        return answer->sent ? LANE_AMBIGUOUS : LANE_UNREACHABLE;
+    int status = answer->status;
+    switch (connector_outcome(attempt->sub->send, status)) {
+    case OUTCOME_SUCCESS: return LANE_SUCCESS;
+    case OUTCOME_FINAL: return LANE_FINAL;
+    case OUTCOME_RETRYABLE: break;
+    }
+    if (status == 429)
+        return LANE_THROTTLED;
+    /* Our credentials or the way there: every delivery would end like this one. */
+    if (status == 401 || status == 403 || status == 407)
+        return LANE_UNREACHABLE;
+    /* Somebody in between gave up; the work may have been done behind it. */
+    if (status == 502 || status == 503 || status == 504) {
+        lanes_suspect(attempt->sub->lanes, attempt->job.lane);
+        return LANE_UNREACHABLE;
+    }
+    return status == 408 || status >= 500 ? LANE_AMBIGUOUS : LANE_RETRYABLE;
+}
+
+static void send_done(void *ctx, const struct net_answer *answer) {
+    struct attempt *attempt = ctx;
+    struct subscription *sub = attempt->sub;
+    struct deliver *d = attempt->deliver;
+    attempt->call = NULL;
+    enum lane_outcome outcome = outcome_of(attempt, answer);
+    if (outcome == LANE_SUCCESS) {
+        struct str reference = STR_NONE;
+        const struct json *doc = NULL;
+        struct fault fault = {0};
+        if (sub->send->reference.ptr != NULL &&
+            json_parse(d->parser, &attempt->arena, answer->body, false, &doc, &fault) == OK)
+            reference = json_text(json_at(doc, sub->send->reference));
+        attempt_done(attempt, reference);
+        return;
+    }
+    int64_t retry_after_ms = net_answer_retry_after_ms(answer, clock_now_us(d->options.clock));
+    struct str cause = cause_of(attempt, answer);
+    /* Neither a look-up nor a key that the remote knows: a person must look. */
+    if (outcome == LANE_AMBIGUOUS && sub->send->lookup == NULL && !sub->idempotent) {
+        outcome = LANE_FINAL;
+        cause = arena_printf(&attempt->arena,
+                             "it may have been done (%.*s), and there is no look-up",
+                             STR_FMT(cause));
+    }
+    attempt_finish(attempt, outcome, retry_after_ms, answer->status, cause);
+}
+
+/* The mapped document, in attempt->body. */
+static enum err attempt_map(struct attempt *attempt, struct str *body, struct fault *fault) {
+    const struct connector_send *send = attempt->sub->send;
+    if (send->source == NULL) {
+        *body = attempt->data;
+        return OK;
+    }
+    const struct json *out;
+    enum err err = mapper_run(attempt->deliver->mapper, send->source, attempt->event,
+                              &attempt->arena, &out, fault);
+    if (err != OK)
+        return err;
+    buf_clear(&attempt->body);
+    json_write(&attempt->body, out);
+    *body = buf_str(&attempt->body);
+    return buf_ok(&attempt->body) ? OK : fault_set(fault, ERR_NOMEM,
+                                                   "no memory for the mapped document");
+}
+
+static void attempt_send(struct attempt *attempt) {
+    struct fault fault;
+    struct str body;
+    fault_init(&fault, &attempt->arena);
+    enum err err = attempt_map(attempt, &body, &fault);
+    if (err == ERR_INVALID) {
+        struct str cause = fault.first == NULL || fault.first->pointer.len == 0
+                               ? arena_printf(&attempt->arena, "mapping: %s", fault.detail)
+                               : arena_printf(&attempt->arena, "mapping: %s (%.*s)", fault.detail,
+                                              STR_FMT(fault.first->pointer));
+        attempt_finish(attempt, LANE_FINAL, -1, 0, cause);
+        return;
+    }
+    attempt->stage = STAGE_SEND;
+    if (err == OK)
+        err = attempt_call(attempt, attempt->sub->send->request, body, send_done, &fault);
+    if (err == OK)
+        attempt->sub->stats.attempts++;
+    else if (err == ERR_INVALID)
+        attempt_finish(attempt, LANE_FINAL, -1, 0, arena_str(&attempt->arena, str_c(fault.detail)));
+    else
+        attempt_later(attempt, &fault);
+}
+
+/* --- looking up -------------------------------------------------------------------------- */
+
+static void lookup_done(void *ctx, const struct net_answer *answer) {
+    struct attempt *attempt = ctx;
+    struct deliver *d = attempt->deliver;
+    const struct connector_lookup *lookup = attempt->sub->send->lookup;
+    struct fault fault = {0};
+    const struct json *doc = NULL;
+    attempt->call = NULL;
+    bool answered = answer->error == NET_OK;
+    if (answered && answer->status >= 200 && answer->status < 300 &&
+        json_parse(d->parser, &attempt->arena, answer->body, false, &doc, &fault) == OK) {
+        const struct json *found = json_at(doc, lookup->found);
+        if (found != NULL && found->kind != JSON_NULL) {
+            attempt->sub->stats.found++;
+            attempt->found = true;
+            struct str reference = lookup->reference.ptr
+                                       ? json_text(json_at(doc, lookup->reference))
+                                       : STR_NONE;
+            attempt_done(attempt, reference);
+            return;
+        }
+        attempt_send(attempt);
+        return;
+    }
+    if (answered && answer->status == 404) {
+        attempt_send(attempt);
+        return;
+    }
+    /* It is not known whether it is there: nothing may be sent. The lane keeps its look-up. */
+    enum lane_outcome outcome = LANE_RETRYABLE;
+    if (!answered || answer->status == 401 || answer->status == 403 || answer->status >= 500)
+        outcome = LANE_UNREACHABLE;
+    if (answered && answer->status == 429)
+        outcome = LANE_THROTTLED;
+    int64_t retry_after_ms = net_answer_retry_after_ms(answer, clock_now_us(d->options.clock));
+    struct str cause = cause_of(attempt, answer);
+    attempt_finish(attempt, outcome, retry_after_ms, answer->status,
+                   arena_printf(&attempt->arena, "look-up: %.*s", STR_FMT(cause)));
+}
+
+static void attempt_lookup(struct attempt *attempt) {
+    struct fault fault = {0};
+    attempt->stage = STAGE_LOOKUP;
+    enum err err = attempt_call(attempt, &attempt->sub->send->lookup->request, STR_NONE, lookup_done,
+                                &fault);
+    if (err == OK)
+        attempt->sub->stats.looked_up++;
+    else
+        attempt_later(attempt, &fault);
+}
+
+/* --- beginning --------------------------------------------------------------------------- */
+
+struct reading {
+    struct attempt *attempt;
+    enum err err;
+    struct fault fault;
+};
+
+static bool record_read(void *ctx, const struct record *record) {
+    struct reading *reading = ctx;
+    struct attempt *attempt = reading->attempt;
+    struct deliver *d = attempt->deliver;
+    struct arena *arena = &attempt->arena;
+    buf_clear(&attempt->text);
+    reading->err = event_write_cloudevent(record, d->options.config->cell, d->parser, arena,
+                                          &attempt->text, &reading->fault);
+    if (reading->err != OK)
+        return false;
+    reading->err = json_parse(d->parser, arena, buf_str(&attempt->text), false, &attempt->event,
+                              &reading->fault);
+    if (reading->err != OK)
+        return false;
+    attempt->id = json_member_str(attempt->event, STR("id"));
+    attempt->correlation = json_member_str(attempt->event, STR("correlationid"));
+    attempt->traceparent = json_member_str(attempt->event, STR("traceparent"));
+    attempt->type = arena_str(arena, record->type);
+    attempt->subject = arena_str(arena, record->subject);
+    if (attempt->sub->send->source == NULL)
+        attempt->data = arena_str(arena, record->data);
+    return false;
+}
+
+void attempt_start(struct subscription *sub, const struct lane_job *job) {
+    struct deliver *d = sub->deliver;
+    struct attempt *attempt = attempt_take(sub);
+    if (attempt == NULL) {
+        lanes_end(sub->lanes, job->lane, LANE_RETRYABLE, -1, clock_tick_us(d->options.clock));
+        return;
+    }
+    attempt->job = *job;
+    struct reading reading = {.attempt = attempt, .err = ERR_NOT_FOUND};
+    fault_set(&reading.fault, ERR_NOT_FOUND, "the journal does not have the event");
+    uint64_t next;
+    enum err err = tail_read(d->options.tail, job->seq, 1, record_read, &reading, &next,
+                             &reading.fault);
+    if (err == OK)
+        err = reading.err;
+    if (err != OK)
+        attempt_later(attempt, &reading.fault);
+    else if (job->lookup && sub->send->lookup != NULL)
+        attempt_lookup(attempt);
+    else
+        attempt_send(attempt);
+}

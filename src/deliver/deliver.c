@@ -1,0 +1,748 @@
+/* deliver: see deliver.h. This file owns subscriptions: reading ahead, what may go, progress.
+ *
+ * Order of durable things: sent_to is on disk before anything up to it is sent; what the remote
+ * did is in the journal before the cursor passes it; a listed row is on disk in the same
+ * transaction as the cursor that passes it. A crash at any point leaves only events beyond the
+ * cursor and up to sent_to in doubt, and those are looked up. */
+#include "deliver/deliver.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "deliver/deliver_priv.h"
+#include "domain/postings.h"
+
+#define READ_RECORDS 512     /* of the journal, at once, per subscription and step */
+#define SENT_AHEAD 2000      /* seqs by which sent_to is ahead of what is sent */
+#define FLUSH_DELIVERIES 1000
+#define WISH_TIMEOUT_S INT64_C(10)
+
+/* --- subscriptions --------------------------------------------------------------------- */
+
+static struct lane_policy policy_of(const struct deliver *d, const struct connector_send *send) {
+    const struct settings *settings = &d->options.config->settings;
+    const struct connector_retry *retry = send->retry;
+    return (struct lane_policy){
+        .window_max = (uint32_t)settings->deliver_window,
+        .listed_max = (uint32_t)settings->deliver_listed_max,
+        .concurrency = send->limits->concurrency > 0 ? (uint32_t)send->limits->concurrency : 1,
+        .rate_per_s = (uint32_t)send->limits->rate_per_s,
+        .first_ms = retry->first_ms > 0 ? retry->first_ms : 1,
+        .max_ms = retry->max_ms > 0 ? retry->max_ms : 1,
+        .factor = retry->factor > 0 ? retry->factor : 1,
+        .jitter = retry->jitter == JITTER_FULL,
+        .attempts_max = (uint32_t)retry->attempts_max,
+        .age_max_us = retry->age_max_s * 1000000,
+        .breaker_after = (uint32_t)settings->deliver_breaker_after,
+        .probe_max_ms = settings->deliver_probe_max_ms,
+    };
+}
+
+struct loading {
+    struct subscription *sub;
+    enum err err;
+};
+
+static bool load_lane(void *ctx, const struct progress_row *row, uint64_t last_seq) {
+    struct loading *loading = ctx;
+    struct subscription *sub = loading->sub;
+    int64_t now_us = clock_tick_us(sub->deliver->options.clock);
+    /* what was parked, or has come to the front of a listed lane, goes now */
+    bool held = progress_row_held(row);
+    loading->err = lanes_load(sub->lanes, row->lane, row->seq, last_seq, row->attempts,
+                              held ? 0 : now_us | 1, now_us);
+    if (loading->err == OK && held)
+        attempt_tell_held(sub, row);
+    return loading->err == OK;
+}
+
+static enum err subscription_load(struct subscription *sub, struct fault *fault) {
+    struct deliver *d = sub->deliver;
+    struct str name = sub->send->subscription;
+    struct progress_cursor cursor;
+    enum err err = progress_load(d->progress, name, &cursor, fault);
+    if (err != OK)
+        return err;
+    /* Without progress of its own, what the hub posted before is in its books (postings), and
+     * all else is looked up: the file may have been lost. */
+    if (!cursor.known)
+        cursor.sent_to = tail_last(d->options.tail);
+    lanes_destroy(sub->lanes);
+    struct lane_policy policy = policy_of(d, sub->send);
+    sub->lanes = lanes_create(&policy, d->options.rng, cursor.cursor);
+    if (sub->lanes == NULL)
+        return fault_set(fault, ERR_NOMEM, "no memory for a subscription's lanes");
+    sub->saved = cursor.cursor;
+    sub->sent_to = sub->suspect_to = cursor.sent_to;
+    struct loading loading = {.sub = sub};
+    err = progress_lanes(d->progress, name, load_lane, &loading, fault);
+    if (err == OK && loading.err != OK)
+        err = fault_set(fault, loading.err, "no memory for held deliveries");
+    return err;
+}
+
+static bool header_named(const struct connector_request *request, struct str name) {
+    for (uint32_t i = 0; request && i < request->header_count; i++)
+        if (str_eq_nocase(request->headers[i].name, name))
+            return true;
+    return false;
+}
+
+static void subscription_init(struct deliver *d, const struct connector_send *send) {
+    struct subscription *sub = &d->subs[d->count++];
+    sub->deliver = d;
+    sub->send = send;
+    sub->idempotent = header_named(send->request, STR("Idempotency-Key"));
+    sub->stats.subscription = send->subscription;
+    sub->stats.connector = send->connector->name;
+    sub->stats.usable = send->enabled && send->missing.ptr == NULL && send->request != NULL;
+    if (send->missing.ptr != NULL && send->enabled)
+        log_line(LOG_WARN, "deliver", "subscription is not followed: something is not set",
+                 "subscription=%.*s missing=%s", STR_FMT(send->subscription),
+                 log_quote(send->missing));
+}
+
+/* --- waking ------------------------------------------------------------------------------ */
+
+static void deliver_wake(struct deliver *d) {
+    if (d->wake != NULL)
+        d->wake(d->wake_ctx);
+}
+
+void deliver_wake_set(struct deliver *d, void (*wake)(void *ctx), void *ctx) {
+    d->wake_ctx = ctx;
+    d->wake = wake;
+}
+
+static void published(struct tail_follower *follower) {
+    deliver_wake((struct deliver *)((char *)follower - offsetof(struct deliver, follower)));
+}
+
+static void answers_came(struct command_origin *origin, struct command *first) {
+    struct deliver *d = (struct deliver *)((char *)origin - offsetof(struct deliver, origin));
+    struct command *last = first;
+    while (last->next != NULL)
+        last = last->next;
+    pthread_mutex_lock(&d->answers_lock);
+    if (d->answers_last != NULL)
+        d->answers_last->next = first;
+    else
+        d->answers = first;
+    d->answers_last = last;
+    pthread_mutex_unlock(&d->answers_lock);
+    deliver_wake(d);
+}
+
+static void answers_drain(struct deliver *d) {
+    pthread_mutex_lock(&d->answers_lock);
+    struct command *command = d->answers;
+    d->answers = d->answers_last = NULL;
+    pthread_mutex_unlock(&d->answers_lock);
+    while (command != NULL) {
+        struct command *next = command->next;
+        attempt_answered(command->origin_ctx);
+        command = next;
+    }
+}
+
+/* --- progress ------------------------------------------------------------------------------ */
+
+/* Caller has the lock. */
+static bool flush_locked(struct deliver *d) {
+    struct fault fault = {0};
+    if (d->failed)
+        return false;
+    for (uint32_t i = 0; i < d->count; i++) {
+        struct subscription *sub = &d->subs[i];
+        if (sub->lanes == NULL || lanes_cursor(sub->lanes) == sub->saved)
+            continue;
+        progress_set(d->progress, sub->send->subscription, lanes_cursor(sub->lanes), sub->sent_to);
+    }
+    if (progress_flush(d->progress, &fault) != OK) {
+        log_line(LOG_ERROR, "deliver", "progress can not be written, delivery stands still",
+                 "error=%s", log_quote(str_c(fault.detail)));
+        d->failed = true;
+        d->reload_us = clock_tick_us(d->options.clock) + DELIVER_RELOAD_MS * 1000;
+        return false;
+    }
+    for (uint32_t i = 0; i < d->count; i++)
+        if (d->subs[i].lanes != NULL)
+            d->subs[i].saved = lanes_cursor(d->subs[i].lanes);
+    d->flushed_us = clock_tick_us(d->options.clock);
+    d->unflushed = 0;
+    return true;
+}
+
+/* Before anything beyond sent_to is sent. */
+static bool reserve(struct subscription *sub, uint64_t seq) {
+    struct deliver *d = sub->deliver;
+    if (d->failed)
+        return false;
+    pthread_mutex_lock(&d->lock);
+    uint64_t before = sub->sent_to;
+    sub->sent_to = seq + SENT_AHEAD;
+    progress_set(d->progress, sub->send->subscription, lanes_cursor(sub->lanes), sub->sent_to);
+    bool done = flush_locked(d);
+    if (!done)
+        sub->sent_to = before;
+    pthread_mutex_unlock(&d->lock);
+    return done;
+}
+
+/* What is in memory is ahead of what is on disk and can not be written: back to the disk. */
+static void reload(struct deliver *d, int64_t now_us) {
+    if (!d->failed || d->out > 0 || now_us < d->reload_us)
+        return;
+    struct fault fault = {0};
+    enum err err = OK;
+    d->failed = false;
+    pthread_mutex_lock(&d->lock);
+    for (uint32_t i = 0; err == OK && i < d->count; i++)
+        if (d->subs[i].stats.usable)
+            err = subscription_load(&d->subs[i], &fault);
+    pthread_mutex_unlock(&d->lock);
+    if (err != OK) {
+        d->failed = true;
+        d->reload_us = now_us + DELIVER_RELOAD_MS * 1000;
+    }
+}
+
+/* Rows say wall time: the clock's tick means nothing to the next life. Never 0. */
+static int64_t wall_us(const struct deliver *d, int64_t tick_us) {
+    struct clock *clock = d->options.clock;
+    return (clock_now_us(clock) + (tick_us - clock_tick_us(clock))) | 1;
+}
+
+struct listing {
+    struct subscription *sub;
+    struct progress_row row; /* of the first */
+    bool first;
+};
+
+static void list_row(void *ctx, uint64_t seq) {
+    struct listing *listing = ctx;
+    struct progress_row row = listing->row;
+    row.seq = seq;
+    if (!listing->first) {
+        row.cause = STR_NONE;
+        row.attempts = 0;
+        row.status = 0;
+        row.due_us = 0;
+    }
+    listing->first = false;
+    progress_list(listing->sub->deliver->progress, &row);
+}
+
+/* --- the end of a delivery --------------------------------------------------------------- */
+
+static void failure_note(struct attempt *attempt, enum lane_outcome outcome, int status,
+                         struct str cause) {
+    struct subscription *sub = attempt->sub;
+    struct deliver *d = sub->deliver;
+    int64_t now_us = clock_now_us(d->options.clock);
+    sub->stats.failed++;
+    sub->stats.failed_us = now_us;
+    snprintf(sub->stats.error, sizeof sub->stats.error, "%.*s",
+             (int)(cause.len < 199 ? cause.len : 199), cause.ptr ? cause.ptr : "");
+    /* During an outage the breaker's probes would only repeat the same line. */
+    bool repeated = outcome == LANE_UNREACHABLE && lanes_counts(sub->lanes).broken;
+    if (repeated || d->failed)
+        return;
+    struct progress_failure failure = {.subscription = sub->send->subscription,
+                                       .seq = attempt->job.seq,
+                                       .at_us = now_us,
+                                       .attempt = attempt->job.attempt,
+                                       .outcome = str_c(lane_outcome_name(outcome)),
+                                       .status = status,
+                                       .detail = cause};
+    progress_failure(d->progress, &failure);
+}
+
+static void done_note(struct attempt *attempt) {
+    struct subscription *sub = attempt->sub;
+    struct deliver *d = sub->deliver;
+    sub->stats.delivered++;
+    sub->stats.delivered_us = clock_now_us(d->options.clock);
+    d->unflushed++;
+    if (!attempt->job.listed || d->failed)
+        return;
+    uint64_t next = 0;
+    struct fault fault = {0};
+    progress_unlist(d->progress, sub->send->subscription, attempt->job.seq);
+    if (progress_next(d->progress, sub->send->subscription, lanes_key(sub->lanes, attempt->job.lane),
+                      attempt->job.seq, &next, &fault) != OK) {
+        d->failed = true; /* the lanes are rebuilt from the disk */
+        return;
+    }
+    lanes_refill(sub->lanes, attempt->job.lane, next);
+}
+
+bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
+                   int status, struct str cause) {
+    struct subscription *sub = attempt->sub;
+    struct deliver *d = sub->deliver;
+    uint32_t lane = attempt->job.lane;
+    int64_t now_us = clock_tick_us(d->options.clock);
+    struct str key = arena_str(&attempt->arena, attempt->job.key);
+    pthread_mutex_lock(&d->lock);
+    enum lane_verdict verdict = lanes_end(sub->lanes, lane, outcome, retry_after_ms, now_us);
+    if (verdict == LANE_DONE)
+        done_note(attempt);
+    else
+        failure_note(attempt, outcome, status, cause);
+    bool listed = verdict == LANE_RETRY && attempt->job.listed && outcome != LANE_UNREACHABLE;
+    if ((verdict == LANE_HOLD || listed) && !d->failed) {
+        struct listing listing = {
+            .sub = sub,
+            .first = true,
+            .row = {.subscription = sub->send->subscription,
+                    .lane = key,
+                    .seq = attempt->job.seq,
+                    .subject = attempt->subject,
+                    .type = attempt->type,
+                    .attempts = attempt->job.attempt,
+                    .due_us = verdict == LANE_HOLD ? 0 : wall_us(d, lanes_due_us(sub->lanes, lane)),
+                    .since_us = clock_now_us(d->options.clock),
+                    .status = status,
+                    .cause = cause}};
+        if (attempt->job.listed)
+            progress_list(d->progress, &listing.row);
+        if (verdict == LANE_HOLD)
+            lanes_list(sub->lanes, lane, true, list_row, &listing);
+    }
+    pthread_mutex_unlock(&d->lock);
+    if (verdict == LANE_HOLD)
+        log_line(LOG_WARN, "deliver", "delivery held",
+                 "subscription=%.*s seq=%llu key=%s cause=%s correlation=%.*s",
+                 STR_FMT(sub->send->subscription), (unsigned long long)attempt->job.seq,
+                 log_quote(key), log_quote(cause), STR_FMT(attempt->correlation));
+    return verdict == LANE_HOLD;
+}
+
+/* --- reading ahead ------------------------------------------------------------------------- */
+
+static bool posted_already(struct subscription *sub, uint64_t seq) {
+    struct core *core = sub->deliver->options.core;
+    if (core == NULL)
+        return false;
+    core_read_begin(core);
+    bool known = posting_known(core_state(core, &postings_capability), sub->send->subscription, seq);
+    core_read_end(core);
+    return known;
+}
+
+static bool read_record(void *ctx, const struct record *record) {
+    struct subscription *sub = ctx;
+    struct deliver *d = sub->deliver;
+    uint64_t seq = record->seq;
+    if (seq <= lanes_read_to(sub->lanes))
+        return true;
+    if (!connector_wants(sub->send, record->type)) {
+        lanes_pass(sub->lanes, seq);
+        return true;
+    }
+    bool suspect = seq <= sub->suspect_to;
+    if (suspect && posted_already(sub, seq)) {
+        lanes_pass(sub->lanes, seq);
+        return true;
+    }
+    char own[24]; /* a lane of its own: no order is asked for */
+    struct str key = record->subject;
+    if (sub->send->key == SEND_KEY_NONE)
+        key = str_of(own, (size_t)snprintf(own, sizeof own, "%llu", (unsigned long long)seq));
+    switch (lanes_add(sub->lanes, seq, key, suspect)) {
+    case LANE_ADDED:
+    case LANE_KNOWN:
+        return true;
+    case LANE_LISTED: {
+        struct progress_row row = {.subscription = sub->send->subscription,
+                                   .lane = key,
+                                   .seq = seq,
+                                   .subject = record->subject,
+                                   .type = record->type,
+                                   .since_us = clock_now_us(d->options.clock)};
+        if (!d->failed)
+            progress_list(d->progress, &row);
+        return true;
+    }
+    case LANE_FULL:
+        return false;
+    }
+    return false;
+}
+
+static void unstick(struct subscription *sub) {
+    uint32_t lane = lanes_stuck(sub->lanes);
+    if (lane == LANE_NONE || sub->deliver->failed)
+        return;
+    struct listing listing = {.sub = sub,
+                              .first = true,
+                              .row = {.subscription = sub->send->subscription,
+                                      .lane = lanes_key(sub->lanes, lane),
+                                      .attempts = lanes_attempts(sub->lanes, lane),
+                                      .due_us = wall_us(sub->deliver, lanes_due_us(sub->lanes, lane)),
+                                      .since_us = clock_now_us(sub->deliver->options.clock),
+                                      .cause = str_c(sub->stats.error)}};
+    lanes_list(sub->lanes, lane, false, list_row, &listing);
+}
+
+/* Reading further makes sense: there is more, and not enough is ready to go. */
+static bool read_wanted(const struct subscription *sub) {
+    return lanes_read_to(sub->lanes) < tail_last(sub->deliver->options.tail) &&
+           lanes_counts(sub->lanes).ready < READ_RECORDS;
+}
+
+/* True: there may be more to read at once. */
+static bool read_ahead(struct subscription *sub) {
+    struct deliver *d = sub->deliver;
+    uint64_t from = lanes_read_to(sub->lanes) + 1, next;
+    if (from > tail_last(d->options.tail))
+        return false;
+    struct fault fault = {0};
+    pthread_mutex_lock(&d->lock);
+    if (!lanes_room(sub->lanes))
+        unstick(sub);
+    enum err err = OK;
+    if (lanes_room(sub->lanes))
+        err = tail_read(d->options.tail, from, READ_RECORDS, read_record, sub, &next, &fault);
+    pthread_mutex_unlock(&d->lock);
+    if (err != OK)
+        log_line(LOG_ERROR, "deliver", "the journal can not be read", "subscription=%.*s error=%s",
+                 STR_FMT(sub->send->subscription), log_quote(str_c(fault.detail)));
+    return err == OK && lanes_room(sub->lanes) && lanes_read_to(sub->lanes) >= from;
+}
+
+static void start_all(struct subscription *sub, int64_t now_us) {
+    struct deliver *d = sub->deliver;
+    struct lane_job job;
+    while (!d->failed && !d->stopping && lanes_take(sub->lanes, now_us, &job)) {
+        if (job.seq > sub->sent_to && !reserve(sub, job.seq)) {
+            lanes_return(sub->lanes, job.lane);
+            return;
+        }
+        attempt_start(sub, &job);
+    }
+}
+
+/* --- a person's decisions ------------------------------------------------------------------- */
+
+struct row_copy {
+    struct arena *arena;
+    struct progress_row row;
+    bool found;
+};
+static bool copy_row(void *ctx, const struct progress_row *row) {
+    struct row_copy *copy = ctx;
+    copy->row = *row;
+    copy->row.subscription = arena_str(copy->arena, row->subscription);
+    copy->row.lane = arena_str(copy->arena, row->lane);
+    copy->row.subject = arena_str(copy->arena, row->subject);
+    copy->row.type = arena_str(copy->arena, row->type);
+    copy->row.cause = arena_str(copy->arena, row->cause);
+    copy->found = true;
+    return false;
+}
+
+static struct subscription *subscription_find(struct deliver *d, struct str name) {
+    for (uint32_t i = 0; i < d->count; i++)
+        if (str_eq(d->subs[i].send->subscription, name) && d->subs[i].lanes != NULL)
+            return &d->subs[i];
+    return NULL;
+}
+
+/* Caller has the lock. */
+static enum err wish_grant(struct deliver *d, struct wish *wish, struct arena *arena) {
+    struct subscription *sub = subscription_find(d, wish->subscription);
+    struct row_copy copy = {.arena = arena};
+    if (d->failed)
+        return fault_set(wish->fault, ERR_UNAVAILABLE, "delivery stands still, try again");
+    if (sub != NULL && wish->seq > 0) {
+        enum err err = progress_rows(d->progress, wish->subscription, wish->subscription,
+                                     wish->seq - 1, false, 1, copy_row, &copy, wish->fault);
+        if (err != OK)
+            return err;
+    }
+    if (!copy.found || copy.row.seq != wish->seq)
+        return fault_set(wish->fault, ERR_NOT_FOUND, "no such delivery is held");
+    uint32_t lane = lanes_held(sub->lanes, copy.row.lane);
+    if (lane == LANE_NONE)
+        return fault_set(wish->fault, ERR_CONFLICT, "it is being retried already");
+    uint64_t first = 0, next = 0;
+    enum err err = progress_next(d->progress, wish->subscription, copy.row.lane, 0, &first,
+                                 wish->fault);
+    if (err == OK)
+        err = progress_next(d->progress, wish->subscription, copy.row.lane, wish->seq, &next,
+                            wish->fault);
+    if (err != OK)
+        return err;
+    if (first != wish->seq)
+        return fault_set(wish->fault, ERR_CONFLICT, "it waits behind delivery %llu of its key",
+                         (unsigned long long)first);
+    if (wish->discard) {
+        progress_unlist(d->progress, wish->subscription, wish->seq);
+        lanes_refill(sub->lanes, lane, next);
+    } else {
+        copy.row.due_us = clock_now_us(d->options.clock) | 1; /* after a crash it goes on by itself */
+        progress_list(d->progress, &copy.row);
+        lanes_release(sub->lanes, lane);
+    }
+    attempt_tell_released(sub, &copy.row, wish->discard, wish->by, wish->reason);
+    return OK;
+}
+
+static void wishes_grant(struct deliver *d) {
+    pthread_mutex_lock(&d->lock);
+    struct wish *wish = d->wishes;
+    d->wishes = NULL;
+    bool any = wish != NULL;
+    struct arena arena;
+    arena_init(&arena, 0);
+    while (wish != NULL) {
+        struct wish *next = wish->next; /* gone once it is done */
+        wish->err = wish_grant(d, wish, &arena);
+        wish->done = true;
+        wish = next;
+    }
+    if (any) {
+        flush_locked(d);
+        pthread_cond_broadcast(&d->decided);
+    }
+    pthread_mutex_unlock(&d->lock);
+    arena_free(&arena);
+}
+
+static enum err wish_make(struct deliver *d, struct wish *wish) {
+    /* a person waits: the machine's time, whatever clock delivery runs by */
+    int64_t until_us = clock_tick_us(&clock_system) + WISH_TIMEOUT_S * 1000000;
+    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
+    pthread_mutex_lock(&d->lock);
+    wish->next = d->wishes;
+    d->wishes = wish;
+    pthread_mutex_unlock(&d->lock);
+    deliver_wake(d);
+    pthread_mutex_lock(&d->lock);
+    int rc = 0;
+    while (!wish->done && rc == 0)
+        rc = pthread_cond_timedwait(&d->decided, &d->lock, &until);
+    if (!wish->done) { /* take it back: it lives on our stack */
+        struct wish **at = &d->wishes;
+        while (*at != wish)
+            at = &(*at)->next;
+        *at = wish->next;
+        wish->err = fault_set(wish->fault, ERR_TIMEOUT, "delivery is not running");
+    }
+    pthread_mutex_unlock(&d->lock);
+    return wish->err;
+}
+
+enum err deliver_retry(struct deliver *d, struct str subscription, uint64_t seq, struct str by,
+                       struct str reason, struct fault *fault) {
+    struct wish wish = {.subscription = subscription, .seq = seq, .by = by, .reason = reason,
+                        .fault = fault};
+    return wish_make(d, &wish);
+}
+
+enum err deliver_discard(struct deliver *d, struct str subscription, uint64_t seq, struct str by,
+                         struct str reason, struct fault *fault) {
+    struct wish wish = {.subscription = subscription, .seq = seq, .by = by, .reason = reason,
+                        .discard = true, .fault = fault};
+    return wish_make(d, &wish);
+}
+
+enum err deliver_held(struct deliver *d, struct str after_subscription, uint64_t after_seq,
+                      uint32_t limit, bool (*visit)(void *ctx, const struct progress_row *row),
+                      void *ctx, struct fault *fault) {
+    pthread_mutex_lock(&d->lock);
+    enum err err = progress_rows(d->progress, STR_NONE, after_subscription, after_seq, true, limit,
+                                 visit, ctx, fault);
+    pthread_mutex_unlock(&d->lock);
+    return err;
+}
+
+/* --- one round ------------------------------------------------------------------------------- */
+
+static void stats_show(struct deliver *d, int64_t now_us) {
+    uint64_t last = tail_last(d->options.tail);
+    pthread_mutex_lock(&d->lock);
+    for (uint32_t i = 0; i < d->count; i++) {
+        struct subscription *sub = &d->subs[i];
+        struct deliver_stats *stats = &sub->stats;
+        stats->last = last;
+        if (sub->lanes != NULL) {
+            struct lane_counts counts = lanes_counts(sub->lanes);
+            stats->cursor = lanes_cursor(sub->lanes);
+            stats->waiting = counts.window;
+            stats->out = sub->out;
+            stats->held = counts.held;
+            stats->parked = counts.parked;
+            stats->broken = counts.broken;
+        }
+        stats->behind = last > stats->cursor ? last - stats->cursor : 0;
+        int64_t span_us = now_us - sub->rate_tick_us;
+        if (span_us >= 1000000) {
+            uint64_t n = stats->delivered - sub->rate_delivered;
+            stats->rate_per_s = (uint32_t)(n * 1000000 / (uint64_t)span_us);
+            sub->rate_tick_us = now_us;
+            sub->rate_delivered = stats->delivered;
+        }
+        sub->shown = *stats;
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void again_submit(struct deliver *d, int64_t now_us) {
+    struct attempt *attempt = d->again, *next;
+    d->again = NULL;
+    for (; attempt != NULL; attempt = next) {
+        next = attempt->next;
+        if (d->drained) {
+            attempt_abandon(attempt);
+        } else if (attempt->again_us <= now_us) {
+            attempt_submit(attempt);
+        } else {
+            attempt->next = d->again;
+            d->again = attempt;
+        }
+    }
+}
+
+static int64_t flush_due_us(const struct deliver *d) {
+    return d->flushed_us + d->options.config->settings.deliver_flush_ms * 1000;
+}
+
+static bool flush_wanted(const struct deliver *d) {
+    bool wanted = progress_dirty(d->progress);
+    for (uint32_t i = 0; !wanted && i < d->count; i++)
+        wanted = d->subs[i].lanes != NULL && lanes_cursor(d->subs[i].lanes) != d->subs[i].saved;
+    return wanted;
+}
+
+void deliver_step(struct deliver *d) {
+    int64_t now_us = clock_tick_us(d->options.clock);
+    answers_drain(d);
+    reload(d, now_us);
+    wishes_grant(d);
+    again_submit(d, now_us);
+    for (uint32_t i = 0; i < d->count && !d->failed; i++) {
+        struct subscription *sub = &d->subs[i];
+        if (sub->lanes == NULL)
+            continue;
+        while (!d->stopping && read_wanted(sub) && read_ahead(sub))
+            ;
+        start_all(sub, now_us);
+    }
+    if (flush_wanted(d) && (now_us >= flush_due_us(d) || d->unflushed >= FLUSH_DELIVERIES)) {
+        pthread_mutex_lock(&d->lock);
+        flush_locked(d);
+        pthread_mutex_unlock(&d->lock);
+    }
+    stats_show(d, now_us);
+}
+
+int64_t deliver_next_us(const struct deliver *d) {
+    int64_t now_us = clock_tick_us(d->options.clock), next = INT64_MAX;
+    if (d->failed)
+        return d->out > 0 ? INT64_MAX : d->reload_us;
+    for (const struct attempt *a = d->again; a != NULL; a = a->next)
+        next = a->again_us < next ? a->again_us : next;
+    if (flush_wanted(d) && flush_due_us(d) < next)
+        next = flush_due_us(d);
+    for (uint32_t i = 0; i < d->count && !d->stopping; i++) {
+        const struct subscription *sub = &d->subs[i];
+        if (sub->lanes == NULL)
+            continue;
+        int64_t due = lanes_next_us(sub->lanes, now_us);
+        if (read_wanted(sub) && lanes_room(sub->lanes))
+            due = now_us;
+        next = due < next ? due : next;
+    }
+    return next;
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+uint32_t deliver_count(const struct deliver *d) { return d->count; }
+
+void deliver_stats(struct deliver *d, uint32_t i, struct deliver_stats *out) {
+    must(i < d->count);
+    pthread_mutex_lock(&d->lock);
+    *out = d->subs[i].shown;
+    pthread_mutex_unlock(&d->lock);
+}
+
+enum err deliver_create(const struct deliver_options *options, struct deliver **out,
+                        struct fault *fault) {
+    struct deliver *d = mem_zalloc(sizeof *d);
+    if (d == NULL)
+        return fault_set(fault, ERR_NOMEM, "no memory for delivery");
+    d->options = *options;
+    d->net = options->net;
+    d->drain_ms = -1;
+    pthread_mutex_init(&d->lock, NULL);
+    pthread_mutex_init(&d->answers_lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&d->decided, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    d->origin.deliver = answers_came;
+    uint32_t count = 0;
+    for (uint32_t c = 0; c < options->connectors->count; c++)
+        count += options->connectors->items[c]->send.count;
+    const struct settings *settings = &options->config->settings;
+    struct mapping_limits limits = {.instructions_max = settings->map_instructions_max,
+                                    .bytes_max = settings->map_bytes_max};
+    d->subs = mem_zalloc((count + 1) * sizeof *d->subs);
+    d->parser = json_parser_create();
+    d->mapper = mapper_create(limits);
+    enum err err = d->subs && d->parser && d->mapper
+                       ? progress_open(options->path, &d->progress, fault)
+                       : fault_set(fault, ERR_NOMEM, "no memory for delivery");
+    for (uint32_t c = 0; err == OK && c < options->connectors->count; c++) {
+        const struct connector *connector = options->connectors->items[c];
+        for (uint32_t i = 0; i < connector->send.count; i++)
+            subscription_init(d, list_at(connector->send, struct connector_send, i));
+    }
+    for (uint32_t i = 0; err == OK && i < d->count; i++)
+        if (d->subs[i].stats.usable)
+            err = subscription_load(&d->subs[i], fault);
+    if (err != OK) {
+        deliver_destroy(d);
+        return err;
+    }
+    d->follower.wake = published;
+    tail_follow(options->tail, &d->follower);
+    stats_show(d, clock_tick_us(options->clock));
+    *out = d;
+    return OK;
+}
+
+void deliver_destroy(struct deliver *d) {
+    if (d == NULL)
+        return;
+    if (d->follower.wake != NULL)
+        tail_unfollow(d->options.tail, &d->follower);
+    while (d->again != NULL) {
+        struct attempt *attempt = d->again;
+        d->again = attempt->next;
+        attempt_free(attempt);
+    }
+    while (d->free != NULL) {
+        struct attempt *attempt = d->free;
+        d->free = attempt->next;
+        attempt_free(attempt);
+    }
+    for (uint32_t i = 0; d->subs != NULL && i < d->count; i++)
+        lanes_destroy(d->subs[i].lanes);
+    progress_close(d->progress);
+    mapper_destroy(d->mapper);
+    json_parser_destroy(d->parser);
+    pthread_mutex_destroy(&d->lock);
+    pthread_mutex_destroy(&d->answers_lock);
+    pthread_cond_destroy(&d->decided);
+    mem_free(d->subs);
+    mem_free(d);
+}

@@ -1,0 +1,94 @@
+/* deliver: the loop that brings events to the systems that want them. Per subscription (a `send`
+ * entry of a connector) it follows the journal from its cursor, maps, sends, and records what
+ * was posted.
+ *
+ * What always holds: every event of a subscription ends as delivered, held or discarded by
+ * name; per key the order of the journal; and one effect at the remote for one event, also over
+ * crashes, as long as the connector has a look-up or the remote honours an idempotency key:
+ * whatever may have been sent before is looked up before it is sent again.
+ *
+ * In production deliver_start runs it on a thread with a libuv loop; the simulator gives its
+ * own net and calls deliver_step. */
+#ifndef PENSTOCK_DELIVER_DELIVER_H
+#define PENSTOCK_DELIVER_DELIVER_H
+
+#include "connect/connector.h"
+#include "connect/net.h"
+#include "core/core.h"
+
+struct deliver_options {
+    struct core *core;
+    struct tail *tail;
+    const struct config *config;
+    const struct connectors *connectors;
+    const char *path; /* of delivery.db */
+    struct clock *clock;
+    struct rng *rng; /* jitter */
+    struct net *net; /* NULL: deliver_start makes an HTTP driver on its own loop */
+};
+
+struct deliver;
+/* Reads the progress of all subscriptions. */
+enum err deliver_create(const struct deliver_options *options, struct deliver **out,
+                        struct fault *fault) WARN_UNUSED;
+/* After deliver_stop, or with nothing under way. */
+void deliver_destroy(struct deliver *deliver);
+
+/* One round: answers, reading ahead, starting what may go, flushing. The caller is the only
+ * thread that does, and calls again when deliver_next_us has come, when a net call has ended,
+ * or after `wake`. */
+void deliver_step(struct deliver *deliver);
+/* When the next step is due, of the clock's tick; INT64_MAX: only after something happens. */
+int64_t deliver_next_us(const struct deliver *deliver);
+/* Called from any thread when a step is due (a command answered, an event published). */
+void deliver_wake_set(struct deliver *deliver, void (*wake)(void *ctx), void *ctx);
+
+enum err deliver_start(struct deliver *deliver, struct fault *fault) WARN_UNUSED;
+/* Starts nothing new, waits at most drain_ms for what is under way, breaks off the rest (it is
+ * looked up next time), flushes. The core must still answer. */
+void deliver_stop(struct deliver *deliver, int64_t drain_ms);
+
+/* --- seeing, any thread -------------------------------------------------------------------- */
+struct deliver_stats {
+    struct str subscription, connector;
+    bool usable;         /* enabled, and all its references are set */
+    bool broken;         /* the breaker is open: the remote does not answer */
+    uint64_t cursor;     /* all up to it is done, save what is listed */
+    uint64_t last;       /* newest seq of the journal */
+    uint64_t behind;     /* last - cursor */
+    uint32_t waiting;    /* events in the window that are not done */
+    uint32_t out;        /* deliveries under way */
+    uint32_t held;       /* lanes that wait for a person */
+    uint32_t parked;     /* lanes that are retried beside the window */
+    uint64_t delivered;  /* since the start, as the rest */
+    uint64_t attempts;   /* requests that were to do something at the remote */
+    uint64_t failed;     /* attempts that did not succeed */
+    uint64_t looked_up;  /* look-ups */
+    uint64_t found;      /* look-ups that found it there already */
+    uint32_t rate_per_s; /* deliveries, over the last second or so */
+    int64_t delivered_us; /* of the newest delivery, wall clock; 0: none */
+    int64_t failed_us;
+    char error[200];     /* the newest failure */
+};
+uint32_t deliver_count(const struct deliver *deliver);
+void deliver_stats(struct deliver *deliver, uint32_t i, struct deliver_stats *out);
+
+struct progress_row;
+/* Held and parked deliveries (first of their lane), by (subscription, seq) after the given
+ * place. `total` behind: see progress.h. */
+enum err deliver_held(struct deliver *deliver, struct str after_subscription, uint64_t after_seq,
+                      uint32_t limit, bool (*visit)(void *ctx, const struct progress_row *row),
+                      void *ctx, struct fault *fault) WARN_UNUSED;
+
+/* A person decides. Any thread but the loop's; waits for the loop. `by` and `reason` go into the
+ * journal. ERR_NOT_FOUND: nothing is held there; ERR_CONFLICT: it is not held any more, or not
+ * the first of its lane; ERR_TIMEOUT. */
+enum err deliver_retry(struct deliver *deliver, struct str subscription, uint64_t seq, struct str by,
+                       struct str reason, struct fault *fault) WARN_UNUSED;
+enum err deliver_discard(struct deliver *deliver, struct str subscription, uint64_t seq,
+                         struct str by, struct str reason, struct fault *fault) WARN_UNUSED;
+
+/* Routes of the operations side: /ops/subscriptions, /ops/held, …; their ctx is the deliver. */
+extern const struct route deliver_routes[];
+
+#endif

@@ -1,0 +1,238 @@
+/* deliver_ops: what people see of delivery and decide about it, over HTTP. Owns nothing. */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "deliver/deliver_priv.h"
+
+static void member_instant(struct buf *out, const char *name, int64_t us) {
+    buf_printf(out, ",\"%s\":", name);
+    if (us == 0) {
+        buf_lit(out, "null");
+        return;
+    }
+    buf_char(out, '"');
+    instant_write(out, (struct instant){.us = us - us % 1000});
+    buf_char(out, '"');
+}
+
+static void member_text(struct buf *out, const char *name, struct str text) {
+    buf_printf(out, ",\"%s\":", name);
+    if (text.len > 0)
+        buf_json_str(out, text);
+    else
+        buf_lit(out, "null");
+}
+
+static void stats_write(struct buf *out, const struct deliver_stats *s) {
+    buf_lit(out, "{\"subscription\":");
+    buf_json_str(out, s->subscription);
+    member_text(out, "connector", s->connector);
+    const char *state = !s->usable ? "unusable" : s->broken ? "unreachable" : "running";
+    buf_printf(out, ",\"state\":\"%s\"", state);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } numbers[] = {
+        {"cursor", s->cursor},       {"last", s->last},         {"behind", s->behind},
+        {"waiting", s->waiting},     {"out", s->out},           {"held", s->held},
+        {"parked", s->parked},       {"delivered", s->delivered}, {"attempts", s->attempts},
+        {"failed", s->failed},       {"looked_up", s->looked_up}, {"found", s->found},
+        {"rate_per_s", s->rate_per_s},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        buf_printf(out, ",\"%s\":%llu", numbers[i].name, (unsigned long long)numbers[i].value);
+    member_instant(out, "delivered_at", s->delivered_us);
+    member_instant(out, "failed_at", s->failed_us);
+    member_text(out, "error", str_c(s->error));
+    buf_char(out, '}');
+}
+
+static enum err subscriptions_query(struct query *query, struct fault *fault) {
+    struct deliver *d = query->ctx;
+    buf_lit(query->out, "{\"items\":[");
+    for (uint32_t i = 0; i < deliver_count(d); i++) {
+        struct deliver_stats stats;
+        deliver_stats(d, i, &stats);
+        if (i > 0)
+            buf_char(query->out, ',');
+        stats_write(query->out, &stats);
+    }
+    buf_lit(query->out, "],\"next_cursor\":null}");
+    return OK;
+}
+
+struct held_list {
+    struct query *query;
+    uint32_t count, limit;
+    char next[128];
+};
+
+static void row_write(struct buf *out, const struct progress_row *row) {
+    buf_printf(out, "{\"id\":\"%.*s:%llu\",\"subscription\":", STR_FMT(row->subscription),
+               (unsigned long long)row->seq);
+    buf_json_str(out, row->subscription);
+    buf_printf(out, ",\"seq\":%llu", (unsigned long long)row->seq);
+    member_text(out, "type", row->type);
+    member_text(out, "subject", row->subject);
+    member_text(out, "key", row->lane);
+    buf_printf(out, ",\"state\":\"%s\",\"attempts\":%u,\"status\":%d",
+               progress_row_held(row) ? "held" : "retrying", row->attempts, row->status);
+    member_text(out, "cause", row->cause);
+    member_instant(out, "since", row->since_us);
+    member_instant(out, "next_attempt_at", row->due_us);
+    buf_char(out, '}');
+}
+
+static bool held_visit(void *ctx, const struct progress_row *row) {
+    struct held_list *list = ctx;
+    if (list->count == list->limit) {
+        list->query->next_cursor = arena_str(list->query->arena, str_c(list->next));
+        return false;
+    }
+    if (list->count++ > 0)
+        buf_char(list->query->out, ',');
+    row_write(list->query->out, row);
+    snprintf(list->next, sizeof list->next, "%.*s:%llu", STR_FMT(row->subscription),
+             (unsigned long long)row->seq);
+    return true;
+}
+
+/* "SUBSCRIPTION:SEQ" */
+static bool held_id(struct str id, struct str *subscription, uint64_t *seq) {
+    size_t at = id.len;
+    while (at > 0 && id.ptr[at - 1] != ':')
+        at--;
+    if (at < 2)
+        return false;
+    *subscription = str_of(id.ptr, at - 1);
+    return str_u64(str_of(id.ptr + at, id.len - at), seq);
+}
+
+static enum err held_query(struct query *query, struct fault *fault) {
+    struct deliver *d = query->ctx;
+    struct str cursor = query_value(query, "cursor"), after = STR_NONE;
+    uint64_t after_seq = 0;
+    struct held_list list = {.query = query};
+    enum err err = query_limit(query, 100, 1000, &list.limit, fault);
+    if (err != OK)
+        return err;
+    if (cursor.ptr != NULL && !held_id(cursor, &after, &after_seq))
+        return fault_set(fault, ERR_BAD_REQUEST, "the cursor is not one that was given");
+    buf_lit(query->out, "{\"items\":[");
+    err = deliver_held(d, after, after_seq, list.limit + 1, held_visit, &list, fault);
+    buf_lit(query->out, "],\"next_cursor\":");
+    if (query->next_cursor.ptr != NULL)
+        buf_json_str(query->out, query->next_cursor);
+    else
+        buf_lit(query->out, "null");
+    buf_char(query->out, '}');
+    return err;
+}
+
+struct held_one {
+    struct query *query;
+    struct str subscription;
+    uint64_t seq;
+    bool found;
+    uint32_t failures;
+};
+
+static bool held_one_visit(void *ctx, const struct progress_row *row) {
+    struct held_one *one = ctx;
+    one->found = row->seq == one->seq && str_eq(row->subscription, one->subscription);
+    if (one->found)
+        row_write(one->query->out, row);
+    return false;
+}
+
+static bool failure_visit(void *ctx, const struct progress_failure *failure) {
+    struct held_one *one = ctx;
+    struct buf *out = one->query->out;
+    buf_printf(out, "%s{\"attempt\":%u,\"outcome\":\"%.*s\",\"status\":%d",
+               one->failures++ > 0 ? "," : "", failure->attempt, STR_FMT(failure->outcome),
+               failure->status);
+    member_instant(out, "at", failure->at_us);
+    member_text(out, "cause", failure->detail);
+    buf_char(out, '}');
+    return true;
+}
+
+static enum err held_show(struct query *query, struct fault *fault) {
+    struct deliver *d = query->ctx;
+    struct held_one one = {.query = query};
+    enum err err = OK;
+    if (held_id(query->args[0], &one.subscription, &one.seq) && one.seq > 0) {
+        pthread_mutex_lock(&d->lock);
+        err = progress_rows(d->progress, one.subscription, one.subscription, one.seq - 1, false, 1,
+                            held_one_visit, &one, fault);
+        if (err == OK && one.found) {
+            query->out->len--; /* one more member */
+            buf_lit(query->out, ",\"failures\":[");
+            err = progress_failures(d->progress, one.subscription, one.seq, failure_visit, &one,
+                                    fault);
+            buf_lit(query->out, "]}");
+        }
+        pthread_mutex_unlock(&d->lock);
+    }
+    if (err == OK && !one.found)
+        return fault_set(fault, ERR_NOT_FOUND, "no such delivery is held");
+    return err;
+}
+
+static enum err decide(struct query *query, bool discard, struct fault *fault) {
+    struct deliver *d = query->ctx;
+    struct str subscription, reason = STR_NONE;
+    uint64_t seq;
+    if (!held_id(query->args[0], &subscription, &seq))
+        return fault_set(fault, ERR_NOT_FOUND, "no such delivery is held");
+    if (query->body.len > 0) {
+        const struct json *body;
+        struct json_parser *parser = json_parser_create();
+        if (parser == NULL)
+            return fault_set(fault, ERR_NOMEM, "no memory for a parser");
+        enum err err = json_parse(parser, query->arena, query->body, false, &body, fault);
+        json_parser_destroy(parser);
+        if (err != OK)
+            return err;
+        reason = body->kind == JSON_OBJECT ? json_member_str(body, STR("reason")) : STR_NONE;
+    }
+    if (discard && reason.len == 0) {
+        fault_add(fault, STR("/reason"), "giving up a delivery needs a reason");
+        return ERR_INVALID;
+    }
+    enum err err = discard ? deliver_discard(d, subscription, seq, query->actor, reason, fault)
+                           : deliver_retry(d, subscription, seq, query->actor, reason, fault);
+    if (err == OK)
+        buf_printf(query->out, "{\"id\":\"%.*s:%llu\",\"state\":\"%s\"}", STR_FMT(subscription),
+                   (unsigned long long)seq, discard ? "discarded" : "retrying");
+    return err;
+}
+
+static enum err held_retry(struct query *query, struct fault *fault) {
+    return decide(query, false, fault);
+}
+
+static enum err held_discard(struct query *query, struct fault *fault) {
+    return decide(query, true, fault);
+}
+
+static const struct query_param list_params[] = {
+    {"limit", false, false, "Items on a page, 1 to 1000 (100)"},
+    {"cursor", false, false, "next_cursor of the page before"},
+    {NULL, false, false, NULL},
+};
+const struct route deliver_routes[] = {
+    {.method = "GET", .path = "/ops/subscriptions", .scope = "ops:read", .traffic = CLASS_OPS,
+     .query = subscriptions_query, .help = "What goes out, how far it is and how it fares"},
+    {.method = "GET", .path = "/ops/held", .scope = "ops:read", .traffic = CLASS_OPS,
+     .query = held_query, .params = list_params,
+     .help = "Deliveries that are held or retried aside, first of their key"},
+    {.method = "GET", .path = "/ops/held/{id}", .scope = "ops:read", .traffic = CLASS_OPS,
+     .query = held_show, .help = "A held delivery and its failed attempts"},
+    {.method = "POST", .path = "/ops/held/{id}/retry", .scope = "ops:retry", .traffic = CLASS_OPS,
+     .query = held_retry, .help = "Send a held delivery again, and what waits behind it"},
+    {.method = "POST", .path = "/ops/held/{id}/discard", .scope = "ops:retry",
+     .traffic = CLASS_OPS, .query = held_discard,
+     .help = "Give a held delivery up for good, with a reason; what waits behind it goes on"},
+    {.method = NULL},
+};

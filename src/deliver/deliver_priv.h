@@ -1,0 +1,130 @@
+/* The inside of delivery, shared by deliver.c (subscriptions, reading ahead, progress),
+ * attempt.c (one delivery: look up, map, send, record), deliver_thread.c and deliver_ops.c. */
+#ifndef PENSTOCK_DELIVER_DELIVER_PRIV_H
+#define PENSTOCK_DELIVER_DELIVER_PRIV_H
+
+#include <pthread.h>
+#include <uv.h>
+
+#include "deliver/deliver.h"
+#include "deliver/lane.h"
+#include "deliver/progress.h"
+
+struct subscription {
+    struct deliver *deliver;
+    const struct connector_send *send;
+    struct lanes *lanes;
+    bool idempotent;    /* its request carries an Idempotency-Key */
+    uint64_t saved;     /* cursor on disk */
+    uint64_t sent_to;   /* on disk: nothing beyond was ever sent */
+    uint64_t suspect_to; /* events up to it may have been sent in an earlier life */
+    uint32_t out;       /* attempts under way */
+    struct deliver_stats stats; /* the loop's own */
+    struct deliver_stats shown; /* under the lock */
+    int64_t rate_tick_us;
+    uint64_t rate_delivered;
+};
+
+enum stage {
+    STAGE_LOOKUP,  /* asking the remote whether it is there */
+    STAGE_SEND,
+    STAGE_COMMAND, /* telling the journal: posting.record; then the lane ends */
+    STAGE_TELL,    /* telling the journal: delivery.hold, delivery.release; no lane */
+};
+
+/* One delivery on its way. Kept in a free list: its arena and buffers are used again. */
+struct attempt {
+    struct attempt *next; /* free, or waiting to be told again */
+    struct deliver *deliver;
+    struct subscription *sub;
+    struct lane_job job;
+    enum stage stage;
+    struct arena arena;
+    struct buf text;      /* the event as CloudEvent */
+    struct buf body;      /* to send */
+    struct buf url;
+    const struct json *event; /* CloudEvent */
+    struct str id, type, subject, correlation, traceparent, data;
+    struct net_call *call;
+    struct command command;
+    int64_t again_us; /* STAGE_COMMAND, STAGE_TELL: when to submit again */
+    bool found;       /* the look-up found it */
+};
+
+/* A person's decision, waiting for the loop. */
+struct wish {
+    struct wish *next;
+    bool discard, done;
+    struct str subscription, by, reason;
+    uint64_t seq;
+    enum err err;
+    struct fault *fault;
+};
+
+struct deliver {
+    struct deliver_options options;
+    struct progress *progress; /* under the lock */
+    struct net *net;
+    struct mapper *mapper;
+    struct json_parser *parser;
+    struct subscription *subs;
+    uint32_t count;
+    struct attempt *free;
+    struct attempt *again; /* to be submitted again */
+    uint32_t out;          /* attempts not in `free` */
+    struct command_origin origin;
+    struct tail_follower follower;
+    int64_t flushed_us;
+    uint32_t unflushed; /* deliveries since */
+    bool failed;        /* progress could not be written: reload when nothing is out */
+    int64_t reload_us;
+    bool stopping;
+
+    pthread_mutex_t lock; /* progress, shown statistics, wishes */
+    pthread_cond_t decided;
+    struct wish *wishes;
+    pthread_mutex_t answers_lock;
+    struct command *answers, *answers_last;
+    void (*wake)(void *ctx);
+    void *wake_ctx;
+
+    /* deliver_thread.c */
+    uv_loop_t loop;
+    uv_async_t async;
+    uv_timer_t timer, drain_timer;
+    uv_prepare_t prepare;
+    pthread_t thread;
+    _Atomic int64_t drain_ms; /* -1: not to stop */
+    bool own_net, drained, started;
+};
+
+/* attempt.c */
+/* Starts what lanes_take has answered; the attempt ends by itself. */
+void attempt_start(struct subscription *sub, const struct lane_job *job);
+/* A command of an attempt came back. */
+void attempt_answered(struct attempt *attempt);
+/* Submits the attempt's command (again). */
+void attempt_submit(struct attempt *attempt);
+/* The hub stops and the core does not take the command: ends it; the next life looks it up. */
+void attempt_abandon(struct attempt *attempt);
+/* Tells the journal of a listed delivery; `row` is copied. */
+void attempt_tell_held(struct subscription *sub, const struct progress_row *row);
+void attempt_tell_released(struct subscription *sub, const struct progress_row *row, bool discard,
+                           struct str by, struct str reason);
+struct attempt *attempt_take(struct subscription *sub);
+void attempt_give_back(struct attempt *attempt);
+void attempt_free(struct attempt *attempt);
+
+/* deliver.c */
+/* The lane's delivery has ended: lanes, progress, statistics. True: it is held now, and the
+ * journal should be told. */
+bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
+                   int status, struct str cause);
+
+/* RFC 6901; NULL where it is not there. */
+const struct json *json_at(const struct json *doc, struct str pointer);
+
+#define DELIVER_AGAIN_MS 100   /* between two tries to tell the core */
+#define DELIVER_RELOAD_MS 1000 /* after progress could not be written */
+
+#endif

@@ -1,0 +1,310 @@
+/* progress: see progress.h. Owns one SQLite connection. Changes are made at once inside an open
+ * transaction, which progress_flush commits: so reads see them, and a failure of any of them
+ * is told by the next flush. */
+#include "deliver/progress.h"
+
+#include "base/mem.h"
+#include "store/db.h"
+
+#define PROGRESS_APPLICATION_ID 0x50454e44 /* "PEND" */
+#define PROGRESS_VERSION 1
+
+enum statement {
+    SELECT_CURSOR, SET_CURSOR, LIST, UNLIST, NEXT, ROWS, LANES, FAILURE, FAILURES, TRIM, STATEMENTS,
+};
+
+#define ROW_COLUMNS "subscription, lane, seq, subject, type, attempts, due_us, since_us, status, cause"
+#define HEADS                                                                                      \
+    " AND (?3 = 0 OR NOT EXISTS (SELECT 1 FROM listed b WHERE b.subscription = listed.subscription"  \
+    " AND b.lane = listed.lane AND b.seq < listed.seq))"
+
+static const char *const statements[STATEMENTS] = {
+    [SELECT_CURSOR] = "SELECT cursor, sent_to FROM subscription WHERE name = ?1",
+    [SET_CURSOR] = "INSERT INTO subscription(name, cursor, sent_to) VALUES(?1, ?2, ?3)"
+                   " ON CONFLICT(name) DO UPDATE SET cursor = ?2, sent_to = ?3",
+    [LIST] = "INSERT OR REPLACE INTO listed(" ROW_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+             " ?9, ?10)",
+    [UNLIST] = "DELETE FROM listed WHERE subscription = ?1 AND seq = ?2",
+    [NEXT] = "SELECT min(seq) FROM listed WHERE subscription = ?1 AND lane = ?2 AND seq > ?3",
+    [ROWS] = "SELECT " ROW_COLUMNS " FROM listed WHERE (subscription, seq) > (?1, ?2)" HEADS
+             " AND (?4 IS NULL OR subscription = ?4) ORDER BY subscription, seq LIMIT ?5",
+    [LANES] = "SELECT " ROW_COLUMNS ", (SELECT max(seq) FROM listed b WHERE b.subscription ="
+              " listed.subscription AND b.lane = listed.lane) FROM listed WHERE subscription = ?1"
+              " AND seq = (SELECT min(seq) FROM listed b WHERE b.subscription ="
+              " listed.subscription AND b.lane = listed.lane) ORDER BY seq",
+    [FAILURE] = "INSERT INTO failure(subscription, seq, at_us, attempt, outcome, status, detail)"
+                " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [FAILURES] = "SELECT at_us, attempt, outcome, status, detail FROM failure"
+                 " WHERE subscription = ?1 AND seq = ?2 ORDER BY id",
+    [TRIM] = "DELETE FROM failure WHERE id <= ?1",
+};
+
+static const char schema[] =
+    "CREATE TABLE IF NOT EXISTS subscription(name TEXT PRIMARY KEY, cursor INTEGER NOT NULL,"
+    " sent_to INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS listed(subscription TEXT NOT NULL, lane TEXT NOT NULL,"
+    " seq INTEGER NOT NULL, subject TEXT, type TEXT, attempts INTEGER, due_us INTEGER,"
+    " since_us INTEGER, status INTEGER, cause TEXT, PRIMARY KEY(subscription, seq)) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS listed_lane ON listed(subscription, lane, seq);"
+    "CREATE TABLE IF NOT EXISTS failure(id INTEGER PRIMARY KEY, subscription TEXT NOT NULL,"
+    " seq INTEGER NOT NULL, at_us INTEGER, attempt INTEGER, outcome TEXT, status INTEGER,"
+    " detail TEXT);"
+    "CREATE INDEX IF NOT EXISTS failure_of ON failure(subscription, seq);";
+
+struct progress {
+    sqlite3 *db;
+    sqlite3_stmt *stmt[STATEMENTS];
+    bool open;         /* a transaction is */
+    enum err broken;   /* a change since the last flush failed */
+    struct fault why;
+    int64_t failure_id; /* newest */
+    uint32_t since_checkpoint;
+};
+
+enum err progress_open(const char *path, struct progress **out, struct fault *fault) {
+    struct progress *progress = mem_zalloc(sizeof *progress);
+    if (progress == NULL)
+        return fault_set(fault, ERR_NOMEM, "no memory for delivery progress");
+    struct db_options options = {.create = true,
+                                 .exclusive = true,
+                                 .application_id = PROGRESS_APPLICATION_ID,
+                                 .user_version = PROGRESS_VERSION};
+    enum err err = db_open(path, &options, &progress->db, fault);
+    if (err == OK)
+        err = db_exec(progress->db, schema, fault);
+    for (int i = 0; err == OK && i < STATEMENTS; i++)
+        err = db_prepare(progress->db, statements[i], &progress->stmt[i], fault);
+    if (err == OK)
+        err = db_i64(progress->db, "SELECT max(id) FROM failure", 0, &progress->failure_id, fault);
+    if (err != OK) {
+        progress_close(progress);
+        return err;
+    }
+    *out = progress;
+    return OK;
+}
+
+void progress_close(struct progress *progress) {
+    if (progress == NULL)
+        return;
+    for (int i = 0; i < STATEMENTS; i++)
+        sqlite3_finalize(progress->stmt[i]);
+    db_close(progress->db);
+    mem_free(progress);
+}
+
+/* --- changes ------------------------------------------------------------------------------- */
+
+static void change_failed(struct progress *progress, enum err err, const struct fault *fault) {
+    if (progress->broken == OK) {
+        progress->broken = err;
+        progress->why = *fault;
+    }
+}
+
+static bool change_begin(struct progress *progress) {
+    if (progress->broken != OK)
+        return false;
+    if (progress->open)
+        return true;
+    struct fault fault = {0};
+    enum err err = db_exec(progress->db, "BEGIN IMMEDIATE", &fault);
+    if (err != OK)
+        change_failed(progress, err, &fault);
+    progress->open = err == OK;
+    return progress->open;
+}
+
+static void change_run(struct progress *progress, enum statement which) {
+    struct fault fault = {0};
+    enum err err = db_run(progress->stmt[which], &fault);
+    if (err != OK)
+        change_failed(progress, err, &fault);
+}
+
+void progress_set(struct progress *progress, struct str subscription, uint64_t cursor,
+                  uint64_t sent_to) {
+    if (!change_begin(progress))
+        return;
+    sqlite3_stmt *stmt = progress->stmt[SET_CURSOR];
+    db_bind_str(stmt, 1, subscription);
+    sqlite3_bind_int64(stmt, 2, (int64_t)cursor);
+    sqlite3_bind_int64(stmt, 3, (int64_t)sent_to);
+    change_run(progress, SET_CURSOR);
+}
+
+void progress_list(struct progress *progress, const struct progress_row *row) {
+    if (!change_begin(progress))
+        return;
+    sqlite3_stmt *stmt = progress->stmt[LIST];
+    db_bind_str(stmt, 1, row->subscription);
+    db_bind_str(stmt, 2, row->lane);
+    sqlite3_bind_int64(stmt, 3, (int64_t)row->seq);
+    db_bind_str(stmt, 4, row->subject);
+    db_bind_str(stmt, 5, row->type);
+    sqlite3_bind_int64(stmt, 6, row->attempts);
+    sqlite3_bind_int64(stmt, 7, row->due_us);
+    sqlite3_bind_int64(stmt, 8, row->since_us);
+    sqlite3_bind_int64(stmt, 9, row->status);
+    db_bind_str(stmt, 10, row->cause);
+    change_run(progress, LIST);
+}
+
+void progress_unlist(struct progress *progress, struct str subscription, uint64_t seq) {
+    if (!change_begin(progress))
+        return;
+    sqlite3_stmt *stmt = progress->stmt[UNLIST];
+    db_bind_str(stmt, 1, subscription);
+    sqlite3_bind_int64(stmt, 2, (int64_t)seq);
+    change_run(progress, UNLIST);
+}
+
+void progress_failure(struct progress *progress, const struct progress_failure *failure) {
+    if (!change_begin(progress))
+        return;
+    sqlite3_stmt *stmt = progress->stmt[FAILURE];
+    db_bind_str(stmt, 1, failure->subscription);
+    sqlite3_bind_int64(stmt, 2, (int64_t)failure->seq);
+    sqlite3_bind_int64(stmt, 3, failure->at_us);
+    sqlite3_bind_int64(stmt, 4, failure->attempt);
+    db_bind_str(stmt, 5, failure->outcome);
+    sqlite3_bind_int64(stmt, 6, failure->status);
+    db_bind_str(stmt, 7, failure->detail);
+    change_run(progress, FAILURE);
+    if (++progress->failure_id % 1000 == 0 && progress->failure_id > PROGRESS_FAILURES_MAX) {
+        sqlite3_bind_int64(progress->stmt[TRIM], 1, progress->failure_id - PROGRESS_FAILURES_MAX);
+        change_run(progress, TRIM);
+    }
+}
+
+bool progress_dirty(const struct progress *progress) {
+    return progress->open || progress->broken != OK;
+}
+
+enum err progress_flush(struct progress *progress, struct fault *fault) {
+    enum err err = progress->broken;
+    if (err != OK)
+        fault_set(fault, err, "%s", progress->why.detail);
+    else if (progress->open)
+        err = db_exec(progress->db, "COMMIT", fault);
+    else
+        return OK;
+    if (err != OK && progress->open) /* may be gone already: then this fails, and is fine */
+        sqlite3_exec(progress->db, "ROLLBACK", NULL, NULL, NULL);
+    progress->open = false;
+    progress->broken = OK;
+    if (err == OK && ++progress->since_checkpoint >= 200) {
+        progress->since_checkpoint = 0;
+        sqlite3_wal_checkpoint_v2(progress->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    }
+    return err;
+}
+
+/* --- reading ------------------------------------------------------------------------------- */
+
+enum err progress_load(struct progress *progress, struct str subscription,
+                       struct progress_cursor *out, struct fault *fault) {
+    sqlite3_stmt *stmt = progress->stmt[SELECT_CURSOR];
+    *out = (struct progress_cursor){0};
+    db_bind_str(stmt, 1, subscription);
+    int rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW) {
+        out->cursor = (uint64_t)sqlite3_column_int64(stmt, 0);
+        out->sent_to = (uint64_t)sqlite3_column_int64(stmt, 1);
+        out->known = true;
+    }
+    sqlite3_reset(stmt);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? OK
+                                                 : db_fault(progress->db, "read a cursor", fault);
+}
+
+enum err progress_next(struct progress *progress, struct str subscription, struct str lane,
+                       uint64_t after, uint64_t *seq, struct fault *fault) {
+    sqlite3_stmt *stmt = progress->stmt[NEXT];
+    db_bind_str(stmt, 1, subscription);
+    db_bind_str(stmt, 2, lane);
+    sqlite3_bind_int64(stmt, 3, (int64_t)after);
+    int rc = sqlite3_step(stmt);
+    *seq = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
+    sqlite3_reset(stmt);
+    return rc == SQLITE_ROW ? OK : db_fault(progress->db, "read a listed lane", fault);
+}
+
+static struct progress_row row_read(sqlite3_stmt *stmt) {
+    return (struct progress_row){
+        .subscription = db_column_str(stmt, 0),
+        .lane = db_column_str(stmt, 1),
+        .seq = (uint64_t)sqlite3_column_int64(stmt, 2),
+        .subject = db_column_str(stmt, 3),
+        .type = db_column_str(stmt, 4),
+        .attempts = (uint32_t)sqlite3_column_int64(stmt, 5),
+        .due_us = sqlite3_column_int64(stmt, 6),
+        .since_us = sqlite3_column_int64(stmt, 7),
+        .status = (int32_t)sqlite3_column_int64(stmt, 8),
+        .cause = db_column_str(stmt, 9),
+    };
+}
+
+enum err progress_rows(struct progress *progress, struct str subscription,
+                       struct str after_subscription, uint64_t after_seq, bool heads,
+                       uint32_t limit, progress_visit *visit, void *ctx, struct fault *fault) {
+    sqlite3_stmt *stmt = progress->stmt[ROWS];
+    db_bind_str(stmt, 1, after_subscription.ptr ? after_subscription : STR(""));
+    sqlite3_bind_int64(stmt, 2, (int64_t)after_seq);
+    sqlite3_bind_int64(stmt, 3, heads);
+    db_bind_str(stmt, 4, subscription);
+    sqlite3_bind_int64(stmt, 5, limit);
+    int rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        struct progress_row row = row_read(stmt);
+        if (!visit(ctx, &row)) {
+            rc = SQLITE_DONE;
+            break;
+        }
+    }
+    sqlite3_reset(stmt);
+    return rc == SQLITE_DONE ? OK : db_fault(progress->db, "read listed deliveries", fault);
+}
+
+enum err progress_lanes(struct progress *progress, struct str subscription,
+                        bool (*visit)(void *ctx, const struct progress_row *row, uint64_t last_seq),
+                        void *ctx, struct fault *fault) {
+    sqlite3_stmt *stmt = progress->stmt[LANES];
+    db_bind_str(stmt, 1, subscription);
+    int rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        struct progress_row row = row_read(stmt);
+        if (!visit(ctx, &row, (uint64_t)sqlite3_column_int64(stmt, 10))) {
+            rc = SQLITE_DONE;
+            break;
+        }
+    }
+    sqlite3_reset(stmt);
+    return rc == SQLITE_DONE ? OK : db_fault(progress->db, "read listed lanes", fault);
+}
+
+enum err progress_failures(struct progress *progress, struct str subscription, uint64_t seq,
+                           bool (*visit)(void *ctx, const struct progress_failure *failure),
+                           void *ctx, struct fault *fault) {
+    sqlite3_stmt *stmt = progress->stmt[FAILURES];
+    db_bind_str(stmt, 1, subscription);
+    sqlite3_bind_int64(stmt, 2, (int64_t)seq);
+    int rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        struct progress_failure failure = {
+            .subscription = subscription,
+            .seq = seq,
+            .at_us = sqlite3_column_int64(stmt, 0),
+            .attempt = (uint32_t)sqlite3_column_int64(stmt, 1),
+            .outcome = db_column_str(stmt, 2),
+            .status = (int32_t)sqlite3_column_int64(stmt, 3),
+            .detail = db_column_str(stmt, 4),
+        };
+        if (!visit(ctx, &failure)) {
+            rc = SQLITE_DONE;
+            break;
+        }
+    }
+    sqlite3_reset(stmt);
+    return rc == SQLITE_DONE ? OK : db_fault(progress->db, "read failed attempts", fault);
+}

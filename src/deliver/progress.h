@@ -1,0 +1,87 @@
+/* progress: what delivery remembers on disk (delivery.db): per subscription its cursor, the
+ * deliveries that are listed (held, parked, or behind one that is), and the last failures.
+ * A healthy delivery writes no row.
+ *
+ * It is progress, not state of the hub: the journal knows nothing of it, and after a loss of
+ * this file everything is looked up at the remote before it is posted again.
+ *
+ * Changes are collected and written in one transaction by progress_flush. One thread. */
+#ifndef PENSTOCK_DELIVER_PROGRESS_H
+#define PENSTOCK_DELIVER_PROGRESS_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+struct progress;
+/* Makes the file where it is missing. ERR_IO, ERR_CONFLICT, ERR_NOMEM. */
+enum err progress_open(const char *path, struct progress **out, struct fault *fault) WARN_UNUSED;
+/* What was not flushed is lost. */
+void progress_close(struct progress *progress);
+
+struct progress_cursor {
+    uint64_t cursor;  /* all up to it is done, save what is listed */
+    uint64_t sent_to; /* nothing beyond it was ever sent */
+    bool known;       /* false: never seen before, both 0 */
+};
+enum err progress_load(struct progress *progress, struct str subscription,
+                       struct progress_cursor *out, struct fault *fault) WARN_UNUSED;
+void progress_set(struct progress *progress, struct str subscription, uint64_t cursor,
+                  uint64_t sent_to);
+
+/* One listed delivery. The first of its lane has the cause; the others wait behind it. */
+struct progress_row {
+    struct str subscription, lane;
+    uint64_t seq;
+    struct str subject, type; /* of the event */
+    uint32_t attempts;
+    int64_t due_us;           /* of its next attempt, wall clock; 0: none is planned */
+    int64_t since_us;         /* when it was listed */
+    int32_t status;           /* of the last answer; 0: none */
+    struct str cause;         /* in the remote's words; absent: waits behind another */
+};
+/* Whether a person must decide: first of its lane, with a cause and without a next attempt. */
+static inline bool progress_row_held(const struct progress_row *row) {
+    return row->due_us == 0 && row->cause.ptr != NULL;
+}
+/* Adds or replaces. */
+void progress_list(struct progress *progress, const struct progress_row *row);
+void progress_unlist(struct progress *progress, struct str subscription, uint64_t seq);
+/* The first listed seq of the lane after `after`, 0 where there is none. Sees what was not
+ * flushed yet. */
+enum err progress_next(struct progress *progress, struct str subscription, struct str lane,
+                       uint64_t after, uint64_t *seq, struct fault *fault) WARN_UNUSED;
+typedef bool progress_visit(void *ctx, const struct progress_row *row);
+/* Rows by (subscription, seq) after the given place, at most `limit`; subscription absent: all.
+ * heads: only those that are first of their lane. */
+enum err progress_rows(struct progress *progress, struct str subscription,
+                       struct str after_subscription, uint64_t after_seq, bool heads,
+                       uint32_t limit, progress_visit *visit, void *ctx,
+                       struct fault *fault) WARN_UNUSED;
+/* Visits each listed lane of a subscription once: `row` is its first, last_seq its last one. */
+enum err progress_lanes(struct progress *progress, struct str subscription,
+                        bool (*visit)(void *ctx, const struct progress_row *row, uint64_t last_seq),
+                        void *ctx, struct fault *fault) WARN_UNUSED;
+
+/* A failed attempt. The newest PROGRESS_FAILURES_MAX are kept. */
+struct progress_failure {
+    struct str subscription;
+    uint64_t seq;
+    int64_t at_us;
+    uint32_t attempt;
+    struct str outcome; /* lane_outcome_name */
+    int32_t status;
+    struct str detail;
+};
+#define PROGRESS_FAILURES_MAX 20000
+void progress_failure(struct progress *progress, const struct progress_failure *failure);
+enum err progress_failures(struct progress *progress, struct str subscription, uint64_t seq,
+                           bool (*visit)(void *ctx, const struct progress_failure *failure),
+                           void *ctx, struct fault *fault) WARN_UNUSED;
+
+/* Whether there is anything to flush. */
+bool progress_dirty(const struct progress *progress);
+/* On disk when it answers OK. On failure all changes since the last flush are undone: the caller
+ * must go back to what is on disk (progress_load, progress_lanes). */
+enum err progress_flush(struct progress *progress, struct fault *fault) WARN_UNUSED;
+
+#endif

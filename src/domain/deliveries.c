@@ -1,0 +1,179 @@
+/* deliveries: see deliveries.h. State: the held ones, sorted by subscription and seq. */
+#include "domain/deliveries.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+static const struct shape_field hold_rows[] = {
+    [HELD_SUBSCRIPTION] = SHAPE_ROW(struct delivery_hold, subscription, SHAPE_CODE,
+                                    "Which subscription", .flags = SHAPE_REQUIRED),
+    [HELD_CONNECTOR] = SHAPE_ROW(struct delivery_hold, connector, SHAPE_CODE, "To which system"),
+    [HELD_EVENT_SEQ] = SHAPE_ROW(struct delivery_hold, event_seq, SHAPE_INTEGER,
+                                 "seq of the event that was to be delivered",
+                                 .flags = SHAPE_REQUIRED, .min = 1, .max = INT64_MAX),
+    [HELD_EVENT_TYPE] = SHAPE_ROW(struct delivery_hold, event_type, SHAPE_CODE, "Its type"),
+    [HELD_LANE] = SHAPE_ROW(struct delivery_hold, lane, SHAPE_TEXT,
+                            "Its key: what has the same key waits behind it"),
+    [HELD_SUBJECT] = SHAPE_ROW(struct delivery_hold, subject, SHAPE_TEXT, "What it is about",
+                               .flags = SHAPE_REQUIRED),
+    [HELD_CAUSE] = SHAPE_ROW(struct delivery_hold, cause, SHAPE_TEXT,
+                             "Why, in the remote system's words", .flags = SHAPE_REQUIRED),
+    [HELD_STATUS] = SHAPE_ROW(struct delivery_hold, status, SHAPE_INTEGER,
+                              "HTTP status of the last answer, 0: there was none"),
+    [HELD_ATTEMPTS] = SHAPE_ROW(struct delivery_hold, attempts, SHAPE_INTEGER, "Attempts made"),
+};
+SHAPE_DEFINE(delivery_hold_shape, "delivery_hold", struct delivery_hold,
+             "A delivery that a person must decide", hold_rows);
+
+static const char *const actions[] = {"retry", "discard", NULL};
+static const struct shape_field release_rows[] = {
+    [RELEASED_SUBSCRIPTION] = SHAPE_ROW(struct delivery_release, subscription, SHAPE_CODE,
+                                        "Which subscription", .flags = SHAPE_REQUIRED),
+    [RELEASED_EVENT_SEQ] = SHAPE_ROW(struct delivery_release, event_seq, SHAPE_INTEGER,
+                                     "seq of the event that was held", .flags = SHAPE_REQUIRED,
+                                     .min = 1, .max = INT64_MAX),
+    [RELEASED_SUBJECT] = SHAPE_ROW(struct delivery_release, subject, SHAPE_TEXT,
+                                   "What it is about", .flags = SHAPE_REQUIRED),
+    [RELEASED_ACTION] = SHAPE_ROW(struct delivery_release, action, SHAPE_ENUM,
+                                  "Sent again, or given up for good", .values = actions,
+                                  .flags = SHAPE_REQUIRED),
+    [RELEASED_REASON] = SHAPE_ROW(struct delivery_release, reason, SHAPE_TEXT, "Why"),
+    [RELEASED_BY] = SHAPE_ROW(struct delivery_release, by, SHAPE_TEXT, "Who decided"),
+};
+SHAPE_DEFINE(delivery_release_shape, "delivery_release", struct delivery_release,
+             "What was decided about a held delivery", release_rows);
+
+/* --- state --------------------------------------------------------------------------------- */
+
+struct held {
+    uint64_t seq;
+    uint32_t len; /* of the subscription's name */
+    char subscription[64];
+};
+struct deliveries_state {
+    struct held *items; /* sorted */
+    uint32_t count, cap;
+};
+
+static int held_cmp(const struct held *held, struct str subscription, uint64_t seq) {
+    int order = str_cmp(str_of(held->subscription, held->len), subscription);
+    return order != 0 ? order : held->seq < seq ? -1 : held->seq > seq;
+}
+
+/* The place of it, or where it belongs. */
+static uint32_t held_place(const struct deliveries_state *s, struct str subscription, uint64_t seq,
+                           bool *there) {
+    uint32_t low = 0, high = s->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (held_cmp(&s->items[middle], subscription, seq) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *there = low < s->count && held_cmp(&s->items[low], subscription, seq) == 0;
+    return low;
+}
+
+static enum err held_apply(struct state *state, const struct event *event) {
+    struct deliveries_state *s = state_of(state, &deliveries_capability);
+    const struct delivery_hold *hold = event->data;
+    bool there;
+    uint32_t at = held_place(s, hold->subscription, (uint64_t)hold->event_seq, &there);
+    if (there)
+        return OK;
+    if (s->count == s->cap) {
+        uint32_t cap = s->cap ? s->cap * 2 : 64;
+        struct held *more = mem_resize(s->items, (size_t)cap * sizeof *more);
+        if (!more)
+            return ERR_NOMEM;
+        s->items = more;
+        s->cap = cap;
+    }
+    must(hold->subscription.len <= sizeof s->items->subscription);
+    memmove(s->items + at + 1, s->items + at, (s->count - at) * sizeof *s->items);
+    struct held *held = &s->items[at];
+    held->seq = (uint64_t)hold->event_seq;
+    held->len = (uint32_t)hold->subscription.len;
+    memcpy(held->subscription, hold->subscription.ptr, hold->subscription.len);
+    s->count++;
+    return OK;
+}
+
+static enum err released_apply(struct state *state, const struct event *event) {
+    struct deliveries_state *s = state_of(state, &deliveries_capability);
+    const struct delivery_release *release = event->data;
+    bool there;
+    uint32_t at = held_place(s, release->subscription, (uint64_t)release->event_seq, &there);
+    if (!there)
+        return OK;
+    s->count--;
+    memmove(s->items + at, s->items + at + 1, (s->count - at) * sizeof *s->items);
+    return OK;
+}
+
+static void deliveries_free(void *part) { mem_free(((struct deliveries_state *)part)->items); }
+
+static void deliveries_dump(const void *part, struct buf *out) {
+    const struct deliveries_state *s = part;
+    for (uint32_t i = 0; i < s->count; i++)
+        buf_printf(out, "%.*s %llu\n", (int)s->items[i].len, s->items[i].subscription,
+                   (unsigned long long)s->items[i].seq);
+}
+
+static const struct event_type held_event = {
+    .name = "delivery.held", .shape = &delivery_hold_shape, .apply = held_apply,
+    .help = "A delivery can not go on without a person; what has the same key waits behind it"};
+static const struct event_type released_event = {
+    .name = "delivery.released", .shape = &delivery_release_shape, .apply = released_apply,
+    .help = "A held delivery was sent again or given up"};
+static const struct event_type *const delivery_events[] = {&held_event, &released_event, NULL};
+
+/* --- commands ------------------------------------------------------------------------------ */
+
+static enum err hold_decide(struct decision *decision, const struct command *command) {
+    const struct deliveries_state *s = decision_state(decision, &deliveries_capability);
+    const struct delivery_hold *given = command->body;
+    bool there;
+    held_place(s, given->subscription, (uint64_t)given->event_seq, &there);
+    if (there)
+        return decision_answer(decision, 200, &delivery_hold_shape, given);
+    struct delivery_hold *hold;
+    if (!decision_event(decision, &held_event, given->subject, (void **)&hold))
+        return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
+    *hold = *given;
+    return decision_answer(decision, 201, &delivery_hold_shape, hold);
+}
+const struct command_type delivery_hold_command = {
+    .name = "delivery.hold", .shape = &delivery_hold_shape, .decide = hold_decide,
+    .flags = COMMAND_INTERNAL, .help = "Tells that a delivery waits for a person"};
+
+static enum err release_decide(struct decision *decision, const struct command *command) {
+    const struct deliveries_state *s = decision_state(decision, &deliveries_capability);
+    const struct delivery_release *given = command->body;
+    bool there;
+    held_place(s, given->subscription, (uint64_t)given->event_seq, &there);
+    if (!there)
+        return decision_answer(decision, 200, &delivery_release_shape, given);
+    struct delivery_release *release;
+    if (!decision_event(decision, &released_event, given->subject, (void **)&release))
+        return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
+    *release = *given;
+    return decision_answer(decision, 201, &delivery_release_shape, release);
+}
+const struct command_type delivery_release_command = {
+    .name = "delivery.release", .shape = &delivery_release_shape, .decide = release_decide,
+    .flags = COMMAND_INTERNAL, .help = "Tells what was decided about a held delivery"};
+static const struct command_type *const delivery_commands[] = {&delivery_hold_command,
+                                                               &delivery_release_command, NULL};
+
+const struct capability deliveries_capability = {
+    .name = "deliveries",
+    .help = "Deliveries that wait for a person's decision",
+    .commands = delivery_commands,
+    .events = delivery_events,
+    .state_size = sizeof(struct deliveries_state),
+    .state_free = deliveries_free,
+    .dump = deliveries_dump,
+};

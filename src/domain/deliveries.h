@@ -1,0 +1,47 @@
+/* deliveries: what the journal tells of deliveries that a person must decide: held, and let go
+ * again. Progress of delivery itself is no state of the hub (deliver/progress.h). */
+#ifndef PENSTOCK_DOMAIN_DELIVERIES_H
+#define PENSTOCK_DOMAIN_DELIVERIES_H
+
+#include "core/capability.h"
+
+extern const struct capability deliveries_capability;
+
+/* Body of command delivery.hold and data of event delivery.held. */
+struct delivery_hold {
+    uint64_t has;
+    struct str subscription;
+    struct str connector;
+    int64_t event_seq;     /* of the event that was to be delivered */
+    struct str event_type;
+    struct str lane;       /* its key: what waits behind it */
+    struct str subject;    /* of the event */
+    struct str cause;      /* in the remote's words */
+    int64_t status;        /* of the remote's last answer */
+    int64_t attempts;
+};
+enum delivery_hold_row {
+    HELD_SUBSCRIPTION, HELD_CONNECTOR, HELD_EVENT_SEQ, HELD_EVENT_TYPE, HELD_LANE, HELD_SUBJECT,
+    HELD_CAUSE, HELD_STATUS, HELD_ATTEMPTS,
+};
+/* Body of command delivery.release and data of event delivery.released. */
+struct delivery_release {
+    uint64_t has;
+    struct str subscription;
+    int64_t event_seq;
+    struct str subject;
+    int32_t action; /* enum delivery_action */
+    struct str reason;
+    struct str by;  /* who decided */
+};
+enum delivery_release_row {
+    RELEASED_SUBSCRIPTION, RELEASED_EVENT_SEQ, RELEASED_SUBJECT, RELEASED_ACTION, RELEASED_REASON,
+    RELEASED_BY,
+};
+enum delivery_action { DELIVERY_RETRY, DELIVERY_DISCARD };
+extern const struct shape delivery_hold_shape, delivery_release_shape;
+
+/* Internal; told again they answer OK and change nothing. */
+extern const struct command_type delivery_hold_command, delivery_release_command;
+
+#endif

@@ -1,0 +1,337 @@
+/* postings: see postings.h. State: per subscription a bitmap over seq, in pages made when they
+ * are first needed: one bit per event remembers for ever that it was posted. */
+#include "domain/postings.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+static const struct shape_field posting_rows[] = {
+    [POSTING_SUBSCRIPTION] = SHAPE_ROW(struct posting, subscription, SHAPE_CODE,
+                                       "Which subscription posted it", .flags = SHAPE_REQUIRED),
+    [POSTING_CONNECTOR] = SHAPE_ROW(struct posting, connector, SHAPE_CODE, "To which system"),
+    [POSTING_EVENT_SEQ] = SHAPE_ROW(struct posting, event_seq, SHAPE_INTEGER,
+                                    "seq of the event that was posted", .flags = SHAPE_REQUIRED,
+                                    .min = 1, .max = INT64_MAX),
+    [POSTING_ORDER_ID] = SHAPE_ROW(struct posting, order_id, SHAPE_ID,
+                                   "What it is about: the subject of that event",
+                                   .flags = SHAPE_REQUIRED, .max = 512),
+    [POSTING_REFERENCE] = SHAPE_ROW(struct posting, reference, SHAPE_ID,
+                                    "The system's own number", .max = 256),
+    [POSTING_ATTEMPTS] = SHAPE_ROW(struct posting, attempts, SHAPE_INTEGER,
+                                   "Attempts it took since the hub was started"),
+    [POSTING_FOUND] = SHAPE_ROW(struct posting, found, SHAPE_BOOL,
+                                "It was there already: found by a look-up"),
+};
+SHAPE_DEFINE(posting_shape, "posting", struct posting, "What went to the books", posting_rows);
+
+/* --- state ------------------------------------------------------------------------------- */
+
+/* 32768 events to a page of 4 KiB; 2^17 pages to a book hold 2^32 events. */
+#define PAGE_BITS 15
+#define PAGE_WORDS (1u << (PAGE_BITS - 6))
+struct page {
+    _Atomic uint64_t words[PAGE_WORDS];
+};
+/* Pages are reached through blocks, so that a reader on another thread never sees an array move. */
+#define BLOCK_PAGES 1024
+#define BLOCKS_MAX 1024
+struct block {
+    struct page *_Atomic pages[BLOCK_PAGES];
+};
+struct book {
+    struct str subscription; /* own memory */
+    struct block *_Atomic blocks[BLOCKS_MAX];
+    uint64_t count;
+};
+struct postings_state {
+    struct book *_Atomic books[POSTINGS_SUBSCRIPTIONS_MAX];
+    _Atomic uint32_t count;
+};
+
+static struct book *book_find(const struct postings_state *s, struct str subscription) {
+    uint32_t count = atomic_load_explicit(&s->count, memory_order_acquire);
+    for (uint32_t i = 0; i < count; i++) {
+        struct book *book = atomic_load_explicit(&s->books[i], memory_order_acquire);
+        if (str_eq(book->subscription, subscription))
+            return book;
+    }
+    return NULL;
+}
+
+static struct page *book_page(const struct book *book, uint64_t seq) {
+    uint64_t number = seq >> PAGE_BITS;
+    if (number / BLOCK_PAGES >= BLOCKS_MAX)
+        return NULL;
+    struct block *block =
+        atomic_load_explicit(&book->blocks[number / BLOCK_PAGES], memory_order_acquire);
+    return block ? atomic_load_explicit(&block->pages[number % BLOCK_PAGES], memory_order_acquire)
+                 : NULL;
+}
+
+bool posting_known(const void *state, struct str subscription, uint64_t seq) {
+    const struct book *book = book_find(state, subscription);
+    const struct page *page = book ? book_page(book, seq) : NULL;
+    uint64_t bit = seq & ((1u << PAGE_BITS) - 1);
+    return page && (atomic_load_explicit(&page->words[bit / 64], memory_order_relaxed) >>
+                    (bit % 64) & 1u);
+}
+
+static void book_free(struct book *book) {
+    for (uint32_t b = 0; b < BLOCKS_MAX; b++) {
+        struct block *block = book->blocks[b];
+        for (uint32_t p = 0; block && p < BLOCK_PAGES; p++)
+            mem_free(block->pages[p]);
+        mem_free(block);
+    }
+    mem_free((char *)(uintptr_t)book->subscription.ptr);
+    mem_free(book);
+}
+
+static void postings_free(void *part) {
+    struct postings_state *s = part;
+    for (uint32_t i = 0; i < s->count; i++)
+        book_free(s->books[i]);
+}
+
+static struct book *book_make(struct postings_state *s, struct str subscription) {
+    must(s->count < POSTINGS_SUBSCRIPTIONS_MAX);
+    struct book *book = mem_zalloc(sizeof *book);
+    char *name = mem_alloc(subscription.len + 1);
+    if (!book || !name) {
+        mem_free(book);
+        mem_free(name);
+        return NULL;
+    }
+    memcpy(name, subscription.ptr, subscription.len);
+    book->subscription = str_of(name, subscription.len);
+    atomic_store_explicit(&s->books[s->count], book, memory_order_release);
+    atomic_fetch_add_explicit(&s->count, 1, memory_order_release);
+    return book;
+}
+
+static struct page *page_make(struct book *book, uint64_t seq) {
+    uint64_t number = seq >> PAGE_BITS;
+    struct block *block = book->blocks[number / BLOCK_PAGES];
+    if (!block) {
+        block = mem_zalloc(sizeof *block);
+        if (!block)
+            return NULL;
+        atomic_store_explicit(&book->blocks[number / BLOCK_PAGES], block, memory_order_release);
+    }
+    struct page *page = block->pages[number % BLOCK_PAGES];
+    if (!page) {
+        page = mem_zalloc(sizeof *page);
+        if (page)
+            atomic_store_explicit(&block->pages[number % BLOCK_PAGES], page,
+                                  memory_order_release);
+    }
+    return page;
+}
+
+static enum err posted_apply(struct state *state, const struct event *event) {
+    struct postings_state *s = state_of(state, &postings_capability);
+    const struct posting *posting = event->data;
+    uint64_t seq = (uint64_t)posting->event_seq;
+    struct book *book = book_find(s, posting->subscription);
+    if (!book && !(book = book_make(s, posting->subscription)))
+        return ERR_NOMEM;
+    struct page *page = page_make(book, seq);
+    if (!page)
+        return ERR_NOMEM;
+    uint64_t bit = seq & ((1u << PAGE_BITS) - 1);
+    atomic_fetch_or_explicit(&page->words[bit / 64], UINT64_C(1) << (bit % 64),
+                             memory_order_relaxed);
+    book->count++;
+    return OK;
+}
+
+static int book_cmp(const struct book *a, const struct book *b) {
+    return str_cmp(a->subscription, b->subscription);
+}
+
+static void book_dump(const struct book *book, struct buf *out) {
+    buf_printf(out, "%.*s count=%llu", STR_FMT(book->subscription),
+               (unsigned long long)book->count);
+    for (uint64_t b = 0; b < BLOCKS_MAX; b++) {
+        const struct block *block = book->blocks[b];
+        for (uint64_t p = 0; block && p < BLOCK_PAGES; p++) {
+            const struct page *page = block->pages[p];
+            for (uint64_t w = 0; page && w < PAGE_WORDS; w++)
+                if (page->words[w])
+                    buf_printf(out, " %llu:%llx",
+                               (unsigned long long)(((b * BLOCK_PAGES + p) << PAGE_BITS) + w * 64),
+                               (unsigned long long)page->words[w]);
+        }
+    }
+    buf_char(out, '\n');
+}
+
+static void postings_dump(const void *part, struct buf *out) {
+    const struct postings_state *s = part;
+    const struct book *sorted[POSTINGS_SUBSCRIPTIONS_MAX];
+    uint32_t count = s->count;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = i;
+        for (; at > 0 && book_cmp(s->books[i], sorted[at - 1]) < 0; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = s->books[i];
+    }
+    for (uint32_t i = 0; i < count; i++)
+        book_dump(sorted[i], out);
+}
+
+/* --- read model ---------------------------------------------------------------------------- */
+
+enum { COL_SUBSCRIPTION, COL_EVENT_SEQ, COL_ORDER, COL_CONNECTOR, COL_REFERENCE, COL_POSTED, COL_SEQ };
+static const struct table_column posting_columns[] = {
+    [COL_SUBSCRIPTION] = {"subscription", COLUMN_TEXT, "Which subscription posted it"},
+    [COL_EVENT_SEQ] = {"event_seq", COLUMN_INTEGER, "seq of the event that was posted"},
+    [COL_ORDER] = {"order_id", COLUMN_TEXT, "What it is about"},
+    [COL_CONNECTOR] = {"connector", COLUMN_TEXT, "To which system"},
+    [COL_REFERENCE] = {"reference", COLUMN_TEXT, "The system's own number"},
+    [COL_POSTED] = {"posted_us", COLUMN_INTEGER, "When, microseconds since 1970"},
+    [COL_SEQ] = {"seq", COLUMN_INTEGER, "Of the event posting.posted"},
+};
+static const char *const posting_indexes[] = {"order_id", "seq", NULL};
+static const struct table postings_table = {
+    .name = "postings",
+    .help = "What went to the books, with the number it has there",
+    .columns = posting_columns,
+    .count = sizeof posting_columns / sizeof *posting_columns,
+    .key_columns = 2,
+    .indexes = posting_indexes,
+};
+static const struct table *const posting_tables[] = {&postings_table, NULL};
+
+static void posted_project(struct rows *rows, const struct event *event) {
+    const struct posting *posting = event->data;
+    struct row_value values[] = {
+        [COL_SUBSCRIPTION] = row_text(posting->subscription),
+        [COL_EVENT_SEQ] = row_int(posting->event_seq),
+        [COL_ORDER] = row_text(posting->order_id),
+        [COL_CONNECTOR] = row_text(posting->connector),
+        [COL_REFERENCE] = row_text(posting->reference),
+        [COL_POSTED] = row_int(event->time_us),
+        [COL_SEQ] = row_int((int64_t)event->seq),
+    };
+    rows_put(rows, &postings_table, UINT64_MAX, values);
+    if (posting->reference.len)
+        rows_ref(rows, posting->reference);
+}
+
+const struct event_type posting_posted_event = {
+    .name = "posting.posted", .shape = &posting_shape, .apply = posted_apply,
+    .project = posted_project, .help = "A system has it in its books, under its own number"};
+static const struct event_type *const posting_events[] = {&posting_posted_event, NULL};
+
+/* --- command ------------------------------------------------------------------------------- */
+
+static enum err record_decide(struct decision *decision, const struct command *command) {
+    const struct postings_state *s = decision_state(decision, &postings_capability);
+    const struct posting *given = command->body;
+    if (posting_known(s, given->subscription, (uint64_t)given->event_seq))
+        return decision_answer(decision, 200, &posting_shape, given);
+    if ((uint64_t)given->event_seq >> PAGE_BITS >= (uint64_t)BLOCK_PAGES * BLOCKS_MAX)
+        return decision_refuse(decision, ERR_INVALID, "no event has this seq");
+    if (!book_find(s, given->subscription) && s->count == POSTINGS_SUBSCRIPTIONS_MAX)
+        return decision_refuse(decision, ERR_CONFLICT, "more than %d subscriptions post",
+                               POSTINGS_SUBSCRIPTIONS_MAX);
+    struct posting *posting;
+    if (!decision_event(decision, &posting_posted_event, given->order_id, (void **)&posting))
+        return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
+    *posting = *given;
+    return decision_answer(decision, 201, &posting_shape, posting);
+}
+const struct command_type posting_record_command = {
+    .name = "posting.record", .shape = &posting_shape, .decide = record_decide,
+    .flags = COMMAND_INTERNAL, .help = "Tells that a system has it in its books"};
+static const struct command_type *const posting_commands[] = {&posting_record_command, NULL};
+
+/* --- asking -------------------------------------------------------------------------------- */
+
+struct posting_listing {
+    struct query *query;
+    uint32_t count;
+};
+
+static void member_text(struct buf *out, const char *name, struct str value) {
+    buf_printf(out, ",\"%s\":", name);
+    if (value.ptr)
+        buf_json_str(out, value);
+    else
+        buf_lit(out, "null");
+}
+
+static bool posting_visit(void *ctx, const struct row_value *values) {
+    struct posting_listing *listing = ctx;
+    struct buf *out = listing->query->out;
+    if (listing->count++)
+        buf_char(out, ',');
+    buf_lit(out, "{\"subscription\":");
+    buf_json_str(out, values[COL_SUBSCRIPTION].text);
+    buf_printf(out, ",\"event_seq\":%lld", (long long)values[COL_EVENT_SEQ].integer);
+    member_text(out, "order_id", values[COL_ORDER].text);
+    member_text(out, "connector", values[COL_CONNECTOR].text);
+    member_text(out, "reference", values[COL_REFERENCE].text);
+    buf_lit(out, ",\"posted_at\":\"");
+    instant_write(out, (struct instant){.us = values[COL_POSTED].integer});
+    buf_printf(out, "\",\"seq\":%lld}", (long long)values[COL_SEQ].integer);
+    return buf_ok(out);
+}
+
+static enum err postings_query(struct query *query, struct fault *fault) {
+    struct row_filter filters[3];
+    struct row_query rows = {.table = &postings_table, .filters = filters, .sort_column = COL_SEQ,
+                             .cursor = query_value(query, "cursor")};
+    static const struct { const char *name; uint32_t column; } by[] = {
+        {"order_id", COL_ORDER}, {"subscription", COL_SUBSCRIPTION}, {"connector", COL_CONNECTOR}};
+    for (size_t i = 0; i < sizeof by / sizeof *by; i++) {
+        struct str value = query_value(query, by[i].name);
+        if (value.ptr)
+            filters[rows.filter_count++] =
+                (struct row_filter){by[i].column, ROW_EQ, row_text(value)};
+    }
+    enum err err = query_limit(query, 100, 1000, &rows.limit, fault);
+    if (err != OK)
+        return err;
+    struct posting_listing listing = {.query = query};
+    buf_lit(query->out, "{\"items\":[");
+    err = query->reader->ops->list(query->reader, &rows, query->arena, posting_visit, &listing,
+                                   &query->next_cursor, fault);
+    buf_lit(query->out, "],\"next_cursor\":");
+    if (query->next_cursor.ptr)
+        buf_json_str(query->out, query->next_cursor);
+    else
+        buf_lit(query->out, "null");
+    buf_char(query->out, '}');
+    return err;
+}
+
+static const struct query_param posting_params[] = {
+    {"order_id", false, false, "Only of this order"},
+    {"subscription", false, false, "Only by this subscription"},
+    {"connector", false, false, "Only to this system"},
+    {"limit", false, false, "Items on a page, 1 to 1000 (100)"},
+    {"cursor", false, false, "next_cursor of the page before"},
+    {NULL, false, false, NULL},
+};
+static const struct route posting_routes[] = {
+    {.method = "GET", .path = "/v1/postings", .scope = "postings:read", .traffic = CLASS_OPS,
+     .query = postings_query, .params = posting_params, .answer = &posting_shape,
+     .help = "What went to the books, oldest first"},
+    {.method = NULL},
+};
+
+const struct capability postings_capability = {
+    .name = "postings",
+    .help = "What went to the books of which system, under which number",
+    .commands = posting_commands,
+    .events = posting_events,
+    .routes = posting_routes,
+    .tables = posting_tables,
+    .state_size = sizeof(struct postings_state),
+    .state_free = postings_free,
+    .dump = postings_dump,
+};

@@ -1,0 +1,662 @@
+/* Delivery against a remote that refuses, delays, drops the answer after doing the work, and
+ * has no idempotency of its own; with the real core on a journal in memory, and with ends of
+ * the process at random. In the end the remote must have every event once, in order per key,
+ * and the hub must know the number of each. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "deliver/deliver_priv.h"
+#include "domain/deliveries.h"
+#include "domain/postings.h"
+
+/* --- a capability that makes events ------------------------------------------------------- */
+
+struct thing {
+    uint64_t has;
+    struct str key;
+    int64_t number;
+};
+static const struct shape_field thing_rows[] = {
+    {.name = "key", .kind = SHAPE_ID, .offset = offsetof(struct thing, key)},
+    {.name = "number", .kind = SHAPE_INTEGER, .offset = offsetof(struct thing, number)},
+};
+static SHAPE_DEFINE(thing_shape, "thing", struct thing, "A thing", thing_rows);
+static enum err thing_apply(struct state *state, const struct event *event) { return OK; }
+static const struct event_type thing_made = {
+    .name = "thing.made", .shape = &thing_shape, .apply = thing_apply};
+static const struct event_type thing_other = {
+    .name = "thing.other", .shape = &thing_shape, .apply = thing_apply};
+static enum err thing_decide(struct decision *decision, const struct command *command) {
+    const struct thing *given = command->body;
+    struct thing *thing;
+    const struct event_type *type = given->number % 7 == 6 ? &thing_other : &thing_made;
+    must(decision_event(decision, type, given->key, (void **)&thing) != NULL);
+    *thing = *given;
+    return decision_answer(decision, 201, &thing_shape, thing);
+}
+static const struct command_type thing_make = {
+    .name = "thing.make", .shape = &thing_shape, .decide = thing_decide};
+static const struct capability things = {
+    .name = "things",
+    .commands = (const struct command_type *const[]){&thing_make, NULL},
+    .events = (const struct event_type *const[]){&thing_made, &thing_other, NULL},
+};
+static const struct capability *const capabilities[] = {&things, &postings_capability,
+                                                        &deliveries_capability, NULL};
+
+/* --- a journal in memory -------------------------------------------------------------------- */
+
+#define RECORDS_MAX 20000
+static struct memory {
+    struct journal journal;
+    struct record records[RECORDS_MAX];
+    uint32_t count;
+    struct arena arena;
+    pthread_mutex_t lock;
+} memory;
+
+static enum err memory_append(struct journal *j, const struct record *records, uint32_t n,
+                              struct fault *fault) {
+    pthread_mutex_lock(&memory.lock);
+    must(records[0].seq == memory.count + 1 && memory.count + n <= RECORDS_MAX);
+    for (uint32_t i = 0; i < n; i++) {
+        struct record copy = records[i];
+        copy.type = arena_str(&memory.arena, copy.type);
+        copy.subject = arena_str(&memory.arena, copy.subject);
+        copy.meta = arena_str(&memory.arena, copy.meta);
+        copy.data = arena_str(&memory.arena, copy.data);
+        memory.records[memory.count++] = copy;
+    }
+    pthread_mutex_unlock(&memory.lock);
+    return OK;
+}
+static enum err memory_read(struct journal *j, uint64_t from, uint32_t limit, journal_visit *visit,
+                            void *ctx, uint64_t *next, struct fault *fault) {
+    uint64_t seq = from;
+    for (; seq <= memory.count && limit > 0; seq++, limit--)
+        if (!visit(ctx, &memory.records[seq - 1])) {
+            seq++;
+            break;
+        }
+    *next = seq;
+    return OK;
+}
+static enum err memory_last(struct journal *j, uint64_t *seq, struct fault *fault) {
+    *seq = memory.count;
+    return OK;
+}
+static const struct journal_ops memory_ops = {
+    .append = memory_append, .read = memory_read, .last = memory_last};
+
+/* --- time --------------------------------------------------------------------------------- */
+
+static _Atomic int64_t tick_us;
+static int64_t fake_now(struct clock *clock) { return INT64_C(1790000000000000) + tick_us; }
+static int64_t fake_tick(struct clock *clock) { return tick_us; }
+static struct clock fake_clock = {.now_us = fake_now, .tick_us = fake_tick};
+static struct rng_seeded dice;
+static bool chance(uint32_t percent) { return rng_below(&dice.rng, 100) < percent; }
+
+/* --- the remote --------------------------------------------------------------------------- */
+
+struct net_call {
+    const struct net_request *request;
+    struct net_request copy;
+    net_done *done;
+    void *ctx;
+    struct net_call *next;
+    bool worked; /* the remote did it already */
+};
+static struct remote {
+    struct net net;
+    struct net_call *calls;
+    uint32_t count;
+    bool closing, down;
+    uint32_t drop, refuse, fail, final_of; /* percent; key that is refused for good (0: none) */
+    uint32_t booked[RECORDS_MAX + 1];
+    uint64_t last[64];
+    uint32_t posts, lookups, retry_after;
+} remote;
+
+static uint64_t seq_in(struct str text, const char *before) {
+    const char *at = memmem(text.ptr, text.len, before, strlen(before));
+    must(at != NULL);
+    at += strlen(before);
+    uint64_t seq = 0;
+    while (at < text.ptr + text.len && *at >= '0' && *at <= '9')
+        seq = seq * 10 + (uint64_t)(*at++ - '0');
+    return seq;
+}
+
+static void remote_work(struct net_call *call) {
+    uint64_t seq = seq_in(call->copy.headers[0].value, "main-");
+    uint64_t key = seq_in(call->copy.body, "\"key\":\"k");
+    remote.booked[seq]++;
+    assert_int_equal(remote.booked[seq], 1); /* never twice */
+    assert_true(seq > remote.last[key]);     /* in order per key */
+    remote.last[key] = seq;
+    call->worked = true;
+}
+
+static enum err remote_send(struct net *net, const struct net_request *request, net_done *done,
+                            void *ctx, struct net_call **out, struct fault *fault) {
+    if (remote.closing)
+        return fault_set(fault, ERR_UNAVAILABLE, "closing");
+    struct net_call *call = mem_zalloc(sizeof *call);
+    call->copy = *request;
+    call->done = done;
+    call->ctx = ctx;
+    call->next = remote.calls;
+    remote.calls = call;
+    remote.count++;
+    if (out)
+        *out = call;
+    return OK;
+}
+static const struct net_ops remote_ops = {.send = remote_send};
+
+static void call_answer(struct net_call *call, const struct net_answer *answer) {
+    call->done(call->ctx, answer);
+    mem_free(call);
+}
+
+static struct net_call *call_take(void) {
+    uint64_t n = rng_below(&dice.rng, remote.count);
+    struct net_call **at = &remote.calls;
+    while (n-- > 0)
+        at = &(*at)->next;
+    struct net_call *call = *at;
+    *at = call->next;
+    remote.count--;
+    return call;
+}
+
+static void answer_lookup(struct net_call *call) {
+    char body[96];
+    uint64_t seq = seq_in(call->copy.url, "external_id=main-");
+    remote.lookups++;
+    if (remote.booked[seq])
+        snprintf(body, sizeof body, "{\"items\":[{\"number\":\"N-%llu\"}]}", (unsigned long long)seq);
+    else
+        snprintf(body, sizeof body, "{\"items\":[]}");
+    struct net_answer answer = {.sent = true, .status = 200, .body = str_c(body)};
+    call_answer(call, &answer);
+}
+
+static void answer_post(struct net_call *call) {
+    char body[96];
+    uint64_t seq = seq_in(call->copy.headers[0].value, "main-");
+    uint64_t key = seq_in(call->copy.body, "\"key\":\"k");
+    struct net_answer answer = {.sent = true};
+    remote.posts++;
+    if (remote.final_of && key == remote.final_of) {
+        answer.status = 422;
+        answer.body = STR("{\"error\":\"the customer is blocked\"}");
+    } else if (chance(remote.fail)) {
+        answer.status = chance(50) ? 500 : chance(50) ? 503 : 429;
+        answer.body = STR("busy");
+    } else {
+        remote_work(call);
+        snprintf(body, sizeof body, "{\"number\":\"N-%llu\"}", (unsigned long long)seq);
+        answer.status = 201;
+        answer.body = str_c(body);
+        if (chance(remote.drop)) {
+            answer = (struct net_answer){.error = NET_RESET, .sent = true, .detail = "dropped"};
+        }
+    }
+    call_answer(call, &answer);
+}
+
+static void remote_step(void) {
+    if (remote.count == 0)
+        return;
+    struct net_call *call = call_take();
+    struct net_answer refused = {.error = NET_REFUSED, .detail = "refused"};
+    if (remote.down || chance(remote.refuse))
+        call_answer(call, &refused);
+    else if (str_is(call->copy.method, "GET"))
+        answer_lookup(call);
+    else
+        answer_post(call);
+}
+
+/* The process ends: some of what was under way was done, and nobody heard of it. */
+static void remote_lose(void) {
+    remote.closing = true;
+    while (remote.count > 0) {
+        struct net_call *call = call_take();
+        bool post = str_is(call->copy.method, "POST");
+        uint64_t key = post ? seq_in(call->copy.body, "\"key\":\"k") : 0;
+        if (post && !remote.down && chance(50) && !(remote.final_of && key == remote.final_of))
+            remote_work(call);
+        struct net_answer gone = {.error = NET_CANCELLED, .sent = true, .detail = "gone"};
+        call_answer(call, &gone);
+    }
+    remote.closing = false;
+}
+
+/* --- the hub -------------------------------------------------------------------------------- */
+
+static struct hub {
+    char path[64];
+    struct config config;
+    struct connector connector;
+    struct connector *items[1];
+    struct connectors connectors;
+    struct connector_send send;
+    struct connector_request request;
+    struct connector_lookup lookup;
+    struct connector_outcome outcome;
+    struct connector_retry retry;
+    struct connector_limits limits;
+    struct connector_header header;
+    struct tail *tail;
+    struct core *core;
+    struct deliver *deliver;
+    uint64_t made; /* things */
+} hub;
+
+static struct str event_names[] = {{"thing.made", 10}};
+
+static void hub_connector(void) {
+    hub.header = (struct connector_header){STR("Idempotency-Key"), STR("{event.id}")};
+    hub.request = (struct connector_request){.method = STR("POST"), .url = STR("http://erp/orders"),
+                                             .headers = &hub.header, .header_count = 1};
+    hub.lookup.request = (struct connector_request){
+        .method = STR("GET"), .url = STR("http://erp/orders?external_id={event.id}")};
+    hub.lookup.found = STR("/items/0");
+    hub.lookup.reference = STR("/items/0/number");
+    memset(hub.outcome.kind, OUTCOME_RETRYABLE, sizeof hub.outcome.kind);
+    hub.outcome.kind[200] = hub.outcome.kind[201] = OUTCOME_SUCCESS;
+    hub.outcome.kind[400] = hub.outcome.kind[422] = OUTCOME_FINAL;
+    hub.retry = (struct connector_retry){
+        .first_ms = 10, .factor = 2, .max_ms = 500, .jitter = JITTER_FULL};
+    hub.limits.concurrency = 4;
+    hub.send = (struct connector_send){.subscription = STR("erp-things"),
+                                       .enabled = true,
+                                       .events = {event_names, 1},
+                                       .key = SEND_KEY_SUBJECT,
+                                       .request = &hub.request,
+                                       .lookup = &hub.lookup,
+                                       .reference = STR("/number"),
+                                       .outcome = &hub.outcome,
+                                       .retry = &hub.retry,
+                                       .limits = &hub.limits,
+                                       .timeout_ms = 1000,
+                                       .connector = &hub.connector};
+    hub.connector.name = STR("test-erp");
+    hub.connector.send = (struct shape_list){&hub.send, 1};
+    hub.items[0] = &hub.connector;
+    hub.connectors.items = hub.items;
+    hub.connectors.count = 1;
+}
+
+static void hub_up(void) {
+    struct fault fault = {0};
+    hub.tail = tail_create(&memory.journal, 1 << 20);
+    struct core_options core = {.capabilities = capabilities, .config = &hub.config,
+                                .journal = &memory.journal, .tail = hub.tail,
+                                .clock = &fake_clock, .rng = &dice.rng};
+    hub.core = core_create(&core, &fault);
+    assert_non_null(hub.core);
+    struct deliver_options options = {.core = hub.core, .tail = hub.tail, .config = &hub.config,
+                                      .connectors = &hub.connectors, .path = hub.path,
+                                      .clock = &fake_clock, .rng = &dice.rng, .net = &remote.net};
+    enum err err = deliver_create(&options, &hub.deliver, &fault);
+    if (err != OK)
+        fail_msg("%s", fault.detail);
+}
+
+/* As a crash: nothing more is written to the progress; what was under way is lost. */
+static void hub_crash(void) {
+    struct deliver *d = hub.deliver;
+    d->stopping = d->drained = true;
+    d->flushed_us = INT64_MAX / 4;
+    remote_lose();
+    while (core_step(hub.core) > 0 || d->out > 0)
+        deliver_step(d);
+    deliver_destroy(d);
+    core_destroy(hub.core);
+    tail_destroy(hub.tail);
+}
+
+static void hub_init(uint64_t seed) {
+    rng_seeded_init(&dice, seed);
+    memset(&memory, 0, sizeof memory);
+    memory.journal.ops = &memory_ops;
+    pthread_mutex_init(&memory.lock, NULL);
+    arena_init(&memory.arena, 0);
+    memset(&remote, 0, sizeof remote);
+    remote.net.ops = &remote_ops;
+    memset(&hub, 0, sizeof hub);
+    snprintf(hub.path, sizeof hub.path, "/tmp/penstock-deliver-XXXXXX");
+    int fd = mkstemp(hub.path);
+    assert_true(fd >= 0);
+    close(fd);
+    hub.config.cell = STR("main");
+#define SETTING(name, kind, dflt, min, max, unit, help) hub.config.settings.name = dflt;
+#include "core/settings.def"
+#undef SETTING
+    hub_connector();
+    tick_us = 1000000;
+}
+
+static void progress_remove(void) {
+    char side[80];
+    unlink(hub.path);
+    snprintf(side, sizeof side, "%s-wal", hub.path);
+    unlink(side);
+    snprintf(side, sizeof side, "%s-shm", hub.path);
+    unlink(side);
+}
+
+static void hub_free(void) {
+    progress_remove();
+    arena_free(&memory.arena);
+}
+
+static void made(struct command_origin *origin, struct command *first) {
+    while (first) {
+        struct command *next = first->next;
+        struct arena *arena = first->arena;
+        assert_int_equal(first->answer.err, OK);
+        arena_free(arena);
+        mem_free(arena);
+        first = next;
+    }
+}
+static struct command_origin maker = {.deliver = made};
+
+static void thing_new(uint32_t keys) {
+    struct fault fault = {0};
+    struct arena *arena = mem_zalloc(sizeof *arena);
+    arena_init(arena, 0);
+    struct thing *thing = arena_new(arena, struct thing);
+    thing->key = arena_printf(arena, "k%u", (unsigned)(1 + rng_below(&dice.rng, keys)));
+    thing->number = (int64_t)hub.made++;
+    thing->has = 3;
+    struct command *command = arena_new(arena, struct command);
+    assert_int_equal(command_prepare(hub.core, &thing_make, arena, thing, command, &fault), OK);
+    command->origin = &maker;
+    assert_int_equal(core_submit(hub.core, command, &fault), OK);
+}
+
+static void hub_step(void) {
+    core_step(hub.core);
+    deliver_step(hub.deliver);
+    if (chance(70))
+        remote_step();
+    tick_us += (int64_t)rng_below(&dice.rng, 4000);
+}
+
+static uint32_t wanted_of(const char *type) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < memory.count; i++)
+        n += str_is(memory.records[i].type, type);
+    return n;
+}
+
+static bool all_done(void) {
+    struct deliver_stats stats;
+    deliver_stats(hub.deliver, 0, &stats);
+    return stats.cursor == memory.count && stats.held + stats.parked == 0 &&
+           hub.deliver->out == 0;
+}
+
+static void check_books(void) {
+    uint32_t known = 0;
+    for (uint32_t i = 0; i < memory.count; i++) {
+        bool wanted = str_is(memory.records[i].type, "thing.made");
+        assert_int_equal(remote.booked[i + 1], wanted);
+        core_read_begin(hub.core);
+        known += posting_known(core_state(hub.core, &postings_capability), STR("erp-things"), i + 1);
+        core_read_end(hub.core);
+    }
+    assert_int_equal(known, wanted_of("thing.made"));
+    assert_int_equal(wanted_of("posting.posted"), known);
+}
+
+/* --- the tests ------------------------------------------------------------------------------ */
+
+static void a_healthy_remote_gets_all(void **state) {
+    hub_init(1);
+    hub_up();
+    for (int i = 0; i < 500; i++)
+        thing_new(20);
+    for (int i = 0; i < 20000 && !(hub.made == 500 && memory.count > 500 && all_done()); i++)
+        hub_step();
+    assert_true(all_done());
+    check_books();
+    struct deliver_stats stats;
+    deliver_stats(hub.deliver, 0, &stats);
+    assert_int_equal(stats.delivered, wanted_of("thing.made"));
+    assert_int_equal(stats.attempts, stats.delivered);
+    assert_int_equal(stats.looked_up, 0);
+    assert_int_equal(wanted_of("delivery.held"), 0);
+    /* the posting carries the remote's number, the cause and the correlation */
+    const struct record *last = &memory.records[memory.count - 1];
+    assert_non_null(memmem(last->data.ptr, last->data.len, "\"reference\":\"N-", 15));
+    assert_non_null(memmem(last->meta.ptr, last->meta.len, "\"cause\":", 8));
+    hub_crash();
+    hub_free();
+}
+
+static void run_with_faults(uint64_t seed, bool crashes) {
+    hub_init(seed);
+    remote.drop = (uint32_t)rng_below(&dice.rng, 40);
+    remote.refuse = (uint32_t)rng_below(&dice.rng, 20);
+    remote.fail = (uint32_t)rng_below(&dice.rng, 40);
+    hub.config.settings.deliver_window = 16 + (int64_t)rng_below(&dice.rng, 40);
+    hub_up();
+    uint32_t total = 200 + (uint32_t)rng_below(&dice.rng, 200);
+    for (int i = 0; i < 400000; i++) {
+        if (hub.made < total && chance(20))
+            thing_new(12);
+        if (chance(1) && chance(10))
+            remote.down = !remote.down;
+        if (hub.made == total) {
+            remote.down = false;
+            if (all_done())
+                break;
+        }
+        hub_step();
+        if (crashes && chance(1) && chance(40)) {
+            hub_crash();
+            hub_up();
+        }
+    }
+    assert_true(all_done());
+    check_books();
+    hub_crash();
+    hub_free();
+}
+
+static void faults_of_the_remote_cost_nothing(void **state) {
+    for (uint64_t seed = 1; seed <= 15; seed++)
+        run_with_faults(seed, false);
+}
+
+static void crashes_cost_nothing(void **state) {
+    for (uint64_t seed = 100; seed <= 125; seed++)
+        run_with_faults(seed, true);
+}
+
+static void a_lost_progress_file_costs_lookups_alone(void **state) {
+    hub_init(3);
+    hub_up();
+    for (int i = 0; i < 100; i++)
+        thing_new(10);
+    for (int i = 0; i < 20000 && !(memory.count > 100 && all_done()); i++)
+        hub_step();
+    check_books();
+    uint32_t posts = remote.posts;
+    hub_crash();
+    progress_remove();
+    hub_up();
+    for (int i = 0; i < 5000 && !all_done(); i++)
+        hub_step();
+    assert_true(all_done());
+    assert_int_equal(remote.posts, posts);
+    hub_crash();
+    hub_free();
+}
+
+struct decision_made {
+    struct deliver *deliver;
+    uint64_t seq;
+    bool discard;
+    enum err err;
+    _Atomic bool done;
+};
+static void *decide(void *arg) {
+    struct decision_made *made_ = arg;
+    struct fault fault = {0};
+    made_->err = made_->discard
+                     ? deliver_discard(made_->deliver, STR("erp-things"), made_->seq, STR("key_1"),
+                                       STR("test"), &fault)
+                     : deliver_retry(made_->deliver, STR("erp-things"), made_->seq, STR("key_1"),
+                                     STR_NONE, &fault);
+    made_->done = true;
+    return NULL;
+}
+static enum err decision(uint64_t seq, bool discard) {
+    struct decision_made made_ = {.deliver = hub.deliver, .seq = seq, .discard = discard};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, decide, &made_), 0);
+    while (!made_.done)
+        hub_step();
+    pthread_join(thread, NULL);
+    return made_.err;
+}
+
+static bool held_row(void *ctx, const struct progress_row *row) {
+    *(uint64_t *)ctx = row->seq;
+    assert_true(str_is(row->cause, "status 422: the customer is blocked"));
+    assert_int_equal(row->status, 422);
+    return false;
+}
+static uint64_t held_seq(void) {
+    uint64_t seq = 0;
+    struct fault fault = {0};
+    assert_int_equal(deliver_held(hub.deliver, STR_NONE, 0, 10, held_row, &seq, &fault), OK);
+    return seq;
+}
+
+static void settle(void) {
+    for (int i = 0; i < 3000; i++)
+        hub_step();
+}
+
+static void a_refused_delivery_waits_for_a_person(void **state) {
+    hub_init(9);
+    hub_up();
+    remote.final_of = 3;
+    for (int i = 0; i < 100; i++)
+        thing_new(5);
+    settle();
+    struct deliver_stats stats;
+    deliver_stats(hub.deliver, 0, &stats);
+    assert_int_equal(stats.held, 1);
+    assert_int_equal(stats.cursor, memory.count);
+    assert_int_equal(wanted_of("delivery.held"), 1);
+    uint64_t seq = held_seq();
+    assert_int_not_equal(seq, 0);
+    uint32_t first_posts = remote.posts;
+    /* it survives the end of the process, and is told to the journal once */
+    hub_crash();
+    hub_up();
+    for (int i = 0; i < 20; i++)
+        thing_new(5);
+    settle();
+    assert_int_equal(held_seq(), seq);
+    assert_int_equal(wanted_of("delivery.held"), 1);
+    assert_in_range(remote.posts, first_posts, first_posts + 20);
+    assert_int_equal(decision(seq + 100000, false), ERR_NOT_FOUND);
+    /* sent again, it is refused again */
+    assert_int_equal(decision(seq, false), OK);
+    settle();
+    assert_int_equal(held_seq(), seq);
+    assert_int_equal(wanted_of("delivery.released"), 1);
+    assert_int_equal(wanted_of("delivery.held"), 2);
+    /* given up: the next of its key takes its place */
+    assert_int_equal(decision(seq, true), OK);
+    settle();
+    uint64_t second = held_seq();
+    assert_true(second > seq);
+    /* the cause is mended: all that waited goes, in order */
+    remote.final_of = 0;
+    assert_int_equal(decision(second, false), OK);
+    settle();
+    assert_true(all_done());
+    assert_int_equal(remote.booked[seq], 0);
+    remote.booked[seq] = 1;
+    for (uint32_t i = 0; i < memory.count; i++)
+        assert_int_equal(remote.booked[i + 1], str_is(memory.records[i].type, "thing.made"));
+    hub_crash();
+    hub_free();
+}
+
+static void an_outage_burns_no_attempts(void **state) {
+    hub_init(11);
+    hub_up();
+    remote.down = true;
+    for (int i = 0; i < 300; i++)
+        thing_new(50);
+    settle();
+    struct deliver_stats stats;
+    deliver_stats(hub.deliver, 0, &stats);
+    assert_true(stats.broken);
+    assert_in_range(stats.attempts, 5, 40); /* 6 s of outage */
+    assert_int_equal(stats.held, 0);
+    remote.down = false;
+    settle();
+    assert_true(all_done());
+    check_books();
+    hub_crash();
+    hub_free();
+}
+
+static void pointers_are_followed(void **state) {
+    struct json_parser *parser = json_parser_create();
+    struct arena arena;
+    struct fault fault = {0};
+    const struct json *doc;
+    arena_init(&arena, 0);
+    assert_int_equal(json_parse(parser, &arena,
+                                STR("{\"a\":[{\"b/c\":1},null,{\"~\":\"x\"}],\"\":2}"), false, &doc,
+                                &fault), OK);
+    assert_true(str_is(json_at(doc, STR("/a/0/b~1c"))->text, "1"));
+    assert_true(str_is(json_at(doc, STR("/a/2/~0"))->text, "x"));
+    assert_true(str_is(json_at(doc, STR("/"))->text, "2"));
+    assert_ptr_equal(json_at(doc, STR("")), doc);
+    assert_int_equal(json_at(doc, STR("/a/1"))->kind, JSON_NULL);
+    assert_null(json_at(doc, STR("/a/3")));
+    assert_null(json_at(doc, STR("/a/x")));
+    assert_null(json_at(doc, STR("a")));
+    arena_free(&arena);
+    json_parser_destroy(parser);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_healthy_remote_gets_all),
+        cmocka_unit_test(faults_of_the_remote_cost_nothing),
+        cmocka_unit_test(crashes_cost_nothing),
+        cmocka_unit_test(a_lost_progress_file_costs_lookups_alone),
+        cmocka_unit_test(a_refused_delivery_waits_for_a_person),
+        cmocka_unit_test(an_outage_burns_no_attempts),
+        cmocka_unit_test(pointers_are_followed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
