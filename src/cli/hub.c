@@ -13,6 +13,7 @@
 #include "connect/connector.h"
 #include "connect/inbound.h"
 #include "core/core.h"
+#include "deliver/deliver.h"
 #include "domain/list.h"
 #include "gateway/gateway.h"
 #include "ops/ops.h"
@@ -26,6 +27,7 @@ struct hub {
     char data[PATH_MAX];
     char keys_path[PATH_MAX];
     char read_path[PATH_MAX];
+    char deliver_path[PATH_MAX];
     char host[128];
     char url[160];
     struct config *config;
@@ -34,6 +36,7 @@ struct hub {
     struct tail *tail;
     struct core *core;
     struct inbound *inbound;
+    struct deliver *deliver;
     struct read_model *read_model;
     struct hub_tidy {
         pthread_t thread;
@@ -42,6 +45,7 @@ struct hub {
         bool running, stopping;
     } tidy;
     struct ops_context ops;
+    struct gateway_table tables[3];
     struct gateway *gateway;
 };
 
@@ -135,7 +139,8 @@ static enum err paths_make(struct hub *hub, const struct hub_options *options,
                     ? (size_t)snprintf(hub->data, PATH_MAX, "%s", options->data) < PATH_MAX
                     : path_join(hub->data, options->dir, "data");
     if (!fits || !path_join(hub->keys_path, hub->data, "keys.db") ||
-        !path_join(hub->read_path, hub->data, "read.db"))
+        !path_join(hub->read_path, hub->data, "read.db") ||
+        !path_join(hub->deliver_path, hub->data, "delivery.db"))
         return fault_set(fault, ERR_IO, "the path is too long");
     return files_folder(hub->data, fault);
 }
@@ -178,7 +183,18 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
     struct inbound_options inbound = {
         .core = hub->core, .tail = hub->tail, .connectors = hub->connectors};
     enum err err = read_model_open(&read, &hub->read_model, fault);
-    return err == OK ? inbound_create(&inbound, &hub->inbound, fault) : err;
+    struct deliver_options deliver = {
+        .core = hub->core,
+        .tail = hub->tail,
+        .config = hub->config,
+        .connectors = hub->connectors,
+        .path = hub->deliver_path,
+        .clock = &clock_system,
+        .rng = &rng_system,
+    };
+    if (err == OK)
+        err = inbound_create(&inbound, &hub->inbound, fault);
+    return err == OK ? deliver_create(&deliver, &hub->deliver, fault) : err;
 }
 
 static enum err threads_start(struct hub *hub, struct fault *fault) {
@@ -189,7 +205,7 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
         err = tidy_start(hub, fault);
     if (err == OK)
         err = inbound_start(hub->inbound, fault);
-    return err;
+    return err == OK ? deliver_start(hub->deliver, fault) : err;
 }
 
 static void connectors_tell(const struct connectors *connectors) {
@@ -209,7 +225,6 @@ static void reader_end(struct reader *reader) { read_model_reader_destroy(reader
 
 static enum err serve_start(struct hub *hub, const struct hub_options *options,
                             struct fault *fault) {
-    struct gateway_table tables[] = {{ops_routes, &hub->ops}, {NULL, NULL}};
     char listen[160];
     uint16_t port;
     if (options->listen)
@@ -221,7 +236,10 @@ static enum err serve_start(struct hub *hub, const struct hub_options *options,
         return err;
     hub->ops = (struct ops_context){.core = hub->core,
                                     .inbound = hub->inbound,
+                                    .deliver = hub->deliver,
                                     .started_us = clock_now_us(&clock_system)};
+    hub->tables[0] = (struct gateway_table){ops_routes, &hub->ops};
+    hub->tables[1] = (struct gateway_table){deliver_routes, hub->deliver};
     struct gateway_options gateway = {
         .core = hub->core,
         .tail = hub->tail,
@@ -231,7 +249,7 @@ static enum err serve_start(struct hub *hub, const struct hub_options *options,
         .host = hub->host,
         .port = port,
         .readers = {.create = reader_make, .destroy = reader_end, .ctx = hub},
-        .tables = tables,
+        .tables = hub->tables,
     };
     err = gateway_start(&gateway, &hub->gateway, fault);
     if (err != OK)
@@ -279,6 +297,8 @@ bool hub_stop(struct hub *hub) {
         ended = gateway_drain(hub->gateway, hub->config->settings.drain_timeout_ms);
     if (hub->inbound)
         inbound_stop(hub->inbound);
+    if (hub->deliver)
+        deliver_stop(hub->deliver, hub->config->settings.drain_timeout_ms);
     if (hub->gateway)
         gateway_stop(hub->gateway);
     if (hub->core)
@@ -286,6 +306,8 @@ bool hub_stop(struct hub *hub) {
     tidy_stop(&hub->tidy);
     if (hub->inbound)
         inbound_destroy(hub->inbound);
+    if (hub->deliver)
+        deliver_destroy(hub->deliver);
     read_model_close(hub->read_model);
     if (hub->core)
         core_destroy(hub->core);

@@ -1,6 +1,7 @@
 /* tables: the capabilities, what the gateway serves beside them, and the operations side. */
 #include "cli/tables.h"
 
+#include "deliver/deliver.h"
 #include "domain/list.h"
 #include "gateway/gateway.h"
 #include "ops/ops.h"
@@ -15,7 +16,7 @@ static bool of_capability(const struct route *routes) {
 }
 
 const struct api_tables *cli_tables(void) {
-    static struct api_extra extras[EXTRAS_MAX + 2];
+    static struct api_extra extras[EXTRAS_MAX + 3];
     static struct api_tables tables;
     uint32_t count = 0;
     if (tables.capabilities)
@@ -27,7 +28,9 @@ const struct api_tables *cli_tables(void) {
         extras[count++] = (struct api_extra){
             "hub", "Events, webhooks, health, metrics, descriptions", *r};
     }
-    extras[count] = (struct api_extra){"ops", "What operators look at", ops_routes};
+    extras[count++] = (struct api_extra){"ops", "What operators look at", ops_routes};
+    extras[count] = (struct api_extra){"deliveries", "What goes out, and what is held",
+                                       deliver_routes};
     tables = (struct api_tables){.capabilities = domain_capabilities, .extras = extras};
     return &tables;
 }

@@ -35,6 +35,22 @@ static enum err rows_count(struct query *query, const char *name, const char *co
                                     fault);
 }
 
+/* What waits for other systems: one object per subscription. */
+static void subscriptions_write(struct deliver *deliver, struct buf *out) {
+    buf_lit(out, ",\"subscriptions\":[");
+    for (uint32_t i = 0; i < deliver_count(deliver); i++) {
+        struct deliver_stats stats;
+        deliver_stats(deliver, i, &stats);
+        buf_printf(out, "%s{\"subscription\":", i > 0 ? "," : "");
+        buf_json_str(out, stats.subscription);
+        buf_printf(out, ",\"state\":\"%s\",\"behind\":%" PRIu64 ",\"waiting\":%" PRIu32
+                        ",\"held\":%" PRIu32 "}",
+                   !stats.usable ? "unusable" : stats.broken ? "unreachable" : "running",
+                   stats.behind, stats.waiting, stats.held);
+    }
+    buf_char(out, ']');
+}
+
 enum err overview_query(struct query *query, struct fault *fault) {
     const struct ops_context *context = query->ctx;
     uint64_t newest = core_seq(context->core), reached = 0;
@@ -57,6 +73,7 @@ enum err overview_query(struct query *query, struct fault *fault) {
                     "},\"counted_to\":%d",
                core_waiting(context->core), reached, newest > reached ? newest - reached : 0, held,
                open, inbound_under_way(context->inbound), OVERVIEW_COUNT_MAX);
+    subscriptions_write(context->deliver, out);
     buf_char(out, '}');
     return OK;
 }
