@@ -2,14 +2,14 @@
  * locations, connectors and their mappings. Every fault of all of them, with file and line. */
 #include "cli/commands.h"
 
-#include "connect/connector.h"
-#include "core/config.h"
+#include "cli/map_priv.h"
 
 struct check {
     struct cli *cli;
     struct fault fault;
     struct config *config;
     struct connectors *connectors;
+    uint32_t fixtures; /* that ran */
 };
 
 /* "file:line:/pointer" in its parts; line 0 where it has none. */
@@ -80,8 +80,21 @@ static int check_say(const struct check *check) {
     printf("%u channels, %u locations\n", (unsigned)check->config->channels.count,
            (unsigned)check->config->locations.count);
     connectors_say(check->connectors);
-    puts("no faults");
+    printf("%u fixtures of mappings\nno faults\n", (unsigned)check->fixtures);
     return EXIT_DONE;
+}
+
+/* The fixtures of all connectors, as `penstock map test` runs them. */
+static enum err fixtures_check(struct check *check) {
+    struct map_work work = {
+        .cli = check->cli, .config = check->config, .connectors = check->connectors};
+    fault_init(&work.fault, &check->cli->arena);
+    enum err err = map_work_open(&work);
+    for (uint32_t i = 0; err == OK && i < check->connectors->count; i++)
+        if (map_choose(&work, check->connectors->items[i]->name) == OK)
+            check->fixtures += map_fixtures(&work, &check->fault);
+    map_work_close(&work);
+    return err;
 }
 
 static int check_run(struct cli *cli) {
@@ -97,6 +110,8 @@ static int check_run(struct cli *cli) {
     enum err connectors = connectors_load(dir, &check.connectors, &check.fault);
     if (check.fault.err == OK && (config != OK || connectors != OK))
         check.fault.err = config != OK ? config : connectors;
+    if (check.fault.err == OK && fixtures_check(&check) != OK)
+        check.fault.err = ERR_NOMEM;
     int code = check_say(&check);
     if (check.connectors)
         connectors_destroy(check.connectors);

@@ -30,13 +30,14 @@ static void target_add(struct map_work *work, struct str file, const struct mapp
 }
 
 /* CONNECTOR or CONNECTOR/MAPPING → connector and targets. */
-static enum err choose(struct map_work *work, struct str what) {
+enum err map_choose(struct map_work *work, struct str what) {
     struct str rest = what;
     struct str name = str_cut(&rest, '/');
     work->connector = connector_find(work->connectors, name);
     if (!work->connector)
         return fault_set(&work->fault, ERR_NOT_FOUND, "there is no connector %.*s", STR_FMT(name));
     const struct connector *c = work->connector;
+    work->target_count = 0;
     for (uint32_t i = 0; i < c->receive.count; i++) {
         const struct connector_receive *r = list_at(c->receive, struct connector_receive, i);
         if (mapping_named(r->mapping, rest))
@@ -202,20 +203,32 @@ static int trace_one(struct map_work *work, const char *file) {
 
 /* --- the command ----------------------------------------------------------------------- */
 
+enum err map_work_open(struct map_work *work) {
+    work->parser = json_parser_create();
+    work->registry = registry_create(domain_capabilities);
+    work->mapper = mapper_create((struct mapping_limits){
+        .instructions_max = work->config->settings.map_instructions_max,
+        .bytes_max = work->config->settings.map_bytes_max});
+    return work->parser && work->registry && work->mapper
+               ? OK
+               : fault_set(&work->fault, ERR_NOMEM, "out of memory");
+}
+
+void map_work_close(struct map_work *work) {
+    mapper_destroy(work->mapper);
+    if (work->registry)
+        registry_destroy(work->registry);
+    if (work->parser)
+        json_parser_destroy(work->parser);
+}
+
 static int work_run(struct map_work *work, const char *verb, const char *what, const char *file) {
     struct cli *cli = work->cli;
     const char *dir = cli_value(cli, "config");
     if (config_load(dir, &work->config, &work->fault) != OK ||
         connectors_load(dir, &work->connectors, &work->fault) != OK)
         return cli_fault(cli, &work->fault);
-    work->parser = json_parser_create();
-    work->registry = registry_create(domain_capabilities);
-    work->mapper = mapper_create((struct mapping_limits){
-        .instructions_max = work->config->settings.map_instructions_max,
-        .bytes_max = work->config->settings.map_bytes_max});
-    if (!work->parser || !work->registry || !work->mapper)
-        return cli_fail(cli, EXIT_FAILED, "out of memory");
-    if (choose(work, str_c(what)) != OK)
+    if (map_work_open(work) != OK || map_choose(work, str_c(what)) != OK)
         return cli_fault(cli, &work->fault);
     if (strcmp(verb, "test") == 0)
         return map_test(work, file);
@@ -238,11 +251,7 @@ static int map_run(struct cli *cli) {
     struct map_work work = {.cli = cli};
     fault_init(&work.fault, &cli->arena);
     int code = work_run(&work, verb, what, cli_arg(cli, 2));
-    mapper_destroy(work.mapper);
-    if (work.registry)
-        registry_destroy(work.registry);
-    if (work.parser)
-        json_parser_destroy(work.parser);
+    map_work_close(&work);
     connectors_destroy(work.connectors);
     if (work.config)
         config_destroy(work.config);

@@ -30,6 +30,11 @@ struct map_work {
     uint32_t target_count;
 };
 
+/* Makes what mappings run with; cli, fault and config must be set. Close in any case. */
+enum err map_work_open(struct map_work *work) WARN_UNUSED;
+void map_work_close(struct map_work *work);
+/* CONNECTOR or CONNECTOR/MAPPING: sets connector and targets. ERR_NOT_FOUND into work->fault. */
+enum err map_choose(struct map_work *work, struct str what) WARN_UNUSED;
 /* What the hub would say to the answer. */
 enum err map_check(struct map_work *work, const struct map_target *target,
                    const struct json *answer, struct fault *fault) WARN_UNUSED;
@@ -37,5 +42,8 @@ enum err map_check(struct map_work *work, const struct map_target *target,
 void map_pretty(struct buf *out, const struct json *value, uint32_t depth);
 /* Runs the fixtures of all targets; `only` names one, or NULL. */
 int map_test(struct map_work *work, const char *only);
+/* Runs the fixtures of all targets without a word; a failed one is an item of `fault`, with its
+ * file as pointer. Answers how many ran. */
+uint32_t map_fixtures(struct map_work *work, struct fault *fault);
 
 #endif

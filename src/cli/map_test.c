@@ -20,6 +20,7 @@ struct fixture {
 struct tally {
     uint32_t ran, failed;
     struct buf json; /* [{…},…] */
+    struct fault *fault; /* not NULL: failures go there, nothing is printed */
 };
 
 static struct str path_of(struct map_work *work, const struct fixture *f, const char *suffix) {
@@ -215,6 +216,12 @@ static void report(struct map_work *work, const struct map_target *target, struc
     tally->failed += !good;
     if (f->differences > DIFFERENCES_MAX)
         buf_printf(&f->said, "    and %u more\n", f->differences - DIFFERENCES_MAX);
+    if (tally->fault) {
+        if (!good)
+            fault_add(tally->fault, path_of(work, f, ".in.json"), "%.*s",
+                      STR_FMT(str_trim(buf_str(&f->said))));
+        return;
+    }
     if (!work->cli->json) {
         printf("%s %.*s %.*s\n%.*s", good ? "ok    " : "FAILED", STR_FMT(target->source->name),
                STR_FMT(f->name), STR_FMT(buf_str(&f->said)));
@@ -273,10 +280,7 @@ static uint32_t list_fixtures(struct map_work *work, struct str folder, struct s
     return count;
 }
 
-int map_test(struct map_work *work, const char *only) {
-    struct tally tally = {0};
-    buf_init(&tally.json, 0);
-    buf_char(&tally.json, '[');
+static void fixtures_run(struct map_work *work, const char *only, struct tally *tally) {
     for (uint32_t t = 0; t < work->target_count; t++) {
         const struct map_target *target = &work->targets[t];
         struct str folder = arena_printf(&work->cli->arena, "%.*s/fixtures/%.*s",
@@ -286,9 +290,22 @@ int map_test(struct map_work *work, const char *only) {
         uint32_t count = folder.ptr ? list_fixtures(work, folder, &names) : 0;
         for (uint32_t i = 0; i < count; i++) {
             if (!only || str_is(names[i], only))
-                run_fixture(work, target, folder, names[i], &tally);
+                run_fixture(work, target, folder, names[i], tally);
         }
     }
+}
+
+uint32_t map_fixtures(struct map_work *work, struct fault *fault) {
+    struct tally tally = {.fault = fault};
+    fixtures_run(work, NULL, &tally);
+    return tally.ran;
+}
+
+int map_test(struct map_work *work, const char *only) {
+    struct tally tally = {0};
+    buf_init(&tally.json, 0);
+    buf_char(&tally.json, '[');
+    fixtures_run(work, only, &tally);
     buf_lit(&tally.json, "]\n");
     int code = tally.failed ? EXIT_FAILED : EXIT_DONE;
     if (work->cli->json)
