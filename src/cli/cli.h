@@ -13,6 +13,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "base/version.h"
 
 #define EXIT_DONE 0
 #define EXIT_FAILED 1
@@ -86,7 +87,5 @@ void cli_help_overview(FILE *out);
 const char *cli_nearest_command(const char *word);
 /* NULL where there is none. */
 const struct cli_command *cli_command_find(const char *name);
-
-#define PENSTOCK_VERSION "0.1.0"
 
 #endif

@@ -288,7 +288,8 @@ void http_loop_flush(struct http_loop *loop) {
 static void on_body_part(void *ctx, struct str part) {
     struct http_exchange *ex = ctx;
 
-    ex->sink.data(ex, part, ex->sink.ctx);
+    if (!ex->ended) /* who has answered to the end wants no more */
+        ex->sink.data(ex, part, ex->sink.ctx);
 }
 
 static void conn_refuse(struct http_conn *conn, enum err err, const char *detail) {
@@ -303,7 +304,8 @@ static void conn_refuse(struct http_conn *conn, enum err err, const char *detail
     if (ex->sink_open) {
         ex->sink_open = false;
         ex->close = true;
-        ex->sink.end(ex, false, ex->sink.ctx);
+        if (!ex->ended)
+            ex->sink.end(ex, false, ex->sink.ctx);
     } else if (!ex->began) {
         http_exchange_refuse(ex, err, detail);
     }
@@ -351,7 +353,8 @@ static void conn_done(struct http_conn *conn, struct http_exchange *ex) {
         conn->no_more = true;
     if (ex->sink_open) {
         ex->sink_open = false;
-        ex->sink.end(ex, true, ex->sink.ctx);
+        if (!ex->ended)
+            ex->sink.end(ex, true, ex->sink.ctx);
     } else if (!ex->began) {
         server->options.handle(ex, server->options.ctx);
     } else {

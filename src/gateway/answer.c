@@ -1,0 +1,143 @@
+/* answer: what leaves the gateway: answers of commands and queries, and problems, with the
+ * headers that every answer carries. Counts them. */
+#include "gateway/gateway_priv.h"
+#include "gateway/problem.h"
+
+#define JSON_TYPE STR("application/json")
+
+static const int64_t bucket_us[GATEWAY_BUCKETS] = {
+    500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000,
+    INT64_MAX,
+};
+
+static void add(_Atomic uint64_t *counter, uint64_t n) {
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+void call_count(struct call *call, int status) {
+    struct gateway_counters *c = &call->loop->counters;
+    const struct route_entry *entry = call->match.entry;
+    int class = entry ? (int)entry->route->traffic : GATEWAY_CLASSES - 1, b = 0;
+    int64_t arrived_us = http_exchange_request(call->ex)->arrived_us;
+    int64_t us = arrived_us ? clock_tick_us(call->gateway->clock) - arrived_us : 0;
+
+    while (us > bucket_us[b])
+        b++;
+    add(&c->requests[class][status < GATEWAY_STATUSES ? status : 0], 1);
+    add(&c->seconds[class][b], 1);
+    add(&c->seconds_us[class], (uint64_t)us);
+}
+
+void call_headers(struct call *call, uint64_t seq) {
+    http_answer_header(call->ex, STR("Penstock-Correlation-Id"), call->context.correlation);
+    http_answer_header_u64(call->ex, STR("Penstock-Seq"), seq);
+}
+
+/* The value of the first "version" of a document that has one (not of a list). */
+static struct str version_of(struct str body) {
+    static const struct str items = {"{\"items\":", 9}, name = {"\"version\":", 10};
+    const char *at;
+    size_t len = 0;
+
+    if (str_starts(body, items))
+        return STR_NONE;
+    at = memmem(body.ptr, body.len, name.ptr, name.len);
+    if (!at)
+        return STR_NONE;
+    at += name.len;
+    while (at + len < body.ptr + body.len && at[len] >= '0' && at[len] <= '9')
+        len++;
+    return len > 0 ? str_of(at, len) : STR_NONE;
+}
+
+/* RFC 8288: the same request, with another cursor. */
+static void link_write(struct call *call, struct str cursor) {
+    const struct http_request *request = http_exchange_request(call->ex);
+    struct str rest = request->query;
+    struct buf *out = &call->loop->out;
+    size_t from = out->len; /* behind the body, which may lie there */
+
+    buf_char(out, '<');
+    buf_str_add(out, request->path);
+    buf_char(out, '?');
+    while (rest.ptr && rest.len > 0) {
+        struct str piece = str_cut(&rest, '&');
+
+        if (piece.len == 0 || str_starts(piece, STR("cursor=")) ||
+            (call->match.entry->route == hub_route_events && str_starts(piece, STR("after="))))
+            continue;
+        buf_str_add(out, piece);
+        buf_char(out, '&');
+    }
+    buf_str_add(out, call->match.entry->route == hub_route_events ? STR("after=") : STR("cursor="));
+    for (size_t i = 0; i < cursor.len; i++) {
+        char c = cursor.ptr[i];
+
+        if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+            c == '-' || c == '_' || c == '.' || c == '~')
+            buf_char(out, c);
+        else
+            buf_printf(out, "%%%02X", (unsigned char)c);
+    }
+    buf_lit(out, ">; rel=\"next\"");
+    if (buf_ok(out))
+        http_answer_header(call->ex, STR("Link"), str_of(out->data + from, out->len - from));
+    out->len = from;
+}
+
+void call_answer(struct call *call, int status, struct str media_type, struct str body,
+                 uint64_t seq, struct str next_cursor, bool replayed) {
+    struct http_exchange *ex = call->ex;
+    const struct route_entry *entry = call->match.entry;
+    struct str version = STR_NONE, copy = body;
+
+    if (next_cursor.ptr && body.ptr == call->loop->out.data)
+        copy = arena_str(http_exchange_arena(ex), body); /* link_write may move it */
+    http_answer_begin(ex, status);
+    call_headers(call, seq);
+    if (replayed)
+        http_answer_header(ex, STR("Idempotency-Replayed"), STR("true"));
+    if (entry && call->gateway->versioned[entry->index])
+        version = version_of(body);
+    if (version.ptr) {
+        char etag[32];
+        int len = snprintf(etag, sizeof etag, "\"%.*s\"", STR_FMT(version));
+
+        if (len > 0 && (size_t)len < sizeof etag)
+            http_answer_header(ex, STR("ETag"), str_of(etag, (size_t)len));
+    }
+    if (next_cursor.ptr)
+        link_write(call, next_cursor);
+    call_count(call, status);
+    http_answer_end(ex, media_type, copy);
+}
+
+void call_problem(struct call *call, enum err err, const struct fault *fault) {
+    struct http_exchange *ex = call->ex;
+    int status = err_info(err)->status;
+    struct buf *out = &call->loop->out;
+
+    buf_clear(out);
+    problem_write(out, err, fault, call->context.correlation);
+    http_answer_begin(ex, status);
+    call_headers(call, core_seq(call->gateway->options.core));
+    if (status == 401)
+        http_answer_header(ex, STR("WWW-Authenticate"), STR("Bearer realm=\"penstock\""));
+    if ((status == 405 || status == 501) && call->match.allow)
+        http_answer_header(ex, STR("Allow"), str_c(call->match.allow));
+    if (status == 503 || status == 429)
+        http_answer_header(ex, STR("Retry-After"), STR("1"));
+    call_count(call, status);
+    http_answer_end(ex, STR("application/problem+json"), buf_str(out));
+}
+
+void call_answer_command(struct call *call) {
+    const struct answer *answer = &call->command.answer;
+
+    if (answer->err != OK)
+        call_problem(call, answer->err, &answer->fault);
+    else
+        call_answer(call, answer->status ? answer->status : 200, JSON_TYPE, answer->body,
+                    answer->seq, answer->next_cursor, answer->replayed);
+}

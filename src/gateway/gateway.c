@@ -1,0 +1,289 @@
+/* gateway: start, drain and stop; each loop's hand-over from the writer; the route tables. */
+#include "gateway/gateway_priv.h"
+
+#include "base/mem.h"
+#include "base/version.h"
+#include "gateway/asyncapi.h"
+#include "gateway/openapi.h"
+
+#define ROUTE_TABLES_MAX 64
+
+struct gateway_loop *loop_of(struct http_exchange *ex) {
+    return http_loop_data(http_exchange_loop(ex));
+}
+
+/* --- hand-over ----------------------------------------------------------------------------- */
+
+/* Writer thread: a batch is on disk. */
+static void loop_deliver(struct command_origin *origin, struct command *first) {
+    struct gateway_loop *loop = (struct gateway_loop *)origin;
+    struct command *last = first;
+
+    while (last->next)
+        last = last->next;
+    pthread_mutex_lock(&loop->lock);
+    if (loop->inbox_last)
+        loop->inbox_last->next = first;
+    else
+        loop->inbox_first = first;
+    loop->inbox_last = last;
+    pthread_mutex_unlock(&loop->lock);
+    uv_async_send(&loop->wake);
+}
+
+static void on_wake(uv_async_t *async) {
+    struct gateway_loop *loop = async->data;
+    struct command *command, *next;
+
+    pthread_mutex_lock(&loop->lock);
+    command = loop->inbox_first;
+    loop->inbox_first = loop->inbox_last = NULL;
+    pthread_mutex_unlock(&loop->lock);
+    for (; command; command = next) {
+        next = command->next;
+        ((struct issuer *)command->origin_ctx)->completed(command);
+    }
+    bulks_flush(loop);
+    feeds_wake(loop);
+    if (atomic_load(&loop->gateway->draining))
+        feeds_drain(loop);
+}
+
+static void on_tick(uv_timer_t *timer) {
+    struct gateway_loop *loop = timer->data;
+
+    call_waiting_tick(loop);
+    feeds_tick(loop);
+}
+
+void loop_tick_set(struct gateway_loop *loop) {
+    int wanted = loop->waiting ? WAIT_TICK_MS : loop->feeds ? FEED_TICK_MS : 0;
+
+    if (wanted == loop->tick_ms)
+        return;
+    loop->tick_ms = wanted;
+    if (wanted > 0)
+        uv_timer_start(&loop->tick, on_tick, (uint64_t)wanted, (uint64_t)wanted);
+    else
+        uv_timer_stop(&loop->tick);
+}
+
+/* --- loops --------------------------------------------------------------------------------- */
+
+static enum err on_loop_start(struct http_loop *http, void *ctx, struct fault *fault) {
+    struct gateway *gateway = ctx;
+    struct gateway_loop *loop = &gateway->loops[http_loop_index(http)];
+    enum err err;
+
+    loop->http = http;
+    loop->gateway = gateway;
+    loop->origin.deliver = loop_deliver;
+    http_loop_data_set(http, loop);
+    rng_seeded_init(&loop->rng, rng_u64(&rng_system));
+    buf_init(&loop->out, 0);
+    loop->parser = json_parser_create();
+    if (!loop->parser)
+        return fault_set(fault, ERR_NOMEM, "no memory for a parser");
+    err = auth_create(gateway->options.keys_path, gateway->router, gateway->clock, &loop->auth,
+                      fault);
+    if (err != OK)
+        return err;
+    loop->reader = reader_take(gateway, fault);
+    if (!loop->reader)
+        return fault->err != OK ? fault->err : ERR_IO;
+    loop->wake.data = loop->tick.data = loop;
+    if (uv_async_init(http_loop_uv(http), &loop->wake, on_wake) != 0)
+        return fault_set(fault, ERR_IO, "no file descriptor left for a loop");
+    uv_timer_init(http_loop_uv(http), &loop->tick);
+    return OK;
+}
+
+static void on_loop_stop(struct http_loop *http, void *ctx) {
+    struct gateway_loop *loop = http_loop_data(http);
+
+    if (!loop || !loop->wake.data)
+        return; /* its start failed */
+    must(!loop->feeds && !loop->waiting && !loop->bulks && loop->jobs == 0);
+    uv_close((uv_handle_t *)&loop->wake, NULL);
+    uv_close((uv_handle_t *)&loop->tick, NULL);
+}
+
+static void loop_free(struct gateway_loop *loop) {
+    json_parser_destroy(loop->parser);
+    auth_destroy(loop->auth);
+    if (loop->reader)
+        loop->gateway->options.readers.destroy(loop->reader);
+    buf_free(&loop->out);
+    pthread_mutex_destroy(&loop->lock);
+}
+
+/* --- routes -------------------------------------------------------------------------------- */
+
+const struct route *const *gateway_routes(const struct capability *const *capabilities) {
+    static const struct route *tables[ROUTE_TABLES_MAX];
+    uint32_t count = 0;
+
+    for (; *capabilities; capabilities++)
+        if ((*capabilities)->routes) {
+            must(count < ROUTE_TABLES_MAX - 2);
+            tables[count++] = (*capabilities)->routes;
+        }
+    tables[count++] = hub_routes;
+    tables[count] = NULL;
+    return tables;
+}
+
+static bool answers_version(const struct route *route) {
+    const struct shape *shape = route->answer;
+
+    for (uint32_t i = 0; shape && i < shape->count; i++)
+        if (str_is(str_c(shape->fields[i].name), "version"))
+            return true;
+    return false;
+}
+
+static enum err routes_make(struct gateway *gateway, struct fault *fault) {
+    const struct capability *const *c = registry_capabilities(core_registry(gateway->options.core));
+    enum err err = OK;
+
+    gateway->router = router_create();
+    if (!gateway->router)
+        return fault_set(fault, ERR_NOMEM, "no memory for the routes");
+    for (; *c && err == OK; c++)
+        if ((*c)->routes)
+            err = router_add(gateway->router, (*c)->routes, NULL, fault);
+    if (err == OK)
+        err = router_add(gateway->router, hub_routes, gateway, fault);
+    for (const struct gateway_table *t = gateway->options.tables; t && t->routes && err == OK; t++)
+        err = router_add(gateway->router, t->routes, t->ctx, fault);
+    if (err != OK)
+        return err;
+    gateway->versioned = arena_array(&gateway->arena, router_count(gateway->router), sizeof(bool));
+    if (!gateway->versioned)
+        return fault_set(fault, ERR_NOMEM, "no memory for the routes");
+    for (uint32_t i = 0; i < router_count(gateway->router); i++)
+        gateway->versioned[i] = answers_version(router_entry(gateway->router, i)->route);
+    return OK;
+}
+
+/* The same documents as `penstock openapi` and `penstock asyncapi` print. */
+static enum err documents_make(struct gateway *gateway, struct fault *fault) {
+    struct api_extra extras[ROUTE_TABLES_MAX + 2] = {
+        {"hub", "Events, webhooks, health, metrics, descriptions", hub_routes}};
+    struct api_tables tables = {registry_capabilities(core_registry(gateway->options.core)),
+                                extras};
+    const struct gateway_table *t = gateway->options.tables;
+    struct buf out;
+
+    for (uint32_t n = 1; t && t->routes && n < ROUTE_TABLES_MAX; t++)
+        extras[n++] = (struct api_extra){"ops", "What operators look at", t->routes};
+    buf_init(&out, 0);
+    openapi_write(&tables, PENSTOCK_VERSION, &out);
+    gateway->openapi = buf_ok(&out) ? arena_str(&gateway->arena, buf_str(&out)) : STR_NONE;
+    buf_clear(&out);
+    asyncapi_write(&tables, PENSTOCK_VERSION, &out);
+    gateway->asyncapi = buf_ok(&out) ? arena_str(&gateway->arena, buf_str(&out)) : STR_NONE;
+    buf_free(&out);
+    return gateway->openapi.ptr && gateway->asyncapi.ptr
+               ? OK
+               : fault_set(fault, ERR_NOMEM, "no memory for the API documents");
+}
+
+/* --- start and end ------------------------------------------------------------------------- */
+
+static void gateway_free(struct gateway *gateway) {
+    for (uint32_t i = 0; gateway->loops && i < gateway->loop_count; i++)
+        loop_free(&gateway->loops[i]);
+    readers_free(gateway);
+    pthread_mutex_destroy(&gateway->readers_lock);
+    mem_free(gateway->loops);
+    router_destroy(gateway->router);
+    arena_free(&gateway->arena);
+    mem_free(gateway);
+}
+
+static enum err serve(struct gateway *gateway, struct fault *fault) {
+    const struct settings *s = &gateway->config->settings;
+    struct http_options http = {
+        .host = gateway->options.host,
+        .port = gateway->options.port,
+        .threads = (int)gateway->loop_count,
+        .limits = {.header_bytes_max = (size_t)s->header_bytes_max,
+                   .target_bytes_max = (size_t)s->target_bytes_max,
+                   .header_count_max = (uint32_t)s->header_count_max,
+                   .body_bytes_max = (size_t)s->body_bytes_max,
+                   .stream_bytes_max = (size_t)s->stream_bytes_max,
+                   .connections_max = (uint32_t)s->connections_max,
+                   .pipeline_max = (uint32_t)s->pipeline_max,
+                   .header_timeout_ms = s->header_timeout_ms,
+                   .body_timeout_ms = s->body_timeout_ms,
+                   .idle_timeout_ms = s->idle_timeout_ms,
+                   .write_timeout_ms = s->write_timeout_ms},
+        .clock = gateway->clock,
+        .ctx = gateway,
+        .head = call_head,
+        .handle = call_handle,
+        .refuse = call_refuse,
+        .loop_start = on_loop_start,
+        .loop_stop = on_loop_stop,
+    };
+    return http_server_start(&http, &gateway->server, fault);
+}
+
+enum err gateway_start(const struct gateway_options *options, struct gateway **out,
+                       struct fault *fault) {
+    struct gateway *gateway = mem_zalloc(sizeof *gateway);
+    enum err err;
+
+    *out = NULL;
+    if (!gateway)
+        return fault_set(fault, ERR_NOMEM, "no memory for the gateway");
+    gateway->options = *options;
+    gateway->config = options->config;
+    gateway->clock = core_clock(options->core);
+    arena_init(&gateway->arena, 0);
+    pthread_mutex_init(&gateway->readers_lock, NULL);
+    gateway->loop_count = (uint32_t)gateway->config->settings.loop_threads;
+    gateway->loops = mem_zalloc(sizeof *gateway->loops * gateway->loop_count);
+    for (uint32_t i = 0; gateway->loops && i < gateway->loop_count; i++) {
+        gateway->loops[i].gateway = gateway;
+        pthread_mutex_init(&gateway->loops[i].lock, NULL);
+    }
+    err = gateway->loops ? routes_make(gateway, fault)
+                         : fault_set(fault, ERR_NOMEM, "no memory for the gateway");
+    if (err == OK)
+        err = documents_make(gateway, fault);
+    if (err == OK)
+        err = serve(gateway, fault);
+    if (err != OK) {
+        gateway_free(gateway);
+        return err;
+    }
+    *out = gateway;
+    return OK;
+}
+
+uint16_t gateway_port(const struct gateway *gateway) { return http_server_port(gateway->server); }
+
+bool gateway_drain(struct gateway *gateway, int64_t timeout_ms) {
+    int64_t until_us = clock_tick_us(gateway->clock) + timeout_ms * 1000;
+
+    atomic_store(&gateway->draining, true);
+    http_server_drain(gateway->server);
+    for (uint32_t i = 0; i < gateway->loop_count; i++)
+        uv_async_send(&gateway->loops[i].wake); /* feeds end */
+    while (http_server_connections(gateway->server) > 0) {
+        if (clock_tick_us(gateway->clock) >= until_us)
+            return false;
+        uv_sleep(5);
+    }
+    return true;
+}
+
+void gateway_stop(struct gateway *gateway) {
+    if (!gateway)
+        return;
+    atomic_store(&gateway->draining, true);
+    http_server_stop(gateway->server);
+    gateway_free(gateway);
+}

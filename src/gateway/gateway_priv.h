@@ -1,0 +1,155 @@
+/* The gateway's own structs. A call is one request on its way through the stages; it lives in
+ * its exchange's arena. Everything here runs on the call's loop thread unless it says worker. */
+#ifndef PENSTOCK_GATEWAY_GATEWAY_PRIV_H
+#define PENSTOCK_GATEWAY_GATEWAY_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/json.h"
+#include "gateway/auth.h"
+#include "gateway/context.h"
+#include "gateway/gateway.h"
+#include "gateway/http.h"
+#include "gateway/route.h"
+
+#define GATEWAY_CLASSES 6 /* enum traffic_class, and one for what matches no route */
+#define GATEWAY_STATUSES 600
+#define GATEWAY_BUCKETS 13
+#define GATEWAY_JOBS_MAX 10000 /* of one loop, waiting for or at work on worker threads */
+#define WAIT_TICK_MS 5   /* while a call waits for the read model */
+#define FEED_TICK_MS 100 /* while feeds are open */
+
+struct call;
+struct bulk;
+struct feed;
+struct gateway_loop;
+
+/* Something for a worker thread; embedded in who needs it. */
+struct job {
+    uv_work_t req;
+    struct gateway_loop *loop;
+    void (*run)(struct job *job, struct reader *reader); /* worker */
+    void (*done)(struct job *job);
+    struct fault fault; /* of getting a reader: run was not called */
+};
+
+/* Written by the loop alone, read by anybody. */
+struct gateway_counters {
+    _Atomic uint64_t requests[GATEWAY_CLASSES][GATEWAY_STATUSES];
+    _Atomic uint64_t seconds[GATEWAY_CLASSES][GATEWAY_BUCKETS]; /* not yet cumulated */
+    _Atomic uint64_t seconds_us[GATEWAY_CLASSES];
+    _Atomic uint64_t bulk_lines, feeds;
+};
+
+struct gateway_loop {
+    struct command_origin origin; /* first: the core hands answers to it */
+    struct gateway *gateway;
+    struct http_loop *http;
+    uv_async_t wake;
+    uv_timer_t tick; /* runs while calls wait for a seq or feeds for time */
+    pthread_mutex_t lock;
+    struct command *inbox_first, *inbox_last; /* answered, by the writer */
+    struct tail_follower follower;
+    bool following;
+    int tick_ms; /* 0: the tick is off */
+    struct json_parser *parser;
+    struct rng_seeded rng;
+    struct auth *auth;
+    struct reader *reader; /* for inline queries, and for the read model's seq */
+    struct buf out;        /* scratch for an answer's body */
+    struct call *waiting;  /* for the read model to reach a seq */
+    struct feed *feeds;
+    struct bulk *bulks;    /* with results to send when the inbox is empty */
+    uint32_t jobs;
+    struct gateway_counters counters;
+};
+
+struct gateway {
+    struct gateway_options options;
+    const struct config *config;
+    struct clock *clock;
+    struct router *router;
+    struct http_server *server;
+    struct gateway_loop *loops;
+    uint32_t loop_count;
+    bool *versioned; /* by route index: the answer has a member "version" */
+    _Atomic bool draining;
+    pthread_mutex_t readers_lock;
+    struct reader **readers; /* idle ones */
+    uint32_t reader_count, reader_cap;
+    struct str openapi, asyncapi; /* printed once, at start */
+    struct arena arena;
+};
+
+/* First in whatever a command's origin_ctx points to. */
+struct issuer {
+    void (*completed)(struct command *command);
+};
+
+struct call {
+    struct issuer issuer;
+    struct gateway *gateway;
+    struct gateway_loop *loop;
+    struct http_exchange *ex;
+    struct route_match match;
+    struct call_context context;
+    struct str actor;
+    struct command command;
+    struct query query;
+    struct buf body; /* of a query's answer, worker */
+    enum err err;    /* of a query, worker */
+    struct fault fault;
+    struct job job;
+    uint64_t wait_seq;
+    int64_t wait_until_us;
+    struct call *next;
+};
+
+/* pipeline.c */
+void call_head(struct http_exchange *ex, void *gateway);
+void call_handle(struct http_exchange *ex, void *gateway);
+void call_refuse(struct http_exchange *ex, enum err err, const char *detail, void *gateway);
+/* Decoding that a document and a bulk line share: text → checked command. */
+enum err command_decode(struct call *call, struct str text, struct arena *arena,
+                        struct command *command, struct fault *fault) WARN_UNUSED;
+/* Preconditions and parameters. */
+enum err call_prepare(struct call *call) WARN_UNUSED;
+void call_waiting_tick(struct gateway_loop *loop);
+
+/* answer.c */
+void call_answer(struct call *call, int status, struct str media_type, struct str body,
+                 uint64_t seq, struct str next_cursor, bool replayed);
+void call_problem(struct call *call, enum err err, const struct fault *fault);
+void call_answer_command(struct call *call);
+void call_headers(struct call *call, uint64_t seq);
+void call_count(struct call *call, int status);
+
+/* job.c */
+enum err job_start(struct job *job, struct gateway_loop *loop, struct fault *fault) WARN_UNUSED;
+struct reader *reader_take(struct gateway *gateway, struct fault *fault); /* worker */
+void reader_give(struct gateway *gateway, struct reader *reader);
+void readers_free(struct gateway *gateway);
+
+/* bulk.c */
+void bulk_begin(struct call *call);
+void bulks_flush(struct gateway_loop *loop);
+
+/* feed.c */
+void feed_begin(struct call *call);
+void feeds_wake(struct gateway_loop *loop);
+void feeds_tick(struct gateway_loop *loop);
+void feeds_drain(struct gateway_loop *loop);
+
+/* gateway.c */
+void loop_tick_set(struct gateway_loop *loop);
+struct gateway_loop *loop_of(struct http_exchange *ex);
+
+/* hub_routes.c */
+extern const struct route hub_routes[];
+extern const struct route *const hub_route_events, *const hub_route_receive;
+
+/* metrics.c */
+enum err metrics_query(struct query *query, struct fault *fault);
+
+#endif

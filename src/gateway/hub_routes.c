@@ -1,0 +1,65 @@
+/* hub_routes: what the gateway itself serves: health, metrics, documents, the event feed and the
+ * entrance for webhooks. The table's ctx is the gateway. */
+#include "gateway/gateway_priv.h"
+
+static enum err livez_query(struct query *query, struct fault *fault) {
+    buf_lit(query->out, "{\"alive\":true}");
+    return OK;
+}
+
+static enum err readyz_query(struct query *query, struct fault *fault) {
+    struct gateway *gateway = query->ctx;
+
+    if (atomic_load(&gateway->draining))
+        return fault_set(fault, ERR_UNAVAILABLE, "the hub is stopping");
+    if (!core_ready(gateway->options.core))
+        return fault_set(fault, ERR_UNAVAILABLE, "the hub can not write its journal");
+    buf_lit(query->out, "{\"ready\":true,\"seq\":");
+    buf_u64(query->out, core_seq(gateway->options.core));
+    buf_char(query->out, '}');
+    return OK;
+}
+
+static enum err openapi_query(struct query *query, struct fault *fault) {
+    buf_str_add(query->out, ((struct gateway *)query->ctx)->openapi);
+    return OK;
+}
+
+static enum err asyncapi_query(struct query *query, struct fault *fault) {
+    buf_str_add(query->out, ((struct gateway *)query->ctx)->asyncapi);
+    return OK;
+}
+
+static const struct query_param events_params[] = {
+    {"after", false, false, "Events behind this seq; 0, the default: from the first"},
+    {"type", false, true, "Only events of this type: order.captured, or the full CloudEvents type"},
+    {"key", false, true, "Only events about this subject"},
+    {"limit", false, false, "Events in one answer, 1 to 10000; 1000 is the default"},
+    {"wait", false, false,
+     "Seconds to wait for the first event where there is none yet (long poll)"},
+    {0},
+};
+
+const struct route hub_routes[] = {
+    {.method = "GET", .path = "/v1/events", .scope = "events:read", .traffic = CLASS_CATALOGUE,
+     .params = events_params,
+     .help = "The journal as a feed of CloudEvents: by pages, by long poll (wait), or as "
+             "server-sent events (Accept: text/event-stream; Last-Event-ID is the seq to go on "
+             "from)"},
+    {.method = "POST", .path = "/x/{connector}/{topic}", .traffic = CLASS_CHECKOUT,
+     .help = "A partner's own payload under its own signature; stored before anything looks at "
+             "what it says"},
+    {.method = "GET", .path = "/livez", .traffic = CLASS_OPS, .query = livez_query,
+     .flags = ROUTE_INLINE, .help = "The process lives"},
+    {.method = "GET", .path = "/readyz", .traffic = CLASS_OPS, .query = readyz_query,
+     .flags = ROUTE_INLINE, .help = "The hub takes work: 503 while it can not or is stopping"},
+    {.method = "GET", .path = "/metrics", .scope = "ops:read", .traffic = CLASS_OPS,
+     .query = metrics_query, .flags = ROUTE_INLINE, .help = "Figures as Prometheus text"},
+    {.method = "GET", .path = "/openapi.json", .traffic = CLASS_OPS, .query = openapi_query,
+     .flags = ROUTE_INLINE, .help = "This side of the hub as OpenAPI 3.1"},
+    {.method = "GET", .path = "/asyncapi.json", .traffic = CLASS_OPS, .query = asyncapi_query,
+     .flags = ROUTE_INLINE, .help = "The events of the hub as AsyncAPI 3"},
+    {.method = NULL},
+};
+const struct route *const hub_route_events = &hub_routes[0];
+const struct route *const hub_route_receive = &hub_routes[1];

@@ -1,0 +1,93 @@
+/* metrics: the figures of the gateway and the core as Prometheus text (exposition format 0.0.4). */
+#include "gateway/gateway_priv.h"
+
+#include <inttypes.h>
+
+static const char *const class_names[GATEWAY_CLASSES] = {"checkout", "stock", "catalogue",
+                                                         "bulk",     "ops",   "none"};
+static const char *const bucket_names[GATEWAY_BUCKETS] = {
+    "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05",
+    "0.1",    "0.25",  "0.5",    "1",     "2.5",  "+Inf"};
+
+static uint64_t sum(const struct gateway *gateway, size_t offset) {
+    uint64_t total = 0;
+
+    for (uint32_t i = 0; i < gateway->loop_count; i++)
+        total += atomic_load_explicit(
+            (_Atomic uint64_t *)((char *)&gateway->loops[i].counters + offset),
+            memory_order_relaxed);
+    return total;
+}
+#define COUNTER(member) offsetof(struct gateway_counters, member)
+
+static void head(struct buf *out, const char *name, const char *kind, const char *help) {
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
+}
+
+static void requests_write(const struct gateway *gateway, struct buf *out) {
+    head(out, "penstock_http_requests_total", "counter",
+         "Requests answered, by class of the route and status");
+    for (int c = 0; c < GATEWAY_CLASSES; c++)
+        for (int s = 0; s < GATEWAY_STATUSES; s++) {
+            uint64_t n = sum(gateway, COUNTER(requests) +
+                                          sizeof(uint64_t) * (size_t)(c * GATEWAY_STATUSES + s));
+
+            if (n > 0)
+                buf_printf(out,
+                           "penstock_http_requests_total{class=\"%s\",status=\"%d\"} %" PRIu64 "\n",
+                           class_names[c], s, n);
+        }
+}
+
+static void seconds_write(const struct gateway *gateway, struct buf *out) {
+    head(out, "penstock_http_request_seconds", "histogram",
+         "Time from the complete header to the answer, by class of the route");
+    for (int c = 0; c < GATEWAY_CLASSES; c++) {
+        uint64_t total = 0, us = sum(gateway, COUNTER(seconds_us) + sizeof(uint64_t) * (size_t)c);
+
+        for (int b = 0; b < GATEWAY_BUCKETS; b++) {
+            total += sum(gateway, COUNTER(seconds) +
+                                      sizeof(uint64_t) * (size_t)(c * GATEWAY_BUCKETS + b));
+            buf_printf(out,
+                       "penstock_http_request_seconds_bucket{class=\"%s\",le=\"%s\"} %" PRIu64 "\n",
+                       class_names[c], bucket_names[b], total);
+        }
+        buf_printf(out,
+                   "penstock_http_request_seconds_sum{class=\"%s\"} %" PRIu64 ".%06" PRIu64 "\n"
+                   "penstock_http_request_seconds_count{class=\"%s\"} %" PRIu64 "\n",
+                   class_names[c], us / 1000000, us % 1000000, class_names[c], total);
+    }
+}
+
+static void one(struct buf *out, const char *name, const char *kind, const char *help,
+                uint64_t value) {
+    head(out, name, kind, help);
+    buf_printf(out, "%s %" PRIu64 "\n", name, value);
+}
+
+enum err metrics_query(struct query *query, struct fault *fault) {
+    struct gateway *gateway = query->ctx;
+    struct core *core = gateway->options.core;
+    struct buf *out = query->out;
+    uint64_t read_seq = 0;
+
+    query->media_type = "text/plain; version=0.0.4; charset=utf-8";
+    requests_write(gateway, out);
+    seconds_write(gateway, out);
+    one(out, "penstock_connections", "gauge", "Connections open now",
+        http_server_connections(gateway->server));
+    one(out, "penstock_feeds", "gauge", "Event feeds open now (long polls and streams)",
+        sum(gateway, COUNTER(feeds)));
+    one(out, "penstock_bulk_lines_total", "counter", "Lines of bulk calls answered",
+        sum(gateway, COUNTER(bulk_lines)));
+    one(out, "penstock_queue_commands", "gauge", "Commands waiting for the writer",
+        core_waiting(core));
+    one(out, "penstock_journal_seq", "counter", "Newest durable seq of the journal",
+        core_seq(core));
+    if (query->reader->ops->seq(query->reader, &read_seq, fault) == OK)
+        one(out, "penstock_read_model_seq", "counter", "Seq that the read model has reached",
+            read_seq);
+    one(out, "penstock_ready", "gauge", "1 while the hub takes work",
+        core_ready(core) && !atomic_load(&gateway->draining));
+    return OK;
+}

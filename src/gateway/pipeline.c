@@ -1,0 +1,430 @@
+/* pipeline: the stages of a request. While only its head is there: correlation, route,
+ * credentials, scope, media type, so that what is refused costs no body. Then: preconditions,
+ * parameters, decoding, and either a command that goes to the core and comes back answered, or
+ * a query, here or on a worker thread.
+ *
+ * What holds always: refusal by who may precedes refusal by validity precedes refusal by state;
+ * a call is answered exactly once. */
+#include "gateway/gateway_priv.h"
+
+#include "base/log.h"
+#include "connect/receive.h"
+
+static const struct query_param no_params[] = {{0}};
+
+static const struct http_request *request_of(const struct call *call) {
+    return http_exchange_request(call->ex);
+}
+
+static struct call *call_begin(struct http_exchange *ex, struct gateway *gateway) {
+    struct call *call = arena_new(http_exchange_arena(ex), struct call);
+    struct gateway_loop *loop = loop_of(ex);
+
+    if (!call)
+        return NULL;
+    call->gateway = gateway;
+    call->loop = loop;
+    call->ex = ex;
+    fault_init(&call->fault, http_exchange_arena(ex));
+    if (context_read(http_exchange_request(ex), &loop->rng.rng, http_exchange_arena(ex),
+                     &call->context, &call->fault) != OK)
+        return NULL;
+    http_exchange_data_set(ex, call);
+    return call;
+}
+
+static void answer_nomem(struct http_exchange *ex) {
+    http_answer_begin(ex, 503);
+    http_answer_header(ex, STR("Retry-After"), STR("1"));
+    http_answer_end(ex, STR("application/problem+json"),
+                    STR("{\"type\":\"https://penstock.org/problems/out-of-memory\",\"title\":"
+                        "\"The hub has no memory left for this\",\"status\":503}"));
+}
+
+void call_refuse(struct http_exchange *ex, enum err err, const char *detail, void *ctx) {
+    struct call *call = http_exchange_data(ex);
+    struct fault fault = {0};
+
+    if (!call)
+        call = call_begin(ex, ctx);
+    if (!call) {
+        answer_nomem(ex);
+        return;
+    }
+    err = fault_set(&fault, err, "%s", detail);
+    call_problem(call, err, &fault);
+}
+
+/* --- with the head alone ------------------------------------------------------------------- */
+
+static bool media_is(struct str content_type, const char *wanted) {
+    struct str rest = content_type;
+
+    return content_type.ptr && str_eq_nocase(str_trim(str_cut(&rest, ';')), str_c(wanted));
+}
+
+static enum err check_media(struct call *call, bool *bulk) {
+    const struct http_request *request = request_of(call);
+    const struct route *route = call->match.entry->route;
+    struct str encoding = http_request_header(request, "Content-Encoding");
+    bool wants_body = route->command ? route->command->shape && !route->bind
+                                     : request->has_body && request->method != HTTP_METHOD_GET;
+
+    *bulk = false;
+    if (!wants_body || route == hub_route_receive)
+        return OK;
+    if (encoding.ptr && !str_eq_nocase(encoding, STR("identity")))
+        return fault_set(&call->fault, ERR_MEDIA_TYPE, "bodies are taken as they are, not %.*s",
+                         STR_FMT(encoding));
+    if (media_is(request->content_type, "application/json"))
+        return OK;
+    *bulk = (route->flags & ROUTE_BULK) && media_is(request->content_type, "application/x-ndjson");
+    if (*bulk)
+        return OK;
+    return fault_set(&call->fault, ERR_MEDIA_TYPE, "send Content-Type: application/json%s",
+                     route->flags & ROUTE_BULK ? " or application/x-ndjson" : "");
+}
+
+static enum err check_caller(struct call *call) {
+    const struct route_entry *entry = call->match.entry;
+    const struct principal *principal;
+    enum err err;
+
+    if (entry->scope == ROUTE_OPEN)
+        return OK;
+    err = auth_check(call->loop->auth, http_request_header(request_of(call), "Authorization"),
+                     &principal, &call->fault);
+    if (err != OK)
+        return err;
+    call->actor = arena_str(http_exchange_arena(call->ex), principal->actor);
+    if (!call->actor.ptr)
+        return fault_set(&call->fault, ERR_NOMEM, "no memory for the request");
+    if (!principal_may(principal, entry->scope))
+        return fault_set(&call->fault, ERR_FORBIDDEN, "this key lacks the scope %s",
+                         entry->route->scope);
+    return OK;
+}
+
+static enum err admit(struct call *call, bool *bulk) {
+    const struct http_request *request = request_of(call);
+    enum err err = router_match(call->gateway->router, request->method, request->path,
+                                http_exchange_arena(call->ex), &call->match, &call->fault);
+
+    if (err == OK)
+        err = check_caller(call);
+    if (err == OK)
+        err = check_media(call, bulk);
+    return err;
+}
+
+static void answer_options(struct call *call) {
+    http_answer_begin(call->ex, 204);
+    call_headers(call, core_seq(call->gateway->options.core));
+    if (call->match.allow)
+        http_answer_header(call->ex, STR("Allow"), str_c(call->match.allow));
+    call_count(call, 204);
+    http_answer_end(call->ex, STR_NONE, STR_NONE);
+}
+
+void call_head(struct http_exchange *ex, void *ctx) {
+    struct call *call = call_begin(ex, ctx);
+    bool bulk = false;
+    enum err err;
+
+    if (!call) {
+        answer_nomem(ex);
+        return;
+    }
+    err = admit(call, &bulk);
+    if (request_of(call)->method == HTTP_METHOD_OPTIONS &&
+        (err == ERR_METHOD || str_is(request_of(call)->path, "*")))
+        answer_options(call);
+    else if (err != OK)
+        call_problem(call, err, &call->fault);
+    else if (bulk)
+        bulk_begin(call);
+}
+
+/* --- commands ------------------------------------------------------------------------------ */
+
+enum err command_decode(struct call *call, struct str text, struct arena *arena,
+                        struct command *command, struct fault *fault) {
+    const struct route *route = call->match.entry->route;
+    const struct command_type *type = route->command;
+    void *body = NULL;
+    enum err err = OK;
+
+    if (route->bind) {
+        body = arena_alloc(arena, type->shape->size);
+        err = body ? route->bind(&call->query, body, arena, fault)
+                   : fault_set(fault, ERR_NOMEM, "no memory for the request");
+    } else if (type->shape) {
+        const struct json *document;
+
+        if (text.len == 0)
+            return fault_set(fault, ERR_MALFORMED, "the body is empty");
+        err = json_parse(call->loop->parser, arena, text, true, &document, fault);
+        if (err == OK)
+            err = shape_decode(type->shape, document, arena, STR(""), &body, fault);
+        if (err == ERR_NOMEM)
+            err = fault_set(fault, ERR_TOO_LARGE,
+                            "the document needs more memory than one request may take");
+    }
+    if (err == OK)
+        err = command_prepare(call->gateway->options.core, type, arena, body, command, fault);
+    if (err != OK)
+        return err;
+    for (uint32_t i = 0; i < call->match.arg_count; i++)
+        command->args[i] = call->match.args[i];
+    command->actor = call->actor;
+    command->correlation = call->context.correlation;
+    command->traceparent = call->context.traceparent;
+    command->if_match = call->context.if_match;
+    command->origin = &call->loop->origin;
+    return OK;
+}
+
+static void command_finished(struct job *job) {
+    struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
+
+    if (job->fault.err != OK)
+        call_problem(call, job->fault.err, &job->fault);
+    else
+        call_answer_command(call);
+}
+
+static void command_finish_run(struct job *job, struct reader *reader) {
+    struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
+    struct answer *answer = &call->command.answer;
+
+    answer->err = command_finish(reader, &call->command, &answer->fault);
+}
+
+/* The core has answered. */
+static void call_completed(struct command *command) {
+    struct call *call = command->origin_ctx;
+
+    if (!command_unfinished(command)) {
+        call_answer_command(call);
+        return;
+    }
+    fault_init(&command->answer.fault, command->arena);
+    call->job.run = command_finish_run;
+    call->job.done = command_finished;
+    if (job_start(&call->job, call->loop, &call->fault) != OK)
+        call_problem(call, ERR_UNAVAILABLE, &call->fault);
+}
+
+static enum err command_submit(struct call *call) {
+    call->issuer.completed = call_completed;
+    call->command.origin = &call->loop->origin;
+    call->command.origin_ctx = call;
+    return core_submit(call->gateway->options.core, &call->command, &call->fault);
+}
+
+static enum err command_make(struct call *call) {
+    const struct http_request *request = request_of(call);
+    struct arena *arena = http_exchange_arena(call->ex);
+    enum err err =
+        command_decode(call, request->body, arena, &call->command, &call->fault);
+
+    if (err != OK || !call->context.idem_key.ptr ||
+        (call->command.type->flags & COMMAND_READS))
+        return err;
+    call->command.idem_key = call->context.idem_key;
+    call->command.idem_scope =
+        arena_printf(arena, "%.*s %.*s", STR_FMT(call->actor), STR_FMT(call->match.entry->idem));
+    return call->command.idem_scope.ptr
+               ? OK
+               : fault_set(&call->fault, ERR_NOMEM, "no memory for the request");
+}
+
+/* --- webhooks ------------------------------------------------------------------------------ */
+
+static struct str header_of(void *ctx, struct str name) {
+    const struct http_request *request = ctx;
+
+    for (uint32_t i = 0; i < request->header_count; i++)
+        if (str_eq_nocase(request->headers[i].name, name))
+            return request->headers[i].value;
+    return STR_NONE;
+}
+
+static enum err receive_make(struct call *call) {
+    const struct http_request *request = request_of(call);
+    struct receive_header_source headers = {header_of, (void *)(uintptr_t)request};
+    struct gateway_options *options = &call->gateway->options;
+    enum err err;
+
+    if (!options->connectors)
+        return fault_set(&call->fault, ERR_NOT_FOUND, "there are no connectors");
+    err = receive_prepare(options->core, options->connectors, call->match.args[0],
+                          call->match.args[1], &headers, request->body,
+                          http_exchange_arena(call->ex), &call->command, &call->fault);
+    if (err != OK)
+        return err;
+    call->command.correlation = call->context.correlation;
+    call->command.traceparent = call->context.traceparent;
+    return OK;
+}
+
+/* --- queries ------------------------------------------------------------------------------- */
+
+static void query_answer(struct call *call) {
+    struct query *query = &call->query;
+    struct buf *out = query->out, body = call->body;
+    uint64_t seq = query->seq ? query->seq : core_seq(call->gateway->options.core);
+    struct fault fault = {0};
+
+    if (call->err != OK) {
+        call_problem(call, call->err, &call->fault);
+    } else if (!buf_ok(out)) {
+        call_problem(call, fault_set(&fault, ERR_NOMEM, "no memory for the answer"), &fault);
+    } else {
+        const char *type = query->media_type ? query->media_type : "application/json";
+
+        call_answer(call, query->status ? query->status : 200, str_c(type), buf_str(out), seq,
+                    query->next_cursor, false);
+    }
+    buf_free(&body);
+}
+
+static void query_run(struct job *job, struct reader *reader) {
+    struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
+
+    call->query.reader = reader;
+    call->err = call->match.entry->route->query(&call->query, &call->fault);
+}
+
+static void query_done(struct job *job) {
+    struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
+
+    if (job->fault.err != OK) {
+        call->err = job->fault.err;
+        call->fault = job->fault;
+    }
+    query_answer(call);
+}
+
+static enum err query_start(struct call *call) {
+    const struct route *route = call->match.entry->route;
+
+    if (route->flags & ROUTE_INLINE) {
+        call->query.reader = call->loop->reader;
+        call->query.out = &call->loop->out;
+        buf_clear(&call->loop->out);
+        call->query.seq = core_seq(call->gateway->options.core);
+        call->err = route->query(&call->query, &call->fault);
+        query_answer(call);
+        return OK;
+    }
+    buf_init(&call->body, 0);
+    call->query.out = &call->body;
+    call->job.run = query_run;
+    call->job.done = query_done;
+    return job_start(&call->job, call->loop, &call->fault);
+}
+
+/* Parameters of the path and behind the '?', for queries and for commands that are bound. */
+static enum err query_make(struct call *call) {
+    const struct http_request *request = request_of(call);
+    const struct route_entry *entry = call->match.entry;
+    const struct query_param *known = entry->route->params ? entry->route->params : no_params;
+    struct query *query = &call->query;
+
+    if (entry->scope == ROUTE_OPEN && !entry->route->params)
+        known = NULL; /* probes and partners append what they like */
+    query->arena = http_exchange_arena(call->ex);
+    for (uint32_t i = 0; i < call->match.arg_count; i++)
+        query->args[i] = call->match.args[i];
+    query->now_us = clock_now_us(call->gateway->clock);
+    query->ctx = entry->ctx;
+    query->actor = call->actor;
+    query->body = request->method == HTTP_METHOD_GET ? STR_NONE : request->body;
+    return query_parse(request->query, known, query->arena, &query->values, &query->value_count,
+                       &call->fault);
+}
+
+/* --- waiting for the read model ------------------------------------------------------------ */
+
+static bool seq_reached(struct call *call) {
+    struct reader *reader = call->loop->reader;
+    uint64_t seq = 0;
+    struct fault fault = {0};
+
+    return reader->ops->seq(reader, &seq, &fault) == OK && seq >= call->context.wait_seq;
+}
+
+static void call_go(struct call *call) {
+    enum err err = call->match.entry->route->query ? query_start(call) : command_submit(call);
+
+    if (err != OK)
+        call_problem(call, err, &call->fault);
+}
+
+void call_waiting_tick(struct gateway_loop *loop) {
+    int64_t now_us = clock_tick_us(loop->gateway->clock);
+    struct call **at = &loop->waiting, *call;
+
+    while ((call = *at)) {
+        bool reached = seq_reached(call);
+
+        if (!reached && now_us < call->wait_until_us && !http_closed(call->ex)) {
+            at = &call->next;
+            continue;
+        }
+        *at = call->next;
+        if (reached)
+            call_go(call);
+        else
+            call_problem(call,
+                         fault_set(&call->fault, ERR_UNAVAILABLE,
+                                   "the read model has not reached seq %llu yet",
+                                   (unsigned long long)call->context.wait_seq),
+                         &call->fault);
+    }
+    loop_tick_set(loop);
+}
+
+/* Only what reads the read model has something to wait for. */
+static bool must_wait(struct call *call) {
+    const struct route *route = call->match.entry->route;
+
+    if (!call->context.has_wait_seq || (route->query && (route->flags & ROUTE_INLINE)) ||
+        (route->command && !(route->command->flags & COMMAND_READS)) || seq_reached(call))
+        return false;
+    call->wait_until_us = clock_tick_us(call->gateway->clock) +
+                          call->gateway->config->settings.wait_seq_ms * 1000;
+    call->next = call->loop->waiting;
+    call->loop->waiting = call;
+    loop_tick_set(call->loop);
+    return true;
+}
+
+enum err call_prepare(struct call *call) {
+    enum err err = preconditions_read(request_of(call), http_exchange_arena(call->ex),
+                                      &call->context, &call->fault);
+
+    return err == OK ? query_make(call) : err;
+}
+
+/* --- with the whole request ---------------------------------------------------------------- */
+
+void call_handle(struct http_exchange *ex, void *ctx) {
+    struct call *call = http_exchange_data(ex);
+    const struct route *route = call->match.entry->route;
+    enum err err = call_prepare(call);
+
+    if (err == OK && route == hub_route_events) {
+        feed_begin(call);
+        return;
+    }
+    if (err == OK && route == hub_route_receive)
+        err = receive_make(call);
+    else if (err == OK && route->command)
+        err = command_make(call);
+    if (err != OK)
+        call_problem(call, err, &call->fault);
+    else if (!must_wait(call))
+        call_go(call);
+}
