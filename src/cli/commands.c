@@ -3,7 +3,11 @@
 
 const struct cli_command *const cli_commands[] = {
     &init_command,
+    &serve_command,
+    &key_command,
     &check_command,
+    &openapi_command,
+    &asyncapi_command,
     &settings_command,
     &schema_command,
     &map_command,

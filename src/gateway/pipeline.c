@@ -259,7 +259,7 @@ static enum err receive_make(struct call *call) {
     if (!options->connectors)
         return fault_set(&call->fault, ERR_NOT_FOUND, "there are no connectors");
     err = receive_prepare(options->core, options->connectors, call->match.args[0],
-                          call->match.args[1], &headers, request->body,
+                          call->match.args[1], &headers, request->body, call->loop->parser,
                           http_exchange_arena(call->ex), &call->command, &call->fault);
     if (err != OK)
         return err;
