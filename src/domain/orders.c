@@ -6,6 +6,7 @@
 
 #include "base/decimal.h"
 #include "domain/exceptions.h"
+#include "domain/postings.h"
 
 const char *const order_states[] = {"accepted", "held", "allocated", "partially_shipped",
                                     "shipped", "completed", "cancelled", NULL};
@@ -168,8 +169,19 @@ static enum err cancelled_apply(struct state *state, const struct event *event) 
 static enum err shipped_apply(struct state *state, const struct event *event) {
     return parts_apply(state, event, true);
 }
-static enum err held_apply(struct state *state, const struct event *event) {
+static enum err state_apply_only(struct state *state, const struct event *event) {
     change_entry(state, event);
+    return OK;
+}
+
+/* The books have it. */
+static enum err orders_observe(struct state *state, const struct event *event) {
+    if (event->type != &posting_posted_event)
+        return OK;
+    struct orders_state *s = state_of(state, &orders_capability);
+    uint32_t index = order_find(s, ((const struct posting *)event->data)->order_id);
+    if (index != MAP_NONE)
+        s->orders[index].posted = true;
     return OK;
 }
 
@@ -214,7 +226,7 @@ const struct event_type order_captured_event = {
     .name = "order.captured", .shape = &order_captured_shape, .apply = captured_apply,
     .project = captured_project, .help = "An order came in and is promised"};
 const struct event_type order_held_event = {
-    .name = "order.held", .shape = &order_change_shape, .apply = held_apply,
+    .name = "order.held", .shape = &order_change_shape, .apply = state_apply_only,
     .project = change_project, .help = "An order waits for a decision"};
 const struct event_type order_cancelled_event = {
     .name = "order.cancelled", .shape = &order_change_shape, .apply = cancelled_apply,
@@ -222,8 +234,12 @@ const struct event_type order_cancelled_event = {
 const struct event_type order_shipped_event = {
     .name = "order.shipped", .shape = &order_change_shape, .apply = shipped_apply,
     .project = change_project, .help = "Goods of an order left"};
+const struct event_type order_completed_event = {
+    .name = "order.completed", .shape = &order_change_shape, .apply = state_apply_only,
+    .project = change_project, .help = "All goods of an order left, and the books have it"};
 static const struct event_type *const order_events[] = {
-    &order_captured_event, &order_held_event, &order_cancelled_event, &order_shipped_event, NULL};
+    &order_captured_event, &order_held_event,      &order_cancelled_event,
+    &order_shipped_event,  &order_completed_event, NULL};
 
 /* --- capture ------------------------------------------------------------------------------------------------ */
 
@@ -627,9 +643,46 @@ static const struct command_type order_ship_command = {
     .name = "order.ship", .shape = &order_change_shape, .check = ship_check,
     .decide = ship_decide, .help = "Goods of an order left"};
 
+/* --- completion ----------------------------------------------------------------------------------------------- */
+
+static enum err complete_decide(struct decision *decision, const struct command *command) {
+    enum err err = OK;
+    struct order_change *e;
+    const struct order_entry *entry = change_target(decision, command, &err);
+    if (!entry)
+        return err;
+    if (!decision_event(decision, &order_completed_event, command->args[0], (void **)&e))
+        return no_memory(decision);
+    *e = (struct order_change){.has = 1u << ORDER_CHANGE_ORDER_ID | 1u << ORDER_CHANGE_STATE |
+                                      1u << ORDER_CHANGE_VERSION,
+                               .order_id = command->args[0],
+                               .state = ORDER_COMPLETED,
+                               .version = (int64_t)entry->version + 1};
+    return OK;
+}
+static const struct command_type order_complete_command = {
+    .name = "order.complete", .decide = complete_decide, .flags = COMMAND_INTERNAL,
+    .help = "Close an order that is shipped and posted"};
+
+/* Shipped and posted, in whichever order, makes it complete. */
+static enum err orders_react(struct decision *decision, const struct event *event) {
+    const struct orders_state *s = decision_state(decision, &orders_capability);
+    struct str order_id;
+    if (event->type == &order_shipped_event)
+        order_id = ((const struct order_change *)event->data)->order_id;
+    else if (event->type == &posting_posted_event)
+        order_id = ((const struct posting *)event->data)->order_id;
+    else
+        return OK;
+    uint32_t index = order_find(s, order_id);
+    if (index == MAP_NONE || s->orders[index].state != ORDER_SHIPPED || !s->orders[index].posted)
+        return OK;
+    return decision_issue(decision, &order_complete_command, NULL, order_id, event->seq);
+}
+
 static const struct command_type *const order_commands[] = {
-    &order_capture_command, &order_cancel_command, &order_ship_command,
-    &order_get_command, &order_list_command, NULL};
+    &order_capture_command,  &order_cancel_command, &order_ship_command,
+    &order_complete_command, &order_get_command,    &order_list_command, NULL};
 
 /* --- routes ------------------------------------------------------------------------------------------------------ */
 
@@ -662,5 +715,7 @@ const struct capability orders_capability = {
     .tables = order_tables,
     .state_size = sizeof(struct orders_state),
     .state_free = orders_state_free,
+    .observe = orders_observe,
+    .react = orders_react,
     .dump = orders_dump,
 };

@@ -41,7 +41,7 @@ enum order_captured_row {
 };
 extern const struct shape order_captured_shape;
 extern const struct event_type order_captured_event, order_held_event, order_cancelled_event,
-    order_shipped_event;
+    order_shipped_event, order_completed_event;
 
 /* A quantity of a line: cancelled, shipped. */
 struct order_part {
@@ -57,7 +57,8 @@ struct parcel {
     struct str carrier, tracking;
 };
 
-/* Body of cancel and ship, and data of order.cancelled, order.shipped, order.held. */
+/* Body of cancel and ship, and data of order.cancelled, order.shipped, order.held and
+ * order.completed. */
 struct order_change {
     uint64_t has;
     struct str order_id;   /* hub: set in events */

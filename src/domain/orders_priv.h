@@ -28,6 +28,7 @@ struct order_entry {
     uint32_t version;
     uint32_t line_count, allocation_count;
     uint8_t state; /* enum order_state */
+    bool posted;   /* a system of the books has it */
     struct line_entry *lines;       /* one block: lines, allocations, texts */
     struct allocation *allocations; /* in the order stock was committed */
 };

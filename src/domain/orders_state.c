@@ -141,8 +141,8 @@ void orders_dump(const void *part, struct buf *out) {
         const struct order_entry *entry = &s->orders[i];
         char id[ID_TEXT_LEN];
         id_write(id, entry->id);
-        buf_printf(out, "ord_%.*s state=%s version=%u seq=%llu..%llu updated=%lld", ID_TEXT_LEN, id,
-                   order_states[entry->state], entry->version,
+        buf_printf(out, "ord_%.*s state=%s posted=%d version=%u seq=%llu..%llu updated=%lld",
+                   ID_TEXT_LEN, id, order_states[entry->state], entry->posted, entry->version,
                    (unsigned long long)entry->captured_seq, (unsigned long long)entry->last_seq,
                    (long long)entry->updated_us);
         for (uint32_t k = 0; k < entry->line_count; k++) {

@@ -91,6 +91,34 @@ static void an_order_commits_ships_and_cancels(void **state) {
     assert_replay_equal();
 }
 
+static void shipped_and_posted_makes_complete_in_either_order(void **state) {
+    (void)state;
+    assert_int_equal(count_stock("A", "WH-HAM", "10"), 201);
+    for (int shipped_first = 0; shipped_first < 2; shipped_first++) {
+        char id[64], posting[256], number[2] = {(char)('1' + shipped_first), 0};
+        assert_int_equal(cell_run(&cell, "order.capture",
+                                  order_json("web-de", number, "A", 1, NULL), NULL, NULL),
+                         201);
+        snprintf(id, sizeof id, "%s", answered("order_id"));
+        snprintf(posting, sizeof posting,
+                 "{\"subscription\":\"erp\",\"connector\":\"erp\",\"event_seq\":%d,"
+                 "\"order_id\":\"%s\",\"reference\":\"SO-%s\"}",
+                 2 + shipped_first * 6, id, number);
+        for (int i = 0; i < 2; i++) {
+            if (i == shipped_first)
+                assert_int_equal(cell_run(&cell, "posting.record", posting, NULL, NULL) / 100, 2);
+            else
+                assert_int_equal(cell_run(&cell, "order.ship", "{}", id, NULL), 201);
+        }
+        char *dump = cell_dump(&cell);
+        char wanted[128];
+        snprintf(wanted, sizeof wanted, "%s state=completed posted=1 version=3", id);
+        assert_non_null(strstr(dump, wanted));
+        mem_free(dump);
+    }
+    assert_replay_equal();
+}
+
 static void a_shortage_refuses_holds_or_back_orders_by_policy(void **state) {
     (void)state;
     assert_int_equal(count_stock("A", "WH-HAM", "3"), 201);
@@ -342,6 +370,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, cell_setup, cell_teardown)
     const struct CMUnitTest tests[] = {
         TEST(an_order_commits_ships_and_cancels),
+        TEST(shipped_and_posted_makes_complete_in_either_order),
         TEST(a_shortage_refuses_holds_or_back_orders_by_policy),
         TEST(stock_is_split_over_sources_only_where_none_has_all),
         TEST(keys_replay_the_first_answer_and_refuse_another_body),
