@@ -14,7 +14,7 @@
 #define MODEL_FORMAT 1 /* of the file beside the capabilities' tables */
 #define MODEL_PAGE_BYTES 4096
 #define MODEL_CACHE_BYTES (32 << 20)
-#define MODEL_WAL_PAGES 16384 /* copied to the file when it is longer: 64 MiB */
+#define MODEL_WAL_PAGES 4096 /* copied to the file when it is longer: 16 MiB */
 
 /* --- schema ----------------------------------------------------------------------------- */
 
@@ -161,6 +161,12 @@ static enum err file_fits(struct read_model *model, const char **why, struct fau
     return err;
 }
 
+static int wal_seen(void *ctx, sqlite3 *db, const char *name, int pages) {
+    (void)db, (void)name;
+    ((struct read_model *)ctx)->wal_pages = pages;
+    return SQLITE_OK;
+}
+
 static enum err file_prepare(struct read_model *model, struct fault *fault) {
     enum err err = db_prepare(model->db, "BEGIN IMMEDIATE", &model->begin, fault);
     if (err == OK)
@@ -170,8 +176,9 @@ static enum err file_prepare(struct read_model *model, struct fault *fault) {
                          fault);
     if (err == OK)
         err = refs_create(model->db, &model->refs, fault);
+    model->wal_pages = 0;
     if (err == OK)
-        sqlite3_wal_autocheckpoint(model->db, MODEL_WAL_PAGES);
+        sqlite3_wal_hook(model->db, wal_seen, model);
     rows_bind(model->rows, model->db);
     model->refs_stale = true;
     return err;
@@ -329,6 +336,10 @@ static enum err batch_run(struct read_model *model, struct fault *fault) {
     atomic_fetch_add(&model->transactions, 1);
     atomic_store(&model->seq, model->batch_seq);
     model_announce(model);
+    /* After the announcement: it takes some ms, and whoever waits need not wait for it. What
+     * goes wrong here shows at the next commit. */
+    if (model->wal_pages >= MODEL_WAL_PAGES)
+        (void)sqlite3_wal_checkpoint_v2(model->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     return OK;
 }
 

@@ -24,6 +24,7 @@ struct read_model {
     sqlite3_stmt *begin, *commit, *reached;
     struct rows *rows;
     struct refs *refs;
+    int wal_pages;   /* after the last commit */
     bool refs_stale; /* a transaction failed: their list in memory is not the file's */
     struct json_parser *parser;
     struct arena arena; /* of one event */

@@ -3,8 +3,6 @@
 #ifndef PENSTOCK_TESTS_SUPPORT_SHOP_H
 #define PENSTOCK_TESTS_SUPPORT_SHOP_H
 
-#include <stdlib.h>
-
 #include "core/capability.h"
 
 struct shop_tax {
@@ -226,25 +224,6 @@ static inline void shop_fix(const struct buf *buf, struct shop_record *records, 
         records[i].record.meta.ptr = buf->data + records[i].meta;
         records[i].record.data.ptr = buf->data + records[i].data;
     }
-}
-
-
-/* --- a registry until core has one --- */
-struct registry { const struct capability *const *capabilities; };
-struct registry *registry_create(const struct capability *const *capabilities) {
-    struct registry *r = malloc(sizeof *r);
-    r->capabilities = capabilities;
-    return r;
-}
-void registry_destroy(struct registry *registry) { free(registry); }
-const struct capability *const *registry_capabilities(const struct registry *registry) {
-    return registry->capabilities;
-}
-const struct event_type *registry_event(const struct registry *registry, struct str name) {
-    for (uint32_t i = 0; registry->capabilities[0]->events[i]; i++)
-        if (str_is(name, registry->capabilities[0]->events[i]->name))
-            return registry->capabilities[0]->events[i];
-    return NULL;
 }
 
 #endif
