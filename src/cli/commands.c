@@ -12,6 +12,7 @@ const struct cli_command *const cli_commands[] = {
     &schema_command,
     &map_command,
     &trace_command,
+    &journal_command,
     &metrics_command,
     &help_command,
     NULL,

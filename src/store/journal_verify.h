@@ -1,0 +1,43 @@
+/* journal_verify: reads a journal from end to end and tells whether it is whole: no seq is
+ * missing or twice, every record reads as its type's shape says, no event follows from a later
+ * one. Computes the digest by which two copies of a journal are compared. */
+#ifndef PENSTOCK_STORE_JOURNAL_VERIFY_H
+#define PENSTOCK_STORE_JOURNAL_VERIFY_H
+
+#include "core/capability.h"
+#include "core/journal.h"
+
+/* SHA-256 over records in order: per record seq and time_us as 8 bytes little-endian, then
+ * type, subject, meta and data, each as its length in 8 bytes and its bytes. */
+struct journal_digest;
+struct journal_digest *journal_digest_create(void); /* NULL where memory is out */
+void journal_digest_add(struct journal_digest *digest, const struct record *record);
+#define JOURNAL_DIGEST_TEXT 65
+/* 64 hex digits and a NUL; frees the digest. */
+void journal_digest_end(struct journal_digest *digest, char out[JOURNAL_DIGEST_TEXT]);
+
+#define JOURNAL_FAULTS_MAX 20
+struct journal_report {
+    uint64_t records, last_seq, bytes; /* bytes of the records' texts */
+    int64_t first_time_us, last_time_us;
+    uint64_t unknown; /* of types that this program does not know: not faults */
+    uint64_t faults;  /* all of them; the first are listed */
+    struct journal_report_fault {
+        uint64_t seq;
+        char detail[256];
+    } listed[JOURNAL_FAULTS_MAX];
+    char digest[JOURNAL_DIGEST_TEXT];
+};
+
+/* Whether one record reads as it should, beside its seq; *unknown where its type is not known. */
+bool journal_record_check(const struct registry *registry, const struct record *record,
+                          struct json_parser *parser, struct arena *arena, bool *unknown,
+                          struct fault *fault);
+
+/* progress is called now and then with the seq reached; NULL: not. An error means that the
+ * journal could not be read; what was found until then is in the report. */
+enum err journal_verify(struct journal *journal, const struct registry *registry,
+                        void (*progress)(void *ctx, uint64_t seq), void *ctx,
+                        struct journal_report *report, struct fault *fault) WARN_UNUSED;
+
+#endif

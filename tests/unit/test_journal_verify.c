@@ -1,0 +1,157 @@
+/* Verify finds what is wrong with a journal; export and import carry one over whole. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+#include "../support/shop.h"
+#include "../support/temp.h"
+#include "cli/journal_file.h"
+#include "store/journal_sqlite.h"
+#include "store/journal_verify.h"
+
+static struct journal *journal_at(const char *dir, bool read_only) {
+    struct journal_sqlite_options options = {.cell = STR("main"), .read_only = read_only};
+    struct fault fault = {0};
+    struct journal *journal;
+    if (journal_sqlite_open(dir, &options, &journal, &fault) != OK)
+        fail_msg("open: %s", fault.detail);
+    return journal;
+}
+
+static void orders_append(struct journal *journal, uint32_t n) {
+    struct shop_record *made = calloc(2 * n, sizeof *made);
+    struct record *records = calloc(2 * n, sizeof *records);
+    struct buf texts;
+    struct fault fault = {0};
+    uint64_t last;
+    buf_init(&texts, 0);
+    assert_int_equal(journal_last(journal, &last, &fault), OK);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t seq = last + 2 * i + 1;
+        shop_put_captured(&texts, seq, seq, 5, &made[2 * i]);
+        shop_put_other(&texts, "stock.reserved", "{\"lines\":[]}", seq, seq + 1, seq,
+                       &made[2 * i + 1]);
+    }
+    shop_fix(&texts, made, 2 * n);
+    for (uint32_t i = 0; i < 2 * n; i++)
+        records[i] = made[i].record;
+    assert_int_equal(journal_append(journal, records, 2 * n, &fault), OK);
+    buf_free(&texts);
+    free(made);
+    free(records);
+}
+
+static void verify(const char *dir, struct journal_report *report) {
+    struct registry *registry = registry_create(shop_capabilities);
+    struct journal *journal = journal_at(dir, true);
+    struct fault fault = {0};
+    assert_int_equal(journal_verify(journal, registry, NULL, NULL, report, &fault), OK);
+    journal_close(journal);
+    registry_destroy(registry);
+}
+
+static void change(const char *dir, const char *sql) {
+    char name[4096];
+    sqlite3 *db;
+    snprintf(name, sizeof name, "%s/journal/00000001.db", dir);
+    assert_int_equal(sqlite3_open(name, &db), SQLITE_OK);
+    char *wrong = NULL;
+    sqlite3_exec(db, sql, NULL, NULL, &wrong);
+    if (wrong)
+        fail_msg("%s", wrong);
+    sqlite3_close(db);
+}
+
+static void finds_what_is_wrong(void **state) {
+    (void)state;
+    char *dir = temp_folder();
+    struct journal *journal = journal_at(dir, false);
+    orders_append(journal, 5000);
+    journal_close(journal);
+    struct journal_report report;
+    verify(dir, &report);
+    assert_int_equal(report.faults, 0);
+    assert_int_equal(report.records, 10000);
+    assert_int_equal(report.last_seq, 10000);
+    char whole[JOURNAL_DIGEST_TEXT];
+    memcpy(whole, report.digest, sizeof whole);
+
+    change(dir, "UPDATE event SET subject=subject||'x' WHERE seq=77");
+    verify(dir, &report);
+    assert_int_equal(report.faults, 0); /* still well-formed, but not the same journal */
+    assert_string_not_equal(report.digest, whole);
+
+    change(dir, "UPDATE event SET data='{' WHERE seq=9; UPDATE event SET meta='{\"first\":99}'"
+                " WHERE seq=10; UPDATE event SET meta='{\"cause\":11}' WHERE seq=11;"
+                "UPDATE event SET type='not.known' WHERE seq=12; DELETE FROM event WHERE seq=5000");
+    verify(dir, &report);
+    assert_int_equal(report.faults, 4);
+    assert_int_equal(report.listed[0].seq, 9);
+    assert_int_equal(report.listed[1].seq, 10);
+    assert_non_null(strstr(report.listed[1].detail, "later 99"));
+    assert_int_equal(report.listed[2].seq, 11);
+    assert_int_equal(report.listed[3].seq, 5001);
+    assert_non_null(strstr(report.listed[3].detail, "records 5000 to 5000 are missing"));
+    assert_int_equal(report.unknown, 1);
+    assert_int_equal(report.records, 9999);
+    temp_remove(dir);
+}
+
+static void silent(void *ctx, uint64_t seq) { (void)ctx, (void)seq; }
+
+static void exports_and_imports(void **state) {
+    (void)state;
+    char *dir = temp_folder(), *copy = temp_folder(), path[4096];
+    struct registry *registry = registry_create(shop_capabilities);
+    struct fault fault = {0};
+    struct journal *journal = journal_at(dir, false);
+    orders_append(journal, 700);
+    snprintf(path, sizeof path, "%s/export.ndjson", dir);
+    FILE *out = fopen(path, "w");
+    assert_int_equal(journal_file_write(journal, 1400, out, silent, NULL, &fault), OK);
+    fclose(out);
+    journal_close(journal);
+
+    uint64_t records;
+    if (journal_file_check(path, registry, &records, silent, NULL, &fault) != OK)
+        fail_msg("check: %s", fault.detail);
+    assert_int_equal(records, 1400);
+    journal = journal_at(copy, false);
+    assert_int_equal(journal_file_read(path, journal, &records, silent, NULL, &fault), OK);
+    assert_int_equal(records, 1400);
+    assert_int_equal(journal_file_read(path, journal, &records, silent, NULL, &fault),
+                     ERR_CONFLICT);
+    journal_close(journal);
+    struct journal_report first, second;
+    verify(dir, &first);
+    verify(copy, &second);
+    assert_int_equal(second.faults, 0);
+    assert_string_equal(first.digest, second.digest);
+
+    /* A file that was changed or cut is refused. */
+    char command[3 * 4096];
+    const char *spoil[] = {"sed 3d", "sed \\$d", "sed 's/WH-HAM/WH-XXX/'", "sed '5s/.*/[]/'",
+                           "sed '7s/\"seq\":7/\"seq\":8/'", "sed p", "head -c 5000"};
+    for (size_t i = 0; i < sizeof spoil / sizeof spoil[0]; i++) {
+        snprintf(command, sizeof command, "%s %s > %s.bad", spoil[i], path, path);
+        assert_int_equal(system(command), 0);
+        snprintf(command, sizeof command, "%s.bad", path);
+        if (journal_file_check(command, registry, &records, silent, NULL, &fault) != ERR_INVALID)
+            fail_msg("taken: %s", spoil[i]);
+    }
+    registry_destroy(registry);
+    temp_remove(dir);
+    temp_remove(copy);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(finds_what_is_wrong),
+        cmocka_unit_test(exports_and_imports),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
