@@ -156,10 +156,20 @@ int cli_fail(const struct cli *cli, int code, const char *fmt, ...) {
     return code;
 }
 
+/* fault_add puts the first item into a detail that nobody has set: then it would be told twice. */
+static bool detail_is_first_item(const struct fault *fault) {
+    struct str detail = str_c(fault->detail), item = fault->first->detail;
+    if (item.len > 60)
+        item.len = 60; /* the detail may be cut off */
+    return item.len > 0 && memmem(detail.ptr, detail.len, item.ptr, item.len) != NULL;
+}
+
 int cli_fault(const struct cli *cli, const struct fault *fault) {
     name_print(cli);
-    fputs(fault->detail[0] ? fault->detail : err_info(fault->err)->title, stderr);
-    fputc('\n', stderr);
+    if (fault->first && detail_is_first_item(fault))
+        fprintf(stderr, "%u fault%s\n", (unsigned)fault->count, fault->count == 1 ? "" : "s");
+    else
+        fprintf(stderr, "%s\n", fault->detail[0] ? fault->detail : err_info(fault->err)->title);
     uint32_t listed = 0;
     for (const struct fault_item *i = fault->first; i; i = i->next, listed++)
         fprintf(stderr, "  %.*s%s%.*s\n", STR_FMT(i->pointer), i->pointer.len ? ": " : "",
