@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/files.h"
+#include "cli/tables.h"
 #include "connect/connector.h"
 #include "connect/inbound.h"
 #include "core/core.h"
@@ -250,6 +251,7 @@ static enum err serve_start(struct hub *hub, const struct hub_options *options,
         .port = port,
         .readers = {.create = reader_make, .destroy = reader_end, .ctx = hub},
         .tables = hub->tables,
+        .api = cli_tables(),
     };
     err = gateway_start(&gateway, &hub->gateway, fault);
     if (err != OK)

@@ -168,20 +168,16 @@ static enum err routes_make(struct gateway *gateway, struct fault *fault) {
 
 /* The same documents as `penstock openapi` and `penstock asyncapi` print. */
 static enum err documents_make(struct gateway *gateway, struct fault *fault) {
-    struct api_extra extras[ROUTE_TABLES_MAX + 2] = {
-        {"hub", "Events, webhooks, health, metrics, descriptions", hub_routes}};
-    struct api_tables tables = {registry_capabilities(core_registry(gateway->options.core)),
-                                extras};
-    const struct gateway_table *t = gateway->options.tables;
+    struct api_tables plain = {
+        .capabilities = registry_capabilities(core_registry(gateway->options.core))};
+    const struct api_tables *tables = gateway->options.api ? gateway->options.api : &plain;
     struct buf out;
 
-    for (uint32_t n = 1; t && t->routes && n < ROUTE_TABLES_MAX; t++)
-        extras[n++] = (struct api_extra){"ops", "What operators look at", t->routes};
     buf_init(&out, 0);
-    openapi_write(&tables, PENSTOCK_VERSION, &out);
+    openapi_write(tables, PENSTOCK_VERSION, &out);
     gateway->openapi = buf_ok(&out) ? arena_str(&gateway->arena, buf_str(&out)) : STR_NONE;
     buf_clear(&out);
-    asyncapi_write(&tables, PENSTOCK_VERSION, &out);
+    asyncapi_write(tables, PENSTOCK_VERSION, &out);
     gateway->asyncapi = buf_ok(&out) ? arena_str(&gateway->arena, buf_str(&out)) : STR_NONE;
     buf_free(&out);
     return gateway->openapi.ptr && gateway->asyncapi.ptr

@@ -7,6 +7,7 @@
 
 #include "connect/connector.h"
 #include "core/core.h"
+#include "gateway/api_tables.h"
 
 /* Makes what a worker thread reads with (store/read_model.h); called at most once per worker
  * thread of the gateway, on any thread. NULL and fault where it fails. */
@@ -33,6 +34,8 @@ struct gateway_options {
     uint16_t port;                 /* 0: any free one, see gateway_port */
     struct gateway_readers readers;
     const struct gateway_table *tables; /* may be NULL */
+    const struct api_tables *api; /* what /openapi.json and /asyncapi.json are printed from;
+                                  NULL: the capabilities alone */
 };
 
 struct gateway;

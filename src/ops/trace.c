@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#define COMMAND_EVENTS_MAX 64 /* events of one command that are taken */
 #define IDS_MAX 256 /* ids that are followed, over all rounds */
 
 struct finder {
@@ -31,35 +32,10 @@ static enum err caught_up(struct reader *reader, uint64_t *newest, struct fault 
 
 struct taking {
     struct finder *finder;
-    struct trace_event *event;
+    uint64_t first; /* of the command whose events are taken */
+    bool match;
     enum err err;
 };
-
-static bool record_take(void *ctx, const struct record *record) {
-    struct taking *taking = ctx;
-    struct finder *f = taking->finder;
-    const struct json *json;
-    void *meta = NULL;
-    struct trace_event *event = taking->event;
-    event->record = (struct record){
-        .seq = record->seq,
-        .time_us = record->time_us,
-        .type = arena_str(f->arena, record->type),
-        .subject = arena_str(f->arena, record->subject),
-        .meta = arena_str(f->arena, record->meta),
-        .data = arena_str(f->arena, record->data),
-    };
-    if (!event->record.meta.ptr || !event->record.data.ptr) {
-        taking->err = fault_set(f->fault, ERR_NOMEM, "the story is too large");
-        return false;
-    }
-    taking->err = json_parse(f->reader->parser, f->arena, event->record.meta, false, &json, f->fault);
-    if (taking->err == OK)
-        taking->err = shape_load(&event_meta_shape, json, f->arena, &meta, f->fault);
-    event->meta = meta;
-    event->type = registry_event(f->registry, event->record.type);
-    return false;
-}
 
 static uint32_t event_index(const struct finder *f, uint64_t seq) {
     for (uint32_t i = 0; i < f->count; i++)
@@ -67,32 +43,6 @@ static uint32_t event_index(const struct finder *f, uint64_t seq) {
             return i;
     return UINT32_MAX;
 }
-
-/* The event at seq, read where it is not there yet. *index UINT32_MAX where there is no room. */
-static enum err event_add(struct finder *f, uint64_t seq, uint32_t *index) {
-    uint64_t next;
-    *index = event_index(f, seq);
-    if (*index != UINT32_MAX)
-        return OK;
-    if (f->count == TRACE_EVENTS_MAX) {
-        f->truncated = true;
-        return OK;
-    }
-    struct taking taking = {f, &f->events[f->count], ERR_NOT_FOUND};
-    enum err err = journal_read(f->reader->journal, seq, 1, record_take, &taking, &next, f->fault);
-    if (err == OK && taking.err == ERR_NOT_FOUND)
-        return OK; /* trimmed away: the story begins later */
-    if (err == OK)
-        err = taking.err;
-    if (err != OK)
-        return err;
-    *index = f->count;
-    f->parent[f->count] = f->count;
-    f->count++;
-    return OK;
-}
-
-/* --- joining ---------------------------------------------------------------------------- */
 
 static uint32_t story_root(const struct finder *f, uint32_t i) {
     while (f->parent[i] != i)
@@ -106,6 +56,72 @@ static void story_join(struct finder *f, uint32_t a, uint32_t b) {
     if (a != b)
         f->parent[a > b ? a : b] = a > b ? b : a;
 }
+
+static enum err record_copy(struct finder *f, const struct record *record,
+                            struct trace_event *event) {
+    const struct json *json;
+    void *meta = NULL;
+    *event = (struct trace_event){.record = {
+        .seq = record->seq,
+        .time_us = record->time_us,
+        .type = arena_str(f->arena, record->type),
+        .subject = arena_str(f->arena, record->subject),
+        .meta = arena_str(f->arena, record->meta),
+        .data = arena_str(f->arena, record->data),
+    }};
+    if (!event->record.meta.ptr || !event->record.data.ptr)
+        return fault_set(f->fault, ERR_NOMEM, "the story is too large");
+    enum err err = json_parse(f->reader->parser, f->arena, event->record.meta, false, &json,
+                              f->fault);
+    if (err == OK)
+        err = shape_load(&event_meta_shape, json, f->arena, &meta, f->fault);
+    event->meta = meta;
+    event->type = registry_event(f->registry, event->record.type);
+    return err;
+}
+
+/* Takes the events of one command, which follow each other; stops at the next command's. */
+static bool record_take(void *ctx, const struct record *record) {
+    struct taking *taking = ctx;
+    struct finder *f = taking->finder;
+    struct trace_event event;
+    taking->err = record_copy(f, record, &event);
+    if (taking->err != OK)
+        return false;
+    uint64_t first = event.meta->first > 0 ? (uint64_t)event.meta->first : record->seq;
+    if (first != taking->first && record->seq != taking->first)
+        return false;
+    if (event_index(f, record->seq) != UINT32_MAX)
+        return true;
+    if (f->count == TRACE_EVENTS_MAX) {
+        f->truncated = true;
+        return false;
+    }
+    event.match = taking->match;
+    f->events[f->count] = event;
+    f->parent[f->count] = f->count;
+    f->count++;
+    if (record->seq != taking->first)
+        story_join(f, event_index(f, taking->first), f->count - 1);
+    return true;
+}
+
+/* The events of the command whose first event is at seq (the read model refers to commands by
+ * it), read where they are not there yet. *index of the first; UINT32_MAX where there is no
+ * room, or it was trimmed away: the story begins later. */
+static enum err command_add(struct finder *f, uint64_t seq, bool match, uint32_t *index) {
+    uint64_t next;
+    struct taking taking = {f, seq, match, OK};
+    *index = event_index(f, seq);
+    if (*index != UINT32_MAX)
+        return OK;
+    enum err err = journal_read(f->reader->journal, seq, COMMAND_EVENTS_MAX, record_take, &taking,
+                                &next, f->fault);
+    *index = event_index(f, seq);
+    return err == OK ? taking.err : err;
+}
+
+/* --- joining ---------------------------------------------------------------------------- */
 
 /* Ids of single things: a prefix and what id_text writes. Others ("SKU@LOCATION") have no end
  * of events and are not followed. */
@@ -150,7 +166,7 @@ static enum err id_follow(struct finder *f, struct str id, uint32_t from, uint32
     }
     for (uint32_t i = 0; err == OK && i < count; i++) {
         uint32_t index;
-        err = event_add(f, seqs[i], &index);
+        err = command_add(f, seqs[i], false, &index);
         if (err == OK && index != UINT32_MAX)
             story_join(f, index, from);
     }
@@ -159,7 +175,7 @@ static enum err id_follow(struct finder *f, struct str id, uint32_t from, uint32
 
 static enum err seq_follow(struct finder *f, uint64_t seq, uint32_t from) {
     uint32_t index = UINT32_MAX;
-    enum err err = seq > 0 ? event_add(f, seq, &index) : OK;
+    enum err err = seq > 0 ? command_add(f, seq, false, &index) : OK;
     if (err == OK && index != UINT32_MAX)
         story_join(f, index, from);
     return err;
@@ -246,8 +262,7 @@ enum err trace_find(struct reader *reader, const struct registry *registry, stru
         err = reader->ops->refs(reader, id, seqs, TRACE_EVENTS_MAX + 1, &count, fault);
     f->truncated = count > TRACE_EVENTS_MAX;
     for (uint32_t i = 0; err == OK && i < count && i < TRACE_EVENTS_MAX; i++)
-        if ((err = event_add(f, seqs[i], &index)) == OK && index != UINT32_MAX)
-            f->events[index].match = true;
+        err = command_add(f, seqs[i], true, &index);
     if (err == OK && f->count == 0)
         return fault_set(fault, ERR_NOT_FOUND, "nothing is recorded under '%.*s'", STR_FMT(id));
     for (uint32_t round = 0, done = 0; err == OK && round < TRACE_ROUNDS_MAX; round++)

@@ -19,7 +19,7 @@ struct trace_event {
     struct record record;           /* copied into the arena */
     const struct event_meta *meta;
     const struct event_type *type;  /* NULL: written by a newer program */
-    bool match;           /* recorded under the id itself */
+    bool match;           /* of a command recorded under the id itself */
     uint32_t story;       /* index into stories */
 };
 struct trace_story {
