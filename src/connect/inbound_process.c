@@ -73,9 +73,9 @@ void slot_raise(struct slot *slot, const char *kind, const struct fault *fault) 
 /* The payload as JSON nodes. */
 static enum err read_payload(struct slot *slot, const struct json **out, struct fault *fault) {
     const struct payload *payload = slot->payload;
-    struct str text = shape_has(payload, PAYLOAD_BASE64)
-                          ? base64_read(&slot->arena, payload->base64)
-                          : payload->text;
+    struct str text = shape_has(payload, PAYLOAD_DOCUMENT) ? payload->document : payload->text;
+    if (shape_has(payload, PAYLOAD_BASE64))
+        text = base64_read(&slot->arena, payload->base64);
     return json_parse(slot->worker->parser, &slot->arena, text.ptr ? text : STR(""), false, out,
                       fault);
 }

@@ -1,5 +1,6 @@
-/* receive: see receive.h. Looks at no more of a payload than it must: its signature, and the
- * member that dedup or key are declared to be. */
+/* receive: see receive.h. Looks at no more of a payload than it must: its signature, whether it
+ * is JSON (which is stored as it is, anything else as a text), and the member that dedup or key
+ * are declared to be. */
 #include "connect/receive.h"
 
 #include "base/encode.h"
@@ -31,26 +32,37 @@ static struct str member_text(const struct json *doc, struct str path) {
     return doc->text;
 }
 
-/* The body as JSON, parsed when first asked for; NULL where it is none. */
-struct lazy_body {
-    struct json_parser *parser;
+/* The body, and its nodes where it is JSON. */
+struct message {
     struct arena *arena;
     struct str body;
     const struct json *doc;
-    bool tried;
 };
 
-static const struct json *lazy_doc(struct lazy_body *lazy) {
-    if (!lazy->tried) {
-        lazy->tried = true;
-        struct fault ignored = {0};
-        if (json_parse(lazy->parser, lazy->arena, lazy->body, false, &lazy->doc, &ignored) != OK)
-            lazy->doc = NULL;
+/* Nested no deeper than still reads inside an event. */
+static bool is_shallow(const struct json *doc) {
+    const struct json *end[PAYLOAD_DEPTH_MAX]; /* of the containers around the node */
+    uint32_t depth = 0;
+    for (const struct json *at = doc; at < doc + doc->next; at++) {
+        while (depth > 0 && at >= end[depth - 1])
+            depth--;
+        if (at->kind != JSON_ARRAY && at->kind != JSON_OBJECT)
+            continue;
+        if (depth == PAYLOAD_DEPTH_MAX)
+            return false;
+        end[depth++] = at + at->next;
     }
-    return lazy->doc;
+    return true;
 }
 
-static struct str place_value(const struct connector_place *place, struct lazy_body *lazy,
+/* Stands in the journal as it is: JSON on one line (records are lines in exports and feeds). */
+static bool is_document(const struct message *message) {
+    struct str body = message->body;
+    return message->doc && !memchr(body.ptr, '\n', body.len) && !memchr(body.ptr, '\r', body.len) &&
+           is_shallow(message->doc);
+}
+
+static struct str place_value(const struct connector_place *place, const struct message *message,
                               const struct receive_header_source *headers) {
     if (!place)
         return STR_NONE;
@@ -58,17 +70,16 @@ static struct str place_value(const struct connector_place *place, struct lazy_b
     if (place->header.len) {
         value = str_trim(headers->header(headers->ctx, place->header));
     } else {
-        const struct json *doc = lazy_doc(lazy);
-        value = doc ? member_text(doc, place->member) : STR_NONE;
+        value = member_text(message->doc, place->member);
     }
     if (value.len == 0 || !is_text(value))
         return STR_NONE;
     if (value.len > PLACE_BYTES_MAX) {
         struct hash128 hash = hash128(value, 0);
-        return arena_printf(lazy->arena, "%016llx%016llx", (unsigned long long)hash.hi,
+        return arena_printf(message->arena, "%016llx%016llx", (unsigned long long)hash.hi,
                             (unsigned long long)hash.lo);
     }
-    return arena_str(lazy->arena, value);
+    return arena_str(message->arena, value);
 }
 
 static void set_text(struct payload *payload, struct str *member, int row, struct str value) {
@@ -77,8 +88,13 @@ static void set_text(struct payload *payload, struct str *member, int row, struc
         payload->has |= UINT64_C(1) << row;
 }
 
-static enum err keep_body(struct payload *payload, struct str body, struct arena *arena,
+static enum err keep_body(struct payload *payload, const struct message *message,
                           struct fault *fault) {
+    struct str body = message->body;
+    if (is_document(message)) {
+        set_text(payload, &payload->document, PAYLOAD_DOCUMENT, body);
+        return OK;
+    }
     if (is_text(body)) {
         set_text(payload, &payload->text, PAYLOAD_TEXT, body);
         return OK;
@@ -86,7 +102,7 @@ static enum err keep_body(struct payload *payload, struct str body, struct arena
     struct buf out;
     buf_init(&out, 0);
     base64_write(&out, body);
-    struct str text = buf_ok(&out) ? arena_str(arena, buf_str(&out)) : STR_NONE;
+    struct str text = buf_ok(&out) ? arena_str(message->arena, buf_str(&out)) : STR_NONE;
     buf_free(&out);
     if (!text.ptr)
         return fault_set(fault, ERR_NOMEM, "no memory for the payload");
@@ -119,15 +135,18 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     struct payload *payload = arena_new(arena, struct payload);
     if (!payload)
         return fault_set(fault, ERR_NOMEM, "no memory for the payload");
-    struct lazy_body lazy = {.parser = parser, .arena = arena, .body = body};
+    struct message message = {.arena = arena, .body = body};
+    struct fault ignored = {0};
+    if (json_parse(parser, arena, body, false, &message.doc, &ignored) != OK)
+        message.doc = NULL; /* kept all the same: who maps it will say so */
     set_text(payload, &payload->connector, PAYLOAD_CONNECTOR, connector->name);
     set_text(payload, &payload->topic, PAYLOAD_TOPIC, receive->topic);
     set_text(payload, &payload->dedup_id, PAYLOAD_DEDUP_ID,
-             place_value(receive->dedup, &lazy, headers));
-    set_text(payload, &payload->key, PAYLOAD_KEY, place_value(receive->key, &lazy, headers));
+             place_value(receive->dedup, &message, headers));
+    set_text(payload, &payload->key, PAYLOAD_KEY, place_value(receive->key, &message, headers));
     set_text(payload, &payload->content_type, PAYLOAD_CONTENT_TYPE,
              header_text(arena, headers, STR("content-type"), 256));
-    err = keep_body(payload, body, arena, fault);
+    err = keep_body(payload, &message, fault);
     if (err)
         return err;
     err = command_prepare_fact(core, &inbound_receive_command, arena, payload, out, fault);

@@ -17,16 +17,21 @@ struct payload {
     struct str dedup_id;     /* the partner's id of the message; absent: none */
     struct str key;          /* payloads with one key are processed in order; absent: alone */
     struct str content_type; /* as sent */
-    struct str text;         /* the bytes as they came, where they are UTF-8 without controls … */
-    struct str base64;       /* … else so */
+    /* the bytes as they came, in one of three: */
+    struct str document;     /* RAW: they are JSON on one line, nested at most
+                                PAYLOAD_DEPTH_MAX … */
+    struct str text;         /* … or UTF-8 without controls … */
+    struct str base64;       /* … or anything */
 };
 enum payload_row {
     PAYLOAD_ID, PAYLOAD_CONNECTOR, PAYLOAD_TOPIC, PAYLOAD_DEDUP_ID, PAYLOAD_KEY,
-    PAYLOAD_CONTENT_TYPE, PAYLOAD_TEXT, PAYLOAD_BASE64,
+    PAYLOAD_CONTENT_TYPE, PAYLOAD_DOCUMENT, PAYLOAD_TEXT, PAYLOAD_BASE64,
 };
 extern const struct shape payload_shape;
 /* Largest payload kept, in bytes of its text. */
 #define PAYLOAD_BYTES_MAX (INT64_C(64) << 20)
+/* Below JSON_DEPTH_MAX, so that a document still reads inside an event. */
+#define PAYLOAD_DEPTH_MAX 48
 
 /* Internal, a fact. Natural key: connector, topic, dedup id and the bytes; so a message that
  * comes twice is answered as the first time, and another message under a used id is kept as
