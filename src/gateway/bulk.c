@@ -313,12 +313,9 @@ static void bulk_pump(struct bulk *bulk) {
     size_t unread_max = (size_t)bulk->call->gateway->config->settings.bulk_answer_bytes_max;
 
     bulk->gone |= http_closed(ex);
-    while (bulk_emit(bulk) > 0)
+    do /* results make room for lines, and lines refused at once are results */
         bulk_take_rest(bulk);
-    if (bulk->body_ended)
-        bulk_take_rest(bulk); /* a last line without an end; lines that had no room */
-    while (bulk_emit(bulk) > 0)
-        bulk_take_rest(bulk);
+    while (bulk_emit(bulk) > 0);
     if (bulk->out.len > 0) {
         if (!bulk->began)
             answer_begin(bulk);

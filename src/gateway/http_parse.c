@@ -370,7 +370,8 @@ static enum http_step head_parse(struct http_parser *parser) {
         return refuse(parser, ERR_BAD_REQUEST, "the header section does not end where it should");
     if (framing_fields(parser) == HTTP_STEP_REFUSED || split_target(parser) == HTTP_STEP_REFUSED)
         return HTTP_STEP_REFUSED;
-    m->keep_alive = llhttp_should_keep_alive(&parser->ll);
+    m->keep_alive = llhttp_should_keep_alive(&parser->ll) &&
+                    !str_is(m->request.method_name, "CONNECT"); /* what follows may be a tunnel */
     return HTTP_STEP_HEAD;
 }
 
