@@ -64,6 +64,7 @@ static bool tidy_pause(struct hub_tidy *tidy) {
 }
 
 static void *tidy_run(void *arg) {
+    pthread_setname_np(pthread_self(), "tidy");
     struct hub *hub = arg;
     bool told = false;
     while (tidy_pause(&hub->tidy)) {

@@ -320,6 +320,7 @@ static bool worker_sleep(struct worker *w, int64_t due) {
 }
 
 static void *worker_run(void *arg) {
+    pthread_setname_np(pthread_self(), "inbound");
     struct worker *w = arg;
     int64_t due;
     bool stopping = false;

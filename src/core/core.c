@@ -308,6 +308,7 @@ static int64_t core_nap_us(struct core *core) {
 }
 
 static void *core_run(void *arg) {
+    pthread_setname_np(pthread_self(), "writer");
     struct core *core = arg;
     for (;;) {
         int64_t nap_us = core_nap_us(core);

@@ -70,6 +70,7 @@ static void before_wait(uv_prepare_t *prepare) {
 }
 
 static void *deliver_run(void *arg) {
+    pthread_setname_np(pthread_self(), "deliver");
     struct deliver *d = arg;
     uv_run(&d->loop, UV_RUN_DEFAULT);
     return NULL;

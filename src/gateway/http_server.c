@@ -256,6 +256,7 @@ static enum err loop_setup(struct http_server *server, struct http_loop *loop, i
 }
 
 static void *loop_run(void *arg) {
+    pthread_setname_np(pthread_self(), "loop");
     struct http_loop *loop = arg;
 
     uv_run(loop->uv, UV_RUN_DEFAULT);

@@ -45,6 +45,7 @@ static void wait_for_work(struct read_model *model, int64_t not_before_us) {
 }
 
 static void *model_main(void *arg) {
+    pthread_setname_np(pthread_self(), "read-model");
     struct read_model *model = arg;
     struct clock *clock = model->options.clock;
     int64_t not_before_us = 0;
