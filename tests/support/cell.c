@@ -114,9 +114,12 @@ static void config_fill(struct config *config) {
 }
 
 static void core_open(struct cell *cell) {
+    cell->tail = tail_create(&cell->journal.journal, (size_t)1 << 20);
+    must(cell->tail);
     struct core_options options = {.capabilities = domain_capabilities,
                                    .config = &cell->config,
                                    .journal = &cell->journal.journal,
+                                   .tail = cell->tail,
                                    .clock = &cell->clock,
                                    .rng = &cell->rng.rng};
     struct fault fault;
@@ -137,15 +140,20 @@ void cell_open(struct cell *cell, uint64_t seed) {
     core_open(cell);
 }
 
-void cell_close(struct cell *cell) {
+static void core_close(struct cell *cell) {
     core_destroy(cell->core);
+    tail_destroy(cell->tail);
+}
+
+void cell_close(struct cell *cell) {
+    core_close(cell);
     journal_close(&cell->journal.journal);
     json_parser_destroy(cell->parser);
     arena_free(&cell->arena);
 }
 
 void cell_restart(struct cell *cell) {
-    core_destroy(cell->core);
+    core_close(cell);
     core_open(cell);
 }
 

@@ -22,6 +22,7 @@ struct cell {
     struct rng_seeded rng;
     struct config config;
     struct journal_mem journal;
+    struct tail *tail; /* of the journal, for followers */
     struct core *core;
     struct command_origin origin;
     struct arena arena; /* of the command under way */
