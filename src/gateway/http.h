@@ -140,6 +140,8 @@ void http_answer_header_u64(struct http_exchange *ex, struct str name, uint64_t 
 void http_answer_end(struct http_exchange *ex, struct str media_type, struct str body);
 /* The three in one. */
 void http_answer(struct http_exchange *ex, int status, struct str media_type, struct str body);
+/* Instead of an answer: the connection closes without a word (a stand-in that fails). */
+void http_cut(struct http_exchange *ex);
 /* The connection closes after this answer. Before http_answer_end. */
 void http_answer_close(struct http_exchange *ex);
 

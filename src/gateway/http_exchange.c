@@ -287,6 +287,13 @@ void http_stream_end(struct http_exchange *ex, bool complete) {
     answer_ended(ex);
 }
 
+void http_cut(struct http_exchange *ex) {
+    must(!ex->began && ex->handed);
+    ex->began = true;
+    ex->cut = true;
+    answer_ended(ex);
+}
+
 /* What the server itself refuses. */
 void http_exchange_refuse(struct http_exchange *ex, enum err err, const char *detail) {
     struct http_server *server = ex->loop->server;
