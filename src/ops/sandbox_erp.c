@@ -197,7 +197,7 @@ static struct str query_part(struct str query, const char *name, struct arena *a
         for (size_t i = 0; out && i < value.len; i++) {
             unsigned hex;
             char digits[3] = {0};
-            if (value.ptr[i] == '%' && i + 2 < value.len + 0) {
+            if (value.ptr[i] == '%' && i + 2 < value.len) {
                 memcpy(digits, value.ptr + i + 1, 2);
                 if (sscanf(digits, "%2x", &hex) == 1) {
                     out[n++] = (char)hex;
