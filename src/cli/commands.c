@@ -13,6 +13,7 @@ const struct cli_command *const cli_commands[] = {
     &map_command,
     &trace_command,
     &journal_command,
+    &sandbox_command,
     &metrics_command,
     &help_command,
     NULL,
