@@ -43,7 +43,7 @@ struct http_request {
     uint32_t header_count;
     struct str body;   /* JSON_PADDING readable bytes behind it; "" where there is none */
     struct str content_type; /* of the header, absent where none */
-    bool has_body;     /* a Content-Length or Transfer-Encoding was sent */
+    bool has_body;     /* a Content-Length above 0 or a Transfer-Encoding was sent */
     uint8_t minor;     /* HTTP/1.minor */
     int64_t arrived_us; /* clock_tick_us when its header was complete */
 };

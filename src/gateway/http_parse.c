@@ -306,7 +306,7 @@ static enum http_step framing_fields(struct http_parser *parser) {
     if (length.ptr && !str_u64(length, &m->content_length))
         return refuse(parser, ERR_BAD_REQUEST, "Content-Length is not a number of bytes");
     m->chunked = coding.ptr != NULL;
-    m->request.has_body = coding.ptr || length.ptr;
+    m->request.has_body = coding.ptr || m->content_length > 0;
     return HTTP_STEP_HEAD;
 }
 

@@ -71,7 +71,7 @@ static enum err check_media(struct call *call, bool *bulk) {
                                      : request->has_body && request->method != HTTP_METHOD_GET;
 
     *bulk = false;
-    if (!wants_body || route == hub_route_receive)
+    if (!wants_body || !request->has_body || route == hub_route_receive)
         return OK;
     if (encoding.ptr && !str_eq_nocase(encoding, STR("identity")))
         return fault_set(&call->fault, ERR_MEDIA_TYPE, "bodies are taken as they are, not %.*s",
@@ -147,6 +147,14 @@ void call_head(struct http_exchange *ex, void *ctx) {
 
 /* --- commands ------------------------------------------------------------------------------ */
 
+/* Whether a document of this shape can not be empty. */
+static bool shape_wants(const struct shape *shape) {
+    for (uint32_t i = 0; i < shape->count; i++)
+        if (shape->fields[i].flags & SHAPE_REQUIRED)
+            return true;
+    return false;
+}
+
 enum err command_decode(struct call *call, struct str text, struct arena *arena,
                         struct command *command, struct fault *fault) {
     const struct route *route = call->match.entry->route;
@@ -159,8 +167,12 @@ enum err command_decode(struct call *call, struct str text, struct arena *arena,
         err = body ? route->bind(&call->query, body, arena, fault)
                    : fault_set(fault, ERR_NOMEM, "no memory for the request");
     } else if (type->shape) {
+        static const char empty[2 + JSON_PADDING] = "{}";
+        const struct str nothing = {empty, 2};
         const struct json *document;
 
+        if (text.len == 0 && !shape_wants(type->shape))
+            text = nothing; /* "cancel all of it" needs no words */
         if (text.len == 0)
             return fault_set(fault, ERR_MALFORMED, "the body is empty");
         err = json_parse(call->loop->parser, arena, text, true, &document, fault);

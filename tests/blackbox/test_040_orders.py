@@ -270,6 +270,15 @@ def test_cancel_whole(api, stocked):
     assert api.get(f"/v1/orders/{order['order_id']}").ok()["state"] == "cancelled"
 
 
+def test_cancel_whole_needs_no_body(api, stocked):
+    a = stocked(10)
+    order = capture(api, (a, 2))
+    done = api.post(f"/v1/orders/{order['order_id']}/cancel").ok()
+    assert done["state"] == "cancelled"
+    assert docs.stock(api, a) == ("10", "0", "0", "10")
+    api.post("/v1/orders").problem(400)
+
+
 def test_cancel_twice_is_409(api, stocked):
     order = capture(api, (stocked(10), 2))
     path = f"/v1/orders/{order['order_id']}/cancel"
