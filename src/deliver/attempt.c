@@ -35,7 +35,7 @@ struct attempt *attempt_take(struct subscription *sub) {
     attempt->id = attempt->type = attempt->subject = attempt->data = STR_NONE;
     attempt->correlation = attempt->traceparent = STR_NONE;
     attempt->call = NULL;
-    attempt->found = false;
+    attempt->found = attempt->confirming = false;
     attempt->job = (struct lane_job){.lane = LANE_NONE};
     d->out++;
     sub->out++;
@@ -418,6 +418,8 @@ static enum err attempt_call(struct attempt *attempt, const struct connector_req
     return net_send(attempt->deliver->net, &call, done, attempt, &attempt->call, fault);
 }
 
+static void attempt_lookup(struct attempt *attempt);
+
 /* --- sending ----------------------------------------------------------------------------- */
 
 static enum lane_outcome outcome_of(struct attempt *attempt, const struct net_answer *answer) {
@@ -442,6 +444,25 @@ static enum lane_outcome outcome_of(struct attempt *attempt, const struct net_an
     return status == 408 || status >= 500 ? LANE_AMBIGUOUS : LANE_RETRYABLE;
 }
 
+/* Success. Where a number was to come with it and did not, the answer may be an error in the
+ * clothes of a success (a gateway's page, a business error sent as 200): the look-up decides. */
+static void send_succeeded(struct attempt *attempt, const struct net_answer *answer) {
+    const struct connector_send *send = attempt->sub->send;
+    struct str reference = STR_NONE;
+    const struct json *doc = NULL;
+    struct fault fault = {0};
+    if (send->reference.ptr != NULL &&
+        json_parse(attempt->deliver->parser, &attempt->arena, answer->body, false, &doc, &fault) ==
+            OK)
+        reference = json_text(json_at(doc, send->reference));
+    if (reference.len == 0 && send->reference.ptr != NULL && send->lookup != NULL) {
+        attempt->confirming = true;
+        attempt_lookup(attempt);
+        return;
+    }
+    attempt_done(attempt, reference);
+}
+
 static void send_done(void *ctx, const struct net_answer *answer) {
     struct attempt *attempt = ctx;
     struct subscription *sub = attempt->sub;
@@ -449,13 +470,7 @@ static void send_done(void *ctx, const struct net_answer *answer) {
     attempt->call = NULL;
     enum lane_outcome outcome = outcome_of(attempt, answer);
     if (outcome == LANE_SUCCESS) {
-        struct str reference = STR_NONE;
-        const struct json *doc = NULL;
-        struct fault fault = {0};
-        if (sub->send->reference.ptr != NULL &&
-            json_parse(d->parser, &attempt->arena, answer->body, false, &doc, &fault) == OK)
-            reference = json_text(json_at(doc, sub->send->reference));
-        attempt_done(attempt, reference);
+        send_succeeded(attempt, answer);
         return;
     }
     int64_t retry_after_ms = net_answer_retry_after_ms(answer, clock_now_us(d->options.clock));
@@ -515,6 +530,16 @@ static void attempt_send(struct attempt *attempt) {
 
 /* --- looking up -------------------------------------------------------------------------- */
 
+/* It is not there. */
+static void lookup_missed(struct attempt *attempt) {
+    if (!attempt->confirming)
+        attempt_send(attempt);
+    else
+        attempt_finish(attempt, LANE_FINAL, -1, 0,
+                       STR("the answer was a success without the system's number, and the look-up "
+                           "does not find it"));
+}
+
 static void lookup_done(void *ctx, const struct net_answer *answer) {
     struct attempt *attempt = ctx;
     struct deliver *d = attempt->deliver;
@@ -535,11 +560,11 @@ static void lookup_done(void *ctx, const struct net_answer *answer) {
             attempt_done(attempt, reference);
             return;
         }
-        attempt_send(attempt);
+        lookup_missed(attempt);
         return;
     }
     if (answered && answer->status == 404) {
-        attempt_send(attempt);
+        lookup_missed(attempt);
         return;
     }
     /* It is not known whether it is there: nothing may be sent. The lane keeps its look-up. */
@@ -548,6 +573,8 @@ static void lookup_done(void *ctx, const struct net_answer *answer) {
         outcome = LANE_UNREACHABLE;
     if (answered && answer->status == 429)
         outcome = LANE_THROTTLED;
+    if (attempt->confirming)
+        lanes_suspect(attempt->sub->lanes, attempt->job.lane);
     int64_t retry_after_ms = net_answer_retry_after_ms(answer, clock_now_us(d->options.clock));
     struct str cause = cause_of(attempt, answer);
     attempt_finish(attempt, outcome, retry_after_ms, answer->status,

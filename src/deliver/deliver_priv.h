@@ -49,6 +49,7 @@ struct attempt {
     struct command command;
     int64_t again_us; /* STAGE_COMMAND, STAGE_TELL: when to submit again */
     bool found;       /* the look-up found it */
+    bool confirming;  /* sent with success but without a number: the look-up is to tell it */
 };
 
 /* A person's decision, waiting for the loop. */

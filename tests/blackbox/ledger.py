@@ -10,6 +10,7 @@ POST takes the next order from `script` ("ok" where that is empty):
   late         booked, answered after `late_s`
   slow         waits `slow_s`, then not booked and closed
   nonsense     booked, 201 with a body that is no JSON
+  hollow       not booked, 200 with an error in it
 """
 
 import json
@@ -75,6 +76,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.hang_up()
         if todo == "drop":
             return self.hang_up()
+        if todo == "hollow":
+            return self.answer(200, {"error": "the period is closed"})
         if todo not in ("ok", "lost", "late", "nonsense"):
             headers = [("Retry-After", "1")] if todo == 429 else []
             return self.answer(todo, {"error": f"told to answer {todo}"}, headers=headers)

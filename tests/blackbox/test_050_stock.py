@@ -45,7 +45,7 @@ def test_availability_without_a_sku_is_refused(api):
 
 @pytest.mark.parametrize("written,read", [
     ("5.500", "5.5"), ("7.0", "7"), ("0", "0"), ("0.000001", "0.000001"), ("100", "100"),
-    ("9000000000000", "9000000000000"), ("1000000.100000", "1000000.1"),
+    ("1000000000", "1000000000"), ("1000000.100000", "1000000.1"),
 ])
 def test_quantities_have_no_superfluous_zeros(api, sku, written, read):
     name = sku()
@@ -60,9 +60,9 @@ def test_ten_times_a_tenth_is_one(api, stocked):
     assert docs.stock(api, sku)[0] == "1"
 
 
-def test_a_late_count_keeps_what_came_after_it(api, stocked):
+def test_a_late_count_keeps_what_came_after_it(api, sku):
     """On hand = counted + movements after counted_at."""
-    sku = stocked(100)
+    sku = sku()
     api.post("/v1/stock/counts", docs.count(sku, 100, counted_at=docs.now(-60))).ok(201)
     api.post("/v1/stock/receipts", docs.receipt(sku, 40)).ok(201)
     api.post("/v1/stock/adjustments", docs.adjustment(sku, -3)).ok(201)
@@ -71,8 +71,8 @@ def test_a_late_count_keeps_what_came_after_it(api, stocked):
     assert docs.stock(api, sku)[0] == "87"
 
 
-def test_of_two_counts_with_one_time_the_later_arrival_wins(api, stocked):
-    sku = stocked(0)
+def test_of_two_counts_with_one_time_the_later_arrival_wins(api, sku):
+    sku = sku()
     at = docs.now(-5)
     api.post("/v1/stock/counts", docs.count(sku, 10, counted_at=at)).ok(201)
     api.post("/v1/stock/counts", docs.count(sku, 12, counted_at=at)).ok(201)

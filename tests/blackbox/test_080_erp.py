@@ -111,6 +111,16 @@ def test_an_answer_that_can_not_be_read_is_looked_up(posting_hub, ledger):
     check(posting_hub, ledger, ids)
 
 
+def test_a_success_that_is_none_is_held(posting_hub, ledger):
+    """200 without a number, and the look-up finds nothing: a person must look; nothing is sent
+    again on a guess."""
+    ledger.script += ["hollow"]
+    ids = capture(posting_hub)
+    held = until(lambda: docs.events(posting_hub.client(), type="delivery.held"), 20, "held")
+    assert held[0]["data"]["subject"] == ids[0]
+    assert ledger.ids() == [] and len(ledger.calls) == 1
+
+
 def test_an_outage_and_its_end(posting_hub, ledger):
     before = capture(posting_hub, 5)
     settled(posting_hub, before)

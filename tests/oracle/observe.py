@@ -3,10 +3,10 @@
 `api` and `erp` are clients with get(path) -> answer (.status, .json). Reading is all it does.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+import time
 from urllib.parse import urlencode
 
-from oracle import View, event_kind
+from oracle import View
 
 
 def read_events(api, after=0):
@@ -33,18 +33,32 @@ def read_availability(api, skus):
     return found
 
 
-def read_orders(api, ids):
-    """{order_id: document} of those that are there."""
-    def ask(order_id):
-        answer = api.get(f"/v1/orders/{order_id}")
-        assert answer.status in (200, 404), answer
-        return order_id, answer.json if answer.status == 200 else None
-    with ThreadPoolExecutor(4) as pool:
-        return {order_id: doc for order_id, doc in pool.map(ask, sorted(ids)) if doc is not None}
+def read_orders(api, seq, wait_s=60):
+    """{order_id: document} by the list, which may lag: it is asked again until it has reached
+    `seq`. Every tenth is asked for by its id as well, and must say the same."""
+    deadline = time.monotonic() + wait_s
+    while api.get("/v1/orders?limit=1").seq < seq:
+        assert time.monotonic() < deadline, f"the list of orders did not reach {seq}"
+        time.sleep(0.02)
+    found, cursor = {}, None
+    while True:
+        query = urlencode({"limit": 1000, **({"cursor": cursor} if cursor else {})})
+        page = api.get("/v1/orders?" + query).json
+        for order in page["items"]:
+            assert order["order_id"] not in found, f"{order['order_id']} twice in the list"
+            found[order["order_id"]] = order
+        cursor = page.get("next_cursor")
+        if not cursor:
+            break
+    for order_id in sorted(found)[::10]:
+        alone = api.get(f"/v1/orders/{order_id}").json
+        for name, value in found[order_id].items():
+            assert alone[name] == value, f"{order_id}: {name} is {alone[name]}, in the list {value}"
+    return found
 
 
 def observe(api, skus, erp=None, numbers=None):
     """A View. `erp`: rows of the ERP's books, `numbers`: what the hub knows of them."""
     events = read_events(api)
-    ids = {e["subject"] for e in events if event_kind(e) == "order.captured"}
-    return View(events, read_availability(api, skus), read_orders(api, ids), erp, numbers)
+    seq = int(events[-1]["penstockseq"]) if events else 0
+    return View(events, read_availability(api, skus), read_orders(api, seq), erp, numbers)

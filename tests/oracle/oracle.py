@@ -352,7 +352,8 @@ class Stock:
                 "available": self.on_hand[key] - reserved}
 
     def apply(self, op, event):
-        """Answers the keys that were promised to someone: those that must not be oversold."""
+        """Answers the keys of which more is promised than before: what must not be oversold. (A
+        correction may find less than was promised; that breaks no promise newly made.)"""
         return getattr(self, "_" + op.kind)(op, event) or ()
 
     def _key(self, doc):
@@ -380,17 +381,18 @@ class Stock:
             self.held[key] -= quantity
 
     def _order(self, op, event):
-        lines, touched = {}, []
+        lines, promised = {}, Counter()
         for position, line in enumerate(op.body["lines"], 1):
             key, quantity = (line["sku"], self.source), Decimal(line["quantity"])
             if line.get("reservation_id") in self.holds:
                 held_key, held = self.holds.pop(line["reservation_id"])
                 self.held[held_key] -= held
+                promised[held_key] -= held
             self.committed[key] += quantity
             lines[line.get("line_id") or str(position)] = [line["sku"], quantity]
-            touched.append(key)
+            promised[key] += quantity
         self.orders[event["subject"]] = lines
-        return touched
+        return [key for key, more in promised.items() if more > 0]
 
     def _taken(self, op, event):
         """The lines a cancel or shipment is about: (line, quantity)."""

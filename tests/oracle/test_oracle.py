@@ -268,6 +268,17 @@ def test_lines_of_a_bulk_are_told_apart(honest):
     assert "erp-missing" in rules
 
 
+def test_a_hold_is_honoured_although_stock_was_lost():
+    h = Honest().run()
+    op = h.did("lost", "adjustment", {"sku": "A", "location": "WH-HAM", "delta": "-11"})
+    h.event("stock.adjusted", op, "A@WH-HAM", changes=h.change(on_hand=-11))
+    body = order("21", ("A", 4))
+    body["lines"][0]["reservation_id"] = "r1"
+    h.capture("c", body, held=-4)
+    h.availability["A", "WH-HAM"].update(on_hand="1", held="0", committed="5", available="-4")
+    assert h.rules() == set()
+
+
 def test_a_release_gives_back():
     h = Honest().run()
     op = h.did("release", "release", {}, 200, {}, "r1")
