@@ -425,6 +425,7 @@ def test_list_by_state_and_updated_since(fresh_hub):
     early = [capture(api, ("SINCE", 1))["order_id"] for _ in range(5)]
     stamp = docs.now()
     until(lambda: docs.now() != stamp, 1, "the clock to move on")
+    stamp = docs.now()  # milliseconds: above all that is early
     late = [capture(api, ("SINCE", 1))["order_id"] for _ in range(3)]
     api.post(f"/v1/orders/{early[2]}/cancel", {"reason": "x"}).ok()
     reached(api, "/v1/orders", docs.last_seq(api))
