@@ -114,7 +114,8 @@ def blackbox():
            "PENSTOCK_BIN": os.path.join(ROOT, ASAN, "penstock"),
            "PENSTOCK_BIN_RELEASE": os.path.join(ROOT, RELEASE, "penstock")}
     run([sys.executable, "-m", "pytest", "-q", "--durations=10", "-p", "no:cacheprovider",
-         f"--junitxml={report}", "tests/oracle", "tests/blackbox"], BLACKBOX_LIMIT_S, env)
+         "--timeout=600", f"--junitxml={report}", "tests/oracle", "tests/blackbox"],
+        BLACKBOX_LIMIT_S, env)
     try:
         suites = xml.parse(report).getroot().iter("testsuite")
     except (OSError, xml.ParseError):
