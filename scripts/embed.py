@@ -9,6 +9,8 @@ import sys
 
 
 def files_of(root, folder):
+    if not os.path.isdir(os.path.join(root, folder)):
+        yield None, root  # the build notices when it comes
     for base, dirs, names in os.walk(os.path.join(root, folder)):
         dirs[:] = sorted(d for d in dirs if not d.startswith('.'))
         for name in sorted(names):
