@@ -4,6 +4,7 @@
 const struct cli_command *const cli_commands[] = {
     &init_command,
     &serve_command,
+    &demo_command,
     &key_command,
     &check_command,
     &openapi_command,

@@ -4,8 +4,22 @@
 
 #include "cli/cli.h"
 
-extern const struct cli_command asyncapi_command, check_command, help_command, init_command,
-    journal_command, key_command, map_command, metrics_command, openapi_command, sandbox_command,
-    schema_command, serve_command, settings_command, trace_command;
+/* One a line, sorted: a new one is a new line. */
+extern const struct cli_command asyncapi_command;
+extern const struct cli_command check_command;
+extern const struct cli_command cli_command;
+extern const struct cli_command demo_command;
+extern const struct cli_command help_command;
+extern const struct cli_command init_command;
+extern const struct cli_command journal_command;
+extern const struct cli_command key_command;
+extern const struct cli_command map_command;
+extern const struct cli_command metrics_command;
+extern const struct cli_command openapi_command;
+extern const struct cli_command sandbox_command;
+extern const struct cli_command schema_command;
+extern const struct cli_command serve_command;
+extern const struct cli_command settings_command;
+extern const struct cli_command trace_command;
 
 #endif

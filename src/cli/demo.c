@@ -92,12 +92,14 @@ static enum err retailer_make(struct demo *demo, struct fault *fault) {
 /* --- starting the systems --------------------------------------------------------------- */
 
 static enum err erp_start(struct demo *demo, struct fault *fault) {
-    char seed[32], books[PATH_MAX + 16];
+    char seed[32], books[PATH_MAX];
     snprintf(seed, sizeof seed, "%" PRId64, demo->seed);
-    snprintf(books, sizeof books, "%s/erp-books", demo->dir);
+    if ((size_t)snprintf(books, sizeof books, "%s/erp.books", demo->dir) >= sizeof books)
+        return fault_set(fault, ERR_IO, "the path is too long");
     const char *const arguments[] = {
-        "sandbox", "erp", "--listen", "127.0.0.1:0", "--latency-ms", demo->fast ? "15" : "40",
-        "--fail-rate", "0.03", "--ambiguous-rate", "0.03", "--seed", seed, NULL};
+        "sandbox", "erp", "--listen", "127.0.0.1:0", "--books", books, "--latency-ms",
+        demo->fast ? "10-40" : "50-400", "--fail-rate", "3%", "--ambiguous-rate", "3%", "--seed",
+        seed, NULL};
     demo->erp.name = "sandbox ERP";
     enum err err = demo_child_start(&demo->erp, arguments, NULL, fault);
     return err == OK ? demo_child_ready(&demo->erp, START_MS, fault) : err;
@@ -105,12 +107,11 @@ static enum err erp_start(struct demo *demo, struct fault *fault) {
 
 /* `listen` NULL: where it listened before. */
 static enum err hub_start_child(struct demo *demo, const char *listen, struct fault *fault) {
-    char secret[128], erp[300], key[320], address[256];
+    char secret[128], erp[300], address[256];
     snprintf(secret, sizeof secret, "SHOPIFY_WEBHOOK_SECRET=%s", demo->secret);
-    snprintf(erp, sizeof erp, "ERP_URL=%s", demo->erp.url);
-    snprintf(key, sizeof key, "ERP_KEY=demo");
+    snprintf(erp, sizeof erp, "GENERIC_ERP_URL=%s", demo->erp.url);
     snprintf(address, sizeof address, "%s", listen ? listen : demo->hub.url + strlen("http://"));
-    const char *const environment[] = {secret, erp, key, NULL};
+    const char *const environment[] = {secret, erp, NULL};
     const char *const arguments[] = {"serve", "-C", demo->config, "--listen", address, NULL};
     demo->hub.name = "hub";
     enum err err = demo_child_start(&demo->hub, arguments, environment, fault);
@@ -124,7 +125,7 @@ static enum err systems_start(struct demo *demo, struct fault *fault) {
     if (err != OK)
         return err;
     demo->client = client_create(demo->hub.url, demo->key);
-    demo->erp_client = client_create(demo->erp.url, "demo");
+    demo->erp_client = client_create(demo->erp.url, "");
     if (!demo->client || !demo->erp_client)
         return fault_set(fault, ERR_NOMEM, "out of memory");
     return demo_stock_put(demo, fault);
@@ -135,8 +136,8 @@ static enum err systems_start(struct demo *demo, struct fault *fault) {
 static enum err outage_begin(struct demo *demo, struct fault *fault) {
     char body[64];
     struct client_answer answer;
-    snprintf(body, sizeof body, "{\"for_ms\":%" PRId64 "}", demo->outage_ms);
-    struct client_request request = {.method = "POST", .path = "/sandbox/outage",
+    snprintf(body, sizeof body, "{\"outage_s\":%" PRId64 "}", demo->outage_ms / 1000);
+    struct client_request request = {.method = "POST", .path = "/control",
                                      .body = str_c(body)};
     enum err err = client_call(demo->erp_client, &request, &demo->cli->arena, &answer, fault);
     if (err != OK)

@@ -132,15 +132,18 @@ static bool erp_item(struct books *books, const struct json *item) {
     return true;
 }
 
-/* Every page of a list; `take` answers false for an item it can not read. */
+/* Every page of a list: `cursor` is the parameter that asks for the next one, `next` the member
+ * that holds it. `take` answers false for an item it can not read. */
 static enum err pages_read(struct books *books, struct client *client, const char *path,
+                           const char *cursor, const char *next,
                            bool (*take)(struct books *, const struct json *),
                            struct fault *fault) {
     struct buf url;
     enum err err = OK;
+    bool more = true;
     buf_init(&url, 0);
     buf_printf(&url, "%s?limit=1000", path);
-    for (uint32_t page = 0; err == OK && url.len > 0 && page < PAGES_MAX; page++) {
+    for (uint32_t page = 0; err == OK && more && page < PAGES_MAX; page++) {
         struct client_answer answer;
         arena_reset(&books->arena);
         err = client_get(client, buf_cstr(&url), &books->arena, &answer, fault);
@@ -148,16 +151,17 @@ static enum err pages_read(struct books *books, struct client *client, const cha
             break;
         const struct json *items = json_member(answer.json, STR("items"));
         const struct json *item = items && items->kind == JSON_ARRAY ? json_first(items) : NULL;
-        for (uint32_t i = 0; item && i < items->count; i++, item = json_next(item))
+        for (uint32_t i = 0; err == OK && item && i < items->count; i++, item = json_next(item))
             if (!take(books, item))
-                return fault_set(fault, ERR_UPSTREAM, "%s answers an order that can not be read",
-                                 path);
-        struct str next = json_member_str(answer.json, STR("next_cursor"));
-        buf_clear(&url);
-        if (next.len == 0)
+                err = fault_set(fault, ERR_UPSTREAM, "%s answers an order that can not be read",
+                                path);
+        const struct json *at = json_member(answer.json, str_c(next));
+        more = at && at->kind != JSON_NULL;
+        if (!more)
             break;
-        buf_printf(&url, "%s?limit=1000&cursor=", path);
-        client_encode(&url, next);
+        buf_clear(&url);
+        buf_printf(&url, "%s?limit=1000&%s=", path, cursor);
+        client_encode(&url, at->text);
     }
     buf_free(&url);
     return err;
@@ -256,9 +260,10 @@ enum err demo_books_compare(struct demo *demo, struct buf *json, bool *agree,
     arena_init(&books->arena, (size_t)1 << 30);
     enum err err = sold_take(books, fault);
     if (err == OK)
-        err = pages_read(books, demo->client, "/v1/orders", hub_item, fault);
+        err = pages_read(books, demo->client, "/v1/orders", "cursor", "next_cursor", hub_item,
+                         fault);
     if (err == OK)
-        err = pages_read(books, demo->erp_client, "/orders", erp_item, fault);
+        err = pages_read(books, demo->erp_client, "/orders", "after", "next_after", erp_item, fault);
     if (err == OK) {
         rows_judge(books);
         table_print(books);
