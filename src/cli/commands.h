@@ -7,7 +7,6 @@
 /* One a line, sorted: a new one is a new line. */
 extern const struct cli_command asyncapi_command;
 extern const struct cli_command check_command;
-extern const struct cli_command cli_command;
 extern const struct cli_command demo_command;
 extern const struct cli_command help_command;
 extern const struct cli_command init_command;

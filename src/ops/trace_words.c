@@ -74,13 +74,15 @@ static bool place_say(struct str place, const struct trace_event *event, const s
         return true;
     }
     struct str pointer = place;
-    if (form == '$' || form == '!')
+    if (form == '$' || form == '!' || form == '+')
         pointer.len--;
     const struct json *value = pointed(data, pointer);
     if (!value || value->kind == JSON_NULL)
         return false;
     if (form == '!')
         return value->kind == JSON_BOOL && value->count;
+    if (form == '+' && (!json_i64(value, &minor) || minor < 2))
+        return false;
     if (form == '$' && json_i64(value, &minor))
         money_say(out, minor, currency_near(data, pointer));
     else if (value->kind == JSON_STRING || value->kind == JSON_NUMBER)
