@@ -321,6 +321,7 @@ static void conn_head(struct http_conn *conn, struct http_exchange *ex) {
     conn->read_deadline_ms = now_ms(conn) + server->limits.body_timeout_ms;
     if (server->options.head)
         server->options.head(ex, server->options.ctx);
+    ex->handed = ex->began || ex->sink_open; /* else nobody owes anything before it is whole */
     if (ex->began) {
         if (!ex->sink_open) {
             m->discard = true;
@@ -356,6 +357,7 @@ static void conn_done(struct http_conn *conn, struct http_exchange *ex) {
         if (!ex->ended)
             ex->sink.end(ex, true, ex->sink.ctx);
     } else if (!ex->began) {
+        ex->handed = true;
         server->options.handle(ex, server->options.ctx);
     } else {
         http_conn_dirty(conn);
