@@ -95,6 +95,10 @@ static const struct shape_field lookup_rows[] = {
               .flags = SHAPE_REQUIRED, .min = 1),
     SHAPE_ROW(struct connector_lookup, reference, SHAPE_TEXT,
               "JSON Pointer: the system's own number"),
+    SHAPE_ROW(struct connector_lookup, settle_ms, SHAPE_INTEGER,
+              "How long a request that was given up may still be at work there: \"not found\" is "
+              "believed only after it (2000)",
+              .min = 1, .max = 600000),
 };
 static SHAPE_DEFINE(lookup_shape, "connector_lookup", struct connector_lookup,
                     "How to ask whether it is there, before posting again", lookup_rows);

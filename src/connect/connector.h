@@ -91,6 +91,8 @@ struct connector_lookup {
     const struct json *headers_open;
     struct str found;     /* JSON Pointer: it is there when this member is there and not null */
     struct str reference; /* JSON Pointer: the system's own number in that answer */
+    int64_t settle_ms;    /* how long a request that we gave up may still be at work there: "not
+                             found" is believed only after it; default 2000 */
 };
 
 /* What an HTTP status means for the delivery. First match: success, final, retryable. */

@@ -394,6 +394,8 @@ static void load_lookup(struct loader *l, struct connector_lookup *lookup, struc
     lookup->request = (struct connector_request){
         .method = lookup->method, .url = lookup->url, .headers_open = lookup->headers_open};
     load_request(l, &lookup->request, "GET", missing, pointer);
+    if (!lookup->settle_ms)
+        lookup->settle_ms = 2000;
 }
 
 static enum err load_send(struct loader *l, uint32_t i) {

@@ -217,7 +217,7 @@ static void record_posting(struct attempt *attempt, struct str reference) {
         err = command_make(attempt, &posting_record_command, posting, attempt->job.seq, &fault);
     }
     /* it is at the remote: whatever happens now, it must be looked up first */
-    lanes_suspect(attempt->sub->lanes, attempt->job.lane);
+    lanes_suspect(attempt->sub->lanes, attempt->job.lane, 0);
     if (err != OK) {
         attempt_later(attempt, &fault);
         return;
@@ -422,9 +422,20 @@ static void attempt_lookup(struct attempt *attempt);
 
 /* --- sending ----------------------------------------------------------------------------- */
 
+/* It may have been done, and may still be: whoever looks for it must not look too early. */
+static void suspect(struct attempt *attempt) {
+    struct subscription *sub = attempt->sub;
+    lanes_suspect(sub->lanes, attempt->job.lane,
+                  clock_tick_us(attempt->deliver->options.clock) + settle_us(sub));
+}
+
 static enum lane_outcome outcome_of(struct attempt *attempt, const struct net_answer *answer) {
-    if (answer->error != NET_OK)
-        return answer->sent ? LANE_AMBIGUOUS : LANE_UNREACHABLE;
+    if (answer->error != NET_OK && !answer->sent)
+        return LANE_UNREACHABLE;
+    if (answer->error != NET_OK) {
+        suspect(attempt);
+        return LANE_AMBIGUOUS;
+    }
     int status = answer->status;
     switch (connector_outcome(attempt->sub->send, status)) {
     case OUTCOME_SUCCESS: return LANE_SUCCESS;
@@ -436,9 +447,13 @@ static enum lane_outcome outcome_of(struct attempt *attempt, const struct net_an
     /* Our credentials or the way there: every delivery would end like this one. */
     if (status == 401 || status == 403 || status == 407)
         return LANE_UNREACHABLE;
-    /* Somebody in between gave up; the work may have been done behind it. */
-    if (status == 502 || status == 503 || status == 504) {
-        lanes_suspect(attempt->sub->lanes, attempt->job.lane);
+    /* Somebody in between gave up; the work may have been done behind it, or still be. */
+    if (status == 502 || status == 504) {
+        suspect(attempt);
+        return LANE_UNREACHABLE;
+    }
+    if (status == 503) { /* turned away: hardly done, surely not at work */
+        lanes_suspect(attempt->sub->lanes, attempt->job.lane, 0);
         return LANE_UNREACHABLE;
     }
     return status == 408 || status >= 500 ? LANE_AMBIGUOUS : LANE_RETRYABLE;
@@ -530,14 +545,16 @@ static void attempt_send(struct attempt *attempt) {
 
 /* --- looking up -------------------------------------------------------------------------- */
 
-/* It is not there. */
+/* It is not there; where it may still be at work there, that is not yet an answer. */
 static void lookup_missed(struct attempt *attempt) {
-    if (!attempt->confirming)
-        attempt_send(attempt);
-    else
+    if (attempt->confirming)
         attempt_finish(attempt, LANE_FINAL, -1, 0,
                        STR("the answer was a success without the system's number, and the look-up "
                            "does not find it"));
+    else if (clock_tick_us(attempt->deliver->options.clock) < attempt->job.settled_us)
+        attempt_finish(attempt, LANE_UNSETTLED, -1, 0, STR_NONE);
+    else
+        attempt_send(attempt);
 }
 
 static void lookup_done(void *ctx, const struct net_answer *answer) {
@@ -574,7 +591,7 @@ static void lookup_done(void *ctx, const struct net_answer *answer) {
     if (answered && answer->status == 429)
         outcome = LANE_THROTTLED;
     if (attempt->confirming)
-        lanes_suspect(attempt->sub->lanes, attempt->job.lane);
+        suspect(attempt);
     int64_t retry_after_ms = net_answer_retry_after_ms(answer, clock_now_us(d->options.clock));
     struct str cause = cause_of(attempt, answer);
     attempt_finish(attempt, outcome, retry_after_ms, answer->status,

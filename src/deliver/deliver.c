@@ -41,6 +41,10 @@ static struct lane_policy policy_of(const struct deliver *d, const struct connec
     };
 }
 
+int64_t settle_us(const struct subscription *sub) {
+    return sub->send->lookup ? sub->send->lookup->settle_ms * 1000 : 0;
+}
+
 struct loading {
     struct subscription *sub;
     enum err err;
@@ -72,7 +76,8 @@ static enum err subscription_load(struct subscription *sub, struct fault *fault)
         cursor.sent_to = tail_last(d->options.tail);
     lanes_destroy(sub->lanes);
     struct lane_policy policy = policy_of(d, sub->send);
-    sub->lanes = lanes_create(&policy, d->options.rng, cursor.cursor);
+    int64_t settled_us = clock_tick_us(d->options.clock) + settle_us(sub);
+    sub->lanes = lanes_create(&policy, d->options.rng, cursor.cursor, settled_us);
     if (sub->lanes == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for a subscription's lanes");
     sub->saved = cursor.cursor;
@@ -291,9 +296,10 @@ bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t r
     enum lane_verdict verdict = lanes_end(sub->lanes, lane, outcome, retry_after_ms, now_us);
     if (verdict == LANE_DONE)
         done_note(attempt);
-    else
+    else if (outcome != LANE_UNSETTLED)
         failure_note(attempt, outcome, status, cause);
-    bool listed = verdict == LANE_RETRY && attempt->job.listed && outcome != LANE_UNREACHABLE;
+    bool listed = verdict == LANE_RETRY && attempt->job.listed && outcome != LANE_UNREACHABLE &&
+                  outcome != LANE_UNSETTLED;
     if ((verdict == LANE_HOLD || listed) && !d->failed) {
         struct listing listing = {
             .sub = sub,

@@ -117,6 +117,8 @@ void attempt_give_back(struct attempt *attempt);
 void attempt_free(struct attempt *attempt);
 
 /* deliver.c */
+/* How long the remote may be at work on what was sent, after we stopped waiting. */
+int64_t settle_us(const struct subscription *sub);
 /* The lane's delivery has ended: lanes, progress, statistics. True: it is held now, and the
  * journal should be told. */
 bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,

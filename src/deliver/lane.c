@@ -28,6 +28,7 @@ struct lane {
     uint64_t listed_to;  /* last seq that is a row of the store */
     int64_t first_us;    /* first failed attempt that counts; 0: none */
     int64_t due_us;
+    int64_t settled_us;
     uint32_t attempts;
     uint8_t state;
     bool listed, lookup;
@@ -39,6 +40,7 @@ struct lanes {
     struct entry *ring;
     uint32_t ring_mask, ring_first, ring_count;
     uint64_t read_to;
+    int64_t settled_us; /* of what an earlier life may have sent */
     struct lane *lanes;
     uint32_t lane_count, lane_cap, lane_free;
     struct map map;
@@ -65,12 +67,14 @@ const char *lane_outcome_name(enum lane_outcome outcome) {
     case LANE_AMBIGUOUS: return "ambiguous";
     case LANE_THROTTLED: return "throttled";
     case LANE_UNREACHABLE: return "unreachable";
+    case LANE_UNSETTLED: return "unsettled";
     case LANE_FINAL: return "final";
     }
     return "unknown";
 }
 
-struct lanes *lanes_create(const struct lane_policy *policy, struct rng *rng, uint64_t cursor) {
+struct lanes *lanes_create(const struct lane_policy *policy, struct rng *rng, uint64_t cursor,
+                           int64_t settled_us) {
     must(policy->window_max > 0 && policy->window_max <= WINDOW_MAX && policy->concurrency > 0);
     uint32_t size = 16;
     while (size < policy->window_max)
@@ -87,6 +91,7 @@ struct lanes *lanes_create(const struct lane_policy *policy, struct rng *rng, ui
     lanes->ring = ring;
     lanes->ring_mask = size - 1;
     lanes->read_to = cursor;
+    lanes->settled_us = settled_us;
     lanes->lane_free = lanes->ready_first = lanes->ready_last = lanes->probe = LANE_NONE;
     map_init(&lanes->map);
     return lanes;
@@ -166,6 +171,7 @@ static uint32_t lane_make(struct lanes *lanes, struct str key, uint64_t hash) {
     lane->head = lane->tail = LANE_NONE;
     lane->seq = lane->listed_to = 0;
     lane->first_us = lane->due_us = 0;
+    lane->settled_us = lanes->settled_us;
     lane->attempts = 0;
     lane->listed = lane->lookup = false;
     return i;
@@ -365,6 +371,7 @@ bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job) {
                              .key = str_of(lane->key, lane->key_len),
                              .attempt = lane->attempts + 1,
                              .lookup = lane->lookup,
+                             .settled_us = lane->settled_us,
                              .probe = lanes->broken,
                              .listed = lane->listed};
     return true;
@@ -385,7 +392,12 @@ void lanes_answered(struct lanes *lanes, uint32_t i) {
     lanes->answered++;
 }
 
-void lanes_suspect(struct lanes *lanes, uint32_t i) { lane_taken(lanes, i)->lookup = true; }
+void lanes_suspect(struct lanes *lanes, uint32_t i, int64_t settled_us) {
+    struct lane *lane = lane_taken(lanes, i);
+    lane->lookup = true;
+    if (settled_us > lane->settled_us)
+        lane->settled_us = settled_us;
+}
 
 static void lane_back(struct lanes *lanes, uint32_t i) {
     struct lane *lane = lane_taken(lanes, i);
@@ -485,6 +497,10 @@ enum lane_verdict lanes_end(struct lanes *lanes, uint32_t i, enum lane_outcome o
     }
     if (outcome == LANE_AMBIGUOUS)
         lane->lookup = true;
+    if (outcome == LANE_UNSETTLED) {
+        wait_push(lanes, i, lane->settled_us > now_us ? lane->settled_us : now_us);
+        return LANE_RETRY;
+    }
     if (outcome == LANE_THROTTLED) {
         int64_t pause = pause_make(lanes, lane->attempts, policy->max_ms);
         lanes->pause_us = now_us + (retry_after_ms * 1000 > pause ? retry_after_ms * 1000 : pause);

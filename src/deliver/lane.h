@@ -39,6 +39,7 @@ enum lane_outcome {
     LANE_AMBIGUOUS,   /* may have been done: look up before doing it again */
     LANE_THROTTLED,   /* 429: not done, and nothing else may go before the pause is over */
     LANE_UNREACHABLE, /* nobody there: does not count as an attempt, trips the breaker */
+    LANE_UNSETTLED,   /* looked up and not found, but what was sent may still be at work */
     LANE_FINAL,       /* never without a person */
 };
 const char *lane_outcome_name(enum lane_outcome outcome);
@@ -46,8 +47,10 @@ const char *lane_outcome_name(enum lane_outcome outcome);
 struct lanes;
 #define LANE_NONE UINT32_MAX
 
-/* Nothing read yet: the cursor is where reading goes on. NULL when memory is out. */
-struct lanes *lanes_create(const struct lane_policy *policy, struct rng *rng, uint64_t cursor);
+/* Nothing read yet: the cursor is where reading goes on. What an earlier life may have sent
+ * (`lookup`) is no longer at work at the remote from settled_us on. NULL when memory is out. */
+struct lanes *lanes_create(const struct lane_policy *policy, struct rng *rng, uint64_t cursor,
+                           int64_t settled_us);
 void lanes_destroy(struct lanes *lanes);
 
 /* --- feeding, in order of seq -------------------------------------------------------------- */
@@ -73,6 +76,7 @@ struct lane_job {
     struct str key; /* lives until the lane ends */
     uint32_t attempt; /* 1 first */
     bool lookup;      /* look up before sending */
+    int64_t settled_us; /* only from then on "not found" means that it was not done */
     bool probe;       /* sent to see whether the remote is back */
     bool listed;
 };
@@ -81,8 +85,9 @@ bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job);
 /* The remote is done with it (its place under `concurrency` is free); the lane stays taken until
  * lanes_end. Optional. */
 void lanes_answered(struct lanes *lanes, uint32_t lane);
-/* From now on the delivery counts as possibly sent, whatever happens. */
-void lanes_suspect(struct lanes *lanes, uint32_t lane);
+/* From now on the delivery counts as possibly sent, whatever happens, and as possibly still at
+ * work at the remote until settled_us. */
+void lanes_suspect(struct lanes *lanes, uint32_t lane, int64_t settled_us);
 
 enum lane_verdict {
     LANE_DONE,  /* unlisted: nothing to do; listed: drop its row, then lanes_refill */

@@ -21,7 +21,9 @@ struct reply {
     struct sandbox_erp *erp;
     struct http_exchange *ex;
     int status;
-    bool drop; /* close without a word */
+    int64_t rest_ms; /* of the latency, after the work */
+    bool work;       /* an order that is not booked yet */
+    bool drop;       /* close without a word */
     struct buf body;
 };
 
@@ -82,18 +84,35 @@ static void reply_send(struct reply *reply) {
     erp->free = reply;
 }
 
-static void reply_due(uv_timer_t *timer) { reply_send(timer->data); }
+static void order_work(struct reply *reply);
 
+static void reply_due(uv_timer_t *timer) {
+    struct reply *reply = timer->data;
+    if (reply->work) {
+        reply->work = false;
+        order_work(reply);
+        if (reply->rest_ms > 0) {
+            uv_timer_start(&reply->timer, reply_due, (uint64_t)reply->rest_ms, 0);
+            return;
+        }
+    }
+    reply_send(reply);
+}
+
+/* Begins the latency. An order is booked at some point of it: a caller that goes away early
+ * does not know which. */
 static void reply_later(struct reply *reply) {
-    const struct sandbox_erp_control *control = &reply->erp->control;
-    int64_t span_ms = control->latency_max_ms - control->latency_min_ms;
-    int64_t ms = control->latency_min_ms;
+    struct sandbox_erp *erp = reply->erp;
+    int64_t span_ms = erp->control.latency_max_ms - erp->control.latency_min_ms;
+    int64_t ms = erp->control.latency_min_ms;
     if (span_ms > 0)
-        ms += (int64_t)rng_below(&reply->erp->rng.rng, (uint64_t)span_ms + 1);
+        ms += (int64_t)rng_below(&erp->rng.rng, (uint64_t)span_ms + 1);
+    int64_t first_ms = reply->work ? (int64_t)rng_below(&erp->rng.rng, (uint64_t)ms + 1) : ms;
+    reply->rest_ms = ms - first_ms;
     if (ms == 0)
-        reply_send(reply);
+        reply_due(&reply->timer);
     else
-        uv_timer_start(&reply->timer, reply_due, (uint64_t)ms, 0);
+        uv_timer_start(&reply->timer, reply_due, (uint64_t)first_ms, 0);
 }
 
 static struct reply *reply_make(struct sandbox_erp *erp, struct http_exchange *ex, int status) {
@@ -111,7 +130,7 @@ static struct reply *reply_make(struct sandbox_erp *erp, struct http_exchange *e
     buf_clear(&reply->body);
     reply->ex = ex;
     reply->status = status;
-    reply->drop = false;
+    reply->drop = reply->work = false;
     return reply;
 }
 
@@ -167,6 +186,19 @@ static void order_book(struct sandbox_erp *erp, struct http_exchange *ex, struct
     books_write(books_at(erp->books, index), &reply->body);
 }
 
+static void order_work(struct reply *reply) {
+    struct sandbox_erp *erp = reply->erp;
+    if (outage(erp)) { /* it went away before it came to that */
+        reply->drop = true;
+        return;
+    }
+    order_book(erp, reply->ex, reply);
+    if (reply->status < 300 && chance(erp, erp->control.ambiguous_rate)) {
+        erp->counts.dropped++;
+        reply->drop = true;
+    }
+}
+
 static void order_post(struct sandbox_erp *erp, struct http_exchange *ex) {
     struct reply *reply = reply_make(erp, ex, 200);
     erp->counts.posts++;
@@ -177,11 +209,7 @@ static void order_post(struct sandbox_erp *erp, struct http_exchange *ex) {
         erp->counts.failed++;
         reply_error(reply, 500, "the posting period could not be locked, try again");
     } else {
-        order_book(erp, ex, reply);
-        if (reply->status < 300 && chance(erp, erp->control.ambiguous_rate)) {
-            erp->counts.dropped++;
-            reply->drop = true;
-        }
+        reply->work = true;
     }
     reply_later(reply);
 }

@@ -111,12 +111,10 @@ static bool chance(uint32_t percent) { return rng_below(&dice.rng, 100) < percen
 /* --- the remote --------------------------------------------------------------------------- */
 
 struct net_call {
-    const struct net_request *request;
     struct net_request copy;
     net_done *done;
     void *ctx;
     struct net_call *next;
-    bool worked; /* the remote did it already */
 };
 static struct remote {
     struct net net;
@@ -126,8 +124,14 @@ static struct remote {
     uint32_t drop, refuse, fail, final_of; /* percent; key that is refused for good (0: none) */
     uint32_t booked[RECORDS_MAX + 1];
     uint64_t last[64];
-    uint32_t posts, lookups, retry_after;
+    uint32_t posts, lookups;
+    struct ghost { /* at work although nobody listens any more */
+        uint64_t seq, key;
+        int64_t due_us;
+    } ghosts[256];
+    uint32_t ghost_count;
 } remote;
+#define SETTLE_MS 40
 
 static uint64_t seq_in(struct str text, const char *before) {
     const char *at = memmem(text.ptr, text.len, before, strlen(before));
@@ -139,14 +143,37 @@ static uint64_t seq_in(struct str text, const char *before) {
     return seq;
 }
 
-static void remote_work(struct net_call *call) {
-    uint64_t seq = seq_in(call->copy.headers[0].value, "main-");
-    uint64_t key = seq_in(call->copy.body, "\"key\":\"k");
+static void remote_book(uint64_t seq, uint64_t key) {
     remote.booked[seq]++;
     assert_int_equal(remote.booked[seq], 1); /* never twice */
     assert_true(seq > remote.last[key]);     /* in order per key */
     remote.last[key] = seq;
-    call->worked = true;
+}
+
+static void remote_work(struct net_call *call) {
+    remote_book(seq_in(call->copy.headers[0].value, "main-"),
+                seq_in(call->copy.body, "\"key\":\"k"));
+}
+
+/* The work of this call is done some time from now. */
+static void remote_haunt(struct net_call *call) {
+    must(remote.ghost_count < 256);
+    remote.ghosts[remote.ghost_count++] = (struct ghost){
+        .seq = seq_in(call->copy.headers[0].value, "main-"),
+        .key = seq_in(call->copy.body, "\"key\":\"k"),
+        .due_us = tick_us + (int64_t)rng_below(&dice.rng, SETTLE_MS * 1000)};
+}
+
+static void ghosts_work(void) {
+    for (uint32_t i = 0; i < remote.ghost_count;) {
+        struct ghost ghost = remote.ghosts[i];
+        if (ghost.due_us > tick_us) {
+            i++;
+            continue;
+        }
+        remote.ghosts[i] = remote.ghosts[--remote.ghost_count];
+        remote_book(ghost.seq, ghost.key);
+    }
 }
 
 static enum err remote_send(struct net *net, const struct net_request *request, net_done *done,
@@ -206,6 +233,9 @@ static void answer_post(struct net_call *call) {
     } else if (chance(remote.fail)) {
         answer.status = chance(50) ? 500 : chance(50) ? 503 : 429;
         answer.body = STR("busy");
+    } else if (chance(remote.drop / 2)) {
+        remote_haunt(call);
+        answer = (struct net_answer){.error = NET_TIMEOUT, .sent = true, .detail = "slow"};
     } else {
         remote_work(call);
         snprintf(body, sizeof body, "{\"number\":\"N-%llu\"}", (unsigned long long)seq);
@@ -219,6 +249,7 @@ static void answer_post(struct net_call *call) {
 }
 
 static void remote_step(void) {
+    ghosts_work();
     if (remote.count == 0)
         return;
     struct net_call *call = call_take();
@@ -239,7 +270,7 @@ static void remote_lose(void) {
         bool post = str_is(call->copy.method, "POST");
         uint64_t key = post ? seq_in(call->copy.body, "\"key\":\"k") : 0;
         if (post && !remote.down && chance(50) && !(remote.final_of && key == remote.final_of))
-            remote_work(call);
+            remote_haunt(call);
         struct net_answer gone = {.error = NET_CANCELLED, .sent = true, .detail = "gone"};
         call_answer(call, &gone);
     }
@@ -277,6 +308,7 @@ static void hub_connector(void) {
         .method = STR("GET"), .url = STR("http://erp/orders?external_id={event.id}")};
     hub.lookup.found = STR("/items/0");
     hub.lookup.reference = STR("/items/0/number");
+    hub.lookup.settle_ms = SETTLE_MS;
     memset(hub.outcome.kind, OUTCOME_RETRYABLE, sizeof hub.outcome.kind);
     hub.outcome.kind[200] = hub.outcome.kind[201] = OUTCOME_SUCCESS;
     hub.outcome.kind[400] = hub.outcome.kind[422] = OUTCOME_FINAL;

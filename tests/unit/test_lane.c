@@ -26,7 +26,7 @@ static struct lane_policy policy(void) {
 
 static struct lanes *lanes_new(struct lane_policy p) {
     rng_seeded_init(&rng, 7);
-    struct lanes *lanes = lanes_create(&p, &rng.rng, 0);
+    struct lanes *lanes = lanes_create(&p, &rng.rng, 0, 5000);
     assert_non_null(lanes);
     return lanes;
 }
@@ -278,6 +278,28 @@ static void a_stuck_lane_is_parked(void **state) {
     lanes_destroy(lanes);
 }
 
+static void not_found_is_believed_only_when_settled(void **state) {
+    struct lanes *lanes = lanes_new(policy()); /* an earlier life's sendings settle at 5000 */
+    assert_int_equal(lanes_add(lanes, 1, STR("a"), true), LANE_ADDED);
+    assert_int_equal(lanes_add(lanes, 2, STR("b"), false), LANE_ADDED);
+    struct lane_job a = take(lanes, 1000, 1), b = take(lanes, 1000, 2);
+    assert_true(a.lookup);
+    assert_int_equal(a.settled_us, 5000);
+    end(lanes, a.lane, LANE_UNSETTLED, 1000, LANE_RETRY);
+    take_none(lanes, 4999);
+    a = take(lanes, 5000, 1);
+    assert_int_equal(a.attempt, 1); /* no attempt of its own */
+    end(lanes, a.lane, LANE_SUCCESS, 5000, LANE_DONE);
+    lanes_suspect(lanes, b.lane, 900000);
+    end(lanes, b.lane, LANE_AMBIGUOUS, 6000, LANE_RETRY);
+    b = take(lanes, 200000, 2);
+    assert_true(b.lookup);
+    assert_int_equal(b.settled_us, 900000);
+    end(lanes, b.lane, LANE_UNSETTLED, 200000, LANE_RETRY);
+    assert_int_equal(lanes_next_us(lanes, 200000), 900000);
+    lanes_destroy(lanes);
+}
+
 static void listed_lanes_come_back_after_a_restart(void **state) {
     struct lanes *lanes = lanes_new(policy());
     assert_int_equal(lanes_load(lanes, STR("a"), 3, 9, 2, 0, 50), OK);
@@ -453,6 +475,7 @@ int main(void) {
         cmocka_unit_test(throttling_stops_all_lanes),
         cmocka_unit_test(concurrency_and_rate_are_kept),
         cmocka_unit_test(a_stuck_lane_is_parked),
+        cmocka_unit_test(not_found_is_believed_only_when_settled),
         cmocka_unit_test(listed_lanes_come_back_after_a_restart),
         cmocka_unit_test(nothing_is_lost_or_out_of_order_at_random),
     };
