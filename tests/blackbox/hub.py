@@ -242,8 +242,8 @@ class Erp:
     def url(self):
         return f"http://{self.process.host}:{self.process.port}"
 
-    def client(self, key=None):
-        return Client(self.process.host, self.process.port, key, hub=False)
+    def client(self):
+        return Client(self.process.host, self.process.port, None, hub=False)
 
     def stop(self):
         self.process.stop()
