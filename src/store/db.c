@@ -144,8 +144,10 @@ static enum err db_identify(sqlite3 *db, const char *path, const struct db_optio
     if (err != OK)
         return err;
     if (id == 0 && version == 0 && tables == 0 && options->create) {
-        char sql[96];
-        snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%d",
+        /* Both or none, should the power fail in between. */
+        char sql[128];
+        snprintf(sql, sizeof sql,
+                 "BEGIN IMMEDIATE; PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
                  (int)options->application_id, (int)options->user_version);
         return db_exec(db, sql, fault);
     }
