@@ -224,7 +224,8 @@ static void stream_go_on(struct feed *feed) {
         feed->full = !http_stream_write(feed->call->ex, buf_str(&feed->out));
         buf_clear(&feed->out);
     }
-    if (!feed->full && (!feed->at_end || feed->woken))
+    if (!feed->full &&
+        (!feed->at_end || feed->woken || feed->from <= tail_last(gateway->options.tail)))
         feed_read(feed);
 }
 
@@ -285,10 +286,9 @@ void feeds_wake(struct gateway_loop *loop) {
 
     for (struct feed *feed = loop->feeds; feed; feed = next) {
         next = feed->next;
-        if (feed->from > last)
-            continue;
-        feed->woken = true;
-        if (!feed->busy && !feed->full)
+        if (feed->busy) /* its place is the worker's now: it looks again when it is back */
+            feed->woken = true;
+        else if (feed->from <= last && !feed->full)
             feed_read(feed);
     }
 }

@@ -301,15 +301,16 @@ enum err http_server_start(const struct http_options *options, struct http_serve
     /* Loop 0 accepts: it is set up last, when all the others can take over connections. */
     for (int i = server->loop_count - 1; err == OK && i >= 0; i--)
         err = loop_setup(server, &server->loops[i], i, fault);
+    *out = server; /* before any thread can be asked something about it */
     for (int i = server->loop_count - 1; err == OK && options->threads > 0 && i >= 0; i--)
         if (pthread_create(&server->loops[i].thread, NULL, loop_run, &server->loops[i]) != 0)
             must(!"a thread can be made"); /* at start, before any work was taken */
     if (err != OK) {
         server->options.threads = -server->options.threads; /* none runs */
+        *out = NULL;
         http_server_stop(server);
         return err;
     }
-    *out = server;
     return OK;
 }
 
