@@ -6,8 +6,16 @@
 
 #include "base/err.h"
 
-static void system_fill(struct rng *rng, void *out, size_t len) {
-    (void)rng;
+/* Ids are small and many, a system call each would be a tenth of what deciding costs: they are
+ * cut from a piece of this thread's. Larger requests (keys, seeds) always go to the system. */
+#define POOL_BYTES 256
+#define POOLED_MAX 16
+static _Thread_local struct {
+    char bytes[POOL_BYTES];
+    size_t left;
+} pool;
+
+static void direct_fill(void *out, size_t len) {
     char *at = out;
     while (len > 0) {
         ssize_t got = getrandom(at, len < 256 ? len : 256, 0);
@@ -15,6 +23,21 @@ static void system_fill(struct rng *rng, void *out, size_t len) {
         at += got;
         len -= (size_t)got;
     }
+}
+
+static void system_fill(struct rng *rng, void *out, size_t len) {
+    (void)rng;
+    if (len > POOLED_MAX) {
+        direct_fill(out, len);
+        return;
+    }
+    if (pool.left < len) {
+        direct_fill(pool.bytes, sizeof pool.bytes);
+        pool.left = sizeof pool.bytes;
+    }
+    pool.left -= len;
+    memcpy(out, pool.bytes + pool.left, len);
+    memset(pool.bytes + pool.left, 0, len); /* given out once */
 }
 struct rng rng_system = {.fill = system_fill};
 

@@ -220,8 +220,6 @@ static void on_data(struct http_exchange *ex, struct str part, void *ctx) {
     buf_add(&bulk->rest, part.ptr + taken, part.len - taken);
     if (!buf_ok(&bulk->rest))
         bulk->cut = true;
-    if (taken == 0)
-        bulk_take_rest(bulk); /* a line's end may just have come */
     bulk_pump(bulk);
 }
 

@@ -45,11 +45,8 @@ static void on_closed(uv_handle_t *handle) {
 
 /* The exchange loses its client. */
 static void exchange_orphan(struct http_exchange *ex) {
-    /* Its head alone was looked at, and its body will never be whole: nobody owes an answer. */
-    bool unasked = !ex->received && !ex->began && !ex->sink_open;
-
     ex->conn = NULL;
-    if (!ex->handed || ex->ended || unasked) {
+    if (!ex->handed || ex->ended) {
         http_exchange_release(ex);
         return;
     }
