@@ -210,9 +210,10 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
     return err == OK ? deliver_start(hub->deliver, fault) : err;
 }
 
+/* Of what comes in; of what goes out, delivery tells itself. */
 static void connectors_tell(const struct connectors *connectors) {
     for (uint32_t i = 0; i < connectors->count; i++)
-        if (connectors->items[i]->missing.len > 0)
+        if (connectors->items[i]->missing.len > 0 && connectors->items[i]->receive.count > 0)
             log_line(LOG_WARN, "connect", "not usable in full: not set", "connector=%s missing=%s",
                      log_quote(connectors->items[i]->name),
                      log_quote(connectors->items[i]->missing));
@@ -238,7 +239,7 @@ static enum err serve_start(struct hub *hub, const struct hub_options *options,
         return err;
     hub->ops = (struct ops_context){.core = hub->core,
                                     .inbound = hub->inbound,
-                                    .deliver = hub->deliver,
+                                    .outlook = {hub->deliver, hub->connectors},
                                     .started_us = clock_now_us(&clock_system)};
     hub->tables[0] = (struct gateway_table){ops_routes, &hub->ops};
     hub->tables[1] = (struct gateway_table){deliver_routes, hub->deliver};

@@ -47,6 +47,17 @@ static void texts_print(const struct json *list) {
         printf("%s%.*s", i > 0 ? ", " : "", STR_FMT(item->text));
 }
 
+static void waiting_print(const struct json *waiting) {
+    const struct json *item = waiting ? json_first(waiting) : NULL;
+    for (uint32_t i = 0; waiting && i < waiting->count; i++, item = json_next(item)) {
+        const struct json *seq = json_member(item, STR("event_seq"));
+        struct str cause = json_member_str(item, STR("cause"));
+        printf("  still to come   #%.*s to %.*s: %.*s%s%.*s\n", STR_FMT(seq ? seq->text : STR_NONE),
+               STR_FMT(json_member_str(item, STR("connector"))),
+               STR_FMT(json_member_str(item, STR("state"))), cause.len ? ", " : "", STR_FMT(cause));
+    }
+}
+
 static void match_print(const struct json *match) {
     struct str day = STR_NONE;
     const struct json *events = json_member(match, STR("events"));
@@ -67,6 +78,7 @@ static void match_print(const struct json *match) {
                STR_FMT(json_member_str(event, STR("what"))));
         printf("%s%.*s%s\n", actor.len ? "  (" : "", STR_FMT(actor), actor.len ? ")" : "");
     }
+    waiting_print(json_member(match, STR("waiting")));
     const struct json *cases = json_member(match, STR("correlation_ids"));
     if (cases && cases->count > 0) {
         printf("  correlation id: ");

@@ -6,6 +6,7 @@
 #include "ops/trace.h"
 
 static enum err trace_query(struct query *query, struct fault *fault) {
+    const struct ops_context *context = query->ctx;
     struct trace trace;
     struct reader *reader = query->reader;
     enum err err = trace_find(reader, core_registry(reader->core), query->args[0], query->arena,
@@ -13,8 +14,7 @@ static enum err trace_query(struct query *query, struct fault *fault) {
     if (err != OK)
         return err;
     query->seq = trace.seq;
-    trace_write(&trace, reader->parser, query->arena, query->out);
-    return OK;
+    return trace_write(&trace, &context->outlook, reader->parser, query->arena, query->out, fault);
 }
 
 const struct route ops_routes[] = {

@@ -73,7 +73,7 @@ enum err overview_query(struct query *query, struct fault *fault) {
                     "},\"counted_to\":%d",
                core_waiting(context->core), reached, newest > reached ? newest - reached : 0, held,
                open, inbound_under_way(context->inbound), OVERVIEW_COUNT_MAX);
-    subscriptions_write(context->deliver, out);
+    subscriptions_write(context->outlook.deliver, out);
     buf_char(out, '}');
     return OK;
 }

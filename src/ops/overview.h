@@ -5,13 +5,13 @@
 
 #include "connect/inbound.h"
 #include "core/core.h"
-#include "deliver/deliver.h"
+#include "ops/trace.h"
 
 /* ctx of ops_routes; all members must be set while routes are served. */
 struct ops_context {
     struct core *core;
     const struct inbound *inbound;
-    struct deliver *deliver;
+    struct trace_outlook outlook;
     int64_t started_us; /* wall clock */
 };
 

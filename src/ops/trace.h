@@ -8,7 +8,9 @@
 #ifndef PENSTOCK_OPS_TRACE_H
 #define PENSTOCK_OPS_TRACE_H
 
+#include "connect/connector.h"
 #include "core/capability.h"
+#include "deliver/deliver.h"
 
 #define TRACE_EVENTS_MAX 500 /* in all stories together */
 #define TRACE_CASE_MAX 64    /* a correlation id with more events (a bulk call) is not followed */
@@ -40,9 +42,19 @@ struct trace {
  * did not catch up in time; ERR_NOMEM; ERR_IO. All in the arena. */
 enum err trace_find(struct reader *reader, const struct registry *registry, struct str id,
                     struct arena *arena, struct trace *out, struct fault *fault) WARN_UNUSED;
-/* The answer of GET /ops/trace/{id}. */
-void trace_write(const struct trace *trace, struct json_parser *parser, struct arena *arena,
-                 struct buf *out);
+/* Where to look for what is still to be delivered. */
+struct trace_outlook {
+    struct deliver *deliver;
+    const struct connectors *connectors;
+};
+/* The answer of GET /ops/trace/{id}. outlook may be NULL: then nothing is said of what waits. */
+enum err trace_write(const struct trace *trace, const struct trace_outlook *outlook,
+                     struct json_parser *parser, struct arena *arena, struct buf *out,
+                     struct fault *fault) WARN_UNUSED;
+/* {…},… : what of the story is still to be delivered. */
+enum err trace_waiting_write(const struct trace *trace, const struct trace_story *story,
+                             const struct trace_outlook *outlook, struct json_parser *parser,
+                             struct arena *arena, struct buf *out, struct fault *fault) WARN_UNUSED;
 
 /* What happened, in words: "order 10045 of web-de captured, 44.88 EUR". From a table of
  * sentences, or, for types without one, from the shape; never a personal member. */

@@ -63,27 +63,42 @@ static struct str correlation_of(const struct trace_event *event) {
     return event->meta->correlation;
 }
 
-void trace_write(const struct trace *trace, struct json_parser *parser, struct arena *arena,
-                 struct buf *out) {
+static enum err story_write(const struct trace *trace, const struct trace_story *story,
+                            const struct trace_outlook *outlook, struct json_parser *parser,
+                            struct arena *arena, struct buf *out, struct fault *fault) {
+    enum err err = OK;
+    buf_lit(out, "{\"subjects\":");
+    distinct_write(trace, story, subject_of, out);
+    buf_lit(out, ",\"correlation_ids\":");
+    distinct_write(trace, story, correlation_of, out);
+    member_time(out, "from", trace->events[story->first].record.time_us);
+    member_time(out, "until", trace->events[story->first + story->count - 1].record.time_us);
+    buf_lit(out, ",\"events\":[");
+    for (uint32_t i = 0; i < story->count; i++) {
+        if (i > 0)
+            buf_char(out, ',');
+        event_write(&trace->events[story->first + i], parser, arena, out);
+    }
+    buf_lit(out, "],\"waiting\":[");
+    if (outlook)
+        err = trace_waiting_write(trace, story, outlook, parser, arena, out, fault);
+    buf_lit(out, "]}");
+    return err;
+}
+
+enum err trace_write(const struct trace *trace, const struct trace_outlook *outlook,
+                     struct json_parser *parser, struct arena *arena, struct buf *out,
+                     struct fault *fault) {
+    enum err err = OK;
     buf_lit(out, "{\"id\":");
     buf_json_str(out, trace->id);
     buf_printf(out, ",\"seq\":%llu,\"truncated\":%s,\"matches\":[", (unsigned long long)trace->seq,
                trace->truncated ? "true" : "false");
-    for (uint32_t s = 0; s < trace->story_count; s++) {
-        const struct trace_story *story = &trace->stories[s];
-        buf_printf(out, "%s{\"subjects\":", s > 0 ? "," : "");
-        distinct_write(trace, story, subject_of, out);
-        buf_lit(out, ",\"correlation_ids\":");
-        distinct_write(trace, story, correlation_of, out);
-        member_time(out, "from", trace->events[story->first].record.time_us);
-        member_time(out, "until", trace->events[story->first + story->count - 1].record.time_us);
-        buf_lit(out, ",\"events\":[");
-        for (uint32_t i = 0; i < story->count; i++) {
-            if (i > 0)
-                buf_char(out, ',');
-            event_write(&trace->events[story->first + i], parser, arena, out);
-        }
-        buf_lit(out, "]}");
+    for (uint32_t s = 0; err == OK && s < trace->story_count; s++) {
+        if (s > 0)
+            buf_char(out, ',');
+        err = story_write(trace, &trace->stories[s], outlook, parser, arena, out, fault);
     }
     buf_lit(out, "]}");
+    return err;
 }

@@ -239,8 +239,9 @@ static void words_say_public_facts_alone(void **state) {
     trace_words(&trace.events[1], world->reader.parser, &world->arena, &out);
     assert_string_equal(buf_cstr(&out), "from newer program");
     buf_clear(&out);
-    trace_write(&trace, world->reader.parser, &world->arena, &out);
     struct fault fault = {0};
+    assert_int_equal(trace_write(&trace, NULL, world->reader.parser, &world->arena, &out, &fault),
+                     OK);
     const struct json *json;
     assert_int_equal(json_parse(world->reader.parser, &world->arena, buf_str(&out), false, &json,
                                 &fault), OK);
