@@ -4,9 +4,9 @@
  *
  * Journal: events of 2.6 KB, 256 to a commit, each synced, a second thread tidying; as fast as
  * it can where EVENTS_PER_SECOND is 0. Read model:
- * two events an order (2 KB and 0.3 KB), one row with an index, four references; the thread's
- * own pace is left out: batches are taken as large as `--batch` of the table below says.
- * Prints one line per measurement. */
+ * two events an order (2 KB and 0.3 KB), one row with an index, four references; a
+ * thousand orders to a batch, without the pauses that the hub makes between batches. Prints one
+ * line per measurement. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -65,6 +65,22 @@ static int int64_cmp(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static bool record_count(void *ctx, const struct record *record) {
+    *(uint64_t *)ctx += record->data.len;
+    return true;
+}
+static void bench_reading(struct journal *journal, uint64_t events) {
+    struct fault fault = {0};
+    uint64_t bytes = 0, next;
+    int64_t from = clock_tick_us(&clock_system), cpu = cpu_us(CLOCK_THREAD_CPUTIME_ID);
+    if (journal_read(journal, 1, UINT32_MAX, record_count, &bytes, &next, &fault) != OK)
+        die("read", &fault);
+    int64_t wall = clock_tick_us(&clock_system) - from;
+    printf("journal: read back %llu/s, CPU %.2f us an event\n",
+           (unsigned long long)((next - 1) * 1000000 / (uint64_t)wall),
+           (double)(cpu_us(CLOCK_THREAD_CPUTIME_ID) - cpu) / (double)events);
+}
+
 static void bench_journal(const char *dir, uint64_t events, uint64_t rate) {
     struct journal_sqlite_options options = {.cell = STR("bench")};
     struct tidying tidying = {0};
@@ -113,6 +129,7 @@ static void bench_journal(const char *dir, uint64_t events, uint64_t rate) {
            (double)took[commits * 99 / 100] / 1e3, (double)took[commits - 1] / 1e3,
            (unsigned long long)(tidying.wal_max >> 20), (unsigned long long)stats.checkpoints,
            (double)stats.stall_us_max / 1e3);
+    bench_reading(tidying.journal, commits * COMMIT_EVENTS);
     free(took);
     buf_free(&texts);
     journal_close(tidying.journal);
@@ -162,7 +179,7 @@ static void bench_read_model(const char *dir, uint64_t orders, uint32_t batch) {
         die("open", &fault);
     f.tail = tail_create(f.journal, 64 << 20);
     struct registry *registry = registry_create(shop_capabilities);
-    char path[4096];
+    char path[4200];
     snprintf(path, sizeof path, "%s/read.db", dir);
     struct read_model_options model_options = {.path = path, .registry = registry,
                                                .journal = f.journal, .tail = f.tail,

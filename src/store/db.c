@@ -189,6 +189,15 @@ static enum err db_setup(sqlite3 *db, const char *path, const struct db_options 
     return err;
 }
 
+/* A new file is for its owner alone: SQLite would leave that to the umask, and gives its WAL the
+ * mode of the file. A file that exists is not opened here: to close it would drop the locks that
+ * SQLite holds on it for the whole process. */
+static void db_file_make(const char *path) {
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
+}
+
 enum err db_open(const char *path, const struct db_options *options, sqlite3 **out,
                  struct fault *fault) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -197,6 +206,8 @@ enum err db_open(const char *path, const struct db_options *options, sqlite3 **o
     flags |= options->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
     if (options->create)
         flags |= SQLITE_OPEN_CREATE;
+    if (options->create && !options->vfs)
+        db_file_make(path);
     sqlite3 *db = NULL;
     *out = NULL;
     enum err err = OK;

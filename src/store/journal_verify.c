@@ -111,6 +111,8 @@ static bool record_verify(void *ctx, const struct record *record) {
         fault_note(report, record->seq, detail);
     }
     v->expected = record->seq + 1;
+    if (record->time_us < report->last_time_us)
+        fault_note(report, record->seq, "it is older than the record before it");
     arena_reset(&v->arena);
     if (!journal_record_check(v->registry, record, v->parser, &v->arena, &unknown, &fault))
         fault_note(report, record->seq, fault.detail);
@@ -139,6 +141,10 @@ enum err journal_verify(struct journal *journal, const struct registry *registry
             break;
         if (progress)
             progress(ctx, next - 1);
+    }
+    if (err == ERR_IO) { /* the file is damaged there: a finding */
+        fault_note(report, v.expected, fault && fault->detail[0] ? fault->detail : "can not be read");
+        err = OK;
     }
     if (v.digest)
         journal_digest_end(v.digest, report->digest);

@@ -1,6 +1,6 @@
 /* journal_verify: reads a journal from end to end and tells whether it is whole: no seq is
- * missing or twice, every record reads as its type's shape says, no event follows from a later
- * one. Computes the digest by which two copies of a journal are compared. */
+ * missing or twice, every record reads as its type's shape says, none is older than the one
+ * before it or follows from a later one. Computes the digest by which two copies of a journal are compared. */
 #ifndef PENSTOCK_STORE_JOURNAL_VERIFY_H
 #define PENSTOCK_STORE_JOURNAL_VERIFY_H
 
@@ -34,8 +34,9 @@ bool journal_record_check(const struct registry *registry, const struct record *
                           struct json_parser *parser, struct arena *arena, bool *unknown,
                           struct fault *fault);
 
-/* progress is called now and then with the seq reached; NULL: not. An error means that the
- * journal could not be read; what was found until then is in the report. */
+/* progress is called now and then with the seq reached; NULL: not. Where the file can not be
+ * read any further, that is the last fault of the report; an error means that nothing can be
+ * said (ERR_NOMEM …). */
 enum err journal_verify(struct journal *journal, const struct registry *registry,
                         void (*progress)(void *ctx, uint64_t seq), void *ctx,
                         struct journal_report *report, struct fault *fault) WARN_UNUSED;

@@ -188,9 +188,10 @@ void rows_put(struct rows *rows, const struct table *table, uint64_t set,
         rows->failed = true;
         return;
     }
-    set |= (UINT64_C(1) << table->key_columns) - 1;
-    if (found != MAP_NONE)
-        set &= ~((UINT64_C(1) << table->key_columns) - 1);
+    uint64_t keys = (UINT64_C(1) << table->key_columns) - 1;
+    set = found == MAP_NONE ? set | keys : set & ~keys;
+    if (table->count < 64)
+        set &= (UINT64_C(1) << table->count) - 1;
     for (uint32_t i = 0; i < table->count; i++) {
         if (!(set >> i & 1))
             continue;

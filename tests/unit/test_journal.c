@@ -117,6 +117,11 @@ static void appends_and_reads(void **state) {
     assert_int_equal(read_from(j, 5000, 600, &beyond), 5000);
     assert_int_equal(beyond.count, 0);
 
+    char name[4096];
+    struct stat st;
+    snprintf(name, sizeof name, "%s/journal/00000001.db-wal", dir);
+    assert_int_equal(stat(name, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600); /* orders are nobody else's business */
     journal_close(j);
     j = journal_at(dir, &usual);
     assert_int_equal(last_of(j), 2001);

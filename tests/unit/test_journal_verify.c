@@ -98,6 +98,19 @@ static void finds_what_is_wrong(void **state) {
     assert_non_null(strstr(report.listed[3].detail, "records 5000 to 5000 are missing"));
     assert_int_equal(report.unknown, 1);
     assert_int_equal(report.records, 9999);
+
+    char name[4096];
+    snprintf(name, sizeof name, "%s/journal/00000001.db", dir);
+    FILE *file = fopen(name, "r+");
+    fseek(file, 300 * 16384, SEEK_SET);
+    for (int i = 0; i < 2000; i++)
+        fputs("damage! ", file);
+    fclose(file);
+    verify(dir, &report);
+    assert_true(report.faults > 4 && report.records > 1000 && report.records < 9999);
+    struct journal_report_fault *last = &report.listed[report.faults - 1];
+    assert_int_equal(last->seq, report.last_seq + 1);
+    assert_non_null(strstr(last->detail, "the file is damaged"));
     temp_remove(dir);
 }
 
