@@ -436,6 +436,7 @@ static enum err prepare(struct core *core, const struct command_type *type, stru
         return err;
     struct buf json;
     buf_init(&json, 0);
+    buf_reserve(&json, 4096);
     shape_encode(type->shape, body, &json);
     out->body_json = buf_ok(&json) ? arena_str(arena, buf_str(&json)) : STR_NONE;
     buf_free(&json);

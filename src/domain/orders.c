@@ -269,6 +269,7 @@ static struct str captured_json(struct decision *decision, const struct order_ca
     struct buf json;
     head.has &= ~(UINT64_C(1) << CAPTURED_ORDER);
     buf_init(&json, 0);
+    buf_reserve(&json, order_json.len + 1024);
     shape_encode(&order_captured_shape, &head, &json);
     if (buf_ok(&json))
         json.len--; /* the closing brace */
