@@ -13,6 +13,7 @@ const struct cli_command *const cli_commands[] = {
     &schema_command,
     &map_command,
     &trace_command,
+    &held_command,
     &journal_command,
     &sandbox_command,
     &metrics_command,
