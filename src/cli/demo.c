@@ -232,9 +232,28 @@ static void story_tell(struct demo *demo) {
     buf_free(&out);
 }
 
+static int64_t count_of(const struct json *counts, const char *name) {
+    const struct json *value = counts ? json_member(counts, str_c(name)) : NULL;
+    int64_t count = 0;
+    return value && json_i64(value, &count) ? count : 0;
+}
+
+/* What the ERP did to the hub, in its own count. */
+static void erp_tell(struct demo *demo) {
+    struct client_answer answer;
+    struct fault fault = {0};
+    if (client_get(demo->erp_client, "/control", &demo->cli->arena, &answer, &fault) != OK)
+        return;
+    const struct json *counts = json_member(answer.json, STR("counts"));
+    fprintf(demo->tell, "The ERP failed %" PRId64 " times; %" PRId64 " times it booked an order and "
+                        "its answer got lost: the hub looked\nwhether the order was there before it "
+                        "sent anything again (%" PRId64 " look-ups).\n",
+            count_of(counts, "failed"), count_of(counts, "dropped"), count_of(counts, "lookups"));
+}
+
 static void shops_tell(struct demo *demo) {
     fprintf(demo->tell, "\n%u orders were sent twice on purpose; %u of them got the first answer "
-                        "again. %u times a shop got no answer and sent once more.\n",
+                        "again. %u times a shop got\nno answer and sent once more.\n",
             demo_sum(demo, resent), demo_sum(demo, resent_same), demo_sum(demo, tries_failed));
     for (uint32_t i = 0; i < DEMO_SHOPS; i++)
         if (atomic_load(&demo->shops[i].refused) > 0)
@@ -248,6 +267,7 @@ static enum err verdict(struct demo *demo, int *code, struct fault *fault) {
     bool agree = false;
     story_tell(demo);
     shops_tell(demo);
+    erp_tell(demo);
     buf_init(&json, 0);
     enum err err = demo_books_compare(demo, &json, &agree, fault);
     if (err == OK) {
@@ -334,7 +354,7 @@ static int demo_run(struct cli *cli) {
     signal(SIGINT, interrupt);
     signal(SIGTERM, interrupt);
     enum err err = demo_play(&demo, &code, &fault);
-    demo_close(&demo, err != OK || code != EXIT_DONE);
+    demo_close(&demo, !interrupted && (err != OK || code != EXIT_DONE));
     return err == OK ? code : cli_fault(cli, &fault);
 }
 

@@ -85,7 +85,7 @@ static const char count_json[] =
 static const char examples_readme[] =
     "# Trying it\n"
     "\n"
-    "From the folder above this one, with the hub's program in the path:\n"
+    "In the folder above this one, with the program in the path:\n"
     "\n"
     "    export PENSTOCK_KEY=$(penstock key create -C . --name try --scope '*')\n"
     "    penstock serve -C . &\n"
@@ -103,7 +103,14 @@ static const char examples_readme[] =
     "Send the order again: it is answered as the first time, and sold once. Then ask for its\n"
     "story by the number the shop knows it by:\n"
     "\n"
-    "    penstock trace 10045\n";
+    "    penstock trace 10045\n"
+    "\n"
+    "To see it posted to an ERP, run the stand-in one, and start the hub with its address; what\n"
+    "was sold before is posted, too:\n"
+    "\n"
+    "    penstock sandbox erp --listen 127.0.0.1:9480 &\n"
+    "    GENERIC_ERP_URL=http://127.0.0.1:9480 penstock serve -C .\n"
+    "    curl http://127.0.0.1:9480/totals\n";
 
 static const char gitignore[] = "# The cell's files: journal, read model, keys.\n/data/\n";
 
