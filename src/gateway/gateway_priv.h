@@ -147,7 +147,8 @@ struct gateway_loop *loop_of(struct http_exchange *ex);
 
 /* hub_routes.c */
 extern const struct route hub_routes[];
-extern const struct route *const hub_route_events, *const hub_route_receive;
+extern const struct route *const hub_route_events;
+bool hub_route_receives(const struct route *route);
 
 /* metrics.c */
 enum err metrics_query(struct query *query, struct fault *fault);

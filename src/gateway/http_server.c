@@ -96,11 +96,13 @@ static void on_wake(uv_async_t *async) {
 
 /* --- accepting ---------------------------------------------------------------------------- */
 
+#define FULL_BODY                                                                                  \
+    "{\"type\":\"https://penstock.org/problems/unavailable\",\"title\":\"The hub can not take this "  \
+    "now\",\"status\":503,\"detail\":\"connections_max connections are open\"}"
 static const char full_answer[] =
     "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
-    "Content-Type: application/problem+json\r\nContent-Length: 151\r\n\r\n"
-    "{\"type\":\"https://penstock.org/problems/unavailable\",\"title\":\"The hub can not take this "
-    "now\",\"status\":503,\"detail\":\"connections_max connections are open\"}";
+    "Content-Type: application/problem+json\r\nContent-Length: 153\r\n\r\n" FULL_BODY;
+_Static_assert(sizeof FULL_BODY - 1 == 153, "the length stands in the text above");
 
 static void hand_over(struct http_server *server, int fd) {
     struct http_loop *best = NULL;

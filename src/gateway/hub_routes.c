@@ -49,6 +49,8 @@ const struct route hub_routes[] = {
     {.method = "POST", .path = "/x/{connector}/{topic}", .traffic = CLASS_CHECKOUT,
      .help = "A partner's own payload under its own signature; stored before anything looks at "
              "what it says"},
+    {.method = "POST", .path = "/x/{connector}/{topic}/{part}", .traffic = CLASS_CHECKOUT,
+     .help = "The same for platforms whose topics have a slash: orders/create is orders-create"},
     {.method = "GET", .path = "/livez", .traffic = CLASS_OPS, .query = livez_query,
      .flags = ROUTE_INLINE, .help = "The process lives"},
     {.method = "GET", .path = "/readyz", .traffic = CLASS_OPS, .query = readyz_query,
@@ -62,4 +64,6 @@ const struct route hub_routes[] = {
     {.method = NULL},
 };
 const struct route *const hub_route_events = &hub_routes[0];
-const struct route *const hub_route_receive = &hub_routes[1];
+bool hub_route_receives(const struct route *route) {
+    return route == &hub_routes[1] || route == &hub_routes[2];
+}

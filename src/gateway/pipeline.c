@@ -71,7 +71,7 @@ static enum err check_media(struct call *call, bool *bulk) {
                                      : request->has_body && request->method != HTTP_METHOD_GET;
 
     *bulk = false;
-    if (!wants_body || !request->has_body || route == hub_route_receive)
+    if (!wants_body || !request->has_body || hub_route_receives(route))
         return OK;
     if (encoding.ptr && !str_eq_nocase(encoding, STR("identity")))
         return fault_set(&call->fault, ERR_MEDIA_TYPE, "bodies are taken as they are, not %.*s",
@@ -262,6 +262,25 @@ static struct str header_of(void *ctx, struct str name) {
     return STR_NONE;
 }
 
+/* Platforms write topics as orders/create; connectors name them orders-create. */
+static struct str receive_topic(struct call *call) {
+    struct str topic = call->match.args[1];
+    char *text;
+
+    if (call->match.arg_count == 2 && !memchr(topic.ptr, '/', topic.len))
+        return topic;
+    if (call->match.arg_count > 2)
+        topic = arena_printf(http_exchange_arena(call->ex), "%.*s/%.*s", STR_FMT(topic),
+                             STR_FMT(call->match.args[2]));
+    else
+        topic = arena_str(http_exchange_arena(call->ex), topic);
+    text = (char *)(uintptr_t)topic.ptr;
+    for (size_t i = 0; i < topic.len; i++)
+        if (text[i] == '/')
+            text[i] = '-';
+    return topic;
+}
+
 static enum err receive_make(struct call *call) {
     const struct http_request *request = request_of(call);
     struct receive_header_source headers = {header_of, (void *)(uintptr_t)request};
@@ -271,7 +290,7 @@ static enum err receive_make(struct call *call) {
     if (!options->connectors)
         return fault_set(&call->fault, ERR_NOT_FOUND, "there are no connectors");
     err = receive_prepare(options->core, options->connectors, call->match.args[0],
-                          call->match.args[1], &headers, request->body, call->loop->parser,
+                          receive_topic(call), &headers, request->body, call->loop->parser,
                           http_exchange_arena(call->ex), &call->command, &call->fault);
     if (err != OK)
         return err;
@@ -431,7 +450,7 @@ void call_handle(struct http_exchange *ex, void *ctx) {
         feed_begin(call);
         return;
     }
-    if (err == OK && route == hub_route_receive)
+    if (err == OK && hub_route_receives(route))
         err = receive_make(call);
     else if (err == OK && route->command)
         err = command_make(call);
