@@ -77,7 +77,8 @@ static void bytes_resize(struct bytes *b, uint64_t len) {
 static void bytes_write(struct bytes *b, uint64_t at, const void *data, uint64_t len) {
     if (at + len > b->len)
         bytes_resize(b, at + len);
-    memcpy(b->data + at, data, len);
+    if (len > 0)
+        memcpy(b->data + at, data, len);
 }
 
 static void changes_forget(struct file *file) {
@@ -195,7 +196,8 @@ static int file_write(sqlite3_file *base, const void *data, int amount, sqlite3_
     if (rc != SQLITE_OK)
         change.len /= 2;
     change.data = grown(NULL, change.len);
-    memcpy(change.data, data, change.len);
+    if (change.len > 0)
+        memcpy(change.data, data, change.len);
     change_add(h->file, change);
     bytes_write(&h->file->live, change.at, data, change.len);
     return rc;
@@ -388,7 +390,7 @@ void vfs_fault_restart(struct vfs_fault *disk) {
     must(disk->crashed && disk->open == 0);
     for (struct file *f = disk->files; f; f = f->next) {
         f->live.len = 0;
-        bytes_write(&f->live, 0, f->durable.data ? f->durable.data : (void *)"", f->durable.len);
+        bytes_write(&f->live, 0, f->durable.data, f->durable.len);
     }
     for (int i = 0; i < VFS_FAULT_CALLS; i++)
         disk->calls[i].fail_at = 0;

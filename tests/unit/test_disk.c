@@ -1,5 +1,6 @@
 /* The store on a disk that fails: what append has answered for is there after any crash, nothing
  * is there by half, and the read model is what the journal says. A failure names its seed. */
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +17,11 @@
 #include "store/journal_sqlite.h"
 #include "store/read_model.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#define SEEDS 150 /* five times slower there */
+#else
 #define SEEDS 500
+#endif
 #define LIVES 4
 #define SEQ_MAX 20000
 
@@ -409,6 +414,8 @@ static void read_model_damaged_while_it_runs(void **state) {
 }
 
 int main(void) {
+    mallopt(M_TRIM_THRESHOLD, 1 << 30); /* each life would give its memory back, page by page */
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
     disk = vfs_fault_create("fault", true);
     log_level_set(LOG_ERROR + 1);
     const struct CMUnitTest tests[] = {
