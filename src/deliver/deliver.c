@@ -285,6 +285,20 @@ static void done_note(struct attempt *attempt) {
     lanes_refill(sub->lanes, attempt->job.lane, next);
 }
 
+/* The breaker opened or closed: said once, not with every probe. */
+static void breaker_tell(struct subscription *sub, struct str cause) {
+    bool broken = lanes_counts(sub->lanes).broken;
+    if (broken == sub->stats.broken)
+        return;
+    sub->stats.broken = broken;
+    if (broken)
+        log_line(LOG_WARN, "deliver", "the other system does not answer", "subscription=%s error=%s",
+                 log_quote(sub->send->subscription), log_quote(cause));
+    else
+        log_line(LOG_INFO, "deliver", "the other system answers again", "subscription=%s",
+                 log_quote(sub->send->subscription));
+}
+
 bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
                    int status, struct str cause) {
     struct subscription *sub = attempt->sub;
@@ -294,6 +308,7 @@ bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t r
     struct str key = arena_str(&attempt->arena, attempt->job.key);
     pthread_mutex_lock(&d->lock);
     enum lane_verdict verdict = lanes_end(sub->lanes, lane, outcome, retry_after_ms, now_us);
+    breaker_tell(sub, cause);
     if (verdict == LANE_DONE)
         done_note(attempt);
     else if (outcome != LANE_UNSETTLED)
