@@ -19,7 +19,7 @@ all: ## build the program: build/penstock
 	@$(SETUP_CMD) build
 	@sh scripts/build.sh $(BUILD) penstock
 
-demo: all ## build, then play a retailer's day: shops, tills, a slow ERP, an outage
+demo: all ## build, then play a retailer's day: shops, a slow ERP, an outage, a crash
 	@$(BUILD)/penstock demo $(if $(ERP),--erp $(ERP)) $(ARGS)
 
 test: ## install, build, and run every test; ends with "N passed, N failed"
