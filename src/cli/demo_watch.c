@@ -4,6 +4,8 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #define ASK_TIMEOUT_MS 800
 #define PLAIN_EVERY_MS 5000
@@ -95,17 +97,29 @@ void demo_say(struct demo *demo, const char *fmt, ...) {
     fflush(demo->tell);
 }
 
+/* Columns of the terminal; 0 where nobody knows. */
+static unsigned terminal_columns(void) {
+    struct winsize size = {0};
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 static void line_show(struct demo *demo) {
     const struct demo_status *s = &demo->status;
-    const char *red = demo->colour ? "\x1b[31m" : "", *green = demo->colour ? "\x1b[32m" : "";
-    const char *plain = demo->colour ? "\x1b[0m" : "";
     uint64_t waiting = s->captured > s->posted + s->held ? s->captured - s->posted - s->held : 0;
-    fprintf(demo->tell, "%5.1f s  captured %" PRIu64 ", waiting for the ERP %" PRIu64
-            ", posted %" PRIu64 ", retried %" PRIu64 ", looked up %" PRIu64 ", held %" PRIu64
-            "; hub %s%s%s, ERP %s%s%s",
-            (double)demo_elapsed_ms(demo) / 1000, s->captured, waiting, s->posted, s->retried,
-            s->looked_up, s->held, s->hub_up ? green : red, s->hub_up ? "UP" : "DOWN", plain,
-            s->erp_up ? green : red, s->erp_up ? "UP" : "DOWN", plain);
+    char text[256];
+    int len = snprintf(text, sizeof text,
+                       "%5.1f s  captured %" PRIu64 ", waiting %" PRIu64
+                       ", posted %" PRIu64 ", retried %" PRIu64 ", looked up %" PRIu64
+                       ", held %" PRIu64 "; hub %s, ERP ",
+                       (double)demo_elapsed_ms(demo) / 1000, s->captured, waiting, s->posted,
+                       s->retried, s->looked_up, s->held, s->hub_up ? "UP" : "DOWN");
+    unsigned columns = demo->tty ? terminal_columns() : 0;
+    if (columns > 5 && (unsigned)len + 5 > columns) /* a line that wraps can not be redrawn */
+        fprintf(demo->tell, "%.*s", (int)columns - 1, text);
+    else
+        fprintf(demo->tell, "%s%s%s%s", text,
+                !demo->colour ? "" : s->erp_up ? "\x1b[32m" : "\x1b[31m",
+                s->erp_up ? "UP" : "DOWN", demo->colour ? "\x1b[0m" : "");
 }
 
 void demo_watch(struct demo *demo) {
