@@ -17,7 +17,7 @@ struct receive_header_source {
  * which belongs to the command afterwards; `body` must live as long; `parser` is the caller's
  * thread's. The caller sets origin,
  * origin_ctx, correlation and traceparent before it submits, and answers like any command:
- * 200 {"payload_id":"pay_…"}; the same message again (dedup id and bytes): the same answer,
+ * 200 {"payload_id":"pay_…","seq":42}; the same message again (dedup id and bytes): the same answer,
  * replayed.
  *
  * ERR_NOT_FOUND: no such connector or topic; ERR_UNAUTHENTICATED: signature missing, wrong, too

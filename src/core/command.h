@@ -131,6 +131,8 @@ const struct config *decision_config(const struct decision *decision);
 struct arena *decision_arena(const struct decision *decision);
 /* The fresh id that came with the command. */
 struct id128 decision_id(const struct decision *decision);
+/* The seq that the first event of this decision gets. */
+uint64_t decision_seq(const struct decision *decision);
 /* From react and timer_fire alone: decides and applies another command in the same batch; its
  * events follow from `cause` (0: none) and commit in the same transaction. */
 enum err decision_issue(struct decision *decision, const struct command_type *type, void *body,

@@ -85,6 +85,7 @@ const struct config *decision_config(const struct decision *decision) {
 }
 struct arena *decision_arena(const struct decision *decision) { return decision->command->arena; }
 struct id128 decision_id(const struct decision *decision) { return decision->command->id; }
+uint64_t decision_seq(const struct decision *decision) { return decision->core->seq + 1; }
 
 static struct str hash_text(struct arena *arena, struct hash128 hash) {
     char text[HASH_TEXT_LEN];

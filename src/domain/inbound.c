@@ -189,9 +189,11 @@ static enum err inbound_observe(struct state *state, const struct event *event) 
 struct payload_answer {
     uint64_t has;
     struct str payload_id;
+    int64_t seq;
 };
 static const struct shape_field answer_rows[] = {
     SHAPE_ROW(struct payload_answer, payload_id, SHAPE_ID, "The hub's id of the payload"),
+    SHAPE_ROW(struct payload_answer, seq, SHAPE_INTEGER, "seq of the event that keeps it"),
 };
 static SHAPE_DEFINE(payload_answer_shape, "payload_answer", struct payload_answer,
                     "A message was stored", answer_rows);
@@ -228,7 +230,8 @@ static enum err receive_decide(struct decision *decision, const struct command *
     *payload = *given;
     payload->payload_id = id;
     shape_mark(payload, PAYLOAD_ID);
-    struct payload_answer answer = {.has = 1, .payload_id = id};
+    struct payload_answer answer = {.has = 3, .payload_id = id,
+                                    .seq = (int64_t)decision_seq(decision)};
     return decision_answer(decision, 200, &payload_answer_shape, &answer);
 }
 const struct command_type inbound_receive_command = {

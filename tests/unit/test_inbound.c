@@ -193,6 +193,7 @@ static void replay_equal(void) {
 static void test_order(void **state) {
     assert_int_equal(send("{\"id\":9007199254740993,\"price\":\"19.99\"}", "w1"), 200);
     assert_true(says(cell.command.answer.body, "{\"payload_id\":\"pay_"));
+    assert_true(says(cell.command.answer.body, "\"seq\":1}"));
     assert_true(pending());
     assert_int_equal(events("order.captured"), 0);
     settle();
