@@ -387,7 +387,7 @@ static void expand(const struct attempt *attempt, struct str pattern, bool url, 
 static enum err attempt_call(struct attempt *attempt, const struct connector_request *request,
                              struct str body, net_done *done, struct fault *fault) {
     struct net_header *headers =
-        arena_array(&attempt->arena, request->header_count + 4, sizeof *headers);
+        arena_array(&attempt->arena, request->header_count + 5, sizeof *headers);
     if (headers == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for a request");
     uint32_t count = 0;
@@ -405,6 +405,8 @@ static enum err attempt_call(struct attempt *attempt, const struct connector_req
     if (body.ptr != NULL && !typed)
         headers[count++] = (struct net_header){STR("Content-Type"), STR("application/json")};
     headers[count++] = (struct net_header){STR("Accept"), STR("application/json")};
+    if (attempt->correlation.len > 0)
+        headers[count++] = (struct net_header){STR("X-Correlation-ID"), attempt->correlation};
     if (attempt->traceparent.len > 0)
         headers[count++] = (struct net_header){STR("traceparent"), attempt->traceparent};
     if (url.ptr == NULL)

@@ -585,6 +585,20 @@ enum err deliver_held(struct deliver *d, struct str after_subscription, uint64_t
 
 /* --- one round ------------------------------------------------------------------------------- */
 
+/* Once when a system goes away, once when it is back. */
+static void breaker_told(struct subscription *sub, bool broken) {
+    if (broken == sub->stats.broken)
+        return;
+    sub->stats.broken = broken;
+    if (broken)
+        log_line(LOG_WARN, "deliver", "the system does not answer, it is probed",
+                 "subscription=%.*s cause=%s", STR_FMT(sub->send->subscription),
+                 log_quote(str_c(sub->stats.error)));
+    else
+        log_line(LOG_INFO, "deliver", "the system answers again", "subscription=%.*s behind=%llu",
+                 STR_FMT(sub->send->subscription), (unsigned long long)sub->stats.behind);
+}
+
 static void stats_show(struct deliver *d, int64_t now_us) {
     uint64_t last = tail_last(d->options.tail);
     pthread_mutex_lock(&d->lock);
@@ -599,7 +613,7 @@ static void stats_show(struct deliver *d, int64_t now_us) {
             stats->out = sub->out;
             stats->held = counts.held;
             stats->parked = counts.parked;
-            stats->broken = counts.broken;
+            breaker_told(sub, counts.broken);
         }
         stats->behind = last > stats->cursor ? last - stats->cursor : 0;
         int64_t span_us = now_us - sub->rate_tick_us;
