@@ -316,8 +316,22 @@ static enum err reserve_event(struct decision *decision, struct str order_id,
 }
 
 /* A held order: order.held says why, and a person is asked. */
+/* What is short, in words: "2 of TEE-RED-M, and of 3 more SKUs". */
+static struct str shortage_words(struct arena *arena, const struct allocating *taken) {
+    struct buf text;
+    buf_init(&text, 1024);
+    decimal_write(&text, taken->short_by, QTY_SCALE);
+    buf_printf(&text, " of %.*s", STR_FMT(taken->short_sku));
+    if (taken->short_count > 1)
+        buf_printf(&text, ", and of %u more SKU%s", taken->short_count - 1,
+                   taken->short_count > 2 ? "s" : "");
+    struct str words = arena_str(arena, buf_str(&text));
+    buf_free(&text);
+    return words;
+}
+
 static enum err hold_events(struct decision *decision, const struct command *command,
-                            struct str order_id) {
+                            struct str order_id, const struct allocating *taken) {
     const struct order *order = command->body;
     struct order_change *e;
     struct arena *arena = decision_arena(decision);
@@ -336,8 +350,9 @@ static enum err hold_events(struct decision *decision, const struct command *com
         .subject = order_id,
         .cause = arena_printf(arena,
                               "Order %.*s of channel %.*s is placed, but there is not enough stock "
-                              "to promise all of it",
-                              STR_FMT(order->channel_order_id), STR_FMT(order->channel)),
+                              "to promise all of it: missing are %.*s",
+                              STR_FMT(order->channel_order_id), STR_FMT(order->channel),
+                              STR_FMT(shortage_words(arena, taken))),
         .action = STR("Bring in stock, or cancel the order or the lines that are short"),
         .payload_seq = (int64_t)command->cause_seq,
     };
@@ -369,7 +384,7 @@ static enum err capture_decide(struct decision *decision, const struct command *
     if (err == OK)
         err = reserve_event(decision, order_id, &taken);
     if (err == OK && held)
-        err = hold_events(decision, command, order_id);
+        err = hold_events(decision, command, order_id, &taken);
     if (err != OK)
         return err;
     struct order_answer answer = {.has = 1u << ANSWER_ORDER_ID | 1u << ANSWER_STATE |

@@ -138,6 +138,10 @@ static enum err allocate_sku(struct decision *decision, const struct order *orde
     }
     if (all < wanted) {
         out->shortage = true;
+        if (out->short_count++ == 0) {
+            out->short_sku = wants[0].sku;
+            out->short_by = wanted - all;
+        }
         if (refuse)
             return shortage_fault(decision, order, &wants[count - 1], wanted - all);
         if (!partly)

@@ -59,6 +59,9 @@ struct allocating {
     struct order_reservation *reservations;
     uint32_t count, cap;
     bool shortage; /* not all could be committed; faults name the lines */
+    struct str short_sku; /* the first SKU of which there is too little … */
+    int64_t short_by;     /* … by so much … */
+    uint32_t short_count; /* … of so many SKUs */
 };
 /* Decides it: same SKU summed first, holds of the lines used before open stock, the channel's
  * sourcing in order; one location for a SKU where one has enough, else split. On shortage and

@@ -168,9 +168,10 @@ def test_two_hubs_never_share_a_journal(binary, hub):
     assert done.returncode == 1 and done.stderr.strip()
 
 
-def test_journal_verify_of_an_empty_hub(binary, tmp_path):
+def test_journal_verify_where_there_is_none(binary, tmp_path):
     binary.ok("init", tmp_path / "shop")
-    binary.ok("journal", "verify", "-C", tmp_path / "shop")
+    done = binary.run("journal", "verify", "-C", tmp_path / "shop")
+    assert done.returncode == 1 and "journal" in done.stderr
 
 
 def test_a_full_disk_of_stdout_is_a_failure(binary):
