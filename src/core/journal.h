@@ -32,7 +32,8 @@ struct journal_ops {
     enum err (*append)(struct journal *j, const struct record *records, uint32_t n,
                        struct fault *fault);
     /* Visits records with seq >= from, at most `limit`, and answers the next seq to read in
-     * *next. Any thread; never sees what is not durable. */
+     * *next. Any thread; never sees what is not durable. ERR_DAMAGED: the record at *next is not
+     * what was written. */
     enum err (*read)(struct journal *j, uint64_t from, uint32_t limit, journal_visit *visit,
                      void *ctx, uint64_t *next, struct fault *fault);
     /* Newest durable seq, 0 when empty. Any thread. */

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 #define WRITER_CACHE_BYTES (16 << 20) /* a batch of 1 024 orders and the interior pages */
@@ -83,7 +84,7 @@ static enum err schema_make(struct journal_sqlite *j, struct str cell, struct fa
                            "BEGIN IMMEDIATE;"
                            "CREATE TABLE IF NOT EXISTS event(seq INTEGER PRIMARY KEY,"
                            " time INTEGER NOT NULL, type TEXT NOT NULL, subject TEXT NOT NULL,"
-                           " meta TEXT NOT NULL, data TEXT NOT NULL);"
+                           " meta TEXT NOT NULL, data TEXT NOT NULL, sum INTEGER NOT NULL);"
                            "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY,"
                            " value TEXT NOT NULL) WITHOUT ROWID",
                            fault);
@@ -125,7 +126,7 @@ static enum err writer_prepare(struct journal_sqlite *j, struct fault *fault) {
     if (err == OK)
         err = db_prepare(j->writer, "COMMIT", &j->commit, fault);
     if (err == OK)
-        err = db_prepare(j->writer, "INSERT INTO event VALUES(?,?,?,?,?,?)", &j->insert, fault);
+        err = db_prepare(j->writer, "INSERT INTO event VALUES(?,?,?,?,?,?,?)", &j->insert, fault);
     if (err == OK)
         err = db_prepare(j->writer, "SELECT seq FROM event ORDER BY seq DESC LIMIT 1", &j->newest,
                          fault);
@@ -197,7 +198,7 @@ static struct journal_conn *conn_create(struct journal_sqlite *j, struct fault *
     }
     if (err == OK)
         err = db_prepare(conn->db,
-                         "SELECT seq, time, type, subject, meta, data FROM event"
+                         "SELECT seq, time, type, subject, meta, data, sum FROM event"
                          " WHERE seq >= ? ORDER BY seq LIMIT ?",
                          &conn->select, fault);
     if (err == OK)
@@ -228,6 +229,13 @@ static void conn_give(struct journal_sqlite *j, struct journal_conn *conn) {
     pthread_mutex_unlock(&j->pool_lock);
     if (!keep)
         conn_destroy(conn);
+}
+
+uint64_t journal_record_sum(const struct record *record) {
+    uint64_t sum = hash64(record->type, record->seq);
+    sum = hash64(record->subject, sum ^ (uint64_t)record->time_us);
+    sum = hash64(record->meta, sum);
+    return hash64(record->data, sum);
 }
 
 /* --- reading ---------------------------------------------------------------------------- */
@@ -300,6 +308,7 @@ static enum err chunk_read(struct journal_sqlite *j, struct journal_conn *conn, 
             err = fault_set(fault, ERR_NOMEM, "no memory to read the journal");
             break;
         }
+        conn->sums[*n] = (uint64_t)sqlite3_column_int64(conn->select, 6);
         ++*n;
     }
     sqlite3_reset(conn->select);
@@ -307,6 +316,23 @@ static enum err chunk_read(struct journal_sqlite *j, struct journal_conn *conn, 
         pthread_mutex_unlock(&j->gate);
     chunk_finish(conn, records, *n);
     return err;
+}
+
+/* How many of the records are whole; not even the first: ERR_DAMAGED. Those before a damaged one
+ * are still given out. */
+static enum err chunk_check(const struct journal_conn *conn, uint32_t *n, struct fault *fault) {
+    for (uint32_t i = 0; i < *n; i++) {
+        if (journal_record_sum(&conn->records[i]) == conn->sums[i])
+            continue;
+        uint64_t seq = conn->records[i].seq;
+        *n = i;
+        return i > 0 ? OK
+                     : fault_set(fault, ERR_DAMAGED,
+                                 "record %llu of the journal does not match its checksum: it was "
+                                 "changed on disk",
+                                 (unsigned long long)seq);
+    }
+    return OK;
 }
 
 static enum err sqlite_read(struct journal *journal, uint64_t from, uint32_t limit,
@@ -323,6 +349,8 @@ static enum err sqlite_read(struct journal *journal, uint64_t from, uint32_t lim
     while (limit > 0 && go_on && err == OK) {
         uint32_t n, want = limit < READ_CHUNK_RECORDS ? limit : READ_CHUNK_RECORDS;
         err = chunk_read(j, conn, *next, want, records, &n, fault);
+        if (err == OK)
+            err = chunk_check(conn, &n, fault);
         if (err != OK || n == 0)
             break;
         for (uint32_t i = 0; i < n && go_on; i++) {
@@ -369,6 +397,7 @@ static enum err insert_all(struct journal_sqlite *j, const struct record *record
         db_bind_str(stmt, 4, r->subject);
         db_bind_str(stmt, 5, r->meta);
         db_bind_str(stmt, 6, r->data);
+        sqlite3_bind_int64(stmt, 7, (int64_t)journal_record_sum(r));
         if (sqlite3_step(stmt) != SQLITE_DONE) {
             enum err err = db_fault(j->writer, "append to the journal", fault);
             sqlite3_reset(stmt);

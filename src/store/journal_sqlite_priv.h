@@ -21,6 +21,7 @@ struct journal_conn {
     char *bytes; /* texts of the chunk */
     size_t len, cap;
     struct record records[READ_CHUNK_RECORDS];
+    uint64_t sums[READ_CHUNK_RECORDS]; /* as stored beside them */
 };
 
 struct journal_sqlite {
@@ -56,6 +57,8 @@ void journal_wal_watch(struct journal_sqlite *j);
 /* A connection to the segment. */
 enum err journal_connect(struct journal_sqlite *j, bool create, sqlite3 **out,
                          struct fault *fault) WARN_UNUSED;
+/* The checksum stored beside a record: a byte that changed on disk is found when it is read. */
+uint64_t journal_record_sum(const struct record *record);
 enum err journal_sqlite_tidy(struct journal *journal, bool *again, struct fault *fault);
 
 #endif

@@ -137,6 +137,12 @@ enum err journal_verify(struct journal *journal, const struct registry *registry
     enum err err = v.parser && v.digest ? OK : fault_set(fault, ERR_NOMEM, "out of memory");
     for (uint64_t from = 1, next = 0; err == OK; from = next) {
         err = journal_read(journal, from, VERIFY_CHUNK, record_verify, &v, &next, fault);
+        if (err == ERR_DAMAGED) { /* tell it, and look at what is behind it */
+            fault_note(report, next, fault->detail);
+            report->records++;
+            v.expected = ++next;
+            err = OK;
+        }
         if (err != OK || next == from)
             break;
         if (progress)
