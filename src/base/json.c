@@ -391,7 +391,10 @@ enum err json_parse(struct json_parser *parser, struct arena *arena, struct str 
         return index_refuse(result, text, fault);
     walk.end = walk.at + tokens;
     walk.room = nodes_most(tokens);
-    char *room = arena_bytes(arena, (size_t)walk.room * sizeof(struct json) + alignof(struct json));
+    size_t bytes = (size_t)walk.room * sizeof(struct json) + alignof(struct json);
+    char *room = arena_bytes(arena, bytes);
+    if (!room && bytes > arena->cap - arena->used) /* the text's fault, not the machine's */
+        return fault_set(fault, ERR_TOO_LARGE, "too many values (about %u)", tokens / 2);
     if (!room)
         return fault_set(fault, ERR_NOMEM, "out of memory");
     uintptr_t up = (uintptr_t)alignof(struct json) - 1;

@@ -36,8 +36,8 @@ void json_parser_destroy(struct json_parser *parser);
 /* Parses text (UTF-8, at most 4 GiB). With `padded`, JSON_PADDING bytes behind text.len may be
  * read; else the text is copied first. ERR_MALFORMED with detail where it is not one JSON
  * value (bad grammar, bad UTF-8, half a surrogate pair, a byte order mark, anything behind the
- * value), ERR_TOO_LARGE beyond the depth, ERR_NOMEM. Strings without escapes may point into
- * text itself: keep it as long as the nodes. */
+ * value); ERR_TOO_LARGE beyond the depth, or where the arena's cap can not hold the nodes;
+ * ERR_NOMEM. Strings without escapes may point into text itself: keep it as long as the nodes. */
 enum err json_parse(struct json_parser *parser, struct arena *arena, struct str text, bool padded,
                     const struct json **out, struct fault *fault) WARN_UNUSED;
 

@@ -4,6 +4,7 @@
  * On the path of every order: members are looked for where the table expects them next, and
  * pointers are only put together when there is a fault. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "shape/shape_priv.h"
 
@@ -263,27 +264,66 @@ static bool enum_read(struct decode *d, const struct place *place,
 }
 
 /* --- open and raw ---------------------------------------------------------------------- */
-/* Levels of containers at and below value, counted no further than beyond `most`. */
-static int depth_of(const struct json *value, int most) {
+static int name_order(const void *a, const void *b) {
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+#define FEW 16 /* up to here comparing all pairs is quicker than sorting */
+
+/* Refuses a name that an open object gives twice: readers would not agree what it means. */
+static void names_check(struct decode *d, const struct place *place, const struct json *object) {
+    struct str few[FEW], *names = few;
+    uint32_t count = object->count;
+    if (count > FEW && !(names = arena_array(d->arena, count, sizeof *names))) {
+        d->nomem = true;
+        return;
+    }
+    const struct json *key = json_first(object);
+    for (uint32_t i = 0; i < count; i++, key = json_next(key + 1)) {
+        names[i] = key->text;
+        for (uint32_t k = 0; count <= FEW && k < i; k++)
+            if (str_eq(names[k], names[i])) {
+                struct place here = {.up = place, .name = names[i]};
+                refuse(d, &here, "is given twice");
+                break;
+            }
+    }
+    if (count <= FEW)
+        return;
+    qsort(names, count, sizeof *names, name_order);
+    for (uint32_t i = 1; i < count; i++)
+        if (str_eq(names[i - 1], names[i])) {
+            struct place here = {.up = place, .name = names[i]};
+            refuse(d, &here, "is given twice");
+        }
+}
+
+/* value is `depth` levels below the member itself. */
+static void open_walk(struct decode *d, const struct place *place, const struct json *value,
+                      int depth) {
     if (value->kind != JSON_ARRAY && value->kind != JSON_OBJECT)
-        return 0;
-    int deepest = 0;
+        return;
+    if (depth == SHAPE_OPEN_DEPTH_MAX) {
+        refuse(d, place, "is nested deeper than %d levels", SHAPE_OPEN_DEPTH_MAX);
+        return;
+    }
+    bool object = value->kind == JSON_OBJECT;
+    if (object)
+        names_check(d, place, value);
     const struct json *at = json_first(value);
-    for (uint32_t i = 0; i < value->count && deepest < most; i++) {
-        if (value->kind == JSON_OBJECT)
-            at++;
-        int depth = depth_of(at, most - 1);
-        deepest = depth > deepest ? depth : deepest;
+    for (uint32_t i = 0; i < value->count && !d->nomem; i++) {
+        struct place here = {.up = place, .name = object ? at->text : STR_NONE, .index = i};
+        at += object;
+        open_walk(d, &here, at, depth + 1);
         at = json_next(at);
     }
-    return deepest + 1;
 }
 
 static bool open_check(struct decode *d, const struct place *place, const struct json *value) {
-    if (d->own || depth_of(value, SHAPE_OPEN_DEPTH_MAX + 1) <= SHAPE_OPEN_DEPTH_MAX)
-        return true;
-    refuse(d, place, "must not be nested deeper than %d levels", SHAPE_OPEN_DEPTH_MAX);
-    return false;
+    uint64_t before = d->faults;
+    if (!d->own)
+        open_walk(d, place, value, 0);
+    return d->faults == before && !d->nomem;
 }
 
 static bool raw_read(struct decode *d, const struct json *value, struct str *out) {

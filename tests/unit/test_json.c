@@ -275,6 +275,23 @@ static void depth_is_bounded(void **state) {
     assert_int_equal(parse(str_of(text, 390), &root), ERR_MALFORMED);
 }
 
+static void too_many_values_for_the_cap_are_refused(void **state) {
+    (void)state;
+    struct buf buf;
+    buf_init(&buf, 0);
+    buf_lit(&buf, "[0");
+    for (int i = 0; i < 100000; i++)
+        buf_lit(&buf, ",0");
+    buf_char(&buf, ']');
+    struct arena small;
+    arena_init(&small, 1 << 20);
+    const struct json *root;
+    assert_int_equal(json_parse(parser, &small, buf_str(&buf), false, &root, NULL), ERR_TOO_LARGE);
+    arena_free(&small);
+    assert_int_equal(parse(buf_str(&buf), &root), OK);
+    buf_free(&buf);
+}
+
 static void faults_say_where(void **state) {
     (void)state;
     const struct json *root;
@@ -509,6 +526,7 @@ int main(void) {
         cmocka_unit_test(grammar_of_rfc_8259),
         cmocka_unit_test(nodes_are_laid_out_as_documented),
         cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(too_many_values_for_the_cap_are_refused),
         cmocka_unit_test(faults_say_where),
         cmocka_unit_test(random_documents_read_back_and_mutants_agree),
         cmocka_unit_test(padded_text_is_used_in_place),

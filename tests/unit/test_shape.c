@@ -150,6 +150,7 @@ static bool has_fault(const char *pointer, const char *detail) {
     return false;
 }
 
+#define ZEROS32 "/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0"
 #define LONG16 "0123456789abcdef"
 #define LONG128 LONG16 LONG16 LONG16 LONG16 LONG16 LONG16 LONG16 LONG16
 static const struct {
@@ -224,8 +225,12 @@ static const struct {
      "must have at most 3 elements, not 4"},
     {"{\"id\":\"a\",\"names\":[\"a\",3]}", "/names/1", "must be a string, not a number"},
     {"{\"id\":\"a\",\"names\":[\"\"]}", "/names/0", "must not be empty"},
-    {"{\"id\":\"a\",\"ext\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}", "/ext",
-     "must not be nested deeper than 32 levels"},
+    {"{\"id\":\"a\",\"ext\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}",
+     "/ext" ZEROS32, "is nested deeper than 32 levels"},
+    {"{\"id\":\"a\",\"ext\":{\"a\":[1,{\"b\":1,\"c\":2,\"b\":3}]}}", "/ext/a/1/b", "is given twice"},
+    {"{\"id\":\"a\",\"ext\":{\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1,\"f\":1,\"g\":1,\"h\":1,\"i\":1,"
+     "\"j\":1,\"k\":1,\"l\":1,\"m\":1,\"n\":1,\"o\":1,\"p\":1,\"\\u0061\":1}}", "/ext/a",
+     "is given twice"},
 };
 
 static void bad_values_are_refused_with_their_pointer(void **state) {
