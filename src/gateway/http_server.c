@@ -1,6 +1,6 @@
 /* http_server: the listening socket, the loops and their threads, start, drain and stop.
  *
- * One socket, accepted on loop 0, connections handed to the loop that has fewest. Not
+ * One socket, accepted on loop 0, connections handed to the loops in turn. Not
  * SO_REUSEPORT: it spreads few connections unevenly, and a second hub started on the same port
  * by mistake would quietly take half of the calls. */
 #include "gateway/http_priv.h"

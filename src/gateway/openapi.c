@@ -108,6 +108,8 @@ static void parameters_write(const struct route *route, struct buf *out) {
     query_params_write(route, out, &first);
     if (is_change(route))
         header_ref(out, "Idempotency-Key", &first);
+    if (is_get(route) && !(route->flags & ROUTE_INLINE) && (route->command || route->query))
+        header_ref(out, "Penstock-Wait-Seq", &first);
     header_ref(out, "Penstock-Correlation-Id", &first);
     header_ref(out, "traceparent", &first);
     buf_char(out, ']');
@@ -279,8 +281,13 @@ static void parameters_and_headers_write(struct buf *out) {
     buf_lit(out,
             ",\"parameters\":{\"Idempotency-Key\":{\"name\":\"Idempotency-Key\",\"in\":\"header\","
             "\"description\":\"Makes a retry safe: the same key with the same body gets the first "
-            "answer again, with another body 422. Its scope is API key and route\",\"schema\":{"
+            "answer again, with another body 422. Its scope is API key and route. In a bulk call with "
+            "the key K, line n has the key K:n\",\"schema\":{"
             "\"type\":\"string\",\"minLength\":1,\"maxLength\":255}},"
+            "\"Penstock-Wait-Seq\":{\"name\":\"Penstock-Wait-Seq\",\"in\":\"header\","
+            "\"description\":\"Answer only when the read model has reached this seq (the "
+            "Penstock-Seq of an earlier answer); 503 where it takes longer than wait_seq_ms\","
+            "\"schema\":{\"type\":\"integer\",\"minimum\":0}},"
             "\"Penstock-Correlation-Id\":{\"name\":\"Penstock-Correlation-Id\",\"in\":\"header\","
             "\"description\":\"Joins everything that follows from this request; made where it is "
             "not given. X-Correlation-ID is taken too\",\"schema\":{\"type\":\"string\"}},"
