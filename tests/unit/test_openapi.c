@@ -150,7 +150,7 @@ static void openapi_says_what_the_tables_say(void **state) {
     assert_non_null(at(&doc, "paths|/v1/stock/counts|post|requestBody|content|application/x-ndjson"));
     assert_null(at(&doc, "paths|/v1/stock/counts|get|requestBody"));
     assert_null(at(&doc, "paths|/v1/stock/counts|get|responses|201"));
-    assert_int_equal(at(&doc, "paths|/v1/stock/{sku}/at/{location}|get|parameters")->count, 4);
+    assert_int_equal(at(&doc, "paths|/v1/stock/{sku}/at/{location}|get|parameters")->count, 5);
     assert_non_null(at(&doc, "paths|/v1/stock|get|responses|200|content|application/json|schema|"
                              "properties|next_cursor"));
     assert_int_equal(at(&doc, "paths|/livez|get|security")->count, 0);
