@@ -339,6 +339,7 @@ enum err inbound_start(struct inbound *inbound, struct fault *fault) {
             inbound_stop(inbound);
             return fault_set(fault, ERR_NOMEM, "a worker's thread can not be started");
         }
+        pthread_setname_np(w->thread, "penstock-map");
         w->running = true;
     }
     return OK;

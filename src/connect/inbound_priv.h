@@ -34,6 +34,7 @@ struct slot {
     struct arena arena;
     struct command command;
     const struct payload *payload; /* NULL: the record is none */
+    const struct json *document;   /* its nodes; NULL: it came as no plain JSON */
     struct str payload_subject, correlation, traceparent;
     /* why a person is asked; in the arena */
     struct str kind, cause, action;

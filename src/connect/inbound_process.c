@@ -4,20 +4,30 @@
 #include "connect/inbound_priv.h"
 #include "domain/exceptions.h"
 
+/* As event_from_record, but keeps the nodes of the document, so that it is parsed once. */
 enum err slot_load(struct slot *slot, const struct record *record, struct fault *fault) {
-    struct event event;
+    struct event_meta meta;
+    const struct json *data;
+    void *payload;
     slot->payload = NULL;
+    slot->document = NULL;
     slot->seq = record->seq;
     slot->key_hash = hash64(record->subject, 0);
     slot->payload_subject = arena_str(&slot->arena, record->subject);
-    enum err err = event_from_record(core_registry(slot->worker->inbound->core), record,
-                                     slot->worker->parser, &slot->arena, &event, fault);
+    enum err err = event_meta_load(record->meta, slot->worker->parser, &slot->arena, &meta, fault);
     if (err)
         return err;
-    slot->correlation = arena_str(&slot->arena, event.meta.correlation);
-    slot->traceparent = arena_str(&slot->arena, event.meta.traceparent);
-    if (str_is(record->type, EVENT_PAYLOAD_RECEIVED))
-        slot->payload = event.data;
+    slot->correlation = arena_str(&slot->arena, meta.correlation);
+    slot->traceparent = arena_str(&slot->arena, meta.traceparent);
+    if (!str_is(record->type, EVENT_PAYLOAD_RECEIVED))
+        return OK;
+    err = json_parse(slot->worker->parser, &slot->arena, record->data, false, &data, fault);
+    if (!err)
+        err = shape_load(&payload_shape, data, &slot->arena, &payload, fault);
+    if (err)
+        return err;
+    slot->payload = payload;
+    slot->document = json_member(data, STR("document"));
     return OK;
 }
 
@@ -73,7 +83,11 @@ void slot_raise(struct slot *slot, const char *kind, const struct fault *fault) 
 /* The payload as JSON nodes. */
 static enum err read_payload(struct slot *slot, const struct json **out, struct fault *fault) {
     const struct payload *payload = slot->payload;
-    struct str text = shape_has(payload, PAYLOAD_DOCUMENT) ? payload->document : payload->text;
+    struct str text = payload->text;
+    if (slot->document) {
+        *out = slot->document;
+        return OK;
+    }
     if (shape_has(payload, PAYLOAD_BASE64))
         text = base64_read(&slot->arena, payload->base64);
     return json_parse(slot->worker->parser, &slot->arena, text.ptr ? text : STR(""), false, out,

@@ -87,6 +87,21 @@ static int member_key_cmp(const void *pa, const void *pb) {
     return cmp ? cmp : (a->len > b->len) - (a->len < b->len);
 }
 
+/* Most objects are small: no calls, no memory. */
+static void sort_keys(struct member_key *keys, uint32_t n) {
+    if (n > KEYS_INLINE) {
+        qsort(keys, n, sizeof *keys, member_key_cmp);
+        return;
+    }
+    for (uint32_t i = 1; i < n; i++) {
+        struct member_key key = keys[i];
+        uint32_t k = i;
+        for (; k > 0 && member_key_cmp(&keys[k - 1], &key) > 0; k--)
+            keys[k] = keys[k - 1];
+        keys[k] = key;
+    }
+}
+
 /* The object at stack index `table` with n members. */
 static void write_object(lua_State *L, struct sandbox *sb, int table, uint32_t n, uint32_t depth) {
     struct member_key few[KEYS_INLINE], *keys = few;
@@ -106,7 +121,7 @@ static void write_object(lua_State *L, struct sandbox *sb, int table, uint32_t n
         i++;
         lua_pushvalue(L, -1); /* for lua_next; the other copy stays */
     }
-    qsort(keys, n, sizeof *keys, member_key_cmp);
+    sort_keys(keys, n);
     uint32_t object = add_node(L, sb, JSON_OBJECT, STR_NONE, n);
     for (i = 0; i < n; i++) {
         add_node(L, sb, JSON_STRING, keep_text(L, sb, keys[i].name, keys[i].len), 0);
