@@ -51,6 +51,24 @@ static bool has_param(const struct route *route, const char *name) {
     return false;
 }
 
+/* Answers that are (also) something else than JSON, by path. */
+static const struct openapi_media {
+    const char *path, *media;
+    bool alone; /* never JSON */
+    const char *help;
+} openapi_media[] = {
+    {"/metrics", "text/plain", true, "Prometheus text"},
+    {"/v1/events", "text/event-stream", false,
+     "With `Accept: text/event-stream`: events as they happen, id is the seq"},
+};
+
+static const struct openapi_media *media_of(const struct route *route) {
+    for (size_t i = 0; i < sizeof openapi_media / sizeof openapi_media[0]; i++)
+        if (strcmp(openapi_media[i].path, route->path) == 0)
+            return &openapi_media[i];
+    return NULL;
+}
+
 /* --- one operation ---------------------------------------------------------------------- */
 
 /* "order.capture" for commands, "get_v1_orders_order_id" for queries. */
@@ -139,9 +157,7 @@ static void body_write(const struct route *route, struct buf *out) {
     buf_lit(out, "}}");
 }
 
-static void success_write(const struct route *route, int status, struct buf *out) {
-    buf_printf(out, "\"%d\":{\"description\":", status);
-    buf_json_str(out, str_c(route->help));
+static void success_headers_write(const struct route *route, int status, struct buf *out) {
     buf_lit(out, ",\"headers\":{\"Penstock-Correlation-Id\":{\"$ref\":"
                  "\"#/components/headers/Penstock-Correlation-Id\"},\"Penstock-Seq\":{\"$ref\":"
                  "\"#/components/headers/Penstock-Seq\"}");
@@ -150,7 +166,11 @@ static void success_write(const struct route *route, int status, struct buf *out
                      "\"#/components/headers/Idempotency-Replayed\"}");
     if (has_param(route, "cursor"))
         buf_lit(out, ",\"Link\":{\"$ref\":\"#/components/headers/Link\"}");
-    buf_lit(out, "},\"content\":{\"application/json\":{\"schema\":");
+    buf_char(out, '}');
+}
+
+static void json_answer_write(const struct route *route, struct buf *out) {
+    buf_lit(out, "\"application/json\":{\"schema\":");
     if (is_list(route)) {
         buf_lit(out, "{\"type\":\"object\",\"required\":[\"items\"],\"properties\":{\"items\":{"
                      "\"type\":\"array\",\"items\":");
@@ -164,6 +184,22 @@ static void success_write(const struct route *route, int status, struct buf *out
         schema_ref(out, route->answer);
     }
     buf_char(out, '}');
+}
+
+static void success_write(const struct route *route, int status, struct buf *out) {
+    const struct openapi_media *media = media_of(route);
+    buf_printf(out, "\"%d\":{\"description\":", status);
+    buf_json_str(out, str_c(route->help));
+    success_headers_write(route, status, out);
+    buf_lit(out, ",\"content\":{");
+    if (!media || !media->alone)
+        json_answer_write(route, out);
+    if (media) {
+        buf_printf(out, "%s\"%s\":{\"schema\":{\"type\":\"string\",\"description\":",
+                   media->alone ? "" : ",", media->media);
+        buf_json_str(out, str_c(media->help));
+        buf_lit(out, "}}");
+    }
     if (status == 200 && (route->flags & ROUTE_BULK))
         buf_lit(out, ",\"application/x-ndjson\":{\"schema\":{\"$ref\":\"" SCHEMAS
                      "bulk_result\"}}");
