@@ -15,6 +15,7 @@ static void signals_of_stopping(sigset_t *set) {
     sigemptyset(set);
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP); /* the terminal it ran on is gone */
 }
 
 /* While the hub drains: whoever asks again does not want to wait. Everything acknowledged is on

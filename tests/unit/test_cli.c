@@ -15,6 +15,7 @@
 #include "cli/cli.h"
 #include "cli/client.h"
 #include "cli/files.h"
+#include "cli/hub.h"
 
 struct ran {
     int code;
@@ -133,12 +134,36 @@ static void files_come_whole_or_not_at_all(void **state) {
     buf_free(&text);
 }
 
+static void addresses_are_read_or_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *host;
+        uint16_t port;
+    } good[] = {{"127.0.0.1:8480", "127.0.0.1", 8480}, {"localhost:0", "127.0.0.1", 0},
+                {"[::1]:65535", "::1", 65535}};
+    static const char *const bad[] = {"", ":80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",
+                                      "127.0.0.1:-1", "::1:80", "[]:80", "a:8o"};
+    char host[32];
+    uint16_t port;
+    struct fault fault = {0};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_int_equal(hub_listen_parse(good[i].text, host, sizeof host, &port, &fault), OK);
+        assert_string_equal(host, good[i].host);
+        assert_int_equal(port, good[i].port);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(hub_listen_parse(bad[i], host, sizeof host, &port, &fault), ERR_INVALID);
+    assert_int_equal(hub_listen_parse("a-name-that-is-far-too-long-for-the-room:80", host, sizeof host,
+                                      &port, &fault), ERR_INVALID);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(help_goes_to_stdout_and_every_command_has_a_page),
         cmocka_unit_test(wrong_usage_answers_2_and_suggests),
         cmocka_unit_test(client_encodes_what_a_path_may_not_hold),
         cmocka_unit_test(files_come_whole_or_not_at_all),
+        cmocka_unit_test(addresses_are_read_or_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
