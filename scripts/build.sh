@@ -10,12 +10,15 @@ set -eu
 dir=$1
 shift
 
+# lines without the types of variables: what a report needs, at half the time to build
+instrumented="-Db_lundef=false -Dwerror=false -Ddebug=false -Dc_args=-g1 -Dcpp_args=-g1"
+
 if [ ! -f "$dir/build.ninja" ]; then
     case "$(basename "$dir")" in
-    build-asan) set_options="-Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false -Doptimization=1" ;;
-    build-tsan) set_options="-Db_sanitize=thread -Db_lundef=false -Dwerror=false -Doptimization=1" ;;
+    build-asan) set_options="$instrumented -Db_sanitize=address,undefined -Doptimization=1" ;;
+    build-tsan) set_options="$instrumented -Db_sanitize=thread -Doptimization=1" ;;
     build-fuzz)
-        set_options="-Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false -Dfuzzer=true"
+        set_options="$instrumented -Db_sanitize=address,undefined -Dfuzzer=true"
         export CC=clang CXX=clang++
         ;;
     *) set_options= ;;
