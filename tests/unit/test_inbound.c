@@ -378,6 +378,7 @@ static void test_threads(void **state) {
     inbound_destroy(inbound);
     cell.config.settings.inbound_workers = 3;
     cell.config.settings.inbound_inflight_max = 4;
+    cell.rng.rng.fill = rng_system.fill; /* a seeded source is one thread's */
     open_inbound();
     assert_int_equal(core_start(cell.core, &fault), OK);
     assert_int_equal(inbound_start(inbound, &fault), OK);
