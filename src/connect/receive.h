@@ -21,7 +21,8 @@ struct receive_header_source {
  * replayed.
  *
  * ERR_NOT_FOUND: no such connector or topic; ERR_UNAUTHENTICATED: signature missing, wrong, too
- * old, or no secret is set; ERR_INVALID: no dedup id where one is declared; ERR_NOMEM. */
+ * old, or no secret is set; ERR_NOMEM. A message without the dedup id that is declared is
+ * taken as a new one. */
 enum err receive_prepare(struct core *core, const struct connectors *connectors,
                          struct str connector, struct str topic,
                          const struct receive_header_source *headers, struct str body,
