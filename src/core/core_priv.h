@@ -44,6 +44,7 @@ struct core {
     pthread_cond_t wake;
     struct command *first, *last; /* waiting */
     uint32_t waiting;
+    uint32_t wake_at; /* so many waiting wake the writer */
     bool stopping, running;
     pthread_t thread;
 };
