@@ -372,7 +372,7 @@ const struct cli_command demo_command = {
         "At the end it compares, order by order and to the cent, what the shops sold, what the hub\n"
         "has, and what the ERP has in its books, and tells the story of one order.\n"
         "\n"
-        "It takes two to three minutes; with --fast, the same in less than half a minute. It needs\n"
+        "It takes about two minutes; with --fast, the same in less than half a minute. It needs\n"
         "nothing but this program; ports are free ones on 127.0.0.1.\n"
         "\n"
         "EXIT CODES\n"
