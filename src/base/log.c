@@ -52,15 +52,22 @@ void log_line(enum log_level level, const char *part, const char *message, const
     buf_free(&buf);
 }
 
+#define QUOTE_MAX 1024 /* bytes of a value that are told */
+
 const char *log_quote(struct str s) {
-    static _Thread_local struct buf bufs[4];
+    /* On no heap: a thread ends without a word to us. An escaped byte takes at most 6. */
+    static _Thread_local char texts[4][6 * QUOTE_MAX + 3];
     static _Thread_local unsigned turn;
-    struct buf *buf = &bufs[turn++ % 4];
-    if (buf->max == 0)
-        buf_init(buf, 4096);
-    buf_clear(buf);
-    if (s.len > 1024)
-        s.len = 1024;
-    quote_into(buf, s);
-    return buf_cstr(buf);
+    char *text = texts[turn++ % 4];
+    struct buf buf;
+    buf_init(&buf, sizeof texts[0] - 1);
+    if (s.len > QUOTE_MAX)
+        s.len = QUOTE_MAX;
+    quote_into(&buf, s);
+    size_t len = buf_ok(&buf) ? buf.len : 0;
+    if (len > 0)
+        memcpy(text, buf.data, len);
+    text[len] = '\0';
+    buf_free(&buf);
+    return text;
 }

@@ -418,6 +418,16 @@ def test_list_pages_with_cursor(fresh_hub):
     assert len(api.get("/v1/orders").ok()["items"]) == 23
 
 
+def test_a_list_waits_for_a_seq_that_the_reader_names(fresh_hub):
+    api = fresh_hub.client()
+    api.post("/v1/stock/counts", docs.count("WAIT", 1000)).ok(201)
+    for i in range(1, 31):
+        answer = api.post("/v1/orders", docs.order(("WAIT", 1)))
+        answer.ok(201)
+        listed = api.get("/v1/orders", headers={"Penstock-Wait-Seq": str(answer.seq)})
+        assert len(listed.ok()["items"]) == i and listed.seq >= answer.seq
+
+
 def test_list_by_state_and_updated_since(fresh_hub):
     from wire import until
     api = fresh_hub.client()

@@ -90,6 +90,30 @@ def test_stock_in_bulk(api, sku):
     assert all(docs.stock(api, n)[0] == "6" for n in names[::30])
 
 
+def test_an_idempotency_key_of_the_call_holds_for_each_of_its_lines(api, stocked):
+    sku = stocked(100)
+    key = docs.key()
+    sent = [docs.adjustment(sku, -1) for _ in range(20)]
+    first = api.bulk("/v1/stock/adjustments", sent, headers=key).lines
+    again = api.bulk("/v1/stock/adjustments", sent, headers=key).lines
+    assert [x["status"] for x in first] == [201] * 20
+    assert [x["status"] for x in again] == [200] * 20
+    assert [x["answer"] for x in again] == [x["answer"] for x in first]
+    assert docs.stock(api, sku)[0] == "80"
+
+
+def test_cancel_and_ship_in_bulk(api, stocked):
+    sku = stocked(100)
+    made = api.post("/v1/orders", docs.order(docs.line(sku, 9, line_id="1"))).ok(201)["order_id"]
+    one = {"reason": "x", "lines": [{"line_id": "1", "quantity": "1"}]}
+    lines = api.bulk(f"/v1/orders/{made}/cancel", [one] * 3).lines
+    assert [x["answer"]["version"] for x in lines] == [2, 3, 4]
+    part = {"location": "WH-HAM", "lines": [{"line_id": "1", "quantity": "2"}]}
+    lines = api.bulk(f"/v1/orders/{made}/shipments", [part] * 4).lines
+    assert [x["status"] for x in lines] == [201, 201, 201, 409]
+    assert docs.stock(api, sku) == ("94", "0", "0", "94")
+
+
 def test_a_line_too_long_is_told_and_the_rest_goes_on(binary, tmp_path):
     from conftest import running
     from hub import Hub

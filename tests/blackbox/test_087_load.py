@@ -10,7 +10,7 @@ import docs
 from load import Load
 from observe import observe
 from oracle import Oracle
-from wire import Gone
+from wire import Client, Gone
 
 SECONDS = float(os.environ.get("PENSTOCK_LOAD_SECONDS", "3"))
 
@@ -45,6 +45,44 @@ def test_random_commands_then_a_restart(idle_hub, seed):
     assert oracle.judge(observe(hub.client(), load.skus)) == []
     hub.stop()
     hub.verify()
+
+
+def test_a_stop_under_load_loses_nothing(idle_hub):
+    """SIGTERM while many sell: what was acknowledged is there, the rest is not or is whole."""
+    hub = idle_hub.start()
+    oracle = Oracle("stop")
+    load = Load(oracle, 3, Gone, connections=16)
+    load.prepare(hub.client())
+    for _ in range(4):
+        host, port, key = hub.host, hub.port, hub.key
+        load.start(lambda: Client(host, port, key))
+        threading.Event().wait(0.3)  # how long it sells
+        hub.stop()
+        load.join()
+        hub.start()
+    load.settle(hub.client())
+    assert oracle.judge(observe(hub.client(), load.skus)) == []
+    assert oracle.counts()["order", "acknowledged"] > 50
+
+
+def test_more_than_the_queue_takes_is_shed_with_a_clear_answer(idle_hub):
+    """503 with Retry-After changes nothing, and the same request succeeds later."""
+    hub = idle_hub
+    hub.env.update({"PENSTOCK_QUEUE_COMMANDS_MAX": "16", "PENSTOCK_BATCH_COMMANDS_MAX": "4"})
+    api = hub.start().client()
+    api.post("/v1/stock/counts", docs.count("SHED", 100000)).ok(201)
+    sent = [docs.order(("SHED", 1)) for _ in range(1000)]
+    taken, waiting, shed = 0, sent, 0
+    for _ in range(400):
+        lines = api.bulk("/v1/orders", waiting).lines
+        assert {x["status"] for x in lines} <= {201, 503}, {x["status"] for x in lines}
+        taken += sum(x["status"] == 201 for x in lines)
+        shed += sum(x["status"] == 503 for x in lines)
+        waiting = [doc for doc, x in zip(waiting, lines) if x["status"] == 503]
+        if not waiting:
+            break
+    assert taken == 1000 and docs.stock(api, "SHED")[2] == "1000"
+    print(f"{shed} were shed")
 
 
 def test_readers_never_see_an_impossible_stock(hub, api, stocked):
