@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -18,6 +19,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/rng.h"
 
 #define BACKLOG 1024
 #define ACCEPT_BATCH 64
@@ -96,13 +98,25 @@ static void on_wake(uv_async_t *async) {
 
 /* --- accepting ---------------------------------------------------------------------------- */
 
-#define FULL_BODY                                                                                  \
-    "{\"type\":\"https://penstock.org/problems/unavailable\",\"title\":\"The hub can not take this "  \
-    "now\",\"status\":503,\"detail\":\"connections_max connections are open\"}"
-static const char full_answer[] =
-    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
-    "Content-Type: application/problem+json\r\nContent-Length: 153\r\n\r\n" FULL_BODY;
-_Static_assert(sizeof FULL_BODY - 1 == 153, "the length stands in the text above");
+/* No room for another connection: said without reading what it wants. */
+static void refuse_full(int fd) {
+    static const char head[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+                               "Connection: close\r\nContent-Type: application/problem+json\r\n";
+    char id[33], body[320], text[640];
+    snprintf(id, sizeof id, "%016" PRIx64 "%016" PRIx64, rng_u64(&rng_system),
+             rng_u64(&rng_system));
+    int len = snprintf(body, sizeof body,
+                       "{\"type\":\"https://penstock.org/problems/unavailable\",\"title\":\"The "
+                       "hub can not take this now\",\"status\":503,\"detail\":\"connections_max "
+                       "connections are open\",\"correlation_id\":\"%s\"}", id);
+    must(len > 0 && (size_t)len < sizeof body);
+    len = snprintf(text, sizeof text, "%sPenstock-Correlation-Id: %s\r\nContent-Length: %d\r\n\r\n%s",
+                   head, id, len, body);
+    must(len > 0 && (size_t)len < sizeof text);
+    (void)!write(fd, text, (size_t)len);
+    shutdown(fd, SHUT_WR);
+    close(fd);
+}
 
 static void hand_over(struct http_server *server, int fd) {
     struct http_loop *best = NULL;
@@ -110,9 +124,7 @@ static void hand_over(struct http_server *server, int fd) {
 
     if (atomic_fetch_add(&server->connections, 1) >= server->limits.connections_max) {
         atomic_fetch_sub(&server->connections, 1);
-        (void)!write(fd, full_answer, sizeof full_answer - 1);
-        shutdown(fd, SHUT_WR);
-        close(fd);
+        refuse_full(fd);
         return;
     }
     best = &server->loops[server->next_loop++ % server->loop_count];
