@@ -273,7 +273,11 @@ static void sentences_leave_out_what_is_not_there(void **state) {
     say(world, "posting.posted", "{\"connector\":\"erp\",\"reference\":\"SO-1\",\"attempts\":3}",
         "posted to erp as SO-1, sent 3 times");
     say(world, "order.cancelled", "{\"state\":\"cancelled\",\"lines\":[{\"quantity\":\"1\","
-        "\"line_id\":\"a\"}]}", "order cancelled: 1 × line a; now cancelled");
+        "\"line_id\":\"a\",\"sku\":\"A\"}]}", "order cancelled: 1 × A; now cancelled");
+    say(world, "stock.reserved",
+        "{\"changes\":[{\"sku\":\"A\",\"location\":\"W\",\"committed\":\"2\",\"held\":\"-2\"},"
+        "{\"sku\":\"B\",\"location\":\"W\",\"committed\":\"1\"}]}",
+        "stock reserved: A at W 2 committed -2 held, B at W 1 committed");
     say(world, "order.held", "{}", "order held: ?");
     say(world, "order.held", "no JSON", "order held");
 }
