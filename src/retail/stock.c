@@ -37,7 +37,7 @@ static const struct shape_field stock_adjustment_fields[] = {
                           .owner = "wms", .help = "The difference, not 0; negative where goods left"},
     [ADJUSTMENT_OCCURRED_AT] = {.name = "occurred_at", .kind = SHAPE_INSTANT,
                                 AT(stock_adjustment, occurred_at), .help = "When. Default: now"},
-    [ADJUSTMENT_REASON] = {.name = "reason", .kind = SHAPE_TEXT, .flags = SHAPE_REQUIRED,
+    [ADJUSTMENT_REASON] = {.name = "reason", .kind = SHAPE_TEXT,
                            AT(stock_adjustment, reason), .min = 1, .max = 500,
                            .help = "Why: damaged, stolen, found, own use … in free text"},
     [ADJUSTMENT_REFERENCE] = {.name = "reference", .kind = SHAPE_ID,

@@ -25,7 +25,7 @@ struct stock_adjustment {
     struct str sku, location;
     int64_t delta; /* not 0 */
     struct instant occurred_at; /* default: now */
-    struct str reason;          /* required */
+    struct str reason;          /* free text, optional */
     struct str reference;       /* natural key of the adjustment, optional */
     const struct json *ext;
 };

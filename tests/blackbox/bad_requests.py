@@ -105,7 +105,7 @@ BAD_REQUESTS = [
               "/totals/grand", "/lines/0/sku", "/lines/1/quantity", "/lines/0/unit_price",
               "/lines/1/total", "/tenders/0/kind"),
     *_missing("count", "/sku", "/location", "/on_hand"),
-    *_missing("adjustment", "/sku", "/location", "/delta", "/reason"),
+    *_missing("adjustment", "/sku", "/location", "/delta"),
     *_missing("receipt", "/location", "/items/0/sku", "/items/0/quantity"),
 
     # unknown members: a typing error is told, not swallowed

@@ -164,7 +164,7 @@ static void stock_documents_are_read(void **state) {
         {&stock_count_shape, "{\"sku\":\"A\",\"location\":\"W\"}", "/on_hand"},
         {&stock_count_shape, "{\"sku\":\"A\",\"location\":\"W\",\"on_hand\":\"-1\"}", "/on_hand"},
         {&stock_count_shape, "{\"sku\":\"A\",\"location\":\"W\",\"on_hand\":120}", "/on_hand"},
-        {&stock_adjustment_shape, "{\"sku\":\"A\",\"location\":\"W\",\"delta\":\"1\"}", "/reason"},
+        {&stock_adjustment_shape, "{\"sku\":\"A\",\"location\":\"W\",\"reason\":\"x\"}", "/delta"},
         {&stock_receipt_shape, "{\"location\":\"W\",\"items\":[]}", "/items"},
         {&stock_receipt_shape, "{\"location\":\"W\",\"items\":[{\"sku\":\"A\",\"quantity\":\"0\"}]}",
          "/items/0/quantity"},
