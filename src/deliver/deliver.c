@@ -112,14 +112,19 @@ static void subscription_init(struct deliver *d, const struct connector_send *se
 
 /* --- waking ------------------------------------------------------------------------------ */
 
+/* Under the lock: the writer may call while another thread begins to listen. */
 static void deliver_wake(struct deliver *d) {
+    pthread_mutex_lock(&d->answers_lock);
     if (d->wake != NULL)
         d->wake(d->wake_ctx);
+    pthread_mutex_unlock(&d->answers_lock);
 }
 
 void deliver_wake_set(struct deliver *d, void (*wake)(void *ctx), void *ctx) {
+    pthread_mutex_lock(&d->answers_lock);
     d->wake_ctx = ctx;
     d->wake = wake;
+    pthread_mutex_unlock(&d->answers_lock);
 }
 
 static void published(struct tail_follower *follower) {

@@ -40,7 +40,8 @@ void deliver_destroy(struct deliver *deliver);
 void deliver_step(struct deliver *deliver);
 /* When the next step is due, of the clock's tick; INT64_MAX: only after something happens. */
 int64_t deliver_next_us(const struct deliver *deliver);
-/* Called from any thread when a step is due (a command answered, an event published). */
+/* `wake` is called from any thread when a step is due (a command answered, an event published); it
+ * only signals: it may call nothing of deliver. */
 void deliver_wake_set(struct deliver *deliver, void (*wake)(void *ctx), void *ctx);
 
 enum err deliver_start(struct deliver *deliver, struct fault *fault) WARN_UNUSED;
