@@ -100,23 +100,14 @@ def fuzz():
     return meson_suite(ASAN, "fuzz")
 
 
-def threads():
-    build(TSAN)
-    return meson_suite(TSAN, "threads")
-
-
-def blackbox():
-    build(RELEASE, "penstock")
-    build(ASAN)
-    report = os.path.join(ROOT, ASAN, "blackbox.xml")
+def pytest_suite(folder, paths, env):
+    """(passed, failed) of black-box tests; the report that pytest leaves is what is counted."""
+    report = os.path.join(ROOT, folder, "blackbox.xml")
     if os.path.exists(report):
         os.unlink(report)
-    env = {**os.environ, **SANITIZERS,
-           "PENSTOCK_BIN": os.path.join(ROOT, ASAN, "penstock"),
-           "PENSTOCK_BIN_RELEASE": os.path.join(ROOT, RELEASE, "penstock")}
     run([sys.executable, "-m", "pytest", "-q", "--durations=10", "-p", "no:cacheprovider",
-         "--timeout=600", f"--junitxml={report}", "tests/oracle", "tests/blackbox"],
-        BLACKBOX_LIMIT_S, env)
+         "--timeout=600", f"--junitxml={report}", *paths], BLACKBOX_LIMIT_S,
+        {**os.environ, **SANITIZERS, **env})
     try:
         suites = xml.parse(report).getroot().iter("testsuite")
     except (OSError, xml.ParseError):
@@ -130,6 +121,26 @@ def blackbox():
         failed += bad + skipped
         passed += int(suite.get("tests", 0)) - bad - skipped
     return passed, failed
+
+
+def program(folder):
+    return os.path.join(ROOT, folder, "penstock")
+
+
+def threads():
+    """What starts threads, under the thread sanitizer: unit tests, and the whole hub under load."""
+    build(TSAN)
+    unit_counts = meson_suite(TSAN, "threads")
+    hub_counts = pytest_suite(TSAN, [f"tests/blackbox/test_{name}.py" for name in (
+        "065_events", "080_erp", "087_load")], {"PENSTOCK_BIN": program(TSAN)})
+    return tuple(map(sum, zip(unit_counts, hub_counts)))
+
+
+def blackbox():
+    build(RELEASE, "penstock")
+    build(ASAN)
+    return pytest_suite(ASAN, ["tests/oracle", "tests/blackbox"], {
+        "PENSTOCK_BIN": program(ASAN), "PENSTOCK_BIN_RELEASE": program(RELEASE)})
 
 
 STAGES = {"lint": lint, "unit": unit, "fuzz": fuzz, "threads": threads, "blackbox": blackbox}
