@@ -5,11 +5,16 @@ Holds always: a request whose answer was lost is kept and sent again later, with
 Idempotency-Key and body; a worker never has two requests under way.
 """
 
+import base64
+import hashlib
+import hmac
+import json
 import random
 import threading
 
 LOCATION = "WH-HAM"
-WEIGHTS = {"order": 50, "held_order": 5, "cancel": 10, "shipment": 10, "hold": 8, "release": 4,
+WEBHOOK = "/x/shopify/orders-create"
+WEIGHTS = {"order": 45, "webhook": 8, "held_order": 5, "cancel": 10, "shipment": 10, "hold": 8, "release": 4,
            "receipt": 6, "adjustment": 7}
 
 
@@ -91,6 +96,25 @@ class Worker:
         return self.load.oracle.sending("adjustment", {
             "sku": self.sku(), "location": LOCATION, "delta": delta, "reason": "check"})
 
+    def _webhook(self):
+        """A paid order of the Shopify shop, of SKUs there is enough of."""
+        if self.load.secret is None:
+            return None
+        self.made += 1
+        number = (self.load.base + self.number) * 1000000 + self.made
+        lines = [self._line(self.rng.choice(self.load.ample)) for _ in range(self.rng.randint(1, 3))]
+        op = self.load.oracle.sending("order", {
+            "channel": "web-de", "channel_order_id": str(number), "currency": "EUR",
+            "lines": lines, "totals": {"grand": sum(line["total"] for line in lines)}}, fact=True)
+        op.raw = json.dumps(shopify_order(number, op.body)).encode()
+        return op
+
+    def send_webhook(self, client, op):
+        digest = hmac.new(self.load.secret.encode(), op.raw, hashlib.sha256).digest()
+        return client.post(WEBHOOK, raw=op.raw, key=None, headers={
+            **op.headers, "X-Shopify-Hmac-Sha256": base64.b64encode(digest).decode(),
+            "X-Shopify-Webhook-Id": op.key})
+
     def bulk(self):
         """Many orders in one call."""
         return [self._order() for _ in range(self.rng.randint(2, 40))]
@@ -106,7 +130,9 @@ class Worker:
         """One attempt. False where the connection is gone: the op is kept for later."""
         path = self.PATHS[op.kind].format(op.target)
         try:
-            if op.kind == "release":
+            if op.raw is not None:
+                answer = self.send_webhook(client, op)
+            elif op.kind == "release":
                 answer = client.delete(path, headers=op.headers)
             else:
                 answer = client.post(path, op.body, headers=op.headers)
@@ -145,7 +171,7 @@ class Worker:
 
     def note(self, op, document):
         """What later requests can be about."""
-        if op.kind == "order":
+        if op.kind == "order" and not op.fact:
             self.orders.append((document["order_id"], len(op.body["lines"])))
         elif op.kind == "hold":
             self.holds.append((document["reservation_id"], op.body["sku"],
@@ -175,12 +201,35 @@ class Worker:
         raise AssertionError(f"no answer: {self.lost}")
 
 
-class Load:
-    """`gone`: the exception that a client raises for a lost connection."""
+def scarce(i):
+    return i % 3 == 2
 
-    def __init__(self, oracle, seed, gone, skus=24, connections=24):
-        self.oracle, self.seed, self.gone = oracle, seed, gone
+
+def money(minor):
+    return f"{minor // 100}.{minor % 100:02}"
+
+
+def shopify_order(number, order):
+    """The least that Shopify tells of such an order."""
+    return {
+        "id": number, "name": f"#{number}", "order_number": number, "currency": "EUR",
+        "created_at": "2026-11-23T09:15:00+01:00", "taxes_included": True,
+        "financial_status": "paid", "total_discounts": "0.00",
+        "total_price": money(order["totals"]["grand"]),
+        "line_items": [{"id": number * 100 + i, "sku": line["sku"], "title": "A thing",
+                        "quantity": int(line["quantity"]), "price": money(line["unit_price"])}
+                       for i, line in enumerate(order["lines"])]}
+
+
+class Load:
+    """`gone`: the exception that a client raises for a lost connection. `secret`: of the Shopify
+    webhooks; without one none are sent."""
+
+    def __init__(self, oracle, seed, gone, skus=24, connections=24, secret=None):
+        self.oracle, self.seed, self.gone, self.secret = oracle, seed, gone, secret
         self.skus = [f"{oracle.run}-SKU-{i}" for i in range(skus)]
+        self.ample = [sku for i, sku in enumerate(self.skus) if not scarce(i)]
+        self.base = 7000  # of the shop's order numbers
         self.workers = [Worker(self, i) for i in range(connections)]
         self.threads, self.stop = [], threading.Event()
 
@@ -188,7 +237,7 @@ class Load:
         """The first counts: much of most, little of some."""
         rng = random.Random(f"{self.seed}/stock")
         for i, sku in enumerate(self.skus):
-            on_hand = str(rng.randint(3, 30) if i % 3 == 2 else rng.randint(20000, 40000))
+            on_hand = str(rng.randint(3, 30) if scarce(i) else rng.randint(20000, 40000))
             op = self.oracle.sending(
                 "count", {"sku": sku, "location": LOCATION, "on_hand": on_hand})
             assert self.workers[0].send(client, op) and op.fate == "acknowledged", op

@@ -61,6 +61,7 @@ class Op:
 
     def __init__(self, number, run, kind, body, target, fact):
         self.kind, self.body, self.target, self.fact = kind, body, target, fact
+        self.raw = None  # a fact's payload in its partner's words, where it has one
         self.correlation = f"{run}-c{number}"
         self.key = f"{run}-k{number}"
         self.attempts = []  # (status or None, document or None)
@@ -122,7 +123,8 @@ class Oracle:
     # --- being told ---------------------------------------------------------------------------
 
     def sending(self, kind, body, target=None, fact=False):
-        """Before the first attempt. `target`: the order or hold it is about."""
+        """Before the first attempt. `target`: the order or hold it is about. A fact is not refused
+        for stock; it is acknowledged when it is stored, and takes effect by and by."""
         assert kind in PRIMARY
         with self._lock:
             op = Op(next(self._numbers), self.run, kind, body, target, fact)
@@ -228,7 +230,7 @@ class Oracle:
                 yield Violation("not-whole", f"{order_id} has its event but is not there: {op}")
             elif not same_order(op.body, view.orders[order_id]):
                 yield Violation("not-whole", f"{order_id}: {view.orders[order_id]} for {op}")
-            for answer in op.answers:
+            for answer in () if op.fact else op.answers:
                 if answer["order_id"] != order_id:
                     yield Violation("other-answer", f"{order_id} for {op}")
 
