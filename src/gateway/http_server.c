@@ -49,6 +49,7 @@ void http_loop_check_stopped(struct http_loop *loop) {
         loop->stopped)
         return;
     loop->stopped = true;
+    accept_off(loop); /* the end of a connection may bring us here before the wake-up does */
     if (loop->server->options.loop_stop)
         loop->server->options.loop_stop(loop, loop->server->options.ctx);
     uv_close((uv_handle_t *)&loop->wake, on_handle_closed);
