@@ -38,6 +38,21 @@ struct str query_value(const struct query *query, const char *name);
 enum err query_limit(const struct query *query, uint32_t dflt, uint32_t max, uint32_t *out,
                      struct fault *fault) WARN_UNUSED;
 
+/* A page of rows as {"items":[…],"next_cursor":…}, for lists that the read model answers whole:
+ * ?limit= and ?cursor= as ever, the parameters in `by` filter a column for equality (name NULL
+ * ends them; at most QUERY_FILTERS_MAX), `item` writes one row as a JSON object. */
+#define QUERY_FILTERS_MAX 8
+struct query_filter {
+    const char *param;
+    uint32_t column;
+};
+enum err query_rows(struct query *query, const struct table *table, uint32_t sort_column,
+                    const struct query_filter *by,
+                    void (*item)(struct query *query, const struct row_value *values),
+                    struct fault *fault) WARN_UNUSED;
+/* ,"name":"value" or null where it is absent. */
+void query_member(struct query *query, const char *name, struct str value);
+
 #define ROUTE_BULK 0x01u   /* the same path takes NDJSON, one document a line */
 #define ROUTE_INLINE 0x02u /* the query takes microseconds: run on the loop thread */
 struct route {

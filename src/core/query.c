@@ -19,3 +19,55 @@ enum err query_limit(const struct query *query, uint32_t dflt, uint32_t max, uin
     *out = (uint32_t)limit;
     return OK;
 }
+
+static void text_or_null(struct buf *out, struct str value) {
+    if (value.ptr)
+        buf_json_str(out, value);
+    else
+        buf_lit(out, "null");
+}
+
+void query_member(struct query *query, const char *name, struct str value) {
+    buf_printf(query->out, ",\"%s\":", name);
+    text_or_null(query->out, value);
+}
+
+struct page {
+    struct query *query;
+    void (*item)(struct query *query, const struct row_value *values);
+    uint32_t count;
+};
+
+static bool page_visit(void *ctx, const struct row_value *values) {
+    struct page *page = ctx;
+    if (page->count++)
+        buf_char(page->query->out, ',');
+    page->item(page->query, values);
+    return buf_ok(page->query->out);
+}
+
+enum err query_rows(struct query *query, const struct table *table, uint32_t sort_column,
+                    const struct query_filter *by,
+                    void (*item)(struct query *query, const struct row_value *values),
+                    struct fault *fault) {
+    struct row_filter filters[QUERY_FILTERS_MAX];
+    struct row_query rows = {.table = table, .filters = filters, .sort_column = sort_column,
+                             .cursor = query_value(query, "cursor")};
+    for (; by->param; by++) {
+        struct str value = query_value(query, by->param);
+        must(rows.filter_count < QUERY_FILTERS_MAX);
+        if (value.ptr)
+            filters[rows.filter_count++] = (struct row_filter){by->column, ROW_EQ, row_text(value)};
+    }
+    enum err err = query_limit(query, 100, 1000, &rows.limit, fault);
+    if (err != OK)
+        return err;
+    struct page page = {.query = query, .item = item};
+    buf_lit(query->out, "{\"items\":[");
+    err = query->reader->ops->list(query->reader, &rows, query->arena, page_visit, &page,
+                                   &query->next_cursor, fault);
+    buf_lit(query->out, "],\"next_cursor\":");
+    text_or_null(query->out, query->next_cursor);
+    buf_char(query->out, '}');
+    return err;
+}

@@ -236,19 +236,6 @@ static const struct command_type *const exception_commands[] = {
 
 /* --- asking ---------------------------------------------------------------------------------------- */
 
-struct exception_listing {
-    struct query *query;
-    uint32_t count;
-};
-
-static void member_text(struct buf *out, const char *name, struct str value) {
-    buf_printf(out, ",\"%s\":", name);
-    if (value.ptr)
-        buf_json_str(out, value);
-    else
-        buf_lit(out, "null");
-}
-
 struct data_copy {
     struct arena *arena;
     struct str data;
@@ -259,61 +246,34 @@ static bool data_visit(void *ctx, const struct record *record) {
     return false;
 }
 
-static bool exception_visit(void *ctx, const struct row_value *values) {
-    struct exception_listing *listing = ctx;
-    struct buf *out = listing->query->out;
-    struct data_copy copy = {.arena = listing->query->arena};
+static void exception_item(struct query *query, const struct row_value *values) {
+    struct buf *out = query->out;
+    struct data_copy copy = {.arena = query->arena};
+    struct fault fault;
     uint64_t next;
-    if (listing->count++)
-        buf_char(out, ',');
     buf_lit(out, "{\"exception_id\":");
     buf_json_str(out, values[COL_ID].text);
-    member_text(out, "kind", values[COL_KIND].text);
-    member_text(out, "subject", values[COL_SUBJECT].text);
-    member_text(out, "state", values[COL_STATE].text);
-    member_text(out, "owner", values[COL_OWNER].text);
+    query_member(query, "kind", values[COL_KIND].text);
+    query_member(query, "subject", values[COL_SUBJECT].text);
+    query_member(query, "state", values[COL_STATE].text);
+    query_member(query, "owner", values[COL_OWNER].text);
     buf_lit(out, ",\"raised_at\":\"");
     instant_write(out, (struct instant){.us = values[COL_RAISED].integer});
     buf_lit(out, "\"");
-    struct fault fault;
     fault_init(&fault, NULL);
-    enum err err = journal_read(listing->query->reader->journal,
-                                (uint64_t)values[COL_SEQ].integer, 1, data_visit, &copy, &next,
-                                &fault);
+    enum err err = journal_read(query->reader->journal, (uint64_t)values[COL_SEQ].integer, 1,
+                                data_visit, &copy, &next, &fault);
     if (err == OK && copy.data.len) {
         buf_lit(out, ",\"case\":");
         buf_str_add(out, copy.data);
     }
     buf_char(out, '}');
-    return buf_ok(out);
 }
 
 static enum err exceptions_query(struct query *query, struct fault *fault) {
-    struct row_filter filters[3];
-    struct row_query rows = {.table = &exceptions_table, .filters = filters,
-                             .sort_column = COL_UPDATED, .cursor = query_value(query, "cursor")};
-    static const struct { const char *name; uint32_t column; } by[] = {
-        {"state", COL_STATE}, {"kind", COL_KIND}, {"owner", COL_OWNER}};
-    for (size_t i = 0; i < 3; i++) {
-        struct str value = query_value(query, by[i].name);
-        if (value.ptr)
-            filters[rows.filter_count++] =
-                (struct row_filter){by[i].column, ROW_EQ, row_text(value)};
-    }
-    enum err err = query_limit(query, 100, 1000, &rows.limit, fault);
-    if (err != OK)
-        return err;
-    struct exception_listing listing = {.query = query};
-    buf_lit(query->out, "{\"items\":[");
-    err = query->reader->ops->list(query->reader, &rows, query->arena, exception_visit, &listing,
-                                   &query->next_cursor, fault);
-    buf_lit(query->out, "],\"next_cursor\":");
-    if (query->next_cursor.ptr)
-        buf_json_str(query->out, query->next_cursor);
-    else
-        buf_lit(query->out, "null");
-    buf_char(query->out, '}');
-    return err;
+    static const struct query_filter by[] = {
+        {"state", COL_STATE}, {"kind", COL_KIND}, {"owner", COL_OWNER}, {NULL, 0}};
+    return query_rows(query, &exceptions_table, COL_UPDATED, by, exception_item, fault);
 }
 
 static const struct query_param exception_params[] = {

@@ -251,62 +251,25 @@ static const struct command_type *const posting_commands[] = {&posting_record_co
 
 /* --- asking -------------------------------------------------------------------------------- */
 
-struct posting_listing {
-    struct query *query;
-    uint32_t count;
-};
-
-static void member_text(struct buf *out, const char *name, struct str value) {
-    buf_printf(out, ",\"%s\":", name);
-    if (value.ptr)
-        buf_json_str(out, value);
-    else
-        buf_lit(out, "null");
-}
-
-static bool posting_visit(void *ctx, const struct row_value *values) {
-    struct posting_listing *listing = ctx;
-    struct buf *out = listing->query->out;
-    if (listing->count++)
-        buf_char(out, ',');
+static void posting_item(struct query *query, const struct row_value *values) {
+    struct buf *out = query->out;
     buf_lit(out, "{\"subscription\":");
     buf_json_str(out, values[COL_SUBSCRIPTION].text);
     buf_printf(out, ",\"event_seq\":%lld", (long long)values[COL_EVENT_SEQ].integer);
-    member_text(out, "order_id", values[COL_ORDER].text);
-    member_text(out, "connector", values[COL_CONNECTOR].text);
-    member_text(out, "reference", values[COL_REFERENCE].text);
+    query_member(query, "order_id", values[COL_ORDER].text);
+    query_member(query, "connector", values[COL_CONNECTOR].text);
+    query_member(query, "reference", values[COL_REFERENCE].text);
     buf_lit(out, ",\"posted_at\":\"");
     instant_write(out, (struct instant){.us = values[COL_POSTED].integer});
     buf_printf(out, "\",\"seq\":%lld}", (long long)values[COL_SEQ].integer);
-    return buf_ok(out);
 }
 
 static enum err postings_query(struct query *query, struct fault *fault) {
-    struct row_filter filters[3];
-    struct row_query rows = {.table = &postings_table, .filters = filters, .sort_column = COL_SEQ,
-                             .cursor = query_value(query, "cursor")};
-    static const struct { const char *name; uint32_t column; } by[] = {
-        {"order_id", COL_ORDER}, {"subscription", COL_SUBSCRIPTION}, {"connector", COL_CONNECTOR}};
-    for (size_t i = 0; i < sizeof by / sizeof *by; i++) {
-        struct str value = query_value(query, by[i].name);
-        if (value.ptr)
-            filters[rows.filter_count++] =
-                (struct row_filter){by[i].column, ROW_EQ, row_text(value)};
-    }
-    enum err err = query_limit(query, 100, 1000, &rows.limit, fault);
-    if (err != OK)
-        return err;
-    struct posting_listing listing = {.query = query};
-    buf_lit(query->out, "{\"items\":[");
-    err = query->reader->ops->list(query->reader, &rows, query->arena, posting_visit, &listing,
-                                   &query->next_cursor, fault);
-    buf_lit(query->out, "],\"next_cursor\":");
-    if (query->next_cursor.ptr)
-        buf_json_str(query->out, query->next_cursor);
-    else
-        buf_lit(query->out, "null");
-    buf_char(query->out, '}');
-    return err;
+    static const struct query_filter by[] = {{"order_id", COL_ORDER},
+                                             {"subscription", COL_SUBSCRIPTION},
+                                             {"connector", COL_CONNECTOR},
+                                             {NULL, 0}};
+    return query_rows(query, &postings_table, COL_SEQ, by, posting_item, fault);
 }
 
 static const struct query_param posting_params[] = {
