@@ -237,7 +237,7 @@ class Load:
         """The first counts: much of most, little of some."""
         rng = random.Random(f"{self.seed}/stock")
         for i, sku in enumerate(self.skus):
-            on_hand = str(rng.randint(3, 30) if scarce(i) else rng.randint(20000, 40000))
+            on_hand = str(rng.randint(3, 30) if scarce(i) else rng.randint(200000, 400000))
             op = self.oracle.sending(
                 "count", {"sku": sku, "location": LOCATION, "on_hand": on_hand})
             assert self.workers[0].send(client, op) and op.fate == "acknowledged", op

@@ -279,6 +279,19 @@ def test_a_hold_is_honoured_although_stock_was_lost():
     assert h.rules() == set()
 
 
+def test_a_fact_that_is_held_promises_nothing(honest):
+    op = honest.oracle.sending("order", order("30", ("A", 99)), fact=True)
+    honest.oracle.answered(op, 200, {"payload_id": "p"})
+    honest.event("order.captured", op, "ord_f", version=1, state="held", order=op.body)
+    honest.event("order.held", op, "ord_f", version=1)
+    honest.orders["ord_f"] = {**op.body, "version": 1}
+    honest.erp.append({"order_id": "ord_f", "total": 9900, "currency": "EUR", "number": "SO-f"})
+    honest.numbers["ord_f"] = "SO-f"
+    assert honest.rules() == set()
+    honest.availability["A", "WH-HAM"].update(committed="100")
+    assert "stock" in honest.rules()
+
+
 def test_a_release_gives_back():
     h = Honest().run()
     op = h.did("release", "release", {}, 200, {}, "r1")
