@@ -1,7 +1,6 @@
 """kill -9 under load, again and again; each restart is ready within a second; then the oracle
-judges: what was acknowledged (paid orders by webhook among it) exists once, what was refused does
-not, stock is conserved, and the
-ERP behind it has each order once, to the cent.
+judges: what was acknowledged (paid orders by webhook among it) exists once, what was refused
+does not, stock is conserved, and the ERP behind it has each order once, to the cent.
 
 PENSTOCK_SEED repeats a run's random numbers; PENSTOCK_KILLS says how often (50).
 """
