@@ -121,14 +121,14 @@ static void bench_journal(const char *dir, uint64_t events, uint64_t rate) {
     struct journal_sqlite_stats stats;
     journal_sqlite_stats(tidying.journal, &stats);
     printf("journal: %llu events of %zu bytes, %llu/s, CPU %.2f us append + %.2f us checkpoint "
-           "an event; commit p50 %.1f p99 %.1f max %.1f ms; WAL at most %llu MiB, %llu restarts, "
-           "longest wait %.1f ms\n",
+           "an event; commit p50 %.1f p99 %.1f max %.1f ms; WAL at most %llu MiB, %llu switches "
+           "to another segment, the longest %.3f ms\n",
            (unsigned long long)events, texts.len,
            (unsigned long long)(events * 1000000 / (uint64_t)wall), (double)cpu / (double)events,
            (double)tidying.cpu_us / (double)events, (double)took[commits / 2] / 1e3,
            (double)took[commits * 99 / 100] / 1e3, (double)took[commits - 1] / 1e3,
-           (unsigned long long)(tidying.wal_max >> 20), (unsigned long long)stats.checkpoints,
-           (double)stats.stall_us_max / 1e3);
+           (unsigned long long)(tidying.wal_max >> 20), (unsigned long long)stats.switches,
+           (double)stats.switch_us_max / 1e3);
     bench_reading(tidying.journal, commits * COMMIT_EVENTS);
     free(took);
     buf_free(&texts);

@@ -151,7 +151,10 @@ static enum err paths_make(struct hub *hub, const struct hub_options *options,
 
 /* Journal, tail and state. */
 static enum err core_open(struct hub *hub, struct fault *fault) {
-    struct journal_sqlite_options journal = {.cell = hub->config->cell};
+    struct journal_sqlite_options journal = {
+        .cell = hub->config->cell,
+        .segment_bytes = (uint64_t)hub->config->settings.journal_segment_bytes,
+    };
     enum err err = journal_sqlite_open(hub->data, &journal, &hub->journal, fault);
     if (err != OK)
         return err;

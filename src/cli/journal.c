@@ -103,6 +103,13 @@ static void report_text(const struct journal_report *report, struct buf *out) {
         buf_lit(out, "no faults\n");
 }
 
+static void damage_note(struct journal_report *report, uint64_t seq, const struct fault *damage) {
+    uint64_t at = report->faults < JOURNAL_FAULTS_MAX ? report->faults : JOURNAL_FAULTS_MAX - 1;
+    report->listed[at].seq = seq;
+    snprintf(report->listed[at].detail, sizeof report->listed[at].detail, "%s", damage->detail);
+    report->faults++;
+}
+
 static enum err journal_examine(struct journal *journal, struct journal_report *report,
                                 struct fault *fault) {
     uint64_t last;
@@ -115,15 +122,15 @@ static enum err journal_examine(struct journal *journal, struct journal_report *
         progress_end(&progress);
     }
     registry_destroy(registry);
-    /* The file's own structure last: the records tell more about what is wrong. */
+    /* The files last: the records tell more about what is wrong. */
     struct fault damage = {0};
-    if (err == OK && journal_sqlite_check(journal, &damage) != OK) {
-        uint64_t at = report->faults < JOURNAL_FAULTS_MAX ? report->faults : JOURNAL_FAULTS_MAX - 1;
-        report->listed[at].seq = 0;
-        snprintf(report->listed[at].detail, sizeof report->listed[at].detail, "%s",
-                 damage.detail);
-        report->faults++;
-    }
+    struct segment segment;
+    for (uint32_t i = 0; err == OK && journal_sqlite_segment(journal, i, &segment); i++)
+        if (segment.state == SEGMENT_SEALED &&
+            journal_sqlite_segment_check(journal, &segment, NULL, NULL, &damage) != OK)
+            damage_note(report, segment.first, &damage);
+    if (err == OK && journal_sqlite_check(journal, &damage) != OK)
+        damage_note(report, 0, &damage);
     return err;
 }
 
@@ -186,7 +193,10 @@ static int import_run(struct cli *cli, const char *data, const char *path) {
     if (err == OK)
         err = journal_file_check(path, registry, &progress.last, progress_tell, &progress, &fault);
     progress.doing = "imported";
-    struct journal_sqlite_options options = {.cell = config->cell};
+    struct journal_sqlite_options options = {
+        .cell = config->cell,
+        .segment_bytes = (uint64_t)config->settings.journal_segment_bytes,
+    };
     struct journal *journal = NULL;
     if (err == OK)
         err = journal_sqlite_open(data, &options, &journal, &fault);

@@ -251,6 +251,8 @@ enum err journal_file_read(const char *path, struct journal *journal, uint64_t *
     while (err == OK && !r.ended) {
         uint32_t n;
         err = batch_append(&r, journal, &n, fault);
+        for (bool again = true; err == OK && again;)
+            err = journal_tidy(journal, &again, fault);
         *records += err == OK ? n : 0;
         progress(ctx, *records);
     }

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buf.h"
+
 /* Memory statistics take a process-wide mutex at each allocation inside SQLite, on every
  * thread; nobody reads them. A process that used SQLite before us keeps its configuration. */
 static void db_configure(void) {
@@ -172,7 +174,7 @@ static enum err db_setup(sqlite3 *db, const char *path, const struct db_options 
     }
     if (err == OK)
         err = db_identify(db, path, options, fault);
-    if (err == OK && !options->read_only)
+    if (err == OK && !options->read_only && !options->immutable && !options->keep_mode)
         err = db_exec(db, "PRAGMA journal_mode=WAL", fault);
     if (err == OK) {
         /* Freed pages need no zeroing here: what is secret is sealed before it is stored. */
@@ -198,12 +200,36 @@ static void db_file_make(const char *path) {
         close(fd);
 }
 
+/* Immutable can only be asked for in a URI. */
+static int db_open_file(const char *path, int flags, const struct db_options *options,
+                        sqlite3 **out) {
+    if (!options->immutable)
+        return sqlite3_open_v2(path, out, flags, options->vfs);
+    struct buf uri;
+    buf_init(&uri, 0);
+    buf_lit(&uri, "file:");
+    for (const char *c = path; *c; c++) {
+        if (strchr("%?#", *c))
+            buf_printf(&uri, "%%%02x", (unsigned char)*c);
+        else
+            buf_char(&uri, *c);
+    }
+    buf_lit(&uri, "?immutable=1");
+    buf_char(&uri, '\0');
+    int rc = buf_ok(&uri)
+                 ? sqlite3_open_v2(uri.data, out, flags | SQLITE_OPEN_URI, options->vfs)
+                 : SQLITE_NOMEM;
+    buf_free(&uri);
+    return rc;
+}
+
 enum err db_open(const char *path, const struct db_options *options, sqlite3 **out,
                  struct fault *fault) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, db_configure);
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    flags |= options->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+    flags |= options->read_only || options->immutable ? SQLITE_OPEN_READONLY
+                                                      : SQLITE_OPEN_READWRITE;
     if (options->create)
         flags |= SQLITE_OPEN_CREATE;
     if (options->create && !options->vfs)
@@ -211,7 +237,7 @@ enum err db_open(const char *path, const struct db_options *options, sqlite3 **o
     sqlite3 *db = NULL;
     *out = NULL;
     enum err err = OK;
-    if (sqlite3_open_v2(path, &db, flags, options->vfs) != SQLITE_OK) {
+    if (db_open_file(path, flags, options, &db) != SQLITE_OK) {
         char doing[192];
         snprintf(doing, sizeof doing, "open %.150s", path);
         err = db_fault(db, doing, fault);

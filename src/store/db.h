@@ -14,6 +14,8 @@ struct db_options {
     const char *vfs;      /* name of an SQLite VFS; NULL: the default one (seam `disk`) */
     bool create;          /* make the file where it is missing */
     bool read_only;
+    bool immutable;       /* the file never changes again: no locks, no WAL; implies read_only */
+    bool keep_mode;       /* leave the file in the journal mode it has */
     bool exclusive;       /* this connection alone has the file: WAL without shared memory */
     int page_bytes;       /* of a new file; 0: SQLite's default */
     int cache_bytes;      /* 0: SQLite's default */

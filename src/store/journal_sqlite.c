@@ -1,8 +1,9 @@
-/* journal_sqlite: see journal_sqlite.h. Opening, appending, reading; the checkpoint is in
- * journal_tidy.c.
+/* journal_sqlite: see journal_sqlite.h. Opening, appending, switching to the next segment; reading
+ * is in journal_read.c, what happens behind appends in journal_tidy.c and journal_seal.c.
  *
- * Always true: table event has the seqs 1, 2, 3 … without a hole, in the order they were
- * appended, and a row never changes. */
+ * Always true: the tables event of all segments together have the seqs 1, 2, 3 … without a hole,
+ * in the order they were appended, and a row never changes. Nothing is appended to a segment
+ * before everything in the one before it is durable. */
 #include "store/journal_sqlite_priv.h"
 
 #include <errno.h>
@@ -13,18 +14,162 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/hash.h"
 #include "base/mem.h"
 
+#define ROW_BYTES 32 /* of a record beside its texts: seq, time, sum, lengths */
 #define WRITER_CACHE_BYTES (16 << 20) /* a batch of 1 024 orders and the interior pages */
-#define IDLE_READERS_MAX 16
-#define READ_CHUNK_BYTES (1u << 20)
 
-static struct journal_sqlite *journal_of(struct journal *journal) {
-    return (struct journal_sqlite *)journal;
+/* --- files -------------------------------------------------------------------------------- */
+
+void segment_path(const struct journal_sqlite *j, uint64_t number, char out[PATH_BYTES]) {
+    must(snprintf(out, PATH_BYTES, "%s%08llu.db", j->prefix, (unsigned long long)number) <
+         PATH_BYTES);
 }
 
-/* --- opening ---------------------------------------------------------------------------- */
+bool file_exists(const struct journal_sqlite *j, const char *path) {
+    sqlite3_vfs *vfs = sqlite3_vfs_find(j->vfs[0] ? j->vfs : NULL);
+    int there = 0;
+    return vfs && vfs->xAccess(vfs, path, SQLITE_ACCESS_EXISTS, &there) == SQLITE_OK && there;
+}
+
+/* --- segments ----------------------------------------------------------------------------- */
+
+enum err segment_connect(struct journal_sqlite *j, uint64_t number, bool immutable, sqlite3 **out,
+                         struct fault *fault) {
+    char path[PATH_BYTES];
+    struct db_options options = {
+        .vfs = j->vfs[0] ? j->vfs : NULL,
+        .immutable = immutable,
+        .read_only = !j->exclusive,
+        .keep_mode = true,
+        .exclusive = j->exclusive && !immutable,
+        .application_id = JOURNAL_APPLICATION_ID,
+        .user_version = 1,
+    };
+    segment_path(j, number, path);
+    return db_open(path, &options, out, fault);
+}
+
+enum err segment_range(sqlite3 *db, uint64_t *first, uint64_t *last, struct fault *fault) {
+    int64_t low = 0, high = 0;
+    enum err err = db_i64(db, "SELECT min(seq) FROM event", 0, &low, fault);
+    if (err == OK)
+        err = db_i64(db, "SELECT max(seq) FROM event", 0, &high, fault);
+    *first = (uint64_t)low;
+    *last = (uint64_t)high;
+    return err;
+}
+
+enum err cell_check(sqlite3 *db, struct str cell, struct fault *fault) {
+    sqlite3_stmt *stmt;
+    enum err err = db_prepare(db, "SELECT value FROM meta WHERE name='cell'", &stmt, fault);
+    if (err != OK)
+        return err;
+    int rc = sqlite3_step(stmt);
+    struct str held = rc == SQLITE_ROW ? db_column_str(stmt, 0) : STR_NONE;
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        err = db_fault(db, "read the journal's cell", fault);
+    else if (!held.ptr)
+        err = fault_set(fault, ERR_CONFLICT, "the journal does not name its cell");
+    else if (cell.ptr && !str_eq(held, cell))
+        err = fault_set(fault, ERR_CONFLICT, "the journal is of cell \"%.*s\", not \"%.*s\"",
+                        STR_FMT(held), STR_FMT(cell));
+    sqlite3_finalize(stmt);
+    return err;
+}
+
+/* Tables of a new file. In one transaction, so that a crash leaves a new file empty or
+ * complete. */
+static enum err schema_make(struct journal_sqlite *j, const struct segment_file *file,
+                            struct fault *fault) {
+    enum err err = db_exec(file->db,
+                           "BEGIN IMMEDIATE;"
+                           "CREATE TABLE IF NOT EXISTS event(seq INTEGER PRIMARY KEY,"
+                           " time INTEGER NOT NULL, type TEXT NOT NULL, subject TEXT NOT NULL,"
+                           " meta TEXT NOT NULL, data TEXT NOT NULL, sum INTEGER NOT NULL);"
+                           "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY,"
+                           " value TEXT NOT NULL) WITHOUT ROWID",
+                           fault);
+    sqlite3_stmt *stmt = NULL;
+    if (err == OK)
+        err = db_prepare(file->db, "INSERT OR IGNORE INTO meta VALUES('cell', ?),('segment', ?)",
+                         &stmt, fault);
+    if (err == OK) {
+        db_bind_str(stmt, 1, str_c(j->cell));
+        sqlite3_bind_int64(stmt, 2, (int64_t)file->number);
+        err = db_run(stmt, fault);
+    }
+    sqlite3_finalize(stmt);
+    if (err == OK)
+        err = db_exec(file->db, "COMMIT", fault);
+    if (!sqlite3_get_autocommit(file->db))
+        (void)sqlite3_exec(file->db, "ROLLBACK", NULL, NULL, NULL);
+    return err;
+}
+
+static enum err segment_prepare(struct segment_file *file, struct fault *fault) {
+    enum err err = db_prepare(file->db, "BEGIN IMMEDIATE", &file->begin, fault);
+    if (err == OK)
+        err = db_prepare(file->db, "COMMIT", &file->commit, fault);
+    if (err == OK)
+        err = db_prepare(file->db, "INSERT INTO event VALUES(?,?,?,?,?,?,?)", &file->insert,
+                         fault);
+    if (err == OK)
+        err = db_prepare(file->db, "SELECT seq FROM event ORDER BY seq DESC LIMIT 1",
+                         &file->newest, fault);
+    /* A batch larger than the cache must not reach the WAL before it is complete. */
+    if (err == OK)
+        err = db_exec(file->db, "PRAGMA cache_spill=OFF", fault);
+    return err;
+}
+
+enum err segment_open(struct journal_sqlite *j, uint64_t number, bool create,
+                      struct segment_file *out, struct fault *fault) {
+    char path[PATH_BYTES];
+    struct db_options options = {
+        .vfs = j->vfs[0] ? j->vfs : NULL,
+        .create = create,
+        .keep_mode = !create,
+        .exclusive = j->exclusive,
+        .page_bytes = JOURNAL_PAGE_BYTES,
+        .cache_bytes = create ? WRITER_CACHE_BYTES : 0,
+        .application_id = JOURNAL_APPLICATION_ID,
+        .user_version = 1,
+    };
+    *out = (struct segment_file){.number = number};
+    segment_path(j, number, path);
+    enum err err = db_open(path, &options, &out->db, fault);
+    if (err == OK && create)
+        err = schema_make(j, out, fault);
+    if (err == OK)
+        err = cell_check(out->db, str_c(j->cell), fault);
+    if (err == OK && create)
+        err = segment_prepare(out, fault);
+    if (err != OK)
+        segment_close(out);
+    return err;
+}
+
+void segment_close(struct segment_file *file) {
+    sqlite3_finalize(file->begin);
+    sqlite3_finalize(file->commit);
+    sqlite3_finalize(file->insert);
+    sqlite3_finalize(file->newest);
+    db_close(file->db); /* the last one copies the WAL into the file and removes it */
+    *file = (struct segment_file){0};
+}
+
+enum err segment_newest(const struct segment_file *file, uint64_t *seq, struct fault *fault) {
+    int rc = sqlite3_step(file->newest);
+    enum err err = OK;
+    *seq = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(file->newest, 0) : file->base;
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        err = db_fault(file->db, "read the journal's newest record", fault);
+    sqlite3_reset(file->newest);
+    return err;
+}
+
+/* --- opening ------------------------------------------------------------------------------ */
 
 /* One program writes a cell. The lock goes with the process, however it ends. */
 static enum err lock_take(struct journal_sqlite *j, const char *path, struct fault *fault) {
@@ -62,324 +207,48 @@ static enum err folders_make(struct journal_sqlite *j, const char *path, struct 
     return err;
 }
 
-enum err journal_connect(struct journal_sqlite *j, bool create, sqlite3 **out,
-                         struct fault *fault) {
-    struct db_options options = {
-        .vfs = j->vfs[0] ? j->vfs : NULL,
-        .create = create,
-        .read_only = j->read_only,
-        .exclusive = j->exclusive,
-        .page_bytes = JOURNAL_PAGE_BYTES,
-        .cache_bytes = create ? WRITER_CACHE_BYTES : 0,
-        .application_id = JOURNAL_APPLICATION_ID,
-        .user_version = 1,
-    };
-    return db_open(j->file, &options, out, fault);
-}
-
-/* Tables of a new file; the cell's name of an old one. In one transaction, so that a crash
- * leaves a new file empty or complete. */
-static enum err schema_make(struct journal_sqlite *j, struct str cell, struct fault *fault) {
-    enum err err = db_exec(j->writer,
-                           "BEGIN IMMEDIATE;"
-                           "CREATE TABLE IF NOT EXISTS event(seq INTEGER PRIMARY KEY,"
-                           " time INTEGER NOT NULL, type TEXT NOT NULL, subject TEXT NOT NULL,"
-                           " meta TEXT NOT NULL, data TEXT NOT NULL, sum INTEGER NOT NULL);"
-                           "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY,"
-                           " value TEXT NOT NULL) WITHOUT ROWID",
-                           fault);
-    sqlite3_stmt *stmt = NULL;
+/* The live segment, by the table; and, where one connection serves all, the closed one. */
+static enum err live_open(struct journal_sqlite *j, struct fault *fault) {
+    struct segment live, closed;
+    enum err err = chain_find(j, UINT64_MAX, &live, fault);
     if (err == OK)
-        err = db_prepare(j->writer, "INSERT OR IGNORE INTO meta VALUES('cell', ?)", &stmt, fault);
-    if (err == OK) {
-        db_bind_str(stmt, 1, cell);
-        err = db_run(stmt, fault);
-    }
-    sqlite3_finalize(stmt);
+        err = segment_open(j, live.number, true, &j->live, fault);
+    if (err == OK && j->folder[0])
+        err = db_folder_sync(j->folder, fault);
+    if (err == OK && j->exclusive && chain_closed(j, &closed))
+        err = segment_open(j, closed.number, false, &j->old, fault);
+    int64_t pages = 0;
     if (err == OK)
-        err = db_exec(j->writer, "COMMIT", fault);
-    if (!sqlite3_get_autocommit(j->writer))
-        (void)sqlite3_exec(j->writer, "ROLLBACK", NULL, NULL, NULL);
-    return err;
-}
-
-static enum err cell_check(sqlite3 *db, struct str cell, struct fault *fault) {
-    sqlite3_stmt *stmt;
-    enum err err = db_prepare(db, "SELECT value FROM meta WHERE name='cell'", &stmt, fault);
+        err = db_i64(j->live.db, "PRAGMA page_count", 0, &pages, fault);
     if (err != OK)
         return err;
-    int rc = sqlite3_step(stmt);
-    struct str held = rc == SQLITE_ROW ? db_column_str(stmt, 0) : STR_NONE;
-    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-        err = db_fault(db, "read the journal's cell", fault);
-    else if (!held.ptr)
-        err = fault_set(fault, ERR_CONFLICT, "the journal does not name its cell");
-    else if (cell.ptr && !str_eq(held, cell))
-        err = fault_set(fault, ERR_CONFLICT, "the journal is of cell \"%.*s\", not \"%.*s\"",
-                        STR_FMT(held), STR_FMT(cell));
-    sqlite3_finalize(stmt);
-    return err;
-}
-
-static enum err writer_prepare(struct journal_sqlite *j, struct fault *fault) {
-    enum err err = db_prepare(j->writer, "BEGIN IMMEDIATE", &j->begin, fault);
-    if (err == OK)
-        err = db_prepare(j->writer, "COMMIT", &j->commit, fault);
-    if (err == OK)
-        err = db_prepare(j->writer, "INSERT INTO event VALUES(?,?,?,?,?,?,?)", &j->insert, fault);
-    if (err == OK)
-        err = db_prepare(j->writer, "SELECT seq FROM event ORDER BY seq DESC LIMIT 1", &j->newest,
-                         fault);
-    if (err == OK)
-        journal_wal_watch(j);
-    /* A batch larger than the cache must not reach the WAL before it is complete. */
-    if (err == OK)
-        err = db_exec(j->writer, "PRAGMA cache_spill=OFF", fault);
-    return err;
-}
-
-static enum err newest_seq(sqlite3 *db, sqlite3_stmt *stmt, uint64_t *seq, struct fault *fault) {
-    int rc = sqlite3_step(stmt);
-    enum err err = OK;
-    *seq = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
-    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-        err = db_fault(db, "read the journal's newest record", fault);
-    sqlite3_reset(stmt);
-    return err;
-}
-
-static enum err writer_open(struct journal_sqlite *j, const char *path, struct str cell,
-                            struct fault *fault) {
-    enum err err = j->exclusive ? OK : folders_make(j, path, fault);
-    if (err == OK)
-        err = journal_connect(j, true, &j->writer, fault);
-    if (err == OK)
-        err = schema_make(j, cell, fault);
-    if (err == OK)
-        err = cell_check(j->writer, cell, fault);
-    if (err == OK)
-        err = writer_prepare(j, fault);
-    if (err == OK && !j->exclusive) {
-        char folder[PATH_BYTES];
-        snprintf(folder, sizeof folder, "%s/journal", path);
-        err = db_folder_sync(folder, fault);
-    }
+    j->live.base = live.first - 1;
+    j->live_bytes = (uint64_t)pages * JOURNAL_PAGE_BYTES;
+    wal_watch(j);
     uint64_t last = 0;
-    if (err == OK)
-        err = newest_seq(j->writer, j->newest, &last, fault);
+    err = segment_newest(&j->live, &last, fault);
     atomic_store(&j->last, last);
     return err;
 }
 
-/* --- connections to read with ----------------------------------------------------------- */
-
-static void conn_destroy(struct journal_conn *conn) {
-    if (!conn)
-        return;
-    sqlite3_finalize(conn->select);
-    if (conn->owned)
-        db_close(conn->db);
-    mem_free(conn->bytes);
-    mem_free(conn);
-}
-
-static struct journal_conn *conn_create(struct journal_sqlite *j, struct fault *fault) {
-    struct journal_conn *conn = mem_zalloc(sizeof *conn);
-    if (!conn) {
-        fault_set(fault, ERR_NOMEM, "no memory to read the journal");
-        return NULL;
-    }
-    enum err err = OK;
-    if (j->exclusive) {
-        conn->db = j->writer;
-    } else {
-        err = journal_connect(j, false, &conn->db, fault);
-        conn->owned = err == OK;
-    }
+static enum err writer_open(struct journal_sqlite *j, const char *path, struct fault *fault) {
+    enum err err = j->exclusive ? OK : folders_make(j, path, fault);
     if (err == OK)
-        err = db_prepare(conn->db,
-                         "SELECT seq, time, type, subject, meta, data, sum FROM event"
-                         " WHERE seq >= ? ORDER BY seq LIMIT ?",
-                         &conn->select, fault);
-    if (err == OK)
-        return conn;
-    conn_destroy(conn);
-    return NULL;
+        err = chain_load(j, fault);
+    return err == OK ? live_open(j, fault) : err;
 }
 
-static struct journal_conn *conn_take(struct journal_sqlite *j, struct fault *fault) {
-    pthread_mutex_lock(&j->pool_lock);
-    struct journal_conn *conn = j->idle;
-    if (conn) {
-        j->idle = conn->next;
-        j->idle_count--;
+/* Beside a running hub, or after it: look, touch nothing. */
+static enum err reader_open(struct journal_sqlite *j, struct fault *fault) {
+    enum err err = chain_load(j, fault);
+    struct segment first;
+    char path[PATH_BYTES];
+    must(err != OK || journal_sqlite_segment(&j->journal, 0, &first));
+    if (err == OK && first.state == SEGMENT_LIVE) {
+        segment_path(j, first.number, path);
+        if (!file_exists(j, path))
+            err = fault_set(fault, ERR_NOT_FOUND, "there is no journal at %s", path);
     }
-    pthread_mutex_unlock(&j->pool_lock);
-    return conn ? conn : conn_create(j, fault);
-}
-
-static void conn_give(struct journal_sqlite *j, struct journal_conn *conn) {
-    pthread_mutex_lock(&j->pool_lock);
-    bool keep = j->idle_count < IDLE_READERS_MAX;
-    if (keep) {
-        conn->next = j->idle;
-        j->idle = conn;
-        j->idle_count++;
-    }
-    pthread_mutex_unlock(&j->pool_lock);
-    if (!keep)
-        conn_destroy(conn);
-}
-
-uint64_t journal_record_sum(const struct record *record) {
-    uint64_t sum = hash64(record->type, record->seq);
-    sum = hash64(record->subject, sum ^ (uint64_t)record->time_us);
-    sum = hash64(record->meta, sum);
-    return hash64(record->data, sum);
-}
-
-/* --- reading ---------------------------------------------------------------------------- */
-
-/* Room for `more` bytes in the chunk. Pointers into it are made when it is complete. */
-static bool chunk_reserve(struct journal_conn *conn, size_t more) {
-    if (conn->cap - conn->len >= more)
-        return true;
-    size_t cap = conn->cap ? conn->cap : 65536;
-    while (cap - conn->len < more)
-        cap *= 2;
-    char *bytes = mem_resize(conn->bytes, cap);
-    if (!bytes)
-        return false;
-    conn->bytes = bytes;
-    conn->cap = cap;
-    return true;
-}
-
-/* Copies one row's texts; the records hold offsets until chunk_finish. */
-static bool chunk_add(struct journal_conn *conn, struct record *record) {
-    struct str *texts[] = {&record->type, &record->subject, &record->meta, &record->data};
-    record->seq = (uint64_t)sqlite3_column_int64(conn->select, 0);
-    record->time_us = sqlite3_column_int64(conn->select, 1);
-    for (int i = 0; i < 4; i++) {
-        struct str text = db_column_str(conn->select, 2 + i);
-        if (!chunk_reserve(conn, text.len + 1))
-            return false;
-        memcpy(conn->bytes + conn->len, text.ptr ? text.ptr : "", text.len);
-        conn->bytes[conn->len + text.len] = '\0';
-        texts[i]->len = text.len;
-        conn->len += text.len + 1;
-    }
-    return true;
-}
-
-static void chunk_finish(struct journal_conn *conn, struct record *records, uint32_t n) {
-    const char *at = conn->bytes;
-    for (uint32_t i = 0; i < n; i++) {
-        struct str *texts[] = {&records[i].type, &records[i].subject, &records[i].meta,
-                               &records[i].data};
-        for (int k = 0; k < 4; k++) {
-            texts[k]->ptr = at;
-            at += texts[k]->len + 1;
-        }
-    }
-}
-
-/* Reads up to `want` rows into the connection's chunk and ends the read transaction: whoever
- * visits them may take its time without keeping the WAL from starting over. */
-static enum err chunk_read(struct journal_sqlite *j, struct journal_conn *conn, uint64_t from,
-                           uint32_t want, struct record *records, uint32_t *n,
-                           struct fault *fault) {
-    *n = 0;
-    conn->len = 0;
-    if (j->exclusive)
-        pthread_mutex_lock(&j->gate);
-    sqlite3_bind_int64(conn->select, 1, (int64_t)from);
-    sqlite3_bind_int64(conn->select, 2, want);
-    enum err err = OK;
-    while (*n < want && conn->len < READ_CHUNK_BYTES) {
-        int rc = sqlite3_step(conn->select);
-        if (rc == SQLITE_DONE)
-            break;
-        if (rc != SQLITE_ROW) {
-            err = db_fault(conn->db, "read the journal", fault);
-            break;
-        }
-        if (!chunk_add(conn, &records[*n])) {
-            err = fault_set(fault, ERR_NOMEM, "no memory to read the journal");
-            break;
-        }
-        conn->sums[*n] = (uint64_t)sqlite3_column_int64(conn->select, 6);
-        ++*n;
-    }
-    sqlite3_reset(conn->select);
-    if (j->exclusive)
-        pthread_mutex_unlock(&j->gate);
-    chunk_finish(conn, records, *n);
-    return err;
-}
-
-/* How many of the records are whole; not even the first: ERR_DAMAGED. Those before a damaged one
- * are still given out. */
-static enum err chunk_check(const struct journal_conn *conn, uint32_t *n, struct fault *fault) {
-    for (uint32_t i = 0; i < *n; i++) {
-        if (journal_record_sum(&conn->records[i]) == conn->sums[i])
-            continue;
-        uint64_t seq = conn->records[i].seq;
-        *n = i;
-        return i > 0 ? OK
-                     : fault_set(fault, ERR_DAMAGED,
-                                 "record %llu of the journal does not match its checksum: it was "
-                                 "changed on disk",
-                                 (unsigned long long)seq);
-    }
-    return OK;
-}
-
-static enum err sqlite_read(struct journal *journal, uint64_t from, uint32_t limit,
-                            journal_visit *visit, void *ctx, uint64_t *next,
-                            struct fault *fault) {
-    struct journal_sqlite *j = journal_of(journal);
-    *next = from ? from : 1;
-    struct journal_conn *conn = conn_take(j, fault);
-    if (!conn)
-        return fault ? fault->err : ERR_IO;
-    struct record *records = conn->records;
-    enum err err = OK;
-    bool go_on = true;
-    while (limit > 0 && go_on && err == OK) {
-        uint32_t n, want = limit < READ_CHUNK_RECORDS ? limit : READ_CHUNK_RECORDS;
-        err = chunk_read(j, conn, *next, want, records, &n, fault);
-        if (err == OK)
-            err = chunk_check(conn, &n, fault);
-        if (err != OK || n == 0)
-            break;
-        for (uint32_t i = 0; i < n && go_on; i++) {
-            *next = records[i].seq + 1;
-            go_on = visit(ctx, &records[i]);
-        }
-        limit -= n;
-    }
-    conn_give(j, conn);
-    return err;
-}
-
-static enum err sqlite_last(struct journal *journal, uint64_t *seq, struct fault *fault) {
-    struct journal_sqlite *j = journal_of(journal);
-    *seq = atomic_load(&j->last);
-    if (!j->read_only && !atomic_load(&j->last_unknown))
-        return OK;
-    /* Another program writes (read_only), or the last append went wrong: ask the file. */
-    struct journal_conn *conn = conn_take(j, fault);
-    if (!conn)
-        return fault ? fault->err : ERR_IO;
-    if (j->exclusive)
-        pthread_mutex_lock(&j->gate);
-    int64_t newest = 0;
-    enum err err = db_i64(conn->db, "SELECT max(seq) FROM event", 0, &newest, fault);
-    if (j->exclusive)
-        pthread_mutex_unlock(&j->gate);
-    *seq = (uint64_t)newest;
-    conn_give(j, conn);
     return err;
 }
 
@@ -387,7 +256,7 @@ static enum err sqlite_last(struct journal *journal, uint64_t *seq, struct fault
 
 static enum err insert_all(struct journal_sqlite *j, const struct record *records, uint32_t n,
                            struct fault *fault) {
-    sqlite3_stmt *stmt = j->insert;
+    sqlite3_stmt *stmt = j->live.insert;
     for (uint32_t i = 0; i < n; i++) {
         const struct record *r = &records[i];
         must(r->seq == records[0].seq + i);
@@ -399,7 +268,7 @@ static enum err insert_all(struct journal_sqlite *j, const struct record *record
         db_bind_str(stmt, 6, r->data);
         sqlite3_bind_int64(stmt, 7, (int64_t)journal_record_sum(r));
         if (sqlite3_step(stmt) != SQLITE_DONE) {
-            enum err err = db_fault(j->writer, "append to the journal", fault);
+            enum err err = db_fault(j->live.db, "append to the journal", fault);
             sqlite3_reset(stmt);
             return err;
         }
@@ -410,22 +279,55 @@ static enum err insert_all(struct journal_sqlite *j, const struct record *record
 
 /* Rolls back and reads what the file holds: the only truth after an error. */
 static void append_undo(struct journal_sqlite *j) {
-    if (!sqlite3_get_autocommit(j->writer))
-        (void)sqlite3_exec(j->writer, "ROLLBACK", NULL, NULL, NULL);
+    if (!sqlite3_get_autocommit(j->live.db))
+        (void)sqlite3_exec(j->live.db, "ROLLBACK", NULL, NULL, NULL);
     uint64_t last;
     struct fault fault = {0};
-    bool known = newest_seq(j->writer, j->newest, &last, &fault) == OK;
+    bool known = segment_newest(&j->live, &last, &fault) == OK;
     if (known)
         atomic_store(&j->last, last);
     atomic_store(&j->last_unknown, !known);
+    j->settled = false;
+}
+
+/* A segment is left only behind an append that succeeded: then all in it is durable, and
+ * nothing of an append that failed can turn up in it again (its frames in the WAL were written
+ * over). Else a crash might leave a hole between two segments, or the same seq in both. */
+static bool switch_is_due(const struct journal_sqlite *j) {
+    uint64_t wal = (uint64_t)atomic_load(&j->wal_pages) * JOURNAL_FRAME_BYTES;
+    return j->next.db && j->settled &&
+           (j->live_bytes >= j->segment_bytes || wal >= j->segment_bytes);
+}
+
+/* Two connections change places: nothing here waits for the disk. */
+static void live_switch(struct journal_sqlite *j) {
+    int64_t from = clock_tick_us(j->clock);
+    uint64_t last = atomic_load(&j->last);
+    must(!j->old.db);
+    chain_switch(j, last);
+    sqlite3_wal_hook(j->live.db, NULL, NULL);
+    j->old = j->live;
+    j->live = j->next;
+    j->live.base = last;
+    j->next = (struct segment_file){0};
+    j->live_bytes = 0;
+    j->settled = false;
+    atomic_store(&j->wal_pages, 0);
+    wal_watch(j);
+    uint64_t took = (uint64_t)(clock_tick_us(j->clock) - from);
+    atomic_fetch_add(&j->switches, 1);
+    if (took > atomic_load(&j->switch_us_max))
+        atomic_store(&j->switch_us_max, took);
 }
 
 static enum err append_locked(struct journal_sqlite *j, const struct record *records, uint32_t n,
                               struct fault *fault) {
-    enum err err = db_run(j->begin, fault);
+    if (switch_is_due(j))
+        live_switch(j);
     uint64_t last = 0;
+    enum err err = db_run(j->live.begin, fault);
     if (err == OK)
-        err = newest_seq(j->writer, j->newest, &last, fault);
+        err = segment_newest(&j->live, &last, fault);
     if (err == OK && records[0].seq != last + 1)
         err = fault_set(fault, ERR_CONFLICT,
                         "the journal is at %llu, expected %llu: another writer appended to it",
@@ -433,11 +335,15 @@ static enum err append_locked(struct journal_sqlite *j, const struct record *rec
     if (err == OK)
         err = insert_all(j, records, n, fault);
     if (err == OK)
-        err = db_run(j->commit, fault);
+        err = db_run(j->live.commit, fault);
     if (err != OK) {
         append_undo(j);
         return err;
     }
+    j->settled = true;
+    for (uint32_t i = 0; i < n; i++)
+        j->live_bytes += records[i].type.len + records[i].subject.len + records[i].meta.len +
+                         records[i].data.len + ROW_BYTES;
     atomic_store(&j->last_unknown, false);
     atomic_store(&j->last, records[n - 1].seq);
     return OK;
@@ -460,43 +366,41 @@ static enum err sqlite_append(struct journal *journal, const struct record *reco
 
 static void sqlite_close(struct journal *journal) {
     struct journal_sqlite *j = journal_of(journal);
-    while (j->idle) {
-        struct journal_conn *conn = j->idle;
-        j->idle = conn->next;
-        conn_destroy(conn);
-    }
+    seal_end(j);
+    pool_drop(j, 0);
     db_close(j->tidier);
-    sqlite3_finalize(j->begin);
-    sqlite3_finalize(j->commit);
-    sqlite3_finalize(j->insert);
-    sqlite3_finalize(j->newest);
-    db_close(j->writer); /* the last one copies the WAL into the file and removes it */
+    segment_close(&j->old);
+    segment_close(&j->next);
+    segment_close(&j->live);
+    chain_close(j);
     if (j->lock_fd >= 0)
         close(j->lock_fd);
     pthread_mutex_destroy(&j->gate);
     pthread_mutex_destroy(&j->pool_lock);
+    pthread_mutex_destroy(&j->chain_lock);
+    mem_free(j->segments);
     mem_free(j);
 }
 
 static const struct journal_ops sqlite_ops = {
     .append = sqlite_append,
-    .read = sqlite_read,
-    .last = sqlite_last,
+    .read = journal_sqlite_read,
+    .last = journal_sqlite_last,
     .tidy = journal_sqlite_tidy,
     .close = sqlite_close,
 };
 
-/* Beside a running hub, or after it: look, touch nothing. */
-static enum err reader_open(struct journal_sqlite *j, struct str cell, struct fault *fault) {
-    struct stat st;
-    if (!j->vfs[0] && stat(j->file, &st) != 0)
-        return fault_set(fault, ERR_NOT_FOUND, "there is no journal at %s", j->file);
-    struct journal_conn *conn = conn_take(j, fault);
-    if (!conn)
-        return fault ? fault->err : ERR_IO;
-    enum err err = cell_check(conn->db, cell, fault);
-    conn_give(j, conn);
-    return err;
+/* Names of files; false where they are too long. */
+static bool names_make(struct journal_sqlite *j, const char *path,
+                       const struct journal_sqlite_options *options) {
+    size_t size = sizeof j->prefix - 64; /* "00000001.db.zst", "cache/" … */
+    return (size_t)snprintf(j->prefix, size, j->exclusive ? "%s-" : "%s/journal/", path) < size &&
+           (size_t)snprintf(j->folder, sizeof j->folder, j->exclusive ? "" : "%s/journal", path) <
+               sizeof j->folder &&
+           (size_t)snprintf(j->vfs, sizeof j->vfs, "%s", options->vfs ? options->vfs : "") <
+               sizeof j->vfs &&
+           (size_t)snprintf(j->cell, sizeof j->cell, "%.*s", STR_FMT(options->cell)) <
+               sizeof j->cell;
 }
 
 enum err journal_sqlite_open(const char *path, const struct journal_sqlite_options *options,
@@ -510,22 +414,19 @@ enum err journal_sqlite_open(const char *path, const struct journal_sqlite_optio
     j->exclusive = options->exclusive;
     j->read_only = options->read_only;
     j->clock = options->clock ? options->clock : &clock_system;
-    j->wal_bytes_max = options->wal_bytes ? options->wal_bytes : JOURNAL_WAL_BYTES_DEFAULT;
+    j->segment_bytes =
+        options->segment_bytes ? options->segment_bytes : JOURNAL_SEGMENT_BYTES_DEFAULT;
     pthread_mutex_init(&j->gate, NULL);
     pthread_mutex_init(&j->pool_lock, NULL);
-    int len = snprintf(j->file, sizeof j->file, j->exclusive ? "%s-00000001.db" :
-                       "%s/journal/00000001.db", path);
-    int vfs_len = snprintf(j->vfs, sizeof j->vfs, "%s", options->vfs ? options->vfs : "");
+    pthread_mutex_init(&j->chain_lock, NULL);
     enum err err;
     struct fault own = {0};
     if (!fault)
         fault = &own;
-    if (len >= (int)sizeof j->file || vfs_len >= (int)sizeof j->vfs)
+    if (!names_make(j, path, options))
         err = fault_set(fault, ERR_INVALID, "the path %.80s… is too long", path);
-    else if (j->read_only)
-        err = reader_open(j, options->cell, fault);
     else
-        err = writer_open(j, path, options->cell, fault);
+        err = j->read_only ? reader_open(j, fault) : writer_open(j, path, fault);
     if (err != OK) {
         sqlite_close(&j->journal);
         return err;

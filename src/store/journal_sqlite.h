@@ -1,13 +1,22 @@
-/* journal_sqlite: the journal of one cell in SQLite files of its own.
+/* journal_sqlite: the journal of one cell as a chain of segments, each an SQLite file of its own.
  *
  * Layout, below the cell's data folder:
- *   lock                  held by the program that writes (flock), holds its pid
- *   journal/00000001.db   a segment: WAL mode, 16 KiB pages, table event by rowid, and meta
- * One segment for now; the number in the name is where a chain of sealed segments begins.
+ *   lock                       held by the program that writes (flock), holds its pid
+ *   journal/00000001.db        a segment: 16 KiB pages, table event by rowid, and meta
+ *   journal/00000001.db.zst    a segment that was archived (unless it was sent elsewhere)
+ *   journal/chain.db           what is known of the segments that are sealed: journal_chain.c
+ *   journal/cache/             archived segments that were read lately, unpacked
  *
- * The writer appends on one connection and never checkpoints; tidy does, on a second one; reads
- * take a connection each from a pool. What append has answered OK for is on disk (one fsync of
- * the WAL for the whole batch), and only that is ever visible to read and last. */
+ * A segment is, in this order: made beforehand (empty), live (appended to, WAL mode), closed
+ * (complete, its successor is live), sealed (one file without WAL that never changes again, its
+ * SHA-256 in its successor and in chain.db), perhaps archived (compressed), perhaps removed
+ * (retention; its hash is kept). Which of these it is follows from the files alone, so that
+ * every step goes on after a crash where it was.
+ *
+ * The writer appends on one connection and never checkpoints; switching to the next segment is
+ * exchanging two connections between two appends. tidy does the rest, step by step. Reads take a
+ * connection each from a pool. What append has answered OK for is on disk (one fsync of the WAL
+ * for the whole batch), and only that is ever visible to read and last. */
 #ifndef PENSTOCK_STORE_JOURNAL_SQLITE_H
 #define PENSTOCK_STORE_JOURNAL_SQLITE_H
 
@@ -17,30 +26,62 @@
 struct journal_sqlite_options {
     struct str cell;    /* name of the cell; a journal of another one is refused */
     const char *vfs;    /* SQLite VFS to reach the disk by; NULL: the default (seam `disk`) */
-    bool exclusive;     /* the simulator: one connection for all, no lock file, no folders, no
-                           shared memory; path is then used as the segment's name prefix */
+    bool exclusive;     /* the simulator: one thread, no lock file, no folders, no shared memory;
+                           path is then the prefix of the files' names: PATH-00000001.db … */
     bool read_only;     /* beside a running hub: no lock, appends and tidy are refused; an
                            absent cell takes any */
-    uint64_t wal_bytes; /* the WAL starts over once it is longer; 0: the default below */
-    struct clock *clock; /* for the statistics; NULL: the system's */
+    uint64_t segment_bytes; /* a segment is left once its file or its WAL is as long; 0: the
+                               default below */
+    struct clock *clock; /* for the statistics and the time of a seal; NULL: the system's */
 };
-#define JOURNAL_WAL_BYTES_DEFAULT ((uint64_t)128 << 20)
+#define JOURNAL_SEGMENT_BYTES_DEFAULT ((uint64_t)256 << 20)
 
 /* path: the cell's data folder, made where it is missing (not when read_only). ERR_CONFLICT:
  * held by another program, of another cell, or no journal of ours; ERR_NOT_FOUND (read_only);
- * ERR_IO; ERR_NOMEM. */
+ * ERR_DAMAGED: a segment is missing between two others; ERR_IO; ERR_NOMEM. */
 enum err journal_sqlite_open(const char *path, const struct journal_sqlite_options *options,
                              struct journal **out, struct fault *fault) WARN_UNUSED;
 
-/* SQLite's integrity_check of the segment: ERR_IO with what it found first. Any thread. Holds
- * back the WAL from starting over while it runs. */
+/* --- segments ----------------------------------------------------------------------------- */
+
+enum segment_state { SEGMENT_LIVE, SEGMENT_CLOSED, SEGMENT_SEALED, SEGMENT_ARCHIVED,
+                     SEGMENT_REMOVED };
+#define SEGMENT_HASH_TEXT 65 /* SHA-256: 64 hex digits and a NUL */
+struct segment {
+    uint64_t number; /* from 1 */
+    uint64_t first, last; /* seqs; the live one's last is UINT64_MAX */
+    enum segment_state state;
+    /* Known of sealed ones only: */
+    int64_t first_time_us, last_time_us; /* of its records */
+    uint64_t bytes;                      /* of the file */
+    char sha256[SEGMENT_HASH_TEXT];      /* of the file, as `sha256sum` prints it */
+    char before[SEGMENT_HASH_TEXT];      /* of the segment before; "" for the first */
+};
+/* "live", "closed" … */
+const char *segment_state_name(enum segment_state state);
+/* How many there are, and a copy of the i-th (from 0, oldest first); false beyond the end. Any
+ * thread. */
+uint32_t journal_sqlite_segment_count(struct journal *journal);
+bool journal_sqlite_segment(struct journal *journal, uint32_t i, struct segment *out);
+
+/* Whether a sealed segment's file is what was sealed, names the segment before as its meta says,
+ * and that is what chain.db says: ERR_DAMAGED with what is wrong and what to do; ERR_IO. Any
+ * thread. progress is called with bytes read now and then; NULL: not. */
+enum err journal_sqlite_segment_check(struct journal *journal, const struct segment *segment,
+                                      void (*progress)(void *ctx, uint64_t bytes), void *ctx,
+                                      struct fault *fault) WARN_UNUSED;
+
+/* SQLite's integrity_check of the segments that are not sealed: ERR_IO with what it found first.
+ * Any thread. */
 enum err journal_sqlite_check(struct journal *journal, struct fault *fault) WARN_UNUSED;
 
 struct journal_sqlite_stats {
-    uint64_t wal_bytes;      /* length of the WAL in use */
-    uint64_t file_bytes;     /* of the segment, without WAL */
-    uint64_t checkpoints;    /* times the WAL started over */
-    uint64_t stall_us_max;   /* longest time an append was kept waiting for that */
+    uint64_t wal_bytes;      /* length of the live segment's WAL in use */
+    uint64_t file_bytes;     /* of the live segment, without WAL */
+    uint64_t segments;       /* all that are there, the live one among them */
+    uint64_t sealed;         /* of them */
+    uint64_t switches;       /* to another segment, since the journal was opened */
+    uint64_t switch_us_max;  /* the longest time one took of an append */
 };
 /* Any thread. */
 void journal_sqlite_stats(struct journal *journal, struct journal_sqlite_stats *out);

@@ -50,7 +50,7 @@ def test_journal_verify_finds_a_changed_byte(idle_hub):
         api.post("/v1/orders", docs.order(("VERIFY-ME", 1))).ok(201)
     hub.stop()
     hub.verify()
-    segment = next((hub.config / "data" / "journal").glob("*.db"))
+    segment = hub.config / "data" / "journal" / "00000001.db"
     with sqlite3.connect(segment) as db:
         db.execute("UPDATE event SET data = replace(data, '1999', '1998') WHERE seq = 10")
     db.close()
