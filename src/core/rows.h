@@ -68,6 +68,11 @@ struct reader {
     struct journal *journal;
     struct json_parser *parser;
 };
+/* How far the read model is behind what is durable. */
+struct reader_lag {
+    uint64_t events; /* durable and not yet in it */
+    int64_t us;      /* how old what it shows is; 0 where it shows everything */
+};
 struct reader_ops {
     /* Visits rows in order; *next_cursor (arena) absent when that was the last page. */
     enum err (*list)(struct reader *r, const struct row_query *query, struct arena *arena,
@@ -77,6 +82,8 @@ struct reader_ops {
                      uint32_t *count, struct fault *fault);
     /* The seq the read model has reached. What is listed afterwards is at least as new. */
     enum err (*seq)(struct reader *r, uint64_t *seq, struct fault *fault);
+    /* Does not wait. */
+    void (*lag)(struct reader *r, struct reader_lag *out);
     /* Returns when the read model has reached seq: what was acknowledged before the call is
      * then listed. ERR_UNAVAILABLE after timeout_ms. Blocks: not on a loop thread. */
     enum err (*wait)(struct reader *r, uint64_t seq, int64_t timeout_ms, struct fault *fault);

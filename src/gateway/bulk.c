@@ -3,7 +3,8 @@
  *
  * What holds always: at most bulk_lines_max lines are under way and bulk_answer_bytes_max bytes
  * of results unread, else the body is read no further; a bad line stops no other; blank lines
- * count but have no result. An Idempotency-Key of the call is that of line n as KEY:n. */
+ * count but have no result; while the read model is too far behind, new calls are refused and
+ * lines of those under way wait. An Idempotency-Key of the call is that of line n as KEY:n. */
 #include "gateway/gateway_priv.h"
 
 #include "base/mem.h"
@@ -25,6 +26,8 @@ struct bulk {
     struct call *call;
     struct bulk *next; /* in the loop's list of those to pump */
     bool listed;
+    struct bulk *held_next; /* in the loop's list of those that wait for the read model */
+    bool held;
     struct bulk_line **ring;
     uint32_t cap, head, count;
     struct buf rest;   /* read and not yet taken: a part of a line, or what has no room */
@@ -55,6 +58,64 @@ static void bulk_list(struct bulk *bulk) {
     bulk->listed = true;
     bulk->next = bulk_loop(bulk)->bulks;
     bulk_loop(bulk)->bulks = bulk;
+}
+
+/* --- waiting for the read model -------------------------------------------------------------- */
+
+bool lag_is_too_long(const struct gateway *gateway, const struct reader_lag *lag) {
+    return lag->events > (uint64_t)gateway->config->settings.read_model_lag_events_max;
+}
+
+static bool lags(struct gateway_loop *loop, struct reader_lag *lag) {
+    loop->reader->ops->lag(loop->reader, lag);
+    return lag_is_too_long(loop->gateway, lag);
+}
+
+static void held_count(struct gateway_loop *loop, uint64_t by) {
+    atomic_store_explicit(&loop->counters.bulks_held,
+                          atomic_load_explicit(&loop->counters.bulks_held,
+                                               memory_order_relaxed) + by,
+                          memory_order_relaxed);
+}
+
+/* Whether its lines wait; the loop's tick looks again. */
+static bool bulk_hold(struct bulk *bulk) {
+    struct gateway_loop *loop = bulk_loop(bulk);
+    struct reader_lag lag;
+
+    if (bulk->held || bulk->gone || bulk->cut || !lags(loop, &lag))
+        return bulk->held;
+    bulk->held = true;
+    bulk->held_next = loop->held;
+    loop->held = bulk;
+    held_count(loop, 1);
+    loop_tick_set(loop);
+    return true;
+}
+
+static void bulk_release(struct bulk *bulk) {
+    struct bulk **at = &bulk_loop(bulk)->held;
+
+    if (!bulk->held)
+        return;
+    while (*at != bulk)
+        at = &(*at)->held_next;
+    *at = bulk->held_next;
+    bulk->held = false;
+    held_count(bulk_loop(bulk), UINT64_MAX);
+}
+
+void bulks_tick(struct gateway_loop *loop) {
+    struct reader_lag lag;
+
+    if (!loop->held || lags(loop, &lag))
+        return;
+    for (struct bulk *bulk; (bulk = loop->held);) {
+        bulk_release(bulk);
+        bulk_list(bulk);
+    }
+    bulks_flush(loop);
+    loop_tick_set(loop);
 }
 
 /* --- lines --------------------------------------------------------------------------------- */
@@ -183,6 +244,8 @@ static void line_begin(struct bulk *bulk, struct str text, bool whole) {
 static size_t bulk_take(struct bulk *bulk, struct str in) {
     size_t max = (size_t)bulk->call->gateway->config->settings.bulk_line_bytes_max, taken = 0;
 
+    if (bulk_hold(bulk))
+        return 0;
     while (taken < in.len && bulk->count < bulk->cap && !bulk->cut) {
         const char *from = in.ptr + taken;
         const char *end = memchr(from, '\n', in.len - taken);
@@ -287,6 +350,7 @@ static void bulk_end(struct bulk *bulk) {
     struct call *call = bulk->call;
     bool complete = !bulk->cut;
 
+    bulk_release(bulk);
     if (bulk->listed)
         for (struct bulk **at = &call->loop->bulks; *at; at = &(*at)->next)
             if (*at == bulk) {
@@ -329,7 +393,7 @@ static void bulk_pump(struct bulk *bulk) {
             bulk_end(bulk);
         return;
     }
-    if (bulk->count == bulk->cap || (bulk->began && http_stream_unsent(ex) > unread_max))
+    if (bulk->count == bulk->cap || bulk->held || (bulk->began && http_stream_unsent(ex) > unread_max))
         http_body_pause(ex);
     else
         http_body_resume(ex);
@@ -349,9 +413,16 @@ void bulk_begin(struct call *call) {
     static const struct http_body_sink sink = {.data = on_data, .end = on_end};
     const struct settings *settings = &call->gateway->config->settings;
     struct http_body_sink own = sink;
+    struct reader_lag lag;
     struct bulk *bulk;
     enum err err = call_prepare(call);
 
+    if (err == OK && lags(call->loop, &lag))
+        err = fault_set(&call->fault, ERR_UNAVAILABLE,
+                        "the read model is %llu events behind (read_model_lag_events_max is %lld):"
+                        " bulk calls are taken again when it has caught up",
+                        (unsigned long long)lag.events,
+                        (long long)settings->read_model_lag_events_max);
     if (err != OK) {
         call_problem(call, err, &call->fault);
         return;

@@ -53,11 +53,12 @@ static void on_tick(uv_timer_t *timer) {
     struct gateway_loop *loop = timer->data;
 
     call_waiting_tick(loop);
+    bulks_tick(loop);
     feeds_tick(loop);
 }
 
 void loop_tick_set(struct gateway_loop *loop) {
-    int wanted = loop->waiting ? WAIT_TICK_MS : loop->feeds ? FEED_TICK_MS : 0;
+    int wanted = loop->waiting ? WAIT_TICK_MS : loop->feeds || loop->held ? FEED_TICK_MS : 0;
 
     if (wanted == loop->tick_ms)
         return;

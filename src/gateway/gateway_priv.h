@@ -39,7 +39,7 @@ struct gateway_counters {
     _Atomic uint64_t requests[GATEWAY_CLASSES][GATEWAY_STATUSES];
     _Atomic uint64_t seconds[GATEWAY_CLASSES][GATEWAY_BUCKETS]; /* not yet cumulated */
     _Atomic uint64_t seconds_us[GATEWAY_CLASSES];
-    _Atomic uint64_t bulk_lines, feeds;
+    _Atomic uint64_t bulk_lines, bulks_held, feeds;
 };
 
 struct gateway_loop {
@@ -61,6 +61,7 @@ struct gateway_loop {
     struct call *waiting;  /* for the read model to reach a seq */
     struct feed *feeds;
     struct bulk *bulks;    /* with results to send when the inbox is empty */
+    struct bulk *held;     /* bulks whose lines wait for the read model */
     uint32_t jobs;
     struct gateway_counters counters;
 };
@@ -134,6 +135,9 @@ void readers_free(struct gateway *gateway);
 /* bulk.c */
 void bulk_begin(struct call *call);
 void bulks_flush(struct gateway_loop *loop);
+void bulks_tick(struct gateway_loop *loop);
+/* Whether the read model is farther behind than read_model_lag_events_max: bulk waits then. */
+bool lag_is_too_long(const struct gateway *gateway, const struct reader_lag *lag);
 
 /* feed.c */
 void feed_begin(struct call *call);

@@ -1,5 +1,7 @@
 /* hub_routes: what the gateway itself serves: health, metrics, documents, the event feed and the
  * entrance for webhooks. The table's ctx is the gateway. */
+#include <inttypes.h>
+
 #include "gateway/gateway_priv.h"
 
 static enum err livez_query(struct query *query, struct fault *fault) {
@@ -9,6 +11,7 @@ static enum err livez_query(struct query *query, struct fault *fault) {
 
 static enum err readyz_query(struct query *query, struct fault *fault) {
     struct gateway *gateway = query->ctx;
+    struct reader_lag lag;
 
     if (atomic_load(&gateway->draining))
         return fault_set(fault, ERR_UNAVAILABLE, "the hub is stopping");
@@ -16,7 +19,11 @@ static enum err readyz_query(struct query *query, struct fault *fault) {
         return fault_set(fault, ERR_UNAVAILABLE, "the hub can not write its journal");
     buf_lit(query->out, "{\"ready\":true,\"seq\":");
     buf_u64(query->out, core_seq(gateway->options.core));
-    buf_char(query->out, '}');
+    query->reader->ops->lag(query->reader, &lag);
+    buf_printf(query->out, ",\"read_model\":{\"behind\":%" PRIu64
+                           ",\"behind_ms\":%" PRId64 ",\"bulk\":%s}}",
+               lag.events, lag.us / 1000,
+               lag_is_too_long(gateway, &lag) ? "\"waits\"" : "\"taken\"");
     return OK;
 }
 

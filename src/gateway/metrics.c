@@ -70,6 +70,7 @@ enum err metrics_query(struct query *query, struct fault *fault) {
     struct core *core = gateway->options.core;
     struct buf *out = query->out;
     uint64_t read_seq = 0;
+    struct reader_lag lag;
 
     query->media_type = "text/plain; version=0.0.4; charset=utf-8";
     requests_write(gateway, out);
@@ -87,6 +88,14 @@ enum err metrics_query(struct query *query, struct fault *fault) {
     if (query->reader->ops->seq(query->reader, &read_seq, fault) == OK)
         one(out, "penstock_read_model_seq", "counter", "Seq that the read model has reached",
             read_seq);
+    query->reader->ops->lag(query->reader, &lag);
+    one(out, "penstock_read_model_lag_events", "gauge",
+        "Durable events that the read model does not show yet", lag.events);
+    head(out, "penstock_read_model_lag_seconds", "gauge", "How old what the read model shows is");
+    buf_printf(out, "penstock_read_model_lag_seconds %" PRId64 ".%06" PRId64 "\n",
+               lag.us / 1000000, lag.us % 1000000);
+    one(out, "penstock_bulk_waiting", "gauge",
+        "Bulk calls that wait until the read model has caught up", sum(gateway, COUNTER(bulks_held)));
     one(out, "penstock_ready", "gauge", "1 while the hub takes work",
         core_ready(core) && !atomic_load(&gateway->draining));
     return OK;

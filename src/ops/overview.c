@@ -55,7 +55,9 @@ enum err overview_query(struct query *query, struct fault *fault) {
     const struct ops_context *context = query->ctx;
     uint64_t newest = core_seq(context->core), reached = 0;
     uint32_t held = 0, open = 0;
+    struct reader_lag lag;
     enum err err = query->reader->ops->seq(query->reader, &reached, fault);
+    query->reader->ops->lag(query->reader, &lag);
     if (err == OK)
         err = rows_count(query, "orders", "state", STR("held"), &held, fault);
     if (err == OK)
@@ -68,10 +70,11 @@ enum err overview_query(struct query *query, struct fault *fault) {
                core_ready(context->core) ? "true" : "false");
     instant_write(out, (struct instant){.us = context->started_us / 1000 * 1000});
     buf_printf(out, "\",\"commands_waiting\":%" PRIu32 ",\"read_model\":{\"seq\":%" PRIu64
-                    ",\"behind\":%" PRIu64 "},\"orders\":{\"held\":%" PRIu32
+                    ",\"behind\":%" PRIu64 ",\"behind_ms\":%" PRId64
+                    "},\"orders\":{\"held\":%" PRIu32
                     "},\"exceptions\":{\"open\":%" PRIu32 "},\"payloads\":{\"under_way\":%" PRIu32
                     "},\"counted_to\":%d",
-               core_waiting(context->core), reached, newest > reached ? newest - reached : 0, held,
+               core_waiting(context->core), reached, newest > reached ? newest - reached : 0, lag.us / 1000, held,
                open, inbound_under_way(context->inbound), OVERVIEW_COUNT_MAX);
     subscriptions_write(context->outlook.deliver, out);
     buf_char(out, '}');

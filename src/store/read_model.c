@@ -347,12 +347,14 @@ enum err read_model_step(struct read_model *model, bool *more, struct fault *fau
     int64_t from = clock_tick_us(model->options.clock);
     enum err err = OK;
     *more = true;
+    model_freshen(model);
     if (!model->db)
         err = file_reset(model, fault);
     if (err == OK)
         err = batch_run(model, fault);
     if (err == OK)
         *more = read_model_seq(model) < tail_last(model->options.tail);
+    model_freshen(model);
     atomic_fetch_add(&model->busy_us, (uint64_t)(clock_tick_us(model->options.clock) - from));
     return err;
 }
@@ -389,6 +391,7 @@ enum err read_model_open(const struct read_model_options *options, struct read_m
     model->options = *options;
     if (!model->options.clock)
         model->options.clock = &clock_system;
+    atomic_store(&model->fresh_us, clock_tick_us(model->options.clock));
     if (model->options.pause_ms == 0)
         model->options.pause_ms = READ_MODEL_PAUSE_MS;
     must(model->options.batch_events > 0);
@@ -434,6 +437,27 @@ void read_model_close(struct read_model *model) {
 }
 
 uint64_t read_model_seq(const struct read_model *model) { return atomic_load(&model->seq); }
+
+void model_freshen(struct read_model *model) {
+    int64_t now_us = clock_tick_us(model->options.clock);
+    uint64_t last = tail_last(model->options.tail), seq = read_model_seq(model);
+    if (seq >= model->ahead_seq) {
+        atomic_store(&model->fresh_us, seq >= last ? now_us : model->ahead_us);
+        model->ahead_seq = last;
+        model->ahead_us = now_us;
+    }
+}
+
+void read_model_lag(const struct read_model *model, struct reader_lag *out) {
+    uint64_t last = tail_last(model->options.tail), seq = read_model_seq(model);
+    *out = (struct reader_lag){0};
+    if (seq >= last)
+        return;
+    out->events = last - seq;
+    if (atomic_load(&model->idle)) /* has not yet seen them */
+        return;
+    out->us = clock_tick_us(model->options.clock) - atomic_load(&model->fresh_us);
+}
 
 void read_model_stats(const struct read_model *model, struct read_model_stats *out) {
     *out = (struct read_model_stats){

@@ -49,6 +49,9 @@ void read_model_stop(struct read_model *model);
 
 /* What is written and visible; any thread. */
 uint64_t read_model_seq(const struct read_model *model);
+/* How far that is behind the tail; any thread. The age is measured on the monotonic clock, from
+ * when the newest event that is visible now was the newest one, as far as the steps have seen. */
+void read_model_lag(const struct read_model *model, struct reader_lag *out);
 
 /* One per thread; core may be NULL where nobody asks for it. Owns its parser. */
 struct reader *read_model_reader_create(struct read_model *model, struct core *core,

@@ -33,6 +33,11 @@ struct read_model {
     bool complained; /* of an event that could not be decoded, since the start */
 
     _Atomic uint64_t seq;
+    /* Of the lag: at tick `fresh_us` everything durable was at most `seq`; once seq reaches
+     * `ahead_seq`, which was durable at tick `ahead_us`, that counts. */
+    _Atomic int64_t fresh_us;
+    uint64_t ahead_seq;
+    int64_t ahead_us;
     _Atomic uint64_t events, row_count, ref_count, transactions, skipped, rebuilds, busy_us;
 
     pthread_mutex_t readers_lock;
@@ -55,6 +60,8 @@ enum err model_connect(struct read_model *model, bool create, bool *damaged, sql
 /* Closes the connections of all readers, so that the file can be replaced; they open it again
  * once model->replacing is false. */
 void model_readers_disconnect(struct read_model *model);
+/* Whoever steps, at the beginning and the end of a step: keeps `fresh_us`. */
+void model_freshen(struct read_model *model);
 /* After a step: those who wait look again. */
 void model_announce(struct read_model *model);
 enum err model_wait(struct read_model *model, uint64_t seq, int64_t timeout_ms,

@@ -307,6 +307,10 @@ static enum err reader_seq(struct reader *reader, uint64_t *seq, struct fault *f
     return OK;
 }
 
+static void reader_lag(struct reader *reader, struct reader_lag *out) {
+    read_model_lag(reader_of(reader)->model, out);
+}
+
 static enum err reader_wait(struct reader *reader, uint64_t seq, int64_t timeout_ms,
                             struct fault *fault) {
     return model_wait(reader_of(reader)->model, seq, timeout_ms, fault);
@@ -316,6 +320,7 @@ static const struct reader_ops model_reader_ops = {
     .list = reader_list,
     .refs = reader_refs,
     .seq = reader_seq,
+    .lag = reader_lag,
     .wait = reader_wait,
 };
 

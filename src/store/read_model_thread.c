@@ -34,6 +34,8 @@ static void wait_for_work(struct read_model *model, int64_t not_before_us) {
             atomic_store(&model->idle, true);
             if (tail_last(model->options.tail) <= read_model_seq(model))
                 pthread_cond_wait(&model->work, &model->lock);
+            model->ahead_us = clock_tick_us(model->options.clock);
+            atomic_store(&model->fresh_us, model->ahead_us);
             atomic_store(&model->idle, false);
             continue;
         }
