@@ -44,11 +44,11 @@ struct witness {
     uint32_t failed_count;
 };
 
-#define expect(w, cond)                                                                           \
-    do {                                                                                          \
-        if (!(cond))                                                                              \
-            fail_msg("seed %llu: %s (acknowledged %llu)", (unsigned long long)(w)->seed, #cond,   \
-                     (unsigned long long)(w)->acked);                                             \
+#define expect(w, cond)                                                                            \
+    do {                                                                                           \
+        if (!(cond))                                                                               \
+            fail_msg("seed %llu: %s (acknowledged %llu)", (unsigned long long)(w)->seed, #cond,    \
+                     (unsigned long long)(w)->acked);                                              \
     } while (0)
 
 static uint64_t chance(struct witness *w, uint64_t bound) { return rng_below(&w->rng.rng, bound); }
@@ -88,8 +88,8 @@ static void witness_look(struct witness *w) {
     expect(w, last >= w->acked);
     bool whole = last == w->acked;
     for (uint32_t i = 0; i < w->failed_count; i++)
-        whole = whole || (w->failed[i].attempt == found.attempt &&
-                          last == w->acked + w->failed[i].n);
+        whole =
+            whole || (w->failed[i].attempt == found.attempt && last == w->acked + w->failed[i].n);
     expect(w, whole);
     for (uint64_t seq = w->acked + 1; seq <= last; seq++)
         w->by[seq] = found.attempt;
@@ -111,8 +111,11 @@ static void witness_append(struct witness *w) {
         uint64_t seq = w->acked + 1 + i;
         int len = asprintf(&texts[i], "{\"seq\":%llu,\"attempt\":%u,\"x\":\"%.*s\"}",
                            (unsigned long long)seq, w->attempt, fill, filler);
-        records[i] = (struct record){.seq = seq, .time_us = 1, .type = STR("t"),
-                                     .subject = STR("s"), .meta = STR("{}"),
+        records[i] = (struct record){.seq = seq,
+                                     .time_us = 1,
+                                     .type = STR("t"),
+                                     .subject = STR("s"),
+                                     .meta = STR("{}"),
                                      .data = str_of(texts[i], (size_t)len)};
     }
     enum err err = journal_append(w->journal, records, n, &fault);
@@ -191,7 +194,8 @@ static uint64_t witness_seal(struct witness *w) {
 static uint64_t witness_run(struct witness *w) {
     uint64_t sealed = 0;
     for (int i = 0; i <= LIVES; i++) {
-        struct journal_sqlite_options options = {.cell = STR("main"), .vfs = "fault",
+        struct journal_sqlite_options options = {.cell = STR("main"),
+                                                 .vfs = "fault",
                                                  .exclusive = true,
                                                  .segment_bytes = w->segment_bytes};
         struct fault fault = {0};
@@ -256,8 +260,8 @@ static void a_full_disk_is_said_and_survived(void **state) {
     struct witness *w = calloc(1, sizeof *w);
     rng_seeded_init(&w->rng, 3);
     vfs_fault_reset(disk, 3);
-    struct journal_sqlite_options options = {.cell = STR("main"), .vfs = "fault",
-                                             .exclusive = true};
+    struct journal_sqlite_options options = {
+        .cell = STR("main"), .vfs = "fault", .exclusive = true};
     struct fault fault = {0};
     assert_int_equal(journal_sqlite_open("cell", &options, &w->journal, &fault), OK);
     witness_append(w);
@@ -271,8 +275,11 @@ static void a_full_disk_is_said_and_survived(void **state) {
         {VFS_FAULT_SYNC, SQLITE_IOERR_FSYNC, "the disk reported an error"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct record record = {.seq = w->acked + 1, .type = STR("t"), .subject = STR("s"),
-                                .meta = STR("{}"), .data = STR("{}")};
+        struct record record = {.seq = w->acked + 1,
+                                .type = STR("t"),
+                                .subject = STR("s"),
+                                .meta = STR("{}"),
+                                .data = STR("{}")};
         vfs_fault_fail(disk, cases[i].call, 1, cases[i].code);
         assert_int_equal(journal_append(w->journal, &record, 1, &fault), ERR_IO);
         assert_non_null(strstr(fault.detail, cases[i].text));
@@ -299,16 +306,20 @@ struct cell {
 };
 
 static void cell_open(struct cell *cell) {
-    struct journal_sqlite_options options = {.cell = STR("main"), .vfs = "fault",
-                                             .exclusive = true};
+    struct journal_sqlite_options options = {
+        .cell = STR("main"), .vfs = "fault", .exclusive = true};
     struct fault fault = {0};
     if (journal_sqlite_open("cell", &options, &cell->journal, &fault) != OK)
         fail_msg("seed %llu: %s", (unsigned long long)cell->seed, fault.detail);
     cell->tail = tail_create(cell->journal, 100000);
     assert_non_null(cell->tail);
-    struct read_model_options model = {.path = "read.db", .vfs = "fault", .exclusive = true,
-                                       .registry = cell->registry, .journal = cell->journal,
-                                       .tail = cell->tail, .clock = &clock_system,
+    struct read_model_options model = {.path = "read.db",
+                                       .vfs = "fault",
+                                       .exclusive = true,
+                                       .registry = cell->registry,
+                                       .journal = cell->journal,
+                                       .tail = cell->tail,
+                                       .clock = &clock_system,
                                        .batch_events = 25};
     if (read_model_open(&model, &cell->model, &fault) != OK)
         fail_msg("seed %llu: %s", (unsigned long long)cell->seed, fault.detail);
@@ -365,8 +376,8 @@ static void cell_dump(struct cell *cell, struct buf *out) {
         uint64_t seqs[200];
         uint32_t count;
         snprintf(id, sizeof id, "ord_%026llu", (unsigned long long)n);
-        assert_int_equal(cell->reader->ops->refs(cell->reader, str_c(id), seqs, 200, &count,
-                                                 &fault), OK);
+        assert_int_equal(
+            cell->reader->ops->refs(cell->reader, str_c(id), seqs, 200, &count, &fault), OK);
         for (uint32_t i = 0; i < count; i++)
             buf_printf(out, ",%llu", (unsigned long long)seqs[i]);
     }
@@ -403,8 +414,8 @@ static void read_model_survives_crashes(void **state) {
                 bool more;
                 cell_publish(&cell);
                 if (rng_below(&cell.rng.rng, 6) == 0)
-                    vfs_fault_fail(disk, VFS_FAULT_WRITE,
-                                   (uint32_t)rng_below(&cell.rng.rng, 8) + 1, SQLITE_FULL);
+                    vfs_fault_fail(disk, VFS_FAULT_WRITE, (uint32_t)rng_below(&cell.rng.rng, 8) + 1,
+                                   SQLITE_FULL);
                 enum err err = OK;
                 if (rng_below(&cell.rng.rng, 3))
                     err = read_model_step(cell.model, &more, &fault);

@@ -32,8 +32,8 @@ static enum err append(struct journal *j, uint64_t last, uint32_t n, size_t padd
     char(*data)[64] = calloc(n, sizeof *data);
     char *long_data = malloc(padding + 64);
     for (uint32_t i = 0; i < n; i++) {
-        int len = snprintf(data[i], sizeof data[i], "{\"n\":%llu}",
-                           (unsigned long long)(last + 1 + i));
+        int len =
+            snprintf(data[i], sizeof data[i], "{\"n\":%llu}", (unsigned long long)(last + 1 + i));
         records[i] = (struct record){.seq = last + 1 + i,
                                      .time_us = 1000 + (int64_t)i,
                                      .type = STR("order.captured"),

@@ -1,0 +1,79 @@
+/* oracle: says whether a hub kept its word. The one judge of the simulator (which links it), the
+ * kill -9 test and the load test (which ask the program penstock-oracle, main.c).
+ *
+ * It is told observations, each a JSON object of one member, in any order but that of events and
+ * effects, which are in order of seq and of arrival:
+ *
+ *   {"sent": {"op": 1, "kind": "order", "key": "k1", "correlation": "c1", "target": "ord_…",
+ *             "fact": false, "body": {…}}}        a request, once, before its first attempt
+ *   {"answered": {"op": 1, "status": 201, "document": {…}}}   an attempt's end; status null: no
+ *                                                 answer came, or one that leaves it open
+ *   {"event": {CloudEvent}}                       the journal, or the feed; perhaps with
+                                                 penstockcause: the seq it followed from
+ *   {"order": {document}}                         as the list of orders shows it
+ *   {"position": {"sku", "location", "on_hand", "held", "committed", "available"}}  at the end
+ *   {"read": {the same, "seq": 12}}               as it was read when the journal was at seq
+ *   {"booked": {"order_id", "total", "currency", "number"}}   a row of the ERP's books
+ *   {"number": {"order_id", "number"}}            the ERP's number as the hub knows it
+ *   {"subscription": {"name", "events": ["order.*"]}}   what another system is to be told
+ *   {"effect": {"subscription", "seq", "lane"}}   what it did for an event
+ *   {"held": {"subscription", "seq"}}             listed for a person
+ *   {"end": {"source": "WH-HAM", "erp": "erp-orders", "quiet_us": 17…}}   once: where stock is
+ *         taken from where an event does not say, the subscription that keeps the books (left
+ *         out: none does), and the time of a moment when all was quiet (left out: what takes
+ *         time is not judged)
+ *
+ * It keeps a model of its own, from the requests alone: of the hub's events it believes only which
+ * request took effect, in which order, and where stock was taken from.
+ *
+ * How a request is tied to its effect: every request has a correlation id of its own, which
+ * retries keep; the events of a command carry it. A command that took effect once has exactly one
+ * primary event under that id (kinds[] in judge.c). Orders are tied by their natural key instead,
+ * because the lines of a bulk share one correlation id.
+ *
+ * Always true: judging changes nothing that was observed.
+ *
+ * Rules, by the name that a violation carries:
+ *   hole                 seq starts at 1 and has no holes; event ids are unique
+ *   acknowledged-lost    what was acknowledged has its event
+ *   doubled              nothing took effect twice, no natural key names two orders
+ *   refused-stored       what was refused left no event
+ *   invented             no order came from nowhere
+ *   other-answer         every acknowledgement of one request names the same thing
+ *   key-reused           one idempotency key never acknowledged two requests
+ *   not-whole            an order is there with all its lines and its sum, or not at all
+ *   version              an order's events count its versions 1, 2, 3 … in order of seq
+ *   oversold             no request was promised stock that was not there
+ *   stock                availability equals the model: on hand, held, committed, available
+ *   conserved            availability equals the sum of all changes that stock events tell
+ *   read                 availability as it was read is what the journal said at that seq
+ *   timer                a hold ends by itself when its time is up, and not before
+ *   payload              what a partner sent became something, or a person was asked
+ *   erp-missing, erp-doubled, erp-invented, erp-total, erp-number
+ *                        the ERP has each order once, with its sum; the hub knows its number
+ *   money                all the hub captured equals all the ERP booked, per currency
+ *   undelivered          every event a subscription wants had its effect, is held or was discarded
+ *   effect-doubled, effect-invented, lane-order
+ *                        one effect for an event, none from nowhere, per lane in order of seq */
+#ifndef PENSTOCK_TESTS_ORACLE_ORACLE_H
+#define PENSTOCK_TESTS_ORACLE_ORACLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/str.h"
+
+struct oracle;
+struct oracle *oracle_create(void);
+void oracle_destroy(struct oracle *oracle);
+
+/* One observation. False where it is none: *why says what is wrong. */
+bool oracle_observe(struct oracle *oracle, struct str line, const char **why);
+
+/* At most ORACLE_LISTED_MAX violations of each rule are told; answers how many there were. */
+#define ORACLE_LISTED_MAX 50
+typedef void oracle_tell(void *ctx, const char *rule, struct str text);
+uint32_t oracle_judge(struct oracle *oracle, oracle_tell *tell, void *ctx);
+
+#endif

@@ -1,0 +1,144 @@
+/* The inside of the oracle: what was observed (oracle.c), the rules (judge.c), and the model of
+ * stock (judge_stock.c). */
+#ifndef PENSTOCK_TESTS_ORACLE_ORACLE_PRIV_H
+#define PENSTOCK_TESTS_ORACLE_ORACLE_PRIV_H
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/map.h"
+#include "oracle.h"
+
+#define NONE UINT32_MAX
+
+/* Texts by number, in order of arrival. */
+struct index {
+    struct map map;
+    struct str *keys;
+    uint32_t count, cap;
+};
+/* NONE where it is not there and not to be added. */
+uint32_t index_of(struct index *index, struct str key, bool add);
+void index_free(struct index *index);
+
+/* A growing array of any type: `T *at = LIST_ADD(&list, T)`. */
+struct list {
+    void *items;
+    uint32_t count, cap;
+};
+void *list_more(struct list *list, size_t size);
+#define LIST_ADD(list, type) ((type *)list_more((list), sizeof(type)))
+#define LIST_AT(list, type, i) (((type *)(list)->items)[i])
+
+enum op_kind {
+    OP_ORDER,
+    OP_CANCEL,
+    OP_SHIPMENT,
+    OP_COUNT,
+    OP_ADJUSTMENT,
+    OP_RECEIPT,
+    OP_HOLD,
+    OP_RELEASE,
+    OP_PAYLOAD,
+    OP_KINDS
+};
+enum fate { FATE_UNKNOWN, FATE_ACKNOWLEDGED, FATE_REFUSED };
+
+struct op {
+    uint64_t number;
+    enum op_kind kind;
+    bool fact;
+    struct str key, correlation, target;
+    const struct json *body;
+    struct str text; /* the request as it was observed */
+    enum fate fate;  /* by the last attempt: an earlier one that took effect would be replayed */
+    const struct json *answer; /* the first acknowledgement's; NULL: none */
+    const struct json *other;  /* one that differs from it */
+    uint32_t effects;
+    uint32_t effect; /* first of them, in events */
+};
+
+struct event_seen {
+    uint64_t seq;
+    struct str id, kind, subject, correlation; /* kind: "order.captured" */
+    struct str cause; /* seq of the event it followed from, where that was observed */
+    int64_t time_us;
+    const struct json *data;
+    uint32_t op; /* it is the primary event of; NONE */
+};
+
+struct values {
+    int64_t on_hand, held, committed, available;
+};
+struct position_seen {
+    struct str sku, location;
+    struct values values;
+    uint64_t seq; /* of a read */
+};
+struct booked {
+    struct str order_id, currency, number;
+    int64_t total;
+};
+struct effect {
+    uint32_t subscription;
+    uint64_t seq;
+    struct str lane;
+};
+struct subscription_seen {
+    struct str name;
+    const struct json *events;
+};
+
+struct oracle {
+    struct arena arena; /* of all that was observed */
+    struct json_parser *parser;
+    struct index op_numbers, order_ids, subscriptions_by_name;
+    struct list ops, events, orders, positions, reads, booked, numbers, subscriptions, effects,
+        held;
+    struct str source;
+    struct str erp; /* the subscription that keeps the books; absent: none */
+    bool quiet;
+    int64_t quiet_us;
+    /* while judging */
+    oracle_tell *tell;
+    void *ctx;
+    struct index rules;
+    uint32_t told[64], found;
+};
+
+struct order_seen {
+    struct str order_id;
+    const struct json *document;
+};
+struct number_seen {
+    struct str order_id, number;
+};
+
+/* A violation. */
+void violate(struct oracle *o, const char *rule, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* The stock rules: oversold, stock, conserved, read, timer. */
+void judge_stock(struct oracle *o);
+
+/* --- reading JSON --- */
+const struct json *member(const struct json *object, const char *name); /* NULL: none, or null */
+struct str member_str(const struct json *object, const char *name);
+/* Scale 6; a text or a number; dflt where there is none. */
+int64_t member_quantity(const struct json *object, const char *name, int64_t dflt);
+int64_t member_i64(const struct json *object, const char *name, int64_t dflt);
+/* "A\nB", in the arena. */
+struct str joined(struct oracle *o, struct str a, struct str b);
+struct str quantity_text(struct oracle *o, int64_t quantity);
+/* for EACH(item, array): of a NULL array, never. */
+#define EACH(item, array)                                                                          \
+    (const struct json *item = (array) ? json_first(array) : NULL,                                 \
+     *item##_end = (array) ? json_next(array) : NULL;                                              \
+     item != item##_end; item = json_next(item))
+
+static inline struct op *op_at(struct oracle *o, uint32_t i) {
+    return &LIST_AT(&o->ops, struct op, i);
+}
+static inline struct event_seen *event_at(struct oracle *o, uint32_t i) {
+    return &LIST_AT(&o->events, struct event_seen, i);
+}
+
+#endif
