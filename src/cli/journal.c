@@ -28,8 +28,8 @@ static bool data_folder(const struct cli *cli, char out[PATH_MAX]) {
 
 struct progress {
     const char *doing;
-    uint64_t last;   /* seq at the end */
-    int64_t said_us; /* when it was told last, or began */
+    uint64_t last;    /* seq at the end */
+    int64_t said_us;  /* when it was told last, or began */
     bool terminal;
 };
 static struct progress progress_of(const char *doing, uint64_t last) {
@@ -55,16 +55,14 @@ static void progress_end(const struct progress *p) {
 
 /* --- verify ---------------------------------------------------------------------------------- */
 
-static void instant_add(struct buf *out, int64_t us) {
-    instant_write(out, (struct instant){.us = us});
-}
+static void instant_add(struct buf *out, int64_t us) { instant_write(out, (struct instant){.us = us}); }
 
 static void report_json(const struct journal_report *report, struct buf *out) {
     buf_printf(out,
                "{\"ok\":%s,\"records\":%" PRIu64 ",\"last_seq\":%" PRIu64 ",\"bytes\":%" PRIu64
                ",\"unknown_types\":%" PRIu64 ",\"sha256\":\"%s\"",
-               report->faults ? "false" : "true", report->records, report->last_seq, report->bytes,
-               report->unknown, report->digest);
+               report->faults ? "false" : "true", report->records, report->last_seq,
+               report->bytes, report->unknown, report->digest);
     if (report->records > 0) {
         buf_lit(out, ",\"first_time\":\"");
         instant_add(out, report->first_time_us);
@@ -251,11 +249,10 @@ const struct cli_command journal_command = {
         "    penstock journal verify -C shop\n"
         "    penstock journal export -C shop | zstd > journal.ndjson.zst\n"
         "    penstock journal import -C copy journal.ndjson\n",
-    .options =
-        (const struct cli_option[]){
-            CLI_OPTION_CONFIG,
-            CLI_OPTION_DATA,
-            {0},
-        },
+    .options = (const struct cli_option[]){
+        CLI_OPTION_CONFIG,
+        CLI_OPTION_DATA,
+        {0},
+    },
     .run = journal_run,
 };

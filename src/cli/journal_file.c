@@ -30,9 +30,8 @@ static bool record_write(void *ctx, const struct record *record) {
     if (record->seq > w->last)
         return false;
     buf_clear(&w->line);
-    buf_printf(&w->line,
-               "{\"seq\":%llu,\"time_us\":%lld,\"type\":", (unsigned long long)record->seq,
-               (long long)record->time_us);
+    buf_printf(&w->line, "{\"seq\":%llu,\"time_us\":%lld,\"type\":",
+               (unsigned long long)record->seq, (long long)record->time_us);
     buf_json_str(&w->line, record->type);
     buf_lit(&w->line, ",\"subject\":");
     buf_json_str(&w->line, record->subject);

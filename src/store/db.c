@@ -18,42 +18,58 @@ static void db_configure(void) {
     (void)sqlite3_initialize();
 }
 
-bool db_is_damage(int rc) { return (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB; }
+bool db_is_damage(int rc) {
+    return (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
+}
 
 enum err db_err(int rc) {
     switch (rc & 0xff) {
     case SQLITE_OK:
     case SQLITE_ROW:
-    case SQLITE_DONE: return OK;
-    case SQLITE_NOMEM: return ERR_NOMEM;
+    case SQLITE_DONE:
+        return OK;
+    case SQLITE_NOMEM:
+        return ERR_NOMEM;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-    case SQLITE_PROTOCOL: return ERR_UNAVAILABLE;
+    case SQLITE_PROTOCOL:
+        return ERR_UNAVAILABLE;
     case SQLITE_FULL:
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return ERR_IO;
-    default: return ERR_INTERNAL;
+    case SQLITE_NOTADB:
+        return ERR_IO;
+    default:
+        return ERR_INTERNAL;
     }
 }
 
 /* What the code means to who runs the hub. */
 static const char *db_meaning(int rc) {
     switch (rc & 0xff) {
-    case SQLITE_FULL: return "the disk is full";
-    case SQLITE_IOERR: return "the disk reported an error";
-    case SQLITE_CANTOPEN: return "the file can not be opened";
+    case SQLITE_FULL:
+        return "the disk is full";
+    case SQLITE_IOERR:
+        return "the disk reported an error";
+    case SQLITE_CANTOPEN:
+        return "the file can not be opened";
     case SQLITE_READONLY:
-    case SQLITE_PERM: return "the file may not be written";
-    case SQLITE_CORRUPT: return "the file is damaged";
-    case SQLITE_NOTADB: return "the file is no SQLite database";
+    case SQLITE_PERM:
+        return "the file may not be written";
+    case SQLITE_CORRUPT:
+        return "the file is damaged";
+    case SQLITE_NOTADB:
+        return "the file is no SQLite database";
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: return "another program holds the file";
-    case SQLITE_NOMEM: return "memory is out";
-    default: return "SQLite failed";
+    case SQLITE_LOCKED:
+        return "another program holds the file";
+    case SQLITE_NOMEM:
+        return "memory is out";
+    default:
+        return "SQLite failed";
     }
 }
 
@@ -200,8 +216,9 @@ static int db_open_file(const char *path, int flags, const struct db_options *op
     }
     buf_lit(&uri, "?immutable=1");
     buf_char(&uri, '\0');
-    int rc = buf_ok(&uri) ? sqlite3_open_v2(uri.data, out, flags | SQLITE_OPEN_URI, options->vfs)
-                          : SQLITE_NOMEM;
+    int rc = buf_ok(&uri)
+                 ? sqlite3_open_v2(uri.data, out, flags | SQLITE_OPEN_URI, options->vfs)
+                 : SQLITE_NOMEM;
     buf_free(&uri);
     return rc;
 }
@@ -211,8 +228,8 @@ enum err db_open(const char *path, const struct db_options *options, sqlite3 **o
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, db_configure);
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    flags |=
-        options->read_only || options->immutable ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+    flags |= options->read_only || options->immutable ? SQLITE_OPEN_READONLY
+                                                      : SQLITE_OPEN_READWRITE;
     if (options->create)
         flags |= SQLITE_OPEN_CREATE;
     if (options->create && !options->vfs)

@@ -11,18 +11,18 @@
 #include "base/str.h"
 
 struct db_options {
-    const char *vfs; /* name of an SQLite VFS; NULL: the default one (seam `disk`) */
-    bool create;     /* make the file where it is missing */
+    const char *vfs;      /* name of an SQLite VFS; NULL: the default one (seam `disk`) */
+    bool create;          /* make the file where it is missing */
     bool read_only;
-    bool immutable;          /* the file never changes again: no locks, no WAL; implies read_only */
-    bool keep_mode;          /* leave the file in the journal mode it has */
-    bool exclusive;          /* this connection alone has the file: WAL without shared memory */
-    int page_bytes;          /* of a new file; 0: SQLite's default */
-    int cache_bytes;         /* 0: SQLite's default */
+    bool immutable;       /* the file never changes again: no locks, no WAL; implies read_only */
+    bool keep_mode;       /* leave the file in the journal mode it has */
+    bool exclusive;       /* this connection alone has the file: WAL without shared memory */
+    int page_bytes;       /* of a new file; 0: SQLite's default */
+    int cache_bytes;      /* 0: SQLite's default */
     const char *synchronous; /* "FULL", "NORMAL"; NULL: FULL */
     int32_t application_id;  /* what kind of file it is: written to a new one, else checked */
     int32_t user_version;    /* of its format, likewise; a newer one is refused */
-    bool *damaged;           /* set where opening failed because the file is damaged; may be NULL */
+    bool *damaged;        /* set where opening failed because the file is damaged; may be NULL */
 };
 
 /* Opens path in WAL mode with a busy timeout of 5 s and no automatic checkpoint. *out is NULL

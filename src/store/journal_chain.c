@@ -46,14 +46,15 @@ static enum err table_add(struct journal_sqlite *j, const struct segment *segmen
                           struct fault *fault) {
     pthread_mutex_lock(&j->pool_lock);
     enum err err = table_reserve(j, 1, fault);
-    const struct segment *before = j->segment_count > 0 ? &j->segments[j->segment_count - 1] : NULL;
+    const struct segment *before =
+        j->segment_count > 0 ? &j->segments[j->segment_count - 1] : NULL;
     if (err == OK && before && segment->first != before->last + 1)
-        err =
-            fault_set(fault, ERR_DAMAGED,
-                      "records %llu to %llu are missing: journal segment %llu ends before them, "
-                      "segment %llu begins behind them",
-                      (unsigned long long)before->last + 1, (unsigned long long)segment->first - 1,
-                      (unsigned long long)before->number, (unsigned long long)segment->number);
+        err = fault_set(fault, ERR_DAMAGED,
+                        "records %llu to %llu are missing: journal segment %llu ends before them, "
+                        "segment %llu begins behind them",
+                        (unsigned long long)before->last + 1,
+                        (unsigned long long)segment->first - 1,
+                        (unsigned long long)before->number, (unsigned long long)segment->number);
     if (err == OK)
         j->segments[j->segment_count++] = *segment;
     pthread_mutex_unlock(&j->pool_lock);
@@ -352,8 +353,7 @@ enum err chain_load(struct journal_sqlite *j, struct fault *fault) {
     if (number_exists(j, live.number))
         err = file_range(j, live.number, &first, &last, fault);
     if (err != OK && !sealed && !j->read_only)
-        err =
-            OK; /* perhaps it was not made to its end: who opens it to write mends it, or says why not */
+        err = OK; /* perhaps it was not made to its end: who opens it to write mends it, or says why not */
     /* Nothing is sealed before its successor has a record. */
     if (err == OK && sealed && first == 0)
         err = fault_set(fault, ERR_DAMAGED,

@@ -270,15 +270,16 @@ static enum err part_read(struct journal_sqlite *j, uint64_t from, uint32_t limi
     if (err == OK && !(*conn)->db)
         err = conn_open(j, segment, *conn, fault);
     if (err == OK)
-        err = chunk_read(j, *conn, from, limit < READ_CHUNK_RECORDS ? limit : READ_CHUNK_RECORDS, n,
-                         fault);
+        err = chunk_read(j, *conn, from, limit < READ_CHUNK_RECORDS ? limit : READ_CHUNK_RECORDS,
+                         n, fault);
     if (*conn && conn_is_brief(j, *conn))
         conn_release(*conn);
     return err == OK ? chunk_check(*conn, n, fault) : err;
 }
 
 enum err journal_sqlite_read(struct journal *journal, uint64_t from, uint32_t limit,
-                             journal_visit *visit, void *ctx, uint64_t *next, struct fault *fault) {
+                             journal_visit *visit, void *ctx, uint64_t *next,
+                             struct fault *fault) {
     struct journal_sqlite *j = journal_of(journal);
     struct journal_conn *conn = NULL;
     struct segment segment;

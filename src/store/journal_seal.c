@@ -189,8 +189,8 @@ static enum err successor_tell(struct journal_sqlite *j, const char *sha256, uin
     pthread_mutex_lock(&j->gate);
     enum err err = OK;
     if (j->live.number == number)
-        err =
-            db_prepare(j->live.db, "INSERT OR REPLACE INTO meta VALUES('before', ?)", &stmt, fault);
+        err = db_prepare(j->live.db, "INSERT OR REPLACE INTO meta VALUES('before', ?)", &stmt,
+                         fault);
     if (err == OK && stmt) {
         db_bind_str(stmt, 1, str_c(sha256));
         err = db_run(stmt, fault);
@@ -204,7 +204,8 @@ static enum err successor_tell(struct journal_sqlite *j, const char *sha256, uin
 static enum err seal_record(struct journal_sqlite *j, struct fault *fault) {
     struct seal *seal = &j->seal;
     seal->segment.state = SEGMENT_SEALED;
-    enum err err = successor_tell(j, seal->segment.sha256, seal->segment.number + 1, fault);
+    enum err err =
+        successor_tell(j, seal->segment.sha256, seal->segment.number + 1, fault);
     if (err == OK)
         err = chain_add(j, &seal->segment, fault);
     if (err == OK)
@@ -216,13 +217,20 @@ enum err seal_next(struct journal_sqlite *j, const struct segment *closed, bool 
                    struct fault *fault) {
     *again = true;
     switch (j->seal.step) {
-    case SEAL_OPEN: return seal_open(j, closed, fault);
-    case SEAL_MARK: return seal_mark(j, fault);
-    case SEAL_COPY: return seal_copy(j, again, fault);
-    case SEAL_FLIP: return seal_flip(j, again, fault);
-    case SEAL_SYNC: return seal_sync(j, fault);
-    case SEAL_HASH: return seal_hash(j, fault);
-    case SEAL_RECORD: return seal_record(j, fault);
+    case SEAL_OPEN:
+        return seal_open(j, closed, fault);
+    case SEAL_MARK:
+        return seal_mark(j, fault);
+    case SEAL_COPY:
+        return seal_copy(j, again, fault);
+    case SEAL_FLIP:
+        return seal_flip(j, again, fault);
+    case SEAL_SYNC:
+        return seal_sync(j, fault);
+    case SEAL_HASH:
+        return seal_hash(j, fault);
+    case SEAL_RECORD:
+        return seal_record(j, fault);
     }
     return OK;
 }

@@ -16,7 +16,7 @@
 
 #include "base/mem.h"
 
-#define ROW_BYTES 32                  /* of a record beside its texts: seq, time, sum, lengths */
+#define ROW_BYTES 32 /* of a record beside its texts: seq, time, sum, lengths */
 #define WRITER_CACHE_BYTES (16 << 20) /* a batch of 1 024 orders and the interior pages */
 
 /* --- files -------------------------------------------------------------------------------- */
@@ -112,10 +112,11 @@ static enum err segment_prepare(struct segment_file *file, struct fault *fault) 
     if (err == OK)
         err = db_prepare(file->db, "COMMIT", &file->commit, fault);
     if (err == OK)
-        err = db_prepare(file->db, "INSERT INTO event VALUES(?,?,?,?,?,?,?)", &file->insert, fault);
-    if (err == OK)
-        err = db_prepare(file->db, "SELECT seq FROM event ORDER BY seq DESC LIMIT 1", &file->newest,
+        err = db_prepare(file->db, "INSERT INTO event VALUES(?,?,?,?,?,?,?)", &file->insert,
                          fault);
+    if (err == OK)
+        err = db_prepare(file->db, "SELECT seq FROM event ORDER BY seq DESC LIMIT 1",
+                         &file->newest, fault);
     /* A batch larger than the cache must not reach the WAL before it is complete. */
     if (err == OK)
         err = db_exec(file->db, "PRAGMA cache_spill=OFF", fault);
@@ -182,8 +183,8 @@ static enum err lock_take(struct journal_sqlite *j, const char *path, struct fau
         ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
         pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
         close(fd);
-        return fault_set(fault, ERR_CONFLICT, "%s is in use by another penstock (process %s)", path,
-                         pid[0] ? pid : "unknown");
+        return fault_set(fault, ERR_CONFLICT, "%s is in use by another penstock (process %s)",
+                         path, pid[0] ? pid : "unknown");
     }
     int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len) {

@@ -24,15 +24,15 @@
 #include "core/journal.h"
 
 struct journal_sqlite_options {
-    struct str cell; /* name of the cell; a journal of another one is refused */
-    const char *vfs; /* SQLite VFS to reach the disk by; NULL: the default (seam `disk`) */
-    bool exclusive;  /* the simulator: one thread, no lock file, no folders, no shared memory;
+    struct str cell;    /* name of the cell; a journal of another one is refused */
+    const char *vfs;    /* SQLite VFS to reach the disk by; NULL: the default (seam `disk`) */
+    bool exclusive;     /* the simulator: one thread, no lock file, no folders, no shared memory;
                            path is then the prefix of the files' names: PATH-00000001.db … */
-    bool read_only;  /* beside a running hub: no lock, appends and tidy are refused; an
+    bool read_only;     /* beside a running hub: no lock, appends and tidy are refused; an
                            absent cell takes any */
     uint64_t segment_bytes; /* a segment is left once its file or its WAL is as long; 0: the
                                default below */
-    struct clock *clock;    /* for the statistics and the time of a seal; NULL: the system's */
+    struct clock *clock; /* for the statistics and the time of a seal; NULL: the system's */
 };
 #define JOURNAL_SEGMENT_BYTES_DEFAULT ((uint64_t)256 << 20)
 
@@ -44,16 +44,11 @@ enum err journal_sqlite_open(const char *path, const struct journal_sqlite_optio
 
 /* --- segments ----------------------------------------------------------------------------- */
 
-enum segment_state {
-    SEGMENT_LIVE,
-    SEGMENT_CLOSED,
-    SEGMENT_SEALED,
-    SEGMENT_ARCHIVED,
-    SEGMENT_REMOVED
-};
+enum segment_state { SEGMENT_LIVE, SEGMENT_CLOSED, SEGMENT_SEALED, SEGMENT_ARCHIVED,
+                     SEGMENT_REMOVED };
 #define SEGMENT_HASH_TEXT 65 /* SHA-256: 64 hex digits and a NUL */
 struct segment {
-    uint64_t number;      /* from 1 */
+    uint64_t number; /* from 1 */
     uint64_t first, last; /* seqs; the live one's last is UINT64_MAX */
     enum segment_state state;
     /* Known of sealed ones only: */
@@ -81,12 +76,12 @@ enum err journal_sqlite_segment_check(struct journal *journal, const struct segm
 enum err journal_sqlite_check(struct journal *journal, struct fault *fault) WARN_UNUSED;
 
 struct journal_sqlite_stats {
-    uint64_t wal_bytes;     /* length of the live segment's WAL in use */
-    uint64_t file_bytes;    /* of the live segment, without WAL */
-    uint64_t segments;      /* all that are there, the live one among them */
-    uint64_t sealed;        /* of them */
-    uint64_t switches;      /* to another segment, since the journal was opened */
-    uint64_t switch_us_max; /* the longest time one took of an append */
+    uint64_t wal_bytes;      /* length of the live segment's WAL in use */
+    uint64_t file_bytes;     /* of the live segment, without WAL */
+    uint64_t segments;       /* all that are there, the live one among them */
+    uint64_t sealed;         /* of them */
+    uint64_t switches;       /* to another segment, since the journal was opened */
+    uint64_t switch_us_max;  /* the longest time one took of an append */
 };
 /* Any thread. */
 void journal_sqlite_stats(struct journal *journal, struct journal_sqlite_stats *out);

@@ -61,10 +61,10 @@ struct journal_sqlite {
      * the journal is exclusive, by whoever uses a connection. */
     pthread_mutex_t gate;
     struct segment_file live, next; /* next: made beforehand, or none */
-    bool settled;        /* the live segment's last append succeeded, so all in it is durable */
+    bool settled; /* the live segment's last append succeeded, so all in it is durable */
     uint64_t live_bytes; /* what the live segment's file will hold, about */
     _Atomic uint64_t last;
-    _Atomic bool last_unknown;  /* an append failed and reading back failed too */
+    _Atomic bool last_unknown; /* an append failed and reading back failed too */
     _Atomic uint32_t wal_pages; /* in the live WAL after the last commit */
     /* pool_lock: the table of segments, and idle connections. */
     pthread_mutex_t pool_lock;
@@ -76,7 +76,7 @@ struct journal_sqlite {
     pthread_mutex_t chain_lock;
     sqlite3 *chain;
     /* tidy's */
-    sqlite3 *tidier; /* to the live segment; shared mode */
+    sqlite3 *tidier;       /* to the live segment; shared mode */
     uint64_t tidier_number;
     struct segment_file old; /* the closed segment, while it is being sealed; the switch puts it
                                 there, under gate */

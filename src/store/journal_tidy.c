@@ -86,7 +86,8 @@ static enum err live_tidy(struct journal_sqlite *j, struct fault *fault) {
     }
     uint32_t in_wal, copied;
     pthread_mutex_lock(&j->gate);
-    enum err err = wal_checkpoint(j->live.db, SQLITE_CHECKPOINT_PASSIVE, &in_wal, &copied, fault);
+    enum err err =
+        wal_checkpoint(j->live.db, SQLITE_CHECKPOINT_PASSIVE, &in_wal, &copied, fault);
     pthread_mutex_unlock(&j->gate);
     return err;
 }
@@ -136,8 +137,8 @@ static enum err next_make(struct journal_sqlite *j, struct fault *fault) {
  * an empty one would have been made beforehand). */
 static bool live_is_begun(struct journal_sqlite *j) {
     pthread_mutex_lock(&j->gate);
-    bool begun =
-        j->settled || (!atomic_load(&j->last_unknown) && atomic_load(&j->last) > j->live.base);
+    bool begun = j->settled || (!atomic_load(&j->last_unknown) &&
+                                atomic_load(&j->last) > j->live.base);
     pthread_mutex_unlock(&j->gate);
     return begun;
 }

@@ -74,7 +74,8 @@ static enum err before_check(struct journal *journal, sqlite3 *db, const struct 
         err = fault_set(fault, ERR_DAMAGED,
                         "journal segment %llu names another segment before it than chain.db does",
                         (unsigned long long)segment->number);
-    if (err == OK && journal_sqlite_segment(journal, 0, &first) && segment->number > first.number &&
+    if (err == OK && journal_sqlite_segment(journal, 0, &first) &&
+        segment->number > first.number &&
         journal_sqlite_segment(journal, (uint32_t)(segment->number - first.number - 1), &other) &&
         strcmp(other.sha256, segment->before) != 0)
         err = fault_set(fault, ERR_DAMAGED,
