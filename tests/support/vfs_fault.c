@@ -105,6 +105,12 @@ static void changes_apply(struct file *file) {
     changes_forget(file);
 }
 
+/* How many of 8 pieces are kept: all and none among it. */
+static uint64_t keep_chance(struct vfs_fault *disk) {
+    static const uint64_t keeps[] = {0, 2, 4, 7, 8};
+    return keeps[rng_below(&disk->rng.rng, sizeof keeps / sizeof keeps[0])];
+}
+
 /* Chance decides per piece; `keep` of 8. */
 static void changes_gamble(struct vfs_fault *disk, struct file *file, uint64_t keep) {
     struct rng *rng = &disk->rng.rng;
@@ -216,7 +222,7 @@ static int file_sync(sqlite3_file *base, int flags) {
     int rc = call_count(h->disk, VFS_FAULT_SYNC, SQLITE_IOERR_FSYNC);
     if (rc != SQLITE_OK) {
         if (!h->disk->crashed)
-            changes_gamble(h->disk, h->file, 4);
+            changes_gamble(h->disk, h->file, keep_chance(h->disk));
         return rc;
     }
     changes_apply(h->file);
@@ -371,8 +377,7 @@ void vfs_fault_destroy(struct vfs_fault *disk) {
 
 void vfs_fault_crash(struct vfs_fault *disk) {
     struct rng *rng = &disk->rng.rng;
-    static const uint64_t keeps[] = {0, 2, 4, 7, 8}; /* of 8 pieces */
-    uint64_t keep = keeps[rng_below(rng, sizeof keeps / sizeof keeps[0])];
+    uint64_t keep = keep_chance(disk);
     disk->crashed = true;
     uint32_t kept = (uint32_t)rng_below(rng, disk->name_count + 1);
     while (disk->name_count > kept) {

@@ -42,6 +42,7 @@ struct witness {
         uint32_t attempt, n;
     } failed[64];
     uint32_t failed_count;
+    bool opened; /* just now: what a crash left is decided */
 };
 
 #define expect(w, cond)                                                                            \
@@ -93,8 +94,12 @@ static void witness_look(struct witness *w) {
     expect(w, whole);
     for (uint64_t seq = w->acked + 1; seq <= last; seq++)
         w->by[seq] = found.attempt;
+    /* What is not there now may still be in the WAL, and there after a crash, until it is
+     * written over: whether it was written is unknown, as append says. */
+    if (w->acked < last || w->opened)
+        w->failed_count = 0;
     w->acked = last;
-    w->failed_count = 0;
+    w->opened = false;
 }
 
 static void witness_append(struct witness *w) {
@@ -207,6 +212,7 @@ static uint64_t witness_run(struct witness *w) {
         if (err == OK) {
             faults_clear();
             if (!vfs_fault_crashed(disk)) {
+                w->opened = true;
                 witness_look(w);
                 if (i < LIVES)
                     life(w);
