@@ -1,5 +1,5 @@
-/* journal: looks after a cell's journal from the command line: verify, export, import. Verify
- * and export only read, also beside a running hub. */
+/* journal: looks after a cell's journal from the command line. Here: verify, export, import; the
+ * verbs for whole segments are in journal_segments.c. */
 #include "cli/commands.h"
 
 #include <inttypes.h>
@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/journal_file.h"
+#include "cli/journal_priv.h"
 #include "domain/list.h"
 #include "store/journal_sqlite.h"
 #include "store/journal_verify.h"
@@ -24,21 +25,15 @@ static bool data_folder(const struct cli *cli, char out[PATH_MAX]) {
     return (dir || data) && len < PATH_MAX;
 }
 
-/* --- progress: on a terminal, once a second ------------------------------------------------ */
+/* --- progress -------------------------------------------------------------------------------- */
 
-struct progress {
-    const char *doing;
-    uint64_t last;    /* seq at the end */
-    int64_t said_us;  /* when it was told last, or began */
-    bool terminal;
-};
-static struct progress progress_of(const char *doing, uint64_t last) {
+struct progress progress_of(const char *doing, uint64_t last) {
     return (struct progress){.doing = doing,
                              .last = last,
                              .said_us = clock_tick_us(&clock_system),
                              .terminal = isatty(STDERR_FILENO)};
 }
-static void progress_tell(void *ctx, uint64_t seq) {
+void progress_tell(void *ctx, uint64_t seq) {
     struct progress *p = ctx;
     int64_t now = clock_tick_us(&clock_system);
     if (!p->terminal || now - p->said_us < 1000000)
@@ -48,7 +43,7 @@ static void progress_tell(void *ctx, uint64_t seq) {
             p->last ? seq * 100 / p->last : 100);
     fflush(stderr);
 }
-static void progress_end(const struct progress *p) {
+void progress_end(const struct progress *p) {
     if (p->terminal)
         fputs("\r\033[K", stderr);
 }
@@ -60,9 +55,16 @@ static void instant_add(struct buf *out, int64_t us) { instant_write(out, (struc
 static void report_json(const struct journal_report *report, struct buf *out) {
     buf_printf(out,
                "{\"ok\":%s,\"records\":%" PRIu64 ",\"last_seq\":%" PRIu64 ",\"bytes\":%" PRIu64
-               ",\"unknown_types\":%" PRIu64 ",\"sha256\":\"%s\"",
+               ",\"first_seq\":%" PRIu64 ",\"segments\":%" PRIu64 ",\"archived\":%" PRIu64
+               ",\"offline\":%" PRIu64 ",\"removed\":%" PRIu64 ",\"hashed_bytes\":%" PRIu64,
                report->faults ? "false" : "true", report->records, report->last_seq,
-               report->bytes, report->unknown, report->digest);
+               report->bytes, report->first_seq, report->segments, report->archived,
+               report->offline, report->removed, report->hashed_bytes);
+    if (report->head[0])
+        buf_printf(out, ",\"head_sha256\":\"%s\"", report->head);
+    if (report->digest[0])
+        buf_printf(out, ",\"unknown_types\":%" PRIu64 ",\"sha256\":\"%s\"", report->unknown,
+                   report->digest);
     if (report->records > 0) {
         buf_lit(out, ",\"first_time\":\"");
         instant_add(out, report->first_time_us);
@@ -93,7 +95,19 @@ static void report_text(const struct journal_report *report, struct buf *out) {
         buf_lit(out, " to ");
         instant_add(out, report->last_time_us);
     }
-    buf_printf(out, ", %" PRIu64 " bytes\nsha256 %s\n", report->bytes, report->digest);
+    buf_printf(out, ", %" PRIu64 " bytes\n", report->bytes);
+    if (report->digest[0])
+        buf_printf(out, "sha256 %s\n", report->digest);
+    buf_printf(out, "%" PRIu64 " segments", report->segments);
+    if (report->head[0])
+        buf_printf(out, ", the newest sealed one has sha256 %s", report->head);
+    buf_char(out, '\n');
+    if (report->removed)
+        buf_printf(out, "%" PRIu64 " segments were removed by retention: verified from record "
+                        "%" PRIu64 " on\n", report->removed, report->first_seq);
+    if (report->offline)
+        buf_printf(out, "%" PRIu64 " archived segments are not there: not verified\n",
+                   report->offline);
     if (report->unknown)
         buf_printf(out, "%" PRIu64 " records are of types this program does not know\n",
                    report->unknown);
@@ -103,34 +117,18 @@ static void report_text(const struct journal_report *report, struct buf *out) {
         buf_lit(out, "no faults\n");
 }
 
-static void damage_note(struct journal_report *report, uint64_t seq, const struct fault *damage) {
-    uint64_t at = report->faults < JOURNAL_FAULTS_MAX ? report->faults : JOURNAL_FAULTS_MAX - 1;
-    report->listed[at].seq = seq;
-    snprintf(report->listed[at].detail, sizeof report->listed[at].detail, "%s", damage->detail);
-    report->faults++;
-}
-
-static enum err journal_examine(struct journal *journal, struct journal_report *report,
+static enum err journal_examine(struct journal *journal, bool full, struct journal_report *report,
                                 struct fault *fault) {
     uint64_t last;
-    struct registry *registry = registry_create(domain_capabilities);
-    enum err err = registry ? journal_last(journal, &last, fault)
-                            : fault_set(fault, ERR_NOMEM, "out of memory");
+    struct registry *registry = full ? registry_create(domain_capabilities) : NULL;
+    enum err err = full && !registry ? fault_set(fault, ERR_NOMEM, "out of memory")
+                                     : journal_last(journal, &last, fault);
     if (err == OK) {
         struct progress progress = progress_of("verified", last);
-        err = journal_verify(journal, registry, progress_tell, &progress, report, fault);
+        err = journal_chain_verify(journal, registry, progress_tell, &progress, report, fault);
         progress_end(&progress);
     }
     registry_destroy(registry);
-    /* The files last: the records tell more about what is wrong. */
-    struct fault damage = {0};
-    struct segment segment;
-    for (uint32_t i = 0; err == OK && journal_sqlite_segment(journal, i, &segment); i++)
-        if (segment.state == SEGMENT_SEALED &&
-            journal_sqlite_segment_check(journal, &segment, NULL, NULL, &damage) != OK)
-            damage_note(report, segment.first, &damage);
-    if (err == OK && journal_sqlite_check(journal, &damage) != OK)
-        damage_note(report, 0, &damage);
     return err;
 }
 
@@ -141,7 +139,7 @@ static int verify_run(struct cli *cli, const char *data) {
     struct fault fault = {0};
     enum err err = journal_sqlite_open(data, &options, &journal, &fault);
     if (err == OK) {
-        err = journal_examine(journal, &report, &fault);
+        err = journal_examine(journal, cli_flag(cli, "full"), &report, &fault);
         journal_close(journal);
     }
     if (err != OK)
@@ -159,6 +157,15 @@ static int verify_run(struct cli *cli, const char *data) {
 
 /* --- export and import ------------------------------------------------------------------------ */
 
+/* The oldest record that retention left. */
+static uint64_t first_kept(struct journal *journal) {
+    struct segment segment;
+    for (uint32_t i = 0; journal_sqlite_segment(journal, i, &segment); i++)
+        if (segment.state != SEGMENT_REMOVED)
+            return segment.first;
+    return 1;
+}
+
 static int export_run(struct cli *cli, const char *data) {
     struct journal_sqlite_options options = {.read_only = true};
     struct journal *journal;
@@ -170,7 +177,7 @@ static int export_run(struct cli *cli, const char *data) {
     err = journal_last(journal, &last, &fault);
     struct progress progress = progress_of("exported", last);
     if (err == OK)
-        err = journal_file_write(journal, last, stdout, progress_tell, &progress, &fault);
+        err = journal_file_write(journal, first_kept(journal), last, stdout, progress_tell, &progress, &fault);
     progress_end(&progress);
     journal_close(journal);
     return err == OK ? EXIT_DONE : cli_fault(cli, &fault);
@@ -215,43 +222,83 @@ static int import_run(struct cli *cli, const char *data, const char *path) {
     return EXIT_DONE;
 }
 
+static int verify_or_export(struct cli *cli, const char *data) {
+    return str_is(str_c(cli_arg(cli, 0)), "verify") ? verify_run(cli, data) : export_run(cli, data);
+}
+static int import_verb(struct cli *cli, const char *data) {
+    return import_run(cli, data, cli_arg(cli, 1));
+}
+
+static const struct verb {
+    const char *name;
+    uint32_t args; /* the verb among them */
+    int (*run)(struct cli *cli, const char *data);
+} verbs[] = {
+    {"archive", 1, journal_archive_run}, {"export", 1, verify_or_export},
+    {"import", 2, import_verb},          {"list", 1, journal_list_run},
+    {"restore", 1, journal_restore_run}, {"retain", 1, journal_retain_run},
+    {"verify", 1, verify_or_export},
+};
+
 static int journal_run(struct cli *cli) {
     char data[PATH_MAX];
-    const char *verb = cli_arg(cli, 0);
-    struct str what = str_c(verb);
-    bool import = str_is(what, "import");
-    if (!verb || (!import && !str_is(what, "verify") && !str_is(what, "export")))
-        return cli_fail(cli, EXIT_USAGE, "verify, export or import?");
-    if (!cli_args_max(cli, import ? 2 : 1) || !data_folder(cli, data))
-        return EXIT_USAGE;
-    if (import)
-        return import_run(cli, data, cli_arg(cli, 1));
-    return str_is(what, "verify") ? verify_run(cli, data) : export_run(cli, data);
+    const char *word = cli_arg(cli, 0);
+    for (size_t i = 0; word && i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (!str_is(str_c(word), verbs[i].name))
+            continue;
+        if (!cli_args_max(cli, verbs[i].args) || !data_folder(cli, data))
+            return EXIT_USAGE;
+        return verbs[i].run(cli, data);
+    }
+    return cli_fail(cli, EXIT_USAGE,
+                    "archive, export, import, list, restore, retain or verify?");
 }
 
 const struct cli_command journal_command = {
     .name = "journal",
-    .synopsis = "journal verify -C DIR [--data DIR] [--json]\n"
-                "journal export -C DIR [--data DIR] > FILE\n"
-                "journal import -C DIR [--data DIR] FILE",
-    .summary = "check the journal, write it to a file, read it back",
+    .synopsis = "journal list    -C DIR [--data DIR] [--json]\n"
+                "journal verify  -C DIR [--data DIR] [--full] [--json]\n"
+                "journal archive -C DIR [--data DIR] [--before DATE|SEQ] [--to FOLDER] [--json]\n"
+                "journal restore -C DIR [--data DIR] [--before DATE|SEQ] [--from FOLDER] [--json]\n"
+                "journal retain  -C DIR [--data DIR] [--before DATE|SEQ] [--remove] [--json]\n"
+                "journal export  -C DIR [--data DIR] > FILE\n"
+                "journal import  -C DIR [--data DIR] FILE",
+    .summary = "list, check, archive and copy the journal",
     .help =
-        "verify reads the whole journal: that no record is missing or twice, that each can be\n"
-        "read as its type says, that none follows from a later one, and that the file is sound.\n"
-        "It prints the SHA-256 by which two copies of a journal can be compared; exit 1 where\n"
-        "there is a fault. It may run beside the hub; while it checks the file's structure, the\n"
-        "hub's write-ahead log grows instead of starting over.\n"
+        "The journal is a chain of files. When one has reached journal_segment_bytes, the hub\n"
+        "goes on in the next and seals the one it left: that never changes again, and its\n"
+        "SHA-256 is kept in the next one. All but import may run beside the hub.\n"
+        "\n"
+        "list shows the segments: state, records, length, times, SHA-256, where archived.\n"
+        "\n"
+        "verify checks that each sealed segment is what was sealed and follows the one before,\n"
+        "that no record is missing, and that each matches its checksum. With --full it reads\n"
+        "every record as its type says, too, and prints the SHA-256 over all records, by which\n"
+        "two copies of a journal can be compared. Exit 1 where there is a fault.\n"
+        "\n"
+        "archive compresses sealed segments (zstd) into --to, or beside the others; records in\n"
+        "them can still be read, as long as the files stay where they were put. restore brings\n"
+        "them back. --before takes those that lie wholly before a date, an instant or a seq.\n"
+        "\n"
+        "retain shows which segments neither the hub nor journal_keep_days needs any more;\n"
+        "--remove deletes them for good. Their hashes stay.\n"
         "\n"
         "export writes the journal to stdout as NDJSON, one record a line, with a last line that\n"
         "holds the count and the SHA-256. import reads such a file into a cell that has no\n"
         "journal yet, checking it in full before anything is written; no hub may run on it.\n"
         "\n"
         "    penstock journal verify -C shop\n"
+        "    penstock journal archive -C shop --before 2026-01-01 --to /mnt/archive\n"
         "    penstock journal export -C shop | zstd > journal.ndjson.zst\n"
         "    penstock journal import -C copy journal.ndjson\n",
     .options = (const struct cli_option[]){
         CLI_OPTION_CONFIG,
         CLI_OPTION_DATA,
+        {"full", 0, NULL, false, "verify: read every record as its type says"},
+        {"before", 0, "DATE|SEQ", false, "Only segments that lie wholly before it"},
+        {"to", 0, "FOLDER", false, "archive: where to (default: beside the segments)"},
+        {"from", 0, "FOLDER", false, "restore: where they are (default: where they were put)"},
+        {"remove", 0, NULL, false, "retain: delete them (default: only say which)"},
         {0},
     },
     .run = journal_run,

@@ -50,7 +50,7 @@ static bool record_write(void *ctx, const struct record *record) {
     return w->err == OK;
 }
 
-enum err journal_file_write(struct journal *journal, uint64_t last, FILE *out,
+enum err journal_file_write(struct journal *journal, uint64_t first, uint64_t last, FILE *out,
                             journal_progress *progress, void *ctx, struct fault *fault) {
     struct writing w = {.out = out, .last = last, .progress = progress, .ctx = ctx};
     w.digest = journal_digest_create();
@@ -58,7 +58,7 @@ enum err journal_file_write(struct journal *journal, uint64_t last, FILE *out,
         return fault_set(fault, ERR_NOMEM, "out of memory");
     buf_init(&w.line, LINE_BYTES_MAX);
     enum err err = OK;
-    for (uint64_t from = 1, next = 0; err == OK && w.err == OK && from <= last; from = next) {
+    for (uint64_t from = first, next; err == OK && w.err == OK && from <= last; from = next) {
         err = journal_read(journal, from, 4096, record_write, &w, &next, fault);
         if (err == OK && next == from)
             err = fault_set(fault, ERR_IO, "record %llu is missing", (unsigned long long)from);
@@ -189,7 +189,10 @@ static enum err file_check(struct reading *r, const struct registry *registry,
         if (err != OK || r->ended)
             return err;
         if (record.seq != *records + 1)
-            return line_wrong(r, fault, "the record before it is missing");
+            return line_wrong(r, fault, record.seq > 1 && *records == 0
+                                            ? "the export does not begin with record 1: the "
+                                              "journal it was made of had records removed"
+                                            : "the record before it is missing");
         if (!journal_record_check(registry, &record, r->parser, &r->arena, &unknown, &wrong))
             return line_wrong(r, fault, wrong.detail);
         journal_digest_add(digest, &record);

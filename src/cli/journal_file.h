@@ -10,8 +10,8 @@
 
 typedef void journal_progress(void *ctx, uint64_t seq);
 
-/* Writes the records 1 to last. ERR_IO where out can not be written. */
-enum err journal_file_write(struct journal *journal, uint64_t last, FILE *out,
+/* Writes the records first to last. ERR_IO where out can not be written. */
+enum err journal_file_write(struct journal *journal, uint64_t first, uint64_t last, FILE *out,
                             journal_progress *progress, void *ctx,
                             struct fault *fault) WARN_UNUSED;
 /* Reads the whole file: seqs without a hole, every record as its type says, count and digest as

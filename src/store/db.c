@@ -153,6 +153,8 @@ static enum err db_identify(sqlite3 *db, const char *path, const struct db_optio
                  (int)options->application_id, (int)options->user_version);
         return db_exec(db, sql, fault);
     }
+    if (id == 0 && version == 0 && tables == 0)
+        return fault_set(fault, ERR_NOT_FOUND, "%s is not made yet", path);
     if (id != options->application_id)
         return fault_set(fault, ERR_CONFLICT, "%s is a file of another kind (application id %lld)",
                          path, (long long)id);

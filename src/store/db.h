@@ -26,7 +26,8 @@ struct db_options {
 };
 
 /* Opens path in WAL mode with a busy timeout of 5 s and no automatic checkpoint. *out is NULL
- * on failure. ERR_IO, ERR_CONFLICT (a file of another kind or a newer format), ERR_NOMEM. */
+ * on failure. ERR_IO, ERR_CONFLICT (a file of another kind or a newer format), ERR_NOT_FOUND (an
+ * empty one, perhaps just being made, without create), ERR_NOMEM. */
 enum err db_open(const char *path, const struct db_options *options, sqlite3 **out,
                  struct fault *fault) WARN_UNUSED;
 /* NULL is fine. Statements must be finalised before. */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "store/journal_archive.h"
 #include "store/journal_sqlite_priv.h"
 
 const char *segment_state_name(enum segment_state state) {
@@ -147,7 +148,7 @@ static enum err chain_open(struct journal_sqlite *j, bool create, struct fault *
     struct db_options options = {
         .vfs = j->vfs[0] ? j->vfs : NULL,
         .create = !j->read_only,
-        .read_only = j->read_only,
+        .read_only = j->read_only && !j->maintain,
         .exclusive = j->exclusive,
         .application_id = CHAIN_APPLICATION_ID,
         .user_version = 1,
@@ -166,11 +167,16 @@ static enum err chain_open(struct journal_sqlite *j, bool create, struct fault *
                       " value TEXT NOT NULL) WITHOUT ROWID;"
                       "COMMIT",
                       fault);
+    int64_t tables = 2;
+    if (err == OK && j->read_only)
+        err = db_i64(j->chain, "SELECT count(*) FROM sqlite_schema WHERE type='table'", 0, &tables,
+                     fault);
     if (err == OK && create && j->folder[0])
         err = db_folder_sync(j->folder, fault);
-    if (err != OK)
+    bool unmade = j->read_only && (err == ERR_NOT_FOUND || (err == OK && tables == 0));
+    if (err != OK || unmade) /* the program that writes is just making it */
         chain_close(j);
-    return err;
+    return unmade ? OK : err;
 }
 
 void chain_close(struct journal_sqlite *j) {
@@ -275,6 +281,108 @@ enum err chain_add(struct journal_sqlite *j, const struct segment *segment, stru
         (void)sqlite3_wal_checkpoint_v2(j->chain, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     pthread_mutex_unlock(&j->chain_lock);
     return err == OK ? table_renew(j, segment, fault) : err;
+}
+
+enum err chain_place(struct journal_sqlite *j, uint64_t number, enum segment_state state,
+                     const char *archive, uint64_t archive_bytes, struct fault *fault) {
+    sqlite3_stmt *stmt = NULL;
+    pthread_mutex_lock(&j->chain_lock);
+    enum err err = chain_open(j, false, fault);
+    if (err == OK && !j->chain)
+        err = fault_set(fault, ERR_INTERNAL, "no journal segment is sealed");
+    if (err == OK)
+        err = db_prepare(j->chain,
+                         "UPDATE segment SET state=?, archive=?, archive_bytes=? WHERE number=?",
+                         &stmt, fault);
+    if (err == OK) {
+        db_bind_str(stmt, 1, str_c(segment_state_name(state)));
+        db_bind_str(stmt, 2, archive ? str_c(archive) : STR_NONE);
+        if (archive)
+            sqlite3_bind_int64(stmt, 3, (int64_t)archive_bytes);
+        sqlite3_bind_int64(stmt, 4, (int64_t)number);
+        err = db_run(stmt, fault);
+    }
+    sqlite3_finalize(stmt);
+    pthread_mutex_unlock(&j->chain_lock);
+    return err == OK ? chain_refresh(j, fault) : err;
+}
+
+enum err journal_archive_place(struct journal *journal, uint64_t number, char *path, size_t size,
+                               uint64_t *bytes, struct fault *fault) {
+    struct journal_sqlite *j = journal_of(journal);
+    sqlite3_stmt *stmt = NULL;
+    path[0] = '\0';
+    *bytes = 0;
+    pthread_mutex_lock(&j->chain_lock);
+    enum err err = chain_open(j, false, fault);
+    if (err == OK && j->chain)
+        err = db_prepare(j->chain, "SELECT archive, archive_bytes FROM segment WHERE number=?",
+                         &stmt, fault);
+    if (err == OK && stmt) {
+        sqlite3_bind_int64(stmt, 1, (int64_t)number);
+        int rc = sqlite3_step(stmt);
+        if (rc == SQLITE_ROW) {
+            snprintf(path, size, "%.*s", STR_FMT(db_column_str(stmt, 0)));
+            *bytes = (uint64_t)sqlite3_column_int64(stmt, 1);
+        } else if (rc != SQLITE_DONE) {
+            err = db_fault(j->chain, "look where a journal segment is archived", fault);
+        }
+    }
+    sqlite3_finalize(stmt);
+    pthread_mutex_unlock(&j->chain_lock);
+    return err;
+}
+
+/* --- the floor ----------------------------------------------------------------------------- */
+
+void journal_sqlite_floor(struct journal *journal, uint64_t seq) {
+    struct journal_sqlite *j = journal_of(journal);
+    uint64_t floor = atomic_load(&j->floor);
+    while (seq > floor && !atomic_compare_exchange_weak(&j->floor, &floor, seq))
+        continue;
+}
+
+enum err journal_floor_read(struct journal *journal, uint64_t *seq, struct fault *fault) {
+    struct journal_sqlite *j = journal_of(journal);
+    int64_t floor = 0;
+    pthread_mutex_lock(&j->chain_lock);
+    enum err err = chain_open(j, false, fault);
+    if (err == OK && j->chain)
+        err = db_i64(j->chain, "SELECT CAST(value AS INTEGER) FROM meta WHERE name='floor'", 0,
+                     &floor, fault);
+    pthread_mutex_unlock(&j->chain_lock);
+    *seq = (uint64_t)floor;
+    return err;
+}
+
+/* Within one segment it makes no difference where the floor is. */
+static bool floor_is_news(struct journal_sqlite *j, uint64_t floor) {
+    struct segment segment, written;
+    struct fault removed = {0}; /* a segment that is gone is below any floor */
+    if (j->floor_written == 0)
+        return floor > 0;
+    return floor > j->floor_written &&
+           (chain_find(j, floor, &segment, &removed) != OK ||
+            chain_find(j, j->floor_written, &written, &removed) != OK ||
+            segment.number != written.number);
+}
+
+enum err chain_floor(struct journal_sqlite *j, struct fault *fault) {
+    uint64_t floor = atomic_load(&j->floor);
+    enum err err = OK;
+    if (!floor_is_news(j, floor))
+        return OK;
+    char sql[128];
+    snprintf(sql, sizeof sql, "INSERT OR REPLACE INTO meta VALUES('floor', '%llu')",
+             (unsigned long long)floor);
+    pthread_mutex_lock(&j->chain_lock);
+    bool there = j->chain != NULL; /* else nothing is sealed, and nothing to be removed */
+    if (there)
+        err = db_exec(j->chain, sql, fault);
+    pthread_mutex_unlock(&j->chain_lock);
+    if (err == OK && there)
+        j->floor_written = floor;
+    return err;
 }
 
 /* --- which segments there are ------------------------------------------------------------- */

@@ -32,15 +32,15 @@ static sqlite3 *conn_shared(struct journal_sqlite *j, uint64_t number) {
                                       : NULL;
 }
 
-static enum err conn_open(struct journal_sqlite *j, const struct segment *segment,
+static enum err conn_open(struct journal_sqlite *j, struct segment *segment,
                           struct journal_conn *conn, struct fault *fault) {
     enum err err = OK;
     conn->number = segment->number;
     conn->db = conn_shared(j, segment->number);
     if (!conn->db) {
-        conn->immutable = segment->state >= SEGMENT_SEALED;
-        err = segment_connect(j, segment->number, conn->immutable, &conn->db, fault);
+        err = segment_reach(j, segment, &conn->db, fault);
         conn->owned = err == OK;
+        conn->immutable = segment->state >= SEGMENT_SEALED;
     }
     if (err == OK)
         err = db_prepare(conn->db,
@@ -64,7 +64,7 @@ static struct journal_conn *idle_take(struct journal_sqlite *j, uint64_t number)
     return conn;
 }
 
-static enum err conn_take(struct journal_sqlite *j, const struct segment *segment,
+static enum err conn_take(struct journal_sqlite *j, struct segment *segment,
                           struct journal_conn **out, struct fault *fault) {
     *out = idle_take(j, segment->number);
     if (*out)

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 
 #define ROW_BYTES 32 /* of a record beside its texts: seq, time, sum, lengths */
+#define REACH_TRIES 3
 #define WRITER_CACHE_BYTES (16 << 20) /* a batch of 1 024 orders and the interior pages */
 
 /* --- files -------------------------------------------------------------------------------- */
@@ -34,9 +35,8 @@ bool file_exists(const struct journal_sqlite *j, const char *path) {
 
 /* --- segments ----------------------------------------------------------------------------- */
 
-enum err segment_connect(struct journal_sqlite *j, uint64_t number, bool immutable, sqlite3 **out,
-                         struct fault *fault) {
-    char path[PATH_BYTES];
+static enum err file_connect(struct journal_sqlite *j, const char *path, bool immutable,
+                             sqlite3 **out, struct fault *fault) {
     struct db_options options = {
         .vfs = j->vfs[0] ? j->vfs : NULL,
         .immutable = immutable,
@@ -46,8 +46,37 @@ enum err segment_connect(struct journal_sqlite *j, uint64_t number, bool immutab
         .application_id = JOURNAL_APPLICATION_ID,
         .user_version = 1,
     };
-    segment_path(j, number, path);
     return db_open(path, &options, out, fault);
+}
+
+enum err segment_connect(struct journal_sqlite *j, uint64_t number, bool immutable, sqlite3 **out,
+                         struct fault *fault) {
+    char path[PATH_BYTES];
+    segment_path(j, number, path);
+    return file_connect(j, path, immutable, out, fault);
+}
+
+enum err segment_reach(struct journal_sqlite *j, struct segment *segment, sqlite3 **out,
+                       struct fault *fault) {
+    char path[PATH_BYTES];
+    enum err err = OK;
+    for (int i = 0; i < REACH_TRIES; i++) {
+        segment_path(j, segment->number, path);
+        if (segment->state == SEGMENT_ARCHIVED)
+            err = cache_fetch(j, segment, path, fault);
+        if (err == OK)
+            err = file_connect(j, path, segment->state >= SEGMENT_SEALED, out, fault);
+        if (err == OK || file_exists(j, path))
+            return err;
+        /* Another program archived it, brought it back, or trimmed the cache. */
+        struct fault refreshed = {0};
+        if (chain_refresh(j, &refreshed) != OK)
+            return err;
+        enum err found = chain_find(j, segment->first, segment, &refreshed);
+        if (found != OK)
+            return fault_set(fault, found, "%s", refreshed.detail);
+    }
+    return err;
 }
 
 enum err segment_range(sqlite3 *db, uint64_t *first, uint64_t *last, struct fault *fault) {
@@ -172,9 +201,11 @@ enum err segment_newest(const struct segment_file *file, uint64_t *seq, struct f
 /* --- opening ------------------------------------------------------------------------------ */
 
 /* One program writes a cell. The lock goes with the process, however it ends. */
-static enum err lock_take(struct journal_sqlite *j, const char *path, struct fault *fault) {
+static enum err lock_take(struct journal_sqlite *j, const char *path, const char *file,
+                          struct fault *fault) {
     char name[PATH_BYTES];
-    snprintf(name, sizeof name, "%s/lock", path);
+    if (snprintf(name, sizeof name, "%s/%s", path, file) >= (int)sizeof name)
+        return fault_set(fault, ERR_INVALID, "the path %.80s… is too long", path);
     int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return fault_set(fault, ERR_IO, "can not open %s: %s", name, strerror(errno));
@@ -203,7 +234,7 @@ static enum err folders_make(struct journal_sqlite *j, const char *path, struct 
     if (err == OK)
         err = db_folder(folder, fault);
     if (err == OK)
-        err = lock_take(j, path, fault);
+        err = lock_take(j, path, "lock", fault);
     return err;
 }
 
@@ -249,6 +280,8 @@ static enum err reader_open(struct journal_sqlite *j, struct fault *fault) {
         if (!file_exists(j, path))
             err = fault_set(fault, ERR_NOT_FOUND, "there is no journal at %s", path);
     }
+    if (err == OK && j->maintain)
+        err = lock_take(j, j->folder, "lock", fault);
     return err;
 }
 
@@ -378,6 +411,7 @@ static void sqlite_close(struct journal *journal) {
     pthread_mutex_destroy(&j->gate);
     pthread_mutex_destroy(&j->pool_lock);
     pthread_mutex_destroy(&j->chain_lock);
+    pthread_mutex_destroy(&j->cache_lock);
     mem_free(j->segments);
     mem_free(j);
 }
@@ -413,12 +447,14 @@ enum err journal_sqlite_open(const char *path, const struct journal_sqlite_optio
     j->lock_fd = -1;
     j->exclusive = options->exclusive;
     j->read_only = options->read_only;
+    j->maintain = options->maintain && options->read_only;
     j->clock = options->clock ? options->clock : &clock_system;
     j->segment_bytes =
         options->segment_bytes ? options->segment_bytes : JOURNAL_SEGMENT_BYTES_DEFAULT;
     pthread_mutex_init(&j->gate, NULL);
     pthread_mutex_init(&j->pool_lock, NULL);
     pthread_mutex_init(&j->chain_lock, NULL);
+    pthread_mutex_init(&j->cache_lock, NULL);
     enum err err;
     struct fault own = {0};
     if (!fault)

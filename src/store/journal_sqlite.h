@@ -30,6 +30,8 @@ struct journal_sqlite_options {
                            path is then the prefix of the files' names: PATH-00000001.db … */
     bool read_only;     /* beside a running hub: no lock, appends and tidy are refused; an
                            absent cell takes any */
+    bool maintain;      /* with read_only: segments may be archived, restored and removed
+                           (journal_archive.h), by one program at a time */
     uint64_t segment_bytes; /* a segment is left once its file or its WAL is as long; 0: the
                                default below */
     struct clock *clock; /* for the statistics and the time of a seal; NULL: the system's */
@@ -63,6 +65,11 @@ const char *segment_state_name(enum segment_state state);
  * thread. */
 uint32_t journal_sqlite_segment_count(struct journal *journal);
 bool journal_sqlite_segment(struct journal *journal, uint32_t i, struct segment *out);
+
+/* The lowest seq that is still needed: by deliveries, the read model, the written state. The hub
+ * calls it as often as it likes; it only counts upwards, and tidy writes it down when it has
+ * passed the end of a segment. Any thread. */
+void journal_sqlite_floor(struct journal *journal, uint64_t seq);
 
 /* Whether a sealed segment's file is what was sealed, names the segment before as its meta says,
  * and that is what chain.db says: ERR_DAMAGED with what is wrong and what to do; ERR_IO. Any

@@ -53,8 +53,8 @@ struct journal_sqlite {
     char folder[PATH_BYTES]; /* they are in; "" when exclusive */
     char vfs[64];
     char cell[256];
-    bool exclusive, read_only;
-    int lock_fd;
+    bool exclusive, read_only, maintain;
+    int lock_fd; /* of the program that writes, or of the one that maintains */
     uint64_t segment_bytes;
     struct clock *clock;
     /* Held by an append, and by tidy for short steps: what is below, up to the next lock. Where
@@ -75,6 +75,9 @@ struct journal_sqlite {
     /* chain_lock: chain.db; NULL until there is something to say. */
     pthread_mutex_t chain_lock;
     sqlite3 *chain;
+    _Atomic uint64_t floor; /* the lowest seq still needed, as the hub says; 0: not yet */
+    uint64_t floor_written; /* tidy's */
+    pthread_mutex_t cache_lock; /* while an archived segment is unpacked */
     /* tidy's */
     sqlite3 *tidier;       /* to the live segment; shared mode */
     uint64_t tidier_number;
@@ -103,9 +106,13 @@ enum err segment_range(sqlite3 *db, uint64_t *first, uint64_t *last,
                        struct fault *fault) WARN_UNUSED;
 enum err segment_newest(const struct segment_file *file, uint64_t *seq,
                         struct fault *fault) WARN_UNUSED;
-/* A connection that reads. `number`s file in the state; immutable where it is sealed. */
+/* A connection that reads a segment's file among the others; immutable: it is sealed. */
 enum err segment_connect(struct journal_sqlite *j, uint64_t number, bool immutable, sqlite3 **out,
                          struct fault *fault) WARN_UNUSED;
+/* A connection that reads a segment wherever it is. Its state may have changed since the caller
+ * looked; *segment is renewed then. */
+enum err segment_reach(struct journal_sqlite *j, struct segment *segment, sqlite3 **out,
+                       struct fault *fault) WARN_UNUSED;
 enum err cell_check(sqlite3 *db, struct str cell, struct fault *fault) WARN_UNUSED;
 /* From now on each commit to the live segment tells how long its WAL is. */
 void wal_watch(struct journal_sqlite *j);
@@ -143,7 +150,20 @@ enum err chain_refresh(struct journal_sqlite *j, struct fault *fault) WARN_UNUSE
 /* A sealed segment, into chain.db and the table. */
 enum err chain_add(struct journal_sqlite *j, const struct segment *segment,
                    struct fault *fault) WARN_UNUSED;
+/* Where a segment is from now on, in chain.db and the table. */
+enum err chain_place(struct journal_sqlite *j, uint64_t number, enum segment_state state,
+                     const char *archive, uint64_t archive_bytes,
+                     struct fault *fault) WARN_UNUSED;
+/* Writes the floor down if it has passed the end of a segment. */
+enum err chain_floor(struct journal_sqlite *j, struct fault *fault) WARN_UNUSED;
 void chain_close(struct journal_sqlite *j);
+
+/* --- journal_archive.c --- */
+
+#define JOURNAL_CACHE_SEGMENTS 4
+/* The path of an archived segment's file, unpacked if it is not yet. */
+enum err cache_fetch(struct journal_sqlite *j, const struct segment *segment,
+                     char out[PATH_BYTES], struct fault *fault) WARN_UNUSED;
 
 /* --- journal_tidy.c, journal_seal.c --- */
 

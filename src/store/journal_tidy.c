@@ -157,7 +157,8 @@ enum err journal_sqlite_tidy(struct journal *journal, bool *again, struct fault 
         *again = true;
         return next_make(j, fault);
     }
-    return live_tidy(j, fault);
+    enum err err = chain_floor(j, fault);
+    return err == OK ? live_tidy(j, fault) : err;
 }
 
 void journal_sqlite_stats(struct journal *journal, struct journal_sqlite_stats *out) {

@@ -57,12 +57,14 @@ void journal_digest_end(struct journal_digest *digest, char out[JOURNAL_DIGEST_T
 }
 
 struct verify {
-    const struct registry *registry;
+    const struct registry *registry; /* NULL: records are not looked into */
     struct json_parser *parser;
     struct arena arena;
     struct journal_digest *digest;
     struct journal_report *report;
-    uint64_t expected;
+    uint64_t expected, until; /* the next seq, and the last one to look at */
+    void (*progress)(void *ctx, uint64_t seq);
+    void *ctx;
 };
 
 static void fault_note(struct journal_report *report, uint64_t seq, const char *detail) {
@@ -103,7 +105,7 @@ static bool record_verify(void *ctx, const struct record *record) {
     struct verify *v = ctx;
     struct journal_report *report = v->report;
     struct fault fault = {0};
-    bool unknown;
+    bool unknown = false;
     char detail[128];
     if (record->seq != v->expected) {
         snprintf(detail, sizeof detail, "records %llu to %llu are missing",
@@ -113,48 +115,130 @@ static bool record_verify(void *ctx, const struct record *record) {
     v->expected = record->seq + 1;
     if (record->time_us < report->last_time_us)
         fault_note(report, record->seq, "it is older than the record before it");
-    arena_reset(&v->arena);
-    if (!journal_record_check(v->registry, record, v->parser, &v->arena, &unknown, &fault))
-        fault_note(report, record->seq, fault.detail);
-    report->unknown += unknown;
-    if (report->records++ == 0)
+    if (v->registry) {
+        arena_reset(&v->arena);
+        if (!journal_record_check(v->registry, record, v->parser, &v->arena, &unknown, &fault))
+            fault_note(report, record->seq, fault.detail);
+        report->unknown += unknown;
+        journal_digest_add(v->digest, record);
+    }
+    if (report->records++ == 0 || report->first_time_us == 0)
         report->first_time_us = record->time_us;
     report->last_time_us = record->time_us;
     report->last_seq = record->seq;
     report->bytes += record->type.len + record->subject.len + record->meta.len + record->data.len;
-    journal_digest_add(v->digest, record);
-    return true;
+    return record->seq < v->until;
+}
+
+/* The records v->expected to `until`, or the journal's end. What can not be read is a finding. */
+static enum err records_verify(struct verify *v, struct journal *journal, uint64_t until,
+                               struct fault *fault) {
+    enum err err = OK;
+    v->until = until;
+    for (uint64_t from = v->expected, next = 0; err == OK && from <= until; from = next) {
+        err = journal_read(journal, from, VERIFY_CHUNK, record_verify, v, &next, fault);
+        if (err == ERR_DAMAGED) { /* tell it, and look at what is behind it */
+            fault_note(v->report, next, fault->detail);
+            v->report->records++;
+            v->expected = ++next;
+            err = OK;
+        }
+        if (err != OK || next == from)
+            break;
+        if (v->progress)
+            v->progress(v->ctx, next - 1);
+    }
+    if (err != ERR_IO)
+        return err;
+    fault_note(v->report, v->expected,
+               fault && fault->detail[0] ? fault->detail : "can not be read");
+    return OK;
+}
+
+static enum err verify_begin(struct verify *v, struct fault *fault) {
+    *v->report = (struct journal_report){.first_seq = 1};
+    arena_init(&v->arena, 0);
+    v->parser = json_parser_create();
+    v->digest = journal_digest_create();
+    return v->parser && v->digest ? OK : fault_set(fault, ERR_NOMEM, "out of memory");
+}
+static void verify_end(struct verify *v) {
+    if (v->digest)
+        journal_digest_end(v->digest, v->report->digest);
+    if (!v->registry)
+        v->report->digest[0] = '\0';
+    json_parser_destroy(v->parser);
+    arena_free(&v->arena);
 }
 
 enum err journal_verify(struct journal *journal, const struct registry *registry,
                         void (*progress)(void *ctx, uint64_t seq), void *ctx,
                         struct journal_report *report, struct fault *fault) {
-    *report = (struct journal_report){0};
-    struct verify v = {.registry = registry, .report = report, .expected = 1};
-    arena_init(&v.arena, 0);
-    v.parser = json_parser_create();
-    v.digest = journal_digest_create();
-    enum err err = v.parser && v.digest ? OK : fault_set(fault, ERR_NOMEM, "out of memory");
-    for (uint64_t from = 1, next = 0; err == OK; from = next) {
-        err = journal_read(journal, from, VERIFY_CHUNK, record_verify, &v, &next, fault);
-        if (err == ERR_DAMAGED) { /* tell it, and look at what is behind it */
-            fault_note(report, next, fault->detail);
-            report->records++;
-            v.expected = ++next;
-            err = OK;
-        }
-        if (err != OK || next == from)
-            break;
-        if (progress)
-            progress(ctx, next - 1);
+    struct verify v = {.registry = registry, .report = report, .expected = 1,
+                       .progress = progress, .ctx = ctx};
+    enum err err = verify_begin(&v, fault);
+    if (err == OK)
+        err = records_verify(&v, journal, UINT64_MAX, fault);
+    verify_end(&v);
+    return err;
+}
+
+/* --- the chain ------------------------------------------------------------------------------ */
+
+/* The file, by its hash. *there: its records can be read. */
+static enum err seal_verify(struct verify *v, struct journal *journal,
+                            const struct segment *segment, bool *there, struct fault *fault) {
+    struct journal_report *report = v->report;
+    enum err err = journal_sqlite_segment_check(journal, segment, NULL, NULL, fault);
+    if (err == OK)
+        report->hashed_bytes += segment->bytes;
+    snprintf(report->head, sizeof report->head, "%s", segment->sha256);
+    *there = err != ERR_UNAVAILABLE;
+    report->offline += err == ERR_UNAVAILABLE;
+    if (err == ERR_DAMAGED || err == ERR_IO)
+        fault_note(report, segment->first, fault->detail);
+    return err == ERR_NOMEM || err == ERR_INTERNAL ? err : OK;
+}
+
+static enum err segment_verify(struct verify *v, struct journal *journal,
+                               const struct segment *segment, struct fault *fault) {
+    struct journal_report *report = v->report;
+    bool there = true;
+    enum err err = OK;
+    report->segments++;
+    report->archived += segment->state == SEGMENT_ARCHIVED;
+    if (segment->state == SEGMENT_REMOVED) {
+        report->removed++;
+        report->first_seq = v->expected = segment->last + 1;
+        return OK;
     }
-    if (err == ERR_IO) { /* the file is damaged there: a finding */
-        fault_note(report, v.expected, fault && fault->detail[0] ? fault->detail : "can not be read");
-        err = OK;
-    }
-    if (v.digest)
-        journal_digest_end(v.digest, report->digest);
-    json_parser_destroy(v.parser);
-    arena_free(&v.arena);
+    if (segment->state >= SEGMENT_SEALED)
+        err = seal_verify(v, journal, segment, &there, fault);
+    if (err != OK)
+        return err;
+    if (there && (v->registry || segment->state != SEGMENT_ARCHIVED))
+        return records_verify(v, journal, segment->last, fault);
+    report->records += segment->last - segment->first + 1;
+    report->last_seq = segment->last;
+    if (report->first_time_us == 0)
+        report->first_time_us = segment->first_time_us;
+    report->last_time_us = segment->last_time_us;
+    v->expected = segment->last + 1;
+    return OK;
+}
+
+enum err journal_chain_verify(struct journal *journal, const struct registry *registry,
+                              void (*progress)(void *ctx, uint64_t seq), void *ctx,
+                              struct journal_report *report, struct fault *fault) {
+    struct verify v = {.registry = registry, .report = report, .expected = 1,
+                       .progress = progress, .ctx = ctx};
+    struct segment segment;
+    enum err err = verify_begin(&v, fault);
+    for (uint32_t i = 0; err == OK && journal_sqlite_segment(journal, i, &segment); i++)
+        err = segment_verify(&v, journal, &segment, fault);
+    struct fault damage = {0};
+    if (err == OK && journal_sqlite_check(journal, &damage) != OK)
+        fault_note(report, report->last_seq + 1, damage.detail);
+    verify_end(&v);
     return err;
 }

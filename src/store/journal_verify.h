@@ -6,6 +6,7 @@
 
 #include "core/capability.h"
 #include "core/journal.h"
+#include "store/journal_sqlite.h"
 
 /* SHA-256 over records in order: per record seq and time_us as 8 bytes little-endian, then
  * type, subject, meta and data, each as its length in 8 bytes and its bytes. */
@@ -18,6 +19,7 @@ void journal_digest_end(struct journal_digest *digest, char out[JOURNAL_DIGEST_T
 
 #define JOURNAL_FAULTS_MAX 20
 struct journal_report {
+    uint64_t first_seq; /* the oldest that is kept; 1 unless retention removed some */
     uint64_t records, last_seq, bytes; /* bytes of the records' texts */
     int64_t first_time_us, last_time_us;
     uint64_t unknown; /* of types that this program does not know: not faults */
@@ -26,7 +28,12 @@ struct journal_report {
         uint64_t seq;
         char detail[256];
     } listed[JOURNAL_FAULTS_MAX];
-    char digest[JOURNAL_DIGEST_TEXT];
+    char digest[JOURNAL_DIGEST_TEXT]; /* "" where the records were not read in full */
+    /* Of journal_chain_verify: */
+    uint64_t segments, archived, removed; /* of the journal, all of them; of those */
+    uint64_t offline;                     /* archived, not there, so not checked */
+    uint64_t hashed_bytes;
+    char head[SEGMENT_HASH_TEXT]; /* SHA-256 of the newest sealed segment; "": none */
 };
 
 /* Whether one record reads as it should, beside its seq; *unknown where its type is not known. */
@@ -40,5 +47,13 @@ bool journal_record_check(const struct registry *registry, const struct record *
 enum err journal_verify(struct journal *journal, const struct registry *registry,
                         void (*progress)(void *ctx, uint64_t seq), void *ctx,
                         struct journal_report *report, struct fault *fault) WARN_UNUSED;
+
+/* The whole chain: every sealed segment's SHA-256, that each names the one before it, and the
+ * records: that none is missing and each matches its checksum. With a registry also that each
+ * reads as its type says, and the digest of all; without, archived segments are only hashed.
+ * Otherwise as journal_verify. */
+enum err journal_chain_verify(struct journal *journal, const struct registry *registry,
+                              void (*progress)(void *ctx, uint64_t seq), void *ctx,
+                              struct journal_report *report, struct fault *fault) WARN_UNUSED;
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "store/journal_archive.h"
 #include "store/journal_sqlite_priv.h"
 
 #define HASH_READ_BYTES (1 << 20)
@@ -92,9 +93,16 @@ enum err journal_sqlite_segment_check(struct journal *journal, const struct segm
     sqlite3 *db;
     uint64_t bytes;
     char sha256[SEGMENT_HASH_TEXT];
-    enum err err = segment_connect(j, segment->number, true, &db, fault);
+    struct pack_progress pack = {progress, ctx};
+    if (segment->state == SEGMENT_ARCHIVED)
+        return journal_archive_check(journal, segment, &pack, fault);
+    struct fault closed = {0};
+    enum err err = segment_connect(j, segment->number, true, &db, &closed);
     if (err != OK)
-        return err;
+        return fault_set(fault, err, "journal segment %llu (records %llu to %llu): %.150s; put back "
+                                     "a copy of it from a backup",
+                         (unsigned long long)segment->number, (unsigned long long)segment->first,
+                         (unsigned long long)segment->last, closed.detail);
     err = file_hash(db, progress, ctx, &bytes, sha256, fault);
     if (err == OK && strcmp(sha256, segment->sha256) != 0)
         err = fault_set(fault, ERR_DAMAGED,

@@ -222,7 +222,7 @@ class Hub:
 
     def verify(self):
         """`journal verify` of the stopped hub's data must agree."""
-        return self.binary.ok("journal", "verify", "-C", self.config)
+        return self.binary.ok("journal", "verify", "--full", "-C", self.config)
 
     def log(self):
         return "\n".join(p.log() for p in self.processes[-4:])

@@ -148,7 +148,7 @@ static void exports_and_imports(void **state) {
     orders_append(journal, 700);
     snprintf(path, sizeof path, "%s/export.ndjson", dir);
     FILE *out = fopen(path, "w");
-    assert_int_equal(journal_file_write(journal, 1400, out, silent, NULL, &fault), OK);
+    assert_int_equal(journal_file_write(journal, 1, 1400, out, silent, NULL, &fault), OK);
     fclose(out);
     journal_close(journal);
 
