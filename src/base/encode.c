@@ -37,28 +37,39 @@ static const char base64_digits[] =
 
 void base64_write(struct buf *out, struct str data) {
     const unsigned char *at = (const unsigned char *)data.ptr;
-    for (size_t left = data.len; left > 0;) {
+    if (!buf_reserve(out, (data.len + 2) / 3 * 4))
+        return;
+    char *to = out->data + out->len;
+    for (size_t left = data.len; left > 0; to += 4) {
         size_t n = left < 3 ? left : 3;
         uint32_t bits = (uint32_t)at[0] << 16 | (n > 1 ? (uint32_t)at[1] << 8 : 0) |
                         (n > 2 ? at[2] : 0);
-        char four[4] = {base64_digits[bits >> 18], base64_digits[bits >> 12 & 63],
-                        n > 1 ? base64_digits[bits >> 6 & 63] : '=',
-                        n > 2 ? base64_digits[bits & 63] : '='};
-        buf_add(out, four, 4);
+        to[0] = base64_digits[bits >> 18];
+        to[1] = base64_digits[bits >> 12 & 63];
+        to[2] = n > 1 ? base64_digits[bits >> 6 & 63] : '=';
+        to[3] = n > 2 ? base64_digits[bits & 63] : '=';
         at += n;
         left -= n;
     }
+    out->len = (size_t)(to - out->data);
 }
 
-static int base64_digit(char c) {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
+/* Value of a digit plus one; 0 for what is none. */
+#define D(c, value) [c] = (value) + 1
+static const uint8_t base64_values[256] = {
+    D('A', 0),  D('B', 1),  D('C', 2),  D('D', 3),  D('E', 4),  D('F', 5),  D('G', 6),
+    D('H', 7),  D('I', 8),  D('J', 9),  D('K', 10), D('L', 11), D('M', 12), D('N', 13),
+    D('O', 14), D('P', 15), D('Q', 16), D('R', 17), D('S', 18), D('T', 19), D('U', 20),
+    D('V', 21), D('W', 22), D('X', 23), D('Y', 24), D('Z', 25), D('a', 26), D('b', 27),
+    D('c', 28), D('d', 29), D('e', 30), D('f', 31), D('g', 32), D('h', 33), D('i', 34),
+    D('j', 35), D('k', 36), D('l', 37), D('m', 38), D('n', 39), D('o', 40), D('p', 41),
+    D('q', 42), D('r', 43), D('s', 44), D('t', 45), D('u', 46), D('v', 47), D('w', 48),
+    D('x', 49), D('y', 50), D('z', 51), D('0', 52), D('1', 53), D('2', 54), D('3', 55),
+    D('4', 56), D('5', 57), D('6', 58), D('7', 59), D('8', 60), D('9', 61), D('+', 62),
+    D('/', 63),
+};
+#undef D
+static int base64_digit(char c) { return (int)base64_values[(unsigned char)c] - 1; }
 
 struct str base64_read(struct arena *arena, struct str s) {
     if (s.len % 4 != 0 || !s.ptr)

@@ -20,6 +20,7 @@
 #include "ops/ops.h"
 #include "ops/overview.h"
 #include "store/journal_sqlite.h"
+#include "store/persons.h"
 #include "store/read_model.h"
 
 #define TIDY_PAUSE_MS 200 /* between two looks at the journal's WAL */
@@ -29,11 +30,13 @@ struct hub {
     char keys_path[PATH_MAX];
     char read_path[PATH_MAX];
     char deliver_path[PATH_MAX];
+    char persons_path[PATH_MAX];
     char host[128];
     char url[160];
     struct config *config;
     struct connectors *connectors;
     struct journal *journal;
+    struct keyring *keyring;
     struct tail *tail;
     struct core *core;
     struct inbound *inbound;
@@ -66,12 +69,17 @@ static bool tidy_pause(struct hub_tidy *tidy) {
 static void *tidy_run(void *arg) {
     pthread_setname_np(pthread_self(), "tidy");
     struct hub *hub = arg;
-    bool told = false;
+    bool told = false, told_keys = false;
     while (tidy_pause(&hub->tidy)) {
         bool again = true;
         struct fault fault = {0};
-        enum err err = OK;
-        while (again && err == OK)
+        enum err err = hub->keyring->ops->tidy(hub->keyring, &again, &fault);
+        if (err != OK && !told_keys)
+            log_line(LOG_WARN, "cli", "no keys can be made ahead", "detail=%s",
+                     log_quote(str_c(fault.detail)));
+        told_keys = err != OK;
+        err = OK;
+        for (again = true; again && err == OK;)
             err = journal_tidy(hub->journal, &again, &fault);
         if (err != OK && !told)
             log_line(LOG_WARN, "cli", "the journal can not be tidied", "detail=%s",
@@ -142,12 +150,26 @@ static enum err paths_make(struct hub *hub, const struct hub_options *options,
                     : path_join(hub->data, options->dir, "data");
     if (!fits || !path_join(hub->keys_path, hub->data, "keys.db") ||
         !path_join(hub->read_path, hub->data, "read.db") ||
-        !path_join(hub->deliver_path, hub->data, "delivery.db"))
+        !path_join(hub->deliver_path, hub->data, "delivery.db") ||
+        !path_join(hub->persons_path, hub->data, "persons.db"))
         return fault_set(fault, ERR_IO, "the path is too long");
     return files_folder(hub->data, fault);
 }
 
 /* --- starting --------------------------------------------------------------------------- */
+
+/* The keys of what is personal, with a first supply of them. */
+static enum err keyring_open(struct hub *hub, struct fault *fault) {
+    struct persons_options options = {
+        .path = hub->persons_path,
+        .clock = &clock_system,
+        .rng = &rng_system,
+        .ready = (uint32_t)hub->config->settings.sealing_keys_ready,
+    };
+    bool again;
+    enum err err = persons_open(&options, &hub->keyring, fault);
+    return err == OK ? hub->keyring->ops->tidy(hub->keyring, &again, fault) : err;
+}
 
 /* Journal, tail and state. */
 static enum err core_open(struct hub *hub, struct fault *fault) {
@@ -156,6 +178,8 @@ static enum err core_open(struct hub *hub, struct fault *fault) {
         .segment_bytes = (uint64_t)hub->config->settings.journal_segment_bytes,
     };
     enum err err = journal_sqlite_open(hub->data, &journal, &hub->journal, fault);
+    if (err == OK)
+        err = keyring_open(hub, fault);
     if (err != OK)
         return err;
     hub->tail = tail_create(hub->journal, (size_t)hub->config->settings.tail_bytes);
@@ -165,6 +189,7 @@ static enum err core_open(struct hub *hub, struct fault *fault) {
         .capabilities = domain_capabilities,
         .config = hub->config,
         .journal = hub->journal,
+        .keyring = hub->keyring,
         .tail = hub->tail,
         .clock = &clock_system,
         .rng = &rng_system,
@@ -321,6 +346,7 @@ bool hub_stop(struct hub *hub) {
     if (hub->tail)
         tail_destroy(hub->tail);
     journal_close(hub->journal);
+    keyring_close(hub->keyring);
     if (hub->connectors)
         connectors_destroy(hub->connectors);
     if (hub->config)

@@ -33,6 +33,8 @@ static uint32_t scopes_all(const char **scopes) {
         count = scopes_add(scopes, count, (*c)->routes);
     for (const struct api_extra *e = tables->extras; e && e->name; e++)
         count = scopes_add(scopes, count, e->routes);
+    if (count < SCOPES_MAX)
+        scopes[count++] = SCOPE_PERSONAL;
     return count;
 }
 

@@ -126,6 +126,8 @@ static const struct shape_field send_rows[] = {
     [SEND_KEY] = SHAPE_ROW(struct connector_send, key, SHAPE_ENUM,
                            "subject: what is about one thing goes out in order (subject)",
                            .values = send_keys),
+    [SEND_PERSONAL] = SHAPE_ROW(struct connector_send, personal, SHAPE_BOOL,
+                                "true: may see names, addresses and what else is personal (false)"),
     [SEND_MAPPING] = SHAPE_ROW(struct connector_send, mapping, SHAPE_CODE,
                                "File beside this one: \"post_order.lua\""),
     [SEND_REQUEST] = SHAPE_ROW(struct connector_send, request, SHAPE_OBJECT, "What is sent",

@@ -110,6 +110,7 @@ struct connector_send {
     bool enabled;              /* default true; false: read and checked, not followed */
     struct shape_list events;  /* of struct str: event types, "order.captured" or "order.*" */
     int32_t key;               /* enum send_key: the lane */
+    bool personal;             /* may see what is personal; default false */
     struct str mapping;        /* "post_order.lua"; absent: the event's data as it is */
     struct connector_request *request;
     struct connector_lookup *lookup; /* NULL: posted again without asking */

@@ -2,12 +2,14 @@
  * a person can decide. Changes nothing outside its slot. */
 #include "base/encode.h"
 #include "connect/inbound_priv.h"
+#include "core/core.h"
 #include "domain/exceptions.h"
 
 /* As event_from_record, but keeps the nodes of the document, so that it is parsed once. */
 enum err slot_load(struct slot *slot, const struct record *record, struct fault *fault) {
     struct event_meta meta;
     const struct json *data;
+    struct str text;
     void *payload;
     slot->payload = NULL;
     slot->document = NULL;
@@ -21,7 +23,10 @@ enum err slot_load(struct slot *slot, const struct record *record, struct fault 
     slot->traceparent = arena_str(&slot->arena, meta.traceparent);
     if (!str_is(record->type, EVENT_PAYLOAD_RECEIVED))
         return OK;
-    err = json_parse(slot->worker->parser, &slot->arena, record->data, false, &data, fault);
+    err = seal_data(core_keyring(slot->worker->inbound->core), record, &meta, slot->worker->parser,
+                    &slot->arena, &text, fault);
+    if (!err)
+        err = json_parse(slot->worker->parser, &slot->arena, text, false, &data, fault);
     if (!err)
         err = shape_load(&payload_shape, data, &slot->arena, &payload, fault);
     if (err)

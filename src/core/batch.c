@@ -59,6 +59,8 @@ enum err batch_add(struct batch *batch, const struct event *event, struct fault 
     at = batch->text.len;
     if (event->data_json.len)
         buf_str_add(&batch->text, event->data_json);
+    else if (batch->seals)
+        shape_encode_public(event->type->shape, event->data, &batch->text);
     else
         shape_encode(event->type->shape, event->data, &batch->text);
     record->data = text_from(batch, at);

@@ -53,6 +53,9 @@ enum err query_rows(struct query *query, const struct table *table, uint32_t sor
 /* ,"name":"value" or null where it is absent. */
 void query_member(struct query *query, const char *name, struct str value);
 
+/* What no route needs, and all of them heed: without it, answers leave out what is personal. */
+#define SCOPE_PERSONAL "personal:read"
+
 #define ROUTE_BULK 0x01u   /* the same path takes NDJSON, one document a line */
 #define ROUTE_INLINE 0x02u /* the query takes microseconds: run on the loop thread */
 struct route {

@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "core/event.h"
+#include "core/seal.h"
 
 struct capability;
 struct command;
@@ -28,6 +29,9 @@ struct command_type {
     /* State and command in, events or refusal out. Writer thread; must not wait, and must not
      * change the state. */
     enum err (*decide)(struct decision *decision, const struct command *command);
+    /* Whose the personal members of the body are (core/seal.h): a customer's number, or an id
+     * that the command will give. Required where the shape has such members; issuer's thread. */
+    struct str (*person)(const void *body, struct id128 id, struct arena *arena);
     /* After the commit, on a worker thread, where the answer needs what is not in memory
      * (journal, read model). May be NULL. */
     enum err (*finish)(struct reader *reader, struct command *command, struct fault *fault);
@@ -59,7 +63,8 @@ struct answer {
     int status;      /* HTTP status of success (200, 201, 202) */
     struct str body; /* JSON, in the command's arena */
     bool replayed;   /* an earlier command's answer; body was loaded by finish */
-    uint64_t replay_seq; /* of the event that carries it */
+    uint64_t replay_seq; /* of the event that carries it; also of the one whose natural key
+                            this document has (ERR_DUPLICATE) */
     uint64_t seq;    /* the journal's seq this answer reflects */
     struct str next_cursor; /* lists: of the next page; absent at the end */
 };
@@ -69,7 +74,10 @@ struct command {
     const struct command_type *type;
     struct arena *arena;
     void *body;                 /* decoded and checked */
-    struct str body_json;       /* shape_encode of it: embedded in events as RAW */
+    struct str body_json;       /* shape_encode of it, without what is personal where the core
+                                   has a keyring: embedded in events as RAW */
+    struct sealed sealed;       /* what is personal, see decision_seal */
+    struct str person;          /* whom the command is about; absent: nobody, or not known */
     struct hash128 fingerprint; /* of args and body_json: tells the same from another */
     struct str args[COMMAND_ARGS_MAX]; /* path parameters, in order */
     int64_t now_us;             /* when it arrived */
@@ -108,6 +116,10 @@ enum err command_finish(struct reader *reader, struct command *command, struct f
  * when decide has answered OK. `data_out` gets the struct to fill. NULL when out of memory. */
 struct event *decision_event(struct decision *decision, const struct event_type *type,
                              struct str subject, void **data_out);
+/* The event keeps the personal members of the command's document, which is the member `at` of
+ * its data (absent: the data itself). Each document with personal members goes into exactly one
+ * event; others leave such members out. */
+void decision_seal(struct decision *decision, struct event *event, struct str at);
 /* The answer, encoded now. */
 enum err decision_answer(struct decision *decision, int status, const struct shape *shape,
                          const void *doc) WARN_UNUSED;

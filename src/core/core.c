@@ -369,10 +369,12 @@ struct core *core_create(const struct core_options *options, struct fault *fault
     }
     core->config = options->config;
     core->journal = options->journal;
+    core->keyring = options->keyring;
     core->tail = options->tail;
     core->clock = options->clock;
     core->rng = options->rng;
     batch_init(&core->batch);
+    core->batch.seals = core->keyring != NULL;
     arena_init(&core->arena, 0);
     buf_init(&core->scratch, 0);
     pthread_rwlock_init(&core->state_lock, NULL);
@@ -413,6 +415,7 @@ const struct registry *core_registry(const struct core *core) { return core->reg
 const struct config *core_config(const struct core *core) { return core->config; }
 struct clock *core_clock(const struct core *core) { return core->clock; }
 struct rng *core_rng(const struct core *core) { return core->rng; }
+struct keyring *core_keyring(const struct core *core) { return core->keyring; }
 
 uint32_t core_waiting(struct core *core) {
     pthread_mutex_lock(&core->lock);
@@ -439,6 +442,44 @@ void core_dump(struct core *core, struct buf *out) {
     }
 }
 
+/* The document as text: what is not personal, and what is (absent: nothing). */
+static enum err document_encode(struct core *core, struct command *out, struct str *personal,
+                                struct fault *fault) {
+    const struct shape *shape = out->type->shape;
+    struct buf json;
+    buf_init(&json, 0);
+    buf_reserve(&json, 4096);
+    if (core->keyring)
+        shape_encode_public(shape, out->body, &json);
+    else
+        shape_encode(shape, out->body, &json);
+    size_t len = json.len;
+    bool any = core->keyring && shape_encode_personal(shape, out->body, &json);
+    struct str all = buf_ok(&json) ? arena_str(out->arena, buf_str(&json)) : STR_NONE;
+    buf_free(&json);
+    if (!all.ptr)
+        return fault_set(fault, ERR_NOMEM, "no memory for the document");
+    out->body_json = str_of(all.ptr, len);
+    if (any)
+        *personal = str_of(all.ptr + len, all.len - len);
+    return OK;
+}
+
+/* Seals what is personal, here and not on the writer's thread. The fingerprint covers it as well,
+ * blinded: it stays after the person was erased. */
+static enum err document_seal(struct core *core, struct command *out, struct str personal,
+                              struct fault *fault) {
+    must(out->person.ptr);
+    enum err err = seal_close(core->keyring, str_c(out->type->name), out->person, personal,
+                              out->arena, &out->sealed, fault);
+    if (err != OK)
+        return err;
+    struct hash128 hash = hash128(personal, out->fingerprint.lo);
+    hash.hi ^= out->fingerprint.hi;
+    out->fingerprint = core->keyring->ops->blind(core->keyring, hash);
+    return OK;
+}
+
 static enum err prepare(struct core *core, const struct command_type *type, struct arena *arena,
                         void *body, bool fact, struct command *out, struct fault *fault) {
     *out = (struct command){.type = type, .arena = arena, .body = body, .if_match = -1,
@@ -449,16 +490,18 @@ static enum err prepare(struct core *core, const struct command_type *type, stru
     enum err err = body && type->check ? type->check(&context, body, arena, fault) : OK;
     if (err != OK || !body || !type->shape || type->flags & COMMAND_READS)
         return err;
-    struct buf json;
-    buf_init(&json, 0);
-    buf_reserve(&json, 4096);
-    shape_encode(type->shape, body, &json);
-    out->body_json = buf_ok(&json) ? arena_str(arena, buf_str(&json)) : STR_NONE;
-    buf_free(&json);
-    if (!out->body_json.ptr)
-        return fault_set(fault, ERR_NOMEM, "no memory for the document");
+    struct str personal = STR_NONE;
+    err = document_encode(core, out, &personal, fault);
+    if (err != OK)
+        return err;
     out->fingerprint = hash128(out->body_json, 0);
-    return OK;
+    /* a fact may have come in a payload that says more than the document made of it */
+    if (type->person && (personal.ptr || fact)) {
+        out->person = type->person(body, out->id, arena);
+        if (!out->person.ptr)
+            return fault_set(fault, ERR_NOMEM, "no memory for the document");
+    }
+    return personal.ptr ? document_seal(core, out, personal, fault) : OK;
 }
 
 enum err command_prepare(struct core *core, const struct command_type *type, struct arena *arena,

@@ -17,6 +17,9 @@ struct core_options {
     const struct capability *const *capabilities;
     const struct config *config;
     struct journal *journal;
+    /* Seals what is personal. NULL: documents stand in the journal as they are, for tests and
+     * benchmarks that have no persons. */
+    struct keyring *keyring;
     struct tail *tail; /* gets every durable record; may be NULL */
     struct clock *clock;
     struct rng *rng;
@@ -45,6 +48,7 @@ const struct registry *core_registry(const struct core *core);
 const struct config *core_config(const struct core *core);
 struct clock *core_clock(const struct core *core);
 struct rng *core_rng(const struct core *core);
+struct keyring *core_keyring(const struct core *core); /* NULL: nothing is sealed */
 /* For readers on other threads, of what publish made visible: between core_read_begin and
  * core_read_end (short: a rebuild of the state waits for them). */
 void core_read_begin(struct core *core);

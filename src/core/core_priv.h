@@ -16,11 +16,13 @@ struct batch {
     struct buf text;        /* types, subjects, metas, datas, one behind the other */
     struct record *records; /* strings are offsets into text until batch_seal */
     uint32_t count, cap;
+    bool seals; /* what is personal is never written here in clear */
 };
 
 struct core {
     const struct config *config;
     struct journal *journal;
+    struct keyring *keyring; /* NULL: nothing is sealed */
     struct tail *tail;
     struct clock *clock;
     struct rng *rng;

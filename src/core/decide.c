@@ -33,6 +33,22 @@ struct event *decision_event(struct decision *decision, const struct event_type 
     return event;
 }
 
+void decision_seal(struct decision *decision, struct event *event, struct str at) {
+    const struct sealed *sealed = &decision->command->sealed;
+    if (!sealed->box.ptr)
+        return;
+    struct event_meta *meta = &event->meta;
+    event->sealed = true;
+    meta->key = sealed->key;
+    meta->sealed = sealed->box;
+    shape_mark(meta, EVENT_META_KEY);
+    shape_mark(meta, EVENT_META_SEALED);
+    if (at.len) {
+        meta->sealed_at = at;
+        shape_mark(meta, EVENT_META_SEALED_AT);
+    }
+}
+
 enum err decision_answer(struct decision *decision, int status, const struct shape *shape,
                          const void *doc) {
     struct buf *scratch = &decision->core->scratch;
@@ -110,6 +126,7 @@ bool decision_first(struct decision *decision, const char *kind, struct str key,
     } else if (entry->fingerprint == decision->command->fingerprint.lo) {
         *err = decision_replay(decision, entry->first_seq);
     } else {
+        decision->answer->replay_seq = entry->first_seq;
         *err = decision_refuse(decision, ERR_DUPLICATE,
                                "the %s %.*s was recorded before with another content", kind,
                                (int)(key.len < 100 ? key.len : 100), key.ptr);
@@ -153,6 +170,7 @@ static enum err decision_encode(struct decision *decision, struct str idem) {
         if (!fingerprint.ptr)
             return fault_set(&decision->answer->fault, ERR_NOMEM, "no memory for the event");
     }
+    uint32_t boxes = 0;
     int64_t time_us = command->now_us > core->time_us ? command->now_us : core->time_us;
     for (struct event *event = decision->first; event; event = event->next) {
         struct event_meta *meta = &event->meta;
@@ -162,6 +180,9 @@ static enum err decision_encode(struct decision *decision, struct str idem) {
         meta_text(meta, &meta->traceparent, command->traceparent, EVENT_META_TRACEPARENT);
         meta_text(meta, &meta->actor, command->actor, EVENT_META_ACTOR);
         meta_text(meta, &meta->command, str_c(command->type->name), EVENT_META_COMMAND);
+        if (event->sealed || (!command->sealed.box.ptr && event == decision->first))
+            meta_text(meta, &meta->person, command->person, EVENT_META_PERSON);
+        boxes += event->sealed;
         meta->first = (int64_t)decision->first->seq;
         shape_mark(meta, EVENT_META_FIRST);
         if (command->cause_seq) {
@@ -176,6 +197,7 @@ static enum err decision_encode(struct decision *decision, struct str idem) {
             return err;
         }
     }
+    must(boxes == (command->sealed.box.ptr != NULL)); /* nothing personal is lost, or there twice */
     core->seq = seq;
     core->time_us = time_us;
     return OK;

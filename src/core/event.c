@@ -2,9 +2,12 @@
 #include "core/event.h"
 
 #include "core/capability.h"
+#include "core/seal.h"
 
 /* Identifiers that come from outside; the gateway bounds them tighter. */
 #define FOREIGN_ID_BYTES 1024
+/* A bound for the text of a box alone: what goes into one is bounded by who makes the document. */
+#define SEALED_BYTES_MAX (INT64_C(256) << 20)
 
 static const struct shape_field event_meta_rows[] = {
     {.name = "correlation", .kind = SHAPE_ID, .offset = offsetof(struct event_meta, correlation),
@@ -20,6 +23,16 @@ static const struct shape_field event_meta_rows[] = {
      .since = 1, .help = "seq of the first event of the same command"},
     {.name = "cause", .kind = SHAPE_INTEGER, .offset = offsetof(struct event_meta, cause),
      .since = 1, .help = "seq of the event that the command followed from"},
+    {.name = "person", .kind = SHAPE_ID, .offset = offsetof(struct event_meta, person),
+     .max = FOREIGN_ID_BYTES, .since = 1,
+     .help = "Whose data it is: a customer id, the order of a guest, a payload"},
+    {.name = "key", .kind = SHAPE_INTEGER, .offset = offsetof(struct event_meta, key),
+     .since = 1, .help = "Number of the key of `sealed`"},
+    {.name = "sealed_at", .kind = SHAPE_CODE, .offset = offsetof(struct event_meta, sealed_at),
+     .since = 1, .help = "Member of the data whose personal members are sealed"},
+    {.name = "sealed", .kind = SHAPE_TEXT, .offset = offsetof(struct event_meta, sealed),
+     .max = SEALED_BYTES_MAX, .since = 1,
+     .help = "The personal members: base 64 of nonce, ciphertext and tag of AES-256-GCM"},
     {.name = "idem", .kind = SHAPE_CODE, .offset = offsetof(struct event_meta, idem),
      .since = 1, .help = "Scope and Idempotency-Key, hashed"},
     {.name = "idem_key", .kind = SHAPE_ID, .offset = offsetof(struct event_meta, idem_key),
@@ -176,10 +189,13 @@ static void attribute(struct buf *out, const char *name, struct str text) {
 }
 
 enum err event_write_cloudevent(const struct record *record, struct str cell,
-                                struct json_parser *parser, struct arena *arena, struct buf *out,
-                                struct fault *fault) {
+                                struct keyring *keyring, struct json_parser *parser,
+                                struct arena *arena, struct buf *out, struct fault *fault) {
     struct event_meta meta;
+    struct str data;
     enum err err = event_meta_load(record->meta, parser, arena, &meta, fault);
+    if (err == OK)
+        err = seal_data(keyring, record, &meta, parser, arena, &data, fault);
     if (err != OK)
         return err;
     buf_lit(out, "{\"specversion\":\"1.0\",\"id\":\"");
@@ -200,7 +216,7 @@ enum err event_write_cloudevent(const struct record *record, struct str cell,
     attribute(out, "traceparent", meta.traceparent);
     attribute(out, "partitionkey", record->subject);
     buf_lit(out, ",\"data\":");
-    buf_str_add(out, record->data);
+    buf_str_add(out, data);
     buf_char(out, '}');
     return buf_ok(out) ? OK : fault_set(fault, ERR_NOMEM, "no memory for event %llu",
                                         (unsigned long long)record->seq);

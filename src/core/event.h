@@ -33,6 +33,11 @@ struct event_meta {
     struct str command;     /* command type's name */
     int64_t first;          /* seq of the first event of the same command */
     int64_t cause;          /* seq of the event the command followed from */
+    struct str person;      /* whose data it is or is about (core/seal.h); absent: nobody's */
+    int64_t key;            /* number of the key of `sealed` */
+    struct str sealed_at;   /* member of the data whose personal members are sealed; absent: of
+                               the data itself */
+    struct str sealed;      /* the personal members; absent: none */
     /* On the first event of a command alone: */
     struct str idem;        /* scope and Idempotency-Key, hashed: 32 hex digits */
     struct str idem_key;    /* the key as given: found again by trace */
@@ -43,7 +48,8 @@ struct event_meta {
 };
 enum event_meta_row {
     EVENT_META_CORRELATION, EVENT_META_TRACEPARENT, EVENT_META_ACTOR, EVENT_META_COMMAND,
-    EVENT_META_FIRST, EVENT_META_CAUSE, EVENT_META_IDEM, EVENT_META_IDEM_KEY, EVENT_META_NATURAL,
+    EVENT_META_FIRST, EVENT_META_CAUSE, EVENT_META_PERSON, EVENT_META_KEY, EVENT_META_SEALED_AT,
+    EVENT_META_SEALED, EVENT_META_IDEM, EVENT_META_IDEM_KEY, EVENT_META_NATURAL,
     EVENT_META_FINGERPRINT, EVENT_META_STATUS, EVENT_META_ANSWER,
 };
 extern const struct shape event_meta_shape;
@@ -56,11 +62,13 @@ struct event {
     const void *data;   /* struct of type->shape */
     struct str data_json; /* where known already; else encoded from data */
     struct event_meta meta;
+    bool sealed; /* carries the personal members of the command's document */
     struct event *next;
 };
 
 struct registry;
 struct json_parser;
+struct keyring;
 /* The meta of a record. Strings point into `json` or the arena. What the hub itself wrote is
  * read without the parser, in a fraction of a microsecond. */
 enum err event_meta_load(struct str json, struct json_parser *parser, struct arena *arena,
@@ -75,9 +83,11 @@ enum err event_from_record(const struct registry *registry, const struct record 
 /* The record as a CloudEvents 1.0.2 JSON object: specversion, id ("<cell>-<seq>"), source
  * ("/penstock/<cell>"), type ("org.penstock.order.captured.v1"), subject, time,
  * datacontenttype, and the extensions penstockseq, correlationid, traceparent, partitionkey,
- * then data. `parser` and `arena` serve to read the meta. */
+ * then data; with its personal members where `keyring` is given and has their key. `parser` and
+ * `arena` serve to read the meta. */
 enum err event_write_cloudevent(const struct record *record, struct str cell,
-                                struct json_parser *parser, struct arena *arena, struct buf *out,
+                                struct keyring *keyring, struct json_parser *parser,
+                                struct arena *arena, struct buf *out,
                                 struct fault *fault) WARN_UNUSED;
 #define EVENT_TYPE_PREFIX "org.penstock."
 #define EVENT_TYPE_SUFFIX ".v1"

@@ -27,6 +27,7 @@ struct table {
 struct core;
 struct journal;
 struct json_parser;
+struct keyring;
 
 struct row_value {
     struct str text; /* absent: NULL */
@@ -67,6 +68,8 @@ struct reader {
     struct core *core;
     struct journal *journal;
     struct json_parser *parser;
+    /* Opens what is personal (core/seal.h); NULL where who asks may not see it. */
+    struct keyring *keyring;
 };
 /* How far the read model is behind what is durable. */
 struct reader_lag {

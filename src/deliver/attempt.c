@@ -13,6 +13,7 @@
 #include "domain/postings.h"
 
 #define CAUSE_MAX 400 /* bytes of what a remote says that are kept */
+#define WORDS_MAX 65536 /* bytes of it that are looked at */
 
 struct attempt *attempt_take(struct subscription *sub) {
     struct deliver *d = sub->deliver;
@@ -113,6 +114,36 @@ static struct str json_text(const struct json *value) {
                                                                                        : STR_NONE;
 }
 
+/* What is personal goes to those systems alone whose subscription says so. */
+static struct keyring *attempt_keyring(const struct attempt *attempt) {
+    return attempt->sub->send->personal ? core_keyring(attempt->deliver->options.core) : NULL;
+}
+
+struct masking {
+    struct attempt *attempt;
+    struct str text;
+};
+static bool record_mask(void *ctx, const struct record *record) {
+    struct masking *masking = ctx;
+    struct attempt *attempt = masking->attempt;
+    masking->text = seal_mask_event(attempt_keyring(attempt), record, masking->text,
+                                    attempt->deliver->parser, &attempt->arena);
+    return false;
+}
+
+/* What is said of a delivery is kept and shown; what it repeats of a person is not. */
+static struct str masked(struct attempt *attempt, struct str text) {
+    struct masking masking = {.attempt = attempt, .text = text};
+    struct fault ignored = {0};
+    uint64_t next;
+    if (!text.len || !attempt_keyring(attempt))
+        return text;
+    if (tail_read(attempt->deliver->options.tail, attempt->job.seq, 1, record_mask, &masking,
+                  &next, &ignored) != OK)
+        return STR("…");
+    return masking.text;
+}
+
 /* What the remote says went wrong: the member that most interfaces use for it, else the start
  * of the body. One line. */
 static struct str cause_of(struct attempt *attempt, const struct net_answer *answer) {
@@ -129,8 +160,14 @@ static struct str cause_of(struct attempt *attempt, const struct net_answer *ans
         json_parse(attempt->deliver->parser, arena, answer->body, false, &doc, &fault) == OK)
         for (size_t i = 0; words.len == 0 && i < sizeof members / sizeof *members; i++)
             words = json_text(json_at(doc, str_c(members[i])));
+    if (words.len == 0 && doc) { /* written anew: what was escaped shows as what it is */
+        buf_clear(&attempt->body);
+        json_write(&attempt->body, doc);
+        words = arena_str(arena, buf_str(&attempt->body));
+    }
     if (words.len == 0)
-        words = answer->body;
+        words = answer->body.len > WORDS_MAX ? str_of(answer->body.ptr, WORDS_MAX) : answer->body;
+    words = masked(attempt, words);
     if (words.len > CAUSE_MAX)
         words.len = CAUSE_MAX;
     struct str line = arena_printf(arena, "status %d%s%.*s", answer->status,
@@ -527,9 +564,11 @@ static void attempt_send(struct attempt *attempt) {
     fault_init(&fault, &attempt->arena);
     enum err err = attempt_map(attempt, &body, &fault);
     if (err == ERR_INVALID) {
+        struct str words = masked(attempt, str_c(fault.detail));
         struct str cause = fault.first == NULL || fault.first->pointer.len == 0
-                               ? arena_printf(&attempt->arena, "mapping: %s", fault.detail)
-                               : arena_printf(&attempt->arena, "mapping: %s (%.*s)", fault.detail,
+                               ? arena_printf(&attempt->arena, "mapping: %.*s", STR_FMT(words))
+                               : arena_printf(&attempt->arena, "mapping: %.*s (%.*s)",
+                                              STR_FMT(words),
                                               STR_FMT(fault.first->pointer));
         attempt_finish(attempt, LANE_FINAL, -1, 0, cause);
         return;
@@ -619,14 +658,20 @@ struct reading {
     struct fault fault;
 };
 
+/* The event's data as it was written, sealed members and all. */
+static struct str data_text(const struct json *event) {
+    const struct json *data = json_member(event, STR("data"));
+    return data ? data->text : STR_NONE;
+}
+
 static bool record_read(void *ctx, const struct record *record) {
     struct reading *reading = ctx;
     struct attempt *attempt = reading->attempt;
     struct deliver *d = attempt->deliver;
     struct arena *arena = &attempt->arena;
     buf_clear(&attempt->text);
-    reading->err = event_write_cloudevent(record, d->options.config->cell, d->parser, arena,
-                                          &attempt->text, &reading->fault);
+    reading->err = event_write_cloudevent(record, d->options.config->cell, attempt_keyring(attempt),
+                                          d->parser, arena, &attempt->text, &reading->fault);
     if (reading->err != OK)
         return false;
     reading->err = json_parse(d->parser, arena, buf_str(&attempt->text), false, &attempt->event,
@@ -639,7 +684,7 @@ static bool record_read(void *ctx, const struct record *record) {
     attempt->type = arena_str(arena, record->type);
     attempt->subject = arena_str(arena, record->subject);
     if (attempt->sub->send->source == NULL)
-        attempt->data = arena_str(arena, record->data);
+        attempt->data = data_text(attempt->event);
     return false;
 }
 

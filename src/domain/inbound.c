@@ -224,9 +224,13 @@ static enum err receive_decide(struct decision *decision, const struct command *
                                                            STR_FMT(given->key))
                                             : id;
     struct payload *payload;
-    if (!id.ptr || !subject.ptr ||
-        !decision_event(decision, &payload_received_event, subject, (void **)&payload))
+    struct event *event = id.ptr && subject.ptr
+                              ? decision_event(decision, &payload_received_event, subject,
+                                               (void **)&payload)
+                              : NULL;
+    if (!event)
         return decision_refuse(decision, ERR_NOMEM, "no memory for the payload");
+    decision_seal(decision, event, STR_NONE);
     *payload = *given;
     payload->payload_id = id;
     shape_mark(payload, PAYLOAD_ID);
@@ -234,8 +238,15 @@ static enum err receive_decide(struct decision *decision, const struct command *
                                     .seq = (int64_t)decision_seq(decision)};
     return decision_answer(decision, 200, &payload_answer_shape, &answer);
 }
+/* Whose it is shows only when it is mapped: until then it is its own. */
+static struct str receive_person(const void *body, struct id128 id, struct arena *arena) {
+    (void)body;
+    return id_text(arena, "pay_", id);
+}
+
 const struct command_type inbound_receive_command = {
     .name = "inbound.receive", .shape = &payload_shape, .decide = receive_decide,
+    .person = receive_person,
     .flags = COMMAND_INTERNAL, .help = "Stores a partner's message"};
 
 static enum err settle_decide(struct decision *decision, const struct command *command) {

@@ -298,6 +298,7 @@ static enum err capture_event(struct decision *decision, const struct command *c
                                  .version = 1,
                                  .reservations = {taken->reservations, taken->count},
                                  .order = command->body};
+    decision_seal(decision, event, STR("order"));
     event->data_json = captured_json(decision, e, command->body_json);
     return event->data_json.ptr ? OK : no_memory(decision);
 }
@@ -399,9 +400,16 @@ static enum err capture_decide(struct decision *decision, const struct command *
     return decision_answer(decision, 201, &order_answer_shape, &answer);
 }
 
+/* A guest's order is its own. */
+static struct str capture_person(const void *body, struct id128 id, struct arena *arena) {
+    const struct order *order = body;
+    return order->customer && order->customer->customer_id.len ? order->customer->customer_id
+                                                               : id_text(arena, "ord_", id);
+}
+
 const struct command_type order_capture_command = {
     .name = "order.capture", .shape = &order_shape, .check = capture_check,
-    .decide = capture_decide, .help = "Take an order and promise its stock"};
+    .decide = capture_decide, .person = capture_person, .help = "Take an order and promise its stock"};
 
 /* --- cancel and ship ----------------------------------------------------------------------------------------- */
 

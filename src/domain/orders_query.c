@@ -134,10 +134,15 @@ static void write_progress(struct buf *out, const struct order_snapshot *s) {
 static bool document_visit(void *ctx, const struct record *record) {
     struct document_writer *w = ctx;
     const struct order_snapshot *s = w->snapshot;
-    const struct json *data, *meta;
-    w->err = json_parse(w->reader->parser, w->arena, record->data, false, &data, w->fault);
+    const struct json *data = NULL;
+    struct event_meta meta;
+    struct str text;
+    w->err = event_meta_load(record->meta, w->reader->parser, w->arena, &meta, w->fault);
     if (w->err == OK)
-        w->err = json_parse(w->reader->parser, w->arena, record->meta, false, &meta, w->fault);
+        w->err = seal_data(w->reader->keyring, record, &meta, w->reader->parser, w->arena, &text,
+                           w->fault);
+    if (w->err == OK)
+        w->err = json_parse(w->reader->parser, w->arena, text, false, &data, w->fault);
     const struct json *order = w->err == OK ? json_member(data, STR("order")) : NULL;
     if (!order || order->kind != JSON_OBJECT) {
         if (w->err == OK)
@@ -150,10 +155,9 @@ static bool document_visit(void *ctx, const struct record *record) {
     buf_json_str(out, s->order_id);
     buf_printf(out, ",\"state\":\"%s\",\"version\":%lld", order_states[s->state],
                (long long)s->version);
-    struct str correlation = json_member_str(meta, STR("correlation"));
-    if (correlation.ptr) {
+    if (meta.correlation.ptr) {
         buf_lit(out, ",\"correlation_id\":");
-        buf_json_str(out, correlation);
+        buf_json_str(out, meta.correlation);
     }
     time_member(out, "created_at", s->captured_us);
     time_member(out, "updated_at", s->updated_us);

@@ -125,6 +125,7 @@ static void line_finish_run(struct job *job, struct reader *reader) {
         (struct bulk_line *)((char *)job - offsetof(struct bulk_line, job));
     struct answer *answer = &line->command.answer;
 
+    reader->keyring = call_keyring(line->bulk->call);
     answer->err = command_finish(reader, &line->command, &answer->fault);
 }
 

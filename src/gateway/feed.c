@@ -72,7 +72,7 @@ static bool feed_visit(void *ctx, const struct record *record) {
     }
     arena_reset(&feed->arena);
     feed->err = event_write_cloudevent(record, feed->call->gateway->config->cell,
-                                       feed->reader->parser, &feed->arena, &feed->out,
+                                       call_keyring(feed->call), feed->reader->parser, &feed->arena, &feed->out,
                                        &feed->fault);
     if (feed->stream)
         buf_lit(&feed->out, "\n\n");

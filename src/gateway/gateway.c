@@ -155,6 +155,8 @@ static enum err routes_make(struct gateway *gateway, struct fault *fault) {
             err = router_add(gateway->router, (*c)->routes, NULL, fault);
     if (err == OK)
         err = router_add(gateway->router, hub_routes, gateway, fault);
+    if (err == OK)
+        err = router_scope_add(gateway->router, SCOPE_PERSONAL, &gateway->personal_scope, fault);
     for (const struct gateway_table *t = gateway->options.tables; t && t->routes && err == OK; t++)
         err = router_add(gateway->router, t->routes, t->ctx, fault);
     if (err != OK)

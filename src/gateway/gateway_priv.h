@@ -71,6 +71,7 @@ struct gateway {
     const struct config *config;
     struct clock *clock;
     struct router *router;
+    uint32_t personal_scope;
     struct http_server *server;
     struct gateway_loop *loops;
     uint32_t loop_count;
@@ -96,6 +97,7 @@ struct call {
     struct route_match match;
     struct call_context context;
     struct str actor;
+    bool personal; /* the caller may see what is personal */
     struct command command;
     struct query query;
     struct buf body; /* of a query's answer, worker */
@@ -117,6 +119,9 @@ enum err command_decode(struct call *call, struct str text, struct arena *arena,
 /* Preconditions and parameters. */
 enum err call_prepare(struct call *call) WARN_UNUSED;
 void call_waiting_tick(struct gateway_loop *loop);
+
+/* What opens sealed members for this caller; NULL: nothing does. */
+struct keyring *call_keyring(const struct call *call);
 
 /* answer.c */
 void call_answer(struct call *call, int status, struct str media_type, struct str body,

@@ -85,6 +85,10 @@ static enum err check_media(struct call *call, bool *bulk) {
                      route->flags & ROUTE_BULK ? " or application/x-ndjson" : "");
 }
 
+struct keyring *call_keyring(const struct call *call) {
+    return call->personal ? core_keyring(call->gateway->options.core) : NULL;
+}
+
 static enum err check_caller(struct call *call) {
     const struct route_entry *entry = call->match.entry;
     const struct principal *principal;
@@ -99,6 +103,7 @@ static enum err check_caller(struct call *call) {
     call->actor = arena_str(http_exchange_arena(call->ex), principal->actor);
     if (!call->actor.ptr)
         return fault_set(&call->fault, ERR_NOMEM, "no memory for the request");
+    call->personal = principal_may(principal, call->gateway->personal_scope);
     if (!principal_may(principal, entry->scope))
         return fault_set(&call->fault, ERR_FORBIDDEN, "this key lacks the scope %s",
                          entry->route->scope);
@@ -209,6 +214,7 @@ static void command_finish_run(struct job *job, struct reader *reader) {
     struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
     struct answer *answer = &call->command.answer;
 
+    reader->keyring = call_keyring(call);
     answer->err = command_finish(reader, &call->command, &answer->fault);
 }
 
@@ -323,6 +329,7 @@ static void query_answer(struct call *call) {
 static void query_run(struct job *job, struct reader *reader) {
     struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
 
+    reader->keyring = call_keyring(call);
     call->query.reader = reader;
     call->err = call->match.entry->route->query(&call->query, &call->fault);
 }
@@ -342,6 +349,7 @@ static enum err query_start(struct call *call) {
 
     if (route->flags & ROUTE_INLINE) {
         call->query.reader = call->loop->reader;
+        call->query.reader->keyring = call_keyring(call);
         call->query.out = &call->loop->out;
         buf_clear(&call->loop->out);
         call->query.seq = core_seq(call->gateway->options.core);

@@ -171,6 +171,12 @@ uint32_t router_count(const struct router *router) { return router->count; }
 const struct route_entry *router_entry(const struct router *router, uint32_t index) {
     return index < router->count ? router->entries[index] : NULL;
 }
+enum err router_scope_add(struct router *router, const char *scope, uint32_t *index,
+                          struct fault *fault) {
+    return scope_index(router, scope, index)
+               ? OK
+               : fault_set(fault, ERR_NOMEM, "there are more than %d scopes", ROUTE_SCOPES_MAX);
+}
 uint32_t router_scope_count(const struct router *router) { return router->scope_count; }
 const char *router_scope(const struct router *router, uint32_t index) {
     return index < router->scope_count ? router->scopes[index] : NULL;

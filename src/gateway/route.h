@@ -29,6 +29,9 @@ void router_destroy(struct router *router);
  * template that can not be read. */
 enum err router_add(struct router *router, const struct route *routes, void *ctx,
                     struct fault *fault) WARN_UNUSED;
+/* A scope that no route needs by itself. ERR_NOMEM: there are too many. */
+enum err router_scope_add(struct router *router, const char *scope, uint32_t *index,
+                          struct fault *fault) WARN_UNUSED;
 uint32_t router_count(const struct router *router);
 const struct route_entry *router_entry(const struct router *router, uint32_t index);
 /* Distinct scopes in order of first use. */

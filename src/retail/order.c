@@ -52,7 +52,7 @@ static const struct shape_field order_line_fields[] = {
     [LINE_RESERVATION_ID] = {.name = "reservation_id", .kind = SHAPE_ID,
                              AT(order_line, reservation_id), .owner = "hub",
                              .help = "The reservation that this line turns into a commitment"},
-    [LINE_EXT] = {.name = "ext", .kind = SHAPE_OPEN, AT(order_line, ext),
+    [LINE_EXT] = {.name = "ext", .kind = SHAPE_OPEN, AT(order_line, ext), .privacy = PERSONAL,
                   .help = "Anything else; passed on"},
 };
 SHAPE_DEFINE(order_line_shape, "order_line", struct order_line, "An article sold",
@@ -201,7 +201,7 @@ static const struct shape_field order_fields[] = {
                        .help = "How it is paid; need not add up to totals.grand"},
     [ORDER_TOTALS] = {.name = "totals", .kind = SHAPE_OBJECT, .flags = SHAPE_REQUIRED,
                       AT(order, totals), .shape = &order_totals_shape, .help = "The sums"},
-    [ORDER_EXT] = {.name = "ext", .kind = SHAPE_OPEN, AT(order, ext),
+    [ORDER_EXT] = {.name = "ext", .kind = SHAPE_OPEN, AT(order, ext), .privacy = PERSONAL,
                    .help = "Anything else; passed on"},
 };
 SHAPE_DEFINE(order_shape, "order", struct order, "An order as a channel took it", order_fields);

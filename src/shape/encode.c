@@ -1,5 +1,12 @@
-/* encode: writes the struct of a shape as JSON, members in the table's order. */
+/* encode: writes the struct of a shape as JSON, members in the table's order: all of it, what
+ * is not personal, or what is. The two parts together always make the whole. */
 #include "shape/shape_priv.h"
+
+/* Of which fields an encoding consists. */
+enum part { PART_WHOLE, PART_PUBLIC };
+
+static void part_encode(const struct shape *shape, const void *doc, enum part part,
+                        struct buf *out);
 
 static void instant_put(struct buf *out, struct instant at) {
     if (at.offset_min != SHAPE_NO_OFFSET) {
@@ -13,20 +20,22 @@ static void instant_put(struct buf *out, struct instant at) {
 }
 
 static void list_write(const struct shape_field *field, const struct shape_list *list,
-                       struct buf *out) {
+                       enum part part, struct buf *out) {
     buf_char(out, '[');
     for (uint32_t i = 0; i < list->count; i++) {
         if (i > 0)
             buf_char(out, ',');
         if (field->shape)
-            shape_encode(field->shape, (const char *)list->items + field->shape->size * i, out);
+            part_encode(field->shape, (const char *)list->items + field->shape->size * i, part,
+                        out);
         else
             buf_json_str(out, *list_at(*list, struct str, i));
     }
     buf_char(out, ']');
 }
 
-static void field_write(const struct shape_field *field, const void *at, struct buf *out) {
+static void field_write(const struct shape_field *field, const void *at, enum part part,
+                        struct buf *out) {
     switch (field->kind) {
     case SHAPE_ID:
     case SHAPE_CODE:
@@ -59,8 +68,8 @@ static void field_write(const struct shape_field *field, const void *at, struct 
         break;
     }
     case SHAPE_BOOL: buf_str_add(out, *(const bool *)at ? STR("true") : STR("false")); break;
-    case SHAPE_OBJECT: shape_encode(field->shape, *(const void *const *)at, out); break;
-    case SHAPE_LIST: list_write(field, at, out); break;
+    case SHAPE_OBJECT: part_encode(field->shape, *(const void *const *)at, part, out); break;
+    case SHAPE_LIST: list_write(field, at, part, out); break;
     case SHAPE_OPEN: json_write(out, *(const struct json *const *)at); break;
     case SHAPE_RAW: {
         struct str raw = *(const struct str *)at;
@@ -70,25 +79,93 @@ static void field_write(const struct shape_field *field, const void *at, struct 
     }
 }
 
-void shape_encode(const struct shape *shape, const void *doc, struct buf *out) {
+static bool name_write(char before, const char *name, struct buf *out) {
+    size_t len = strlen(name);
+    if (!buf_reserve(out, len + 4))
+        return false;
+    char *at = out->data + out->len;
+    *at++ = before;
+    *at++ = '"';
+    memcpy(at, name, len);
+    memcpy(at + len, "\":", 2);
+    out->len += len + 4;
+    return true;
+}
+
+static void part_encode(const struct shape *shape, const void *doc, enum part part,
+                        struct buf *out) {
     char before = '{';
     for (uint64_t has = *(const uint64_t *)doc; has; has &= has - 1) {
         uint32_t row = (uint32_t)__builtin_ctzll(has);
         must(row < shape->count);
         const struct shape_field *field = &shape->fields[row];
-        size_t len = strlen(field->name);
-        if (!buf_reserve(out, len + 4))
+        if (part == PART_PUBLIC && field->privacy == PERSONAL)
+            continue;
+        if (!name_write(before, field->name, out))
             return;
-        char *at = out->data + out->len;
-        *at++ = before;
-        *at++ = '"';
-        memcpy(at, field->name, len);
-        memcpy(at + len, "\":", 2);
-        out->len += len + 4;
         before = ',';
-        field_write(field, (const char *)doc + field->offset, out);
+        field_write(field, (const char *)doc + field->offset, part, out);
     }
     if (before == '{')
         buf_char(out, '{');
     buf_char(out, '}');
+}
+
+void shape_encode(const struct shape *shape, const void *doc, struct buf *out) {
+    part_encode(shape, doc, PART_WHOLE, out);
+}
+
+void shape_encode_public(const struct shape *shape, const void *doc, struct buf *out) {
+    part_encode(shape, doc, PART_PUBLIC, out);
+}
+
+/* --- the personal part ------------------------------------------------------------------ */
+
+static bool items_personal(const struct shape_field *field, const struct shape_list *list,
+                           struct buf *out) {
+    char before = '{';
+    for (uint32_t i = 0; i < list->count; i++) {
+        size_t start = out->len;
+        buf_char(out, before);
+        buf_char(out, '"');
+        buf_u64(out, i);
+        buf_lit(out, "\":");
+        if (shape_encode_personal(field->shape,
+                                  (const char *)list->items + field->shape->size * i, out))
+            before = ',';
+        else
+            out->len = start;
+    }
+    if (before == ',')
+        buf_char(out, '}');
+    return before == ',';
+}
+
+bool shape_encode_personal(const struct shape *shape, const void *doc, struct buf *out) {
+    size_t begin = out->len;
+    char before = '{';
+    for (uint64_t has = *(const uint64_t *)doc; has; has &= has - 1) {
+        uint32_t row = (uint32_t)__builtin_ctzll(has);
+        must(row < shape->count);
+        const struct shape_field *field = &shape->fields[row];
+        const void *at = (const char *)doc + field->offset;
+        bool within = field->kind == SHAPE_OBJECT || (field->kind == SHAPE_LIST && field->shape);
+        size_t start = out->len;
+        if ((field->privacy != PERSONAL && !within) || !name_write(before, field->name, out))
+            continue;
+        if (field->privacy == PERSONAL)
+            field_write(field, at, PART_WHOLE, out);
+        else if (!(field->kind == SHAPE_OBJECT
+                       ? shape_encode_personal(field->shape, *(const void *const *)at, out)
+                       : items_personal(field, at, out))) {
+            out->len = start;
+            continue;
+        }
+        before = ',';
+    }
+    if (before == ',')
+        buf_char(out, '}');
+    else
+        out->len = begin;
+    return before == ',';
 }

@@ -128,6 +128,11 @@ enum err shape_load(const struct shape *shape, const struct json *value, struct 
 
 /* Writes doc as JSON, members in the table's order, absent ones left out. Check buf_ok. */
 void shape_encode(const struct shape *shape, const void *doc, struct buf *out);
+/* The same in two parts: without the fields of privacy PERSONAL, and those alone, in the objects
+ * that hold them; a list is then an object of its items by their number: {"customer":{"email":…},
+ * "lines":{"2":{"ext":…}}}. Answers whether there was any; nothing is written where not. */
+void shape_encode_public(const struct shape *shape, const void *doc, struct buf *out);
+bool shape_encode_personal(const struct shape *shape, const void *doc, struct buf *out);
 
 /* JSON Schema 2020-12 of the shape, with $defs for the shapes it uses. What JSON Schema has no
  * word for is in x-minimum, x-maximum (of decimals in strings), x-privacy, x-owner, x-since. */

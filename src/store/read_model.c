@@ -268,6 +268,8 @@ static bool record_project(void *ctx, const struct record *record) {
     rows_ref(rows, record->subject);
     rows_ref(rows, event.meta.correlation);
     rows_ref(rows, event.meta.idem_key);
+    if (!str_eq(event.meta.person, record->subject))
+        rows_ref(rows, event.meta.person); /* erasure finds by it what to erase */
     if (err == OK && projects)
         type->project(rows, &event);
     model->batch_count++;

@@ -37,6 +37,10 @@ static void meta_equal(const struct event_meta *a, const struct event_meta *b) {
     assert_true(str_eq(a->command, b->command));
     assert_int_equal(a->first, b->first);
     assert_int_equal(a->cause, b->cause);
+    assert_true(str_eq(a->person, b->person));
+    assert_int_equal(a->key, b->key);
+    assert_true(str_eq(a->sealed_at, b->sealed_at));
+    assert_true(str_eq(a->sealed, b->sealed));
     assert_true(str_eq(a->idem, b->idem));
     assert_true(str_eq(a->idem_key, b->idem_key));
     assert_true(str_eq(a->natural, b->natural));
@@ -52,24 +56,28 @@ static void meta_reads_back(void **state) {
     struct kit kit = kit_make();
     struct event_meta full = {
         .correlation = STR("c-1"), .traceparent = STR("00-ab-cd-01"), .actor = STR("key_x"),
-        .command = STR("order.capture"), .first = 41, .cause = 7, .idem = STR("00ff"),
+        .command = STR("order.capture"), .first = 41, .cause = 7,
+        .person = STR("C \"1\""), .key = 8110, .sealed_at = STR("order"),
+        .sealed = STR("ab+/cd=="), .idem = STR("00ff"),
         .idem_key = STR("k/1"), .natural = STR("aa"), .fingerprint = STR("bb"), .status = 201,
         .answer = STR("{\"a\":[1,{\"b\":\"}\\\"]\"}],\"c\":{}}"),
     };
     const char *awkward[] = {"c-1", "with \"quotes\"", "back\\slash", "ütf-8 \xf0\x9f\x8e\x81",
                              "brace}{,:[\"]"};
-    for (uint64_t has = 0; has < 1u << 12; has++) {
+    for (uint64_t has = 0; has < 1u << 16; has++) {
         struct event_meta meta = full, got;
         meta.has = has;
         meta.correlation = str_c(awkward[has % 5]);
         struct str *texts[] = {&meta.correlation, &meta.traceparent, &meta.actor, &meta.command,
-                               NULL, NULL, &meta.idem, &meta.idem_key, &meta.natural,
+                               NULL, NULL, &meta.person, NULL, &meta.sealed_at, &meta.sealed,
+                               &meta.idem, &meta.idem_key, &meta.natural,
                                &meta.fingerprint, NULL, &meta.answer};
-        for (int row = 0; row < 12; row++)
+        for (int row = 0; row < 16; row++)
             if (!(has >> row & 1) && texts[row])
                 *texts[row] = STR_NONE;
         meta.first = has >> EVENT_META_FIRST & 1 ? meta.first : 0;
         meta.cause = has >> EVENT_META_CAUSE & 1 ? meta.cause : 0;
+        meta.key = has >> EVENT_META_KEY & 1 ? meta.key : 0;
         meta.status = has >> EVENT_META_STATUS & 1 ? meta.status : 0;
         struct buf json;
         buf_init(&json, 0);
@@ -158,7 +166,7 @@ static void records_become_cloudevents(void **state) {
                             .data = STR("{\"on_hand\":\"5\"}")};
     struct buf out;
     buf_init(&out, 0);
-    assert_int_equal(event_write_cloudevent(&record, STR("main"), kit.parser, &kit.arena, &out,
+    assert_int_equal(event_write_cloudevent(&record, STR("main"), NULL, kit.parser, &kit.arena, &out,
                                             &kit.fault), OK);
     assert_string_equal(
         buf_cstr(&out),
@@ -169,7 +177,7 @@ static void records_become_cloudevents(void **state) {
         "\"partitionkey\":\"TEE \\\"red\\\"@WH-HAM\",\"data\":{\"on_hand\":\"5\"}}");
     buf_clear(&out);
     record.meta = STR("{}");
-    assert_int_equal(event_write_cloudevent(&record, STR("main"), kit.parser, &kit.arena, &out,
+    assert_int_equal(event_write_cloudevent(&record, STR("main"), NULL, kit.parser, &kit.arena, &out,
                                             &kit.fault), OK);
     assert_null(strstr(buf_cstr(&out), "correlationid"));
     buf_free(&out);
