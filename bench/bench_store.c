@@ -1,12 +1,16 @@
 /* bench_store: what the journal and the read model cost by themselves, per event and per order.
  *
  *   bench_store [ORDERS [EVENTS_PER_SECOND [FOLDER]]]
+ *   bench_store rebuild DATA FOLDER
  *
  * Journal: events of 2.6 KB, 256 to a commit, each synced, a second thread tidying; as fast as
  * it can where EVENTS_PER_SECOND is 0. Read model:
  * two events an order (2 KB and 0.3 KB), one row with an index, four references; a
  * thousand orders to a batch, without the pauses that the hub makes between batches. Prints one
- * line per measurement. */
+ * line per measurement.
+ *
+ * rebuild reads the journal of the cell in DATA (it may be served meanwhile) and makes a read
+ * model of it in FOLDER, with the hub's own capabilities. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,6 +22,7 @@
 #include "../tests/support/shop.h"
 #include "../tests/support/temp.h"
 #include "base/mem.h"
+#include "domain/list.h"
 #include "store/journal_sqlite.h"
 #include "store/read_model.h"
 
@@ -234,7 +239,43 @@ static void bench_read_model(const char *dir, uint64_t orders, uint32_t batch) {
     journal_close(f.journal);
 }
 
+/* --- rebuild ---------------------------------------------------------------------------- */
+
+static void bench_rebuild(const char *data, const char *folder) {
+    struct journal_sqlite_options options = {.read_only = true};
+    struct follower f = {0};
+    struct fault fault = {0};
+    if (journal_sqlite_open(data, &options, &f.journal, &fault) != OK)
+        die("open", &fault);
+    f.tail = tail_create(f.journal, 1 << 20);
+    struct registry *registry = registry_create(domain_capabilities);
+    char path[4200];
+    snprintf(path, sizeof path, "%s/read.db", folder);
+    struct read_model_options model_options = {.path = path, .registry = registry,
+                                               .journal = f.journal, .tail = f.tail,
+                                               .clock = &clock_system, .batch_events = 20000};
+    if (read_model_open(&model_options, &f.model, &fault) != OK)
+        die("read model", &fault);
+    int64_t from = clock_tick_us(&clock_system), cpu = cpu_us(CLOCK_PROCESS_CPUTIME_ID);
+    if (read_model_rebuild(f.model, &fault) != OK)
+        die("rebuild", &fault);
+    int64_t wall = clock_tick_us(&clock_system) - from;
+    cpu = cpu_us(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    uint64_t events = read_model_seq(f.model);
+    printf("rebuild: %llu events in %.2f s, %llu/s, CPU %.2f us an event\n",
+           (unsigned long long)events, (double)wall / 1e6,
+           (unsigned long long)(events * 1000000 / (uint64_t)wall), (double)cpu / (double)events);
+    read_model_close(f.model);
+    registry_destroy(registry);
+    tail_destroy(f.tail);
+    journal_close(f.journal);
+}
+
 int main(int argc, char **argv) {
+    if (argc == 4 && strcmp(argv[1], "rebuild") == 0) {
+        bench_rebuild(argv[2], argv[3]);
+        return 0;
+    }
     uint64_t orders = argc > 1 ? strtoull(argv[1], NULL, 10) : 100000;
     if (orders < 4000) {
         fprintf(stderr, "usage: bench_store [ORDERS [EVENTS_PER_SECOND [FOLDER]]], at least 4000 orders\n");

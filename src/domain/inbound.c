@@ -163,9 +163,11 @@ static enum err retried_apply(struct state *state, const struct event *event) {
     return pending_add(state_of(state, &inbound_capability), (uint64_t)retry->payload_seq);
 }
 
+static const char *const received_reads[] = {"payload_id", "dedup_id", NULL};
 static const struct event_type payload_received_event = {
     .name = EVENT_PAYLOAD_RECEIVED, .shape = &payload_shape, .apply = received_apply,
-    .project = received_project, .help = "A partner's message was stored, as it came"};
+    .project = received_project, .project_reads = received_reads,
+    .help = "A partner's message was stored, as it came"};
 static const struct event_type payload_settled_event = {
     .name = "payload.settled", .shape = &payload_settle_shape, .apply = settled_apply,
     .help = "A stored message brought nothing new"};

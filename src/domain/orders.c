@@ -222,9 +222,13 @@ static void change_project(struct rows *rows, const struct event *event) {
             rows_ref(rows, list_at(e->parcels, struct parcel, i)->tracking);
 }
 
+static const char *const captured_reads[] = {"order_id", "state", "version", "order/channel",
+                                             "order/channel_order_id", "order/currency",
+                                             "order/totals/grand", NULL};
 const struct event_type order_captured_event = {
     .name = "order.captured", .shape = &order_captured_shape, .apply = captured_apply,
-    .project = captured_project, .help = "An order came in and is promised"};
+    .project = captured_project, .project_reads = captured_reads,
+    .help = "An order came in and is promised"};
 const struct event_type order_held_event = {
     .name = "order.held", .shape = &order_change_shape, .apply = state_apply_only,
     .project = change_project, .help = "An order waits for a decision"};

@@ -221,9 +221,12 @@ static void posted_project(struct rows *rows, const struct event *event) {
         rows_ref(rows, posting->reference);
 }
 
+static const char *const posted_reads[] = {"subscription", "connector", "event_seq", "order_id",
+                                           "reference", NULL};
 const struct event_type posting_posted_event = {
     .name = "posting.posted", .shape = &posting_shape, .apply = posted_apply,
-    .project = posted_project, .help = "A system has it in its books, under its own number"};
+    .project = posted_project, .project_reads = posted_reads,
+    .help = "A system has it in its books, under its own number"};
 static const struct event_type *const posting_events[] = {&posting_posted_event, NULL};
 
 /* --- command ------------------------------------------------------------------------------- */

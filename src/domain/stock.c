@@ -127,12 +127,14 @@ static void stock_project(struct rows *rows, const struct event *event) {
 const struct event_type stock_counted_event = {
     .name = "stock.counted", .shape = &stock_event_shape, .apply = counted_apply,
     .help = "Stock was counted"};
+static const char *const stock_reads[] = {"order_id", "reference", NULL};
 const struct event_type stock_adjusted_event = {
     .name = "stock.adjusted", .shape = &stock_event_shape, .apply = moved_apply,
-    .project = stock_project, .help = "Stock changed by a difference: correction, shipment"};
+    .project = stock_project, .project_reads = stock_reads,
+    .help = "Stock changed by a difference: correction, shipment"};
 const struct event_type stock_received_event = {
     .name = "stock.received", .shape = &stock_event_shape, .apply = moved_apply,
-    .project = stock_project, .help = "Goods came in"};
+    .project = stock_project, .project_reads = stock_reads, .help = "Goods came in"};
 const struct event_type stock_reserved_event = {
     .name = "stock.reserved", .shape = &stock_event_shape, .apply = reserved_apply,
     .help = "Stock was promised, to a cart (held) or an order (committed)"};

@@ -39,6 +39,24 @@ static enum err tables_collect(struct read_model *model, struct fault *fault) {
     return OK;
 }
 
+static enum err picks_make(struct read_model *model, struct fault *fault) {
+    const struct capability *const *all = registry_capabilities(model->options.registry);
+    for (uint32_t c = 0; all[c]; c++)
+        for (uint32_t e = 0; all[c]->events && all[c]->events[e]; e++) {
+            const struct event_type *type = all[c]->events[e];
+            if (!type->project || !type->project_reads)
+                continue;
+            struct model_pick *more =
+                mem_resize(model->picks, (model->pick_count + 1) * sizeof *more);
+            if (!more)
+                return fault_set(fault, ERR_NOMEM, "no memory for the read model");
+            model->picks = more;
+            more[model->pick_count].type = type;
+            shape_pick_make(&more[model->pick_count++].pick, type->shape, type->project_reads);
+        }
+    return OK;
+}
+
 static void schema_sql(const struct read_model *model, struct buf *out) {
     buf_lit(out, "CREATE TABLE hub(id INTEGER PRIMARY KEY CHECK(id = 1),"
                  " schema INTEGER NOT NULL, seq INTEGER NOT NULL, mark INTEGER NOT NULL);"
@@ -250,18 +268,47 @@ static void record_skip(struct read_model *model, const struct record *record,
     model->complained = true;
 }
 
+/* The members that project wants, where they can be read without parsing the rest. */
+static bool event_pick(struct read_model *model, const struct event_type *type,
+                       const struct record *record, struct event *event) {
+    const struct model_pick *pick = NULL;
+    void *data = NULL;
+    for (uint32_t i = 0; i < model->pick_count; i++)
+        if (model->picks[i].type == type)
+            pick = &model->picks[i];
+    if (!pick || !shape_pick_read(&pick->pick, record->data, &model->arena, &data))
+        return false;
+    event->type = type;
+    event->seq = record->seq;
+    event->time_us = record->time_us;
+    event->data_json = record->data;
+    event->data = data;
+    return true;
+}
+
+static enum err event_read(struct read_model *model, const struct event_type *type,
+                           const struct record *record, struct event *event,
+                           struct fault *fault) {
+    *event = (struct event){.subject = record->subject};
+    if (!type || !type->project || event_pick(model, type, record, event))
+        return event_meta_load(record->meta, model->parser, &model->arena, &event->meta, fault);
+    atomic_fetch_add_explicit(&model->parsed, 1, memory_order_relaxed);
+    return event_from_record(model->options.registry, record, model->parser, &model->arena, event,
+                             fault);
+}
+
 static bool record_project(void *ctx, const struct record *record) {
     struct read_model *model = ctx;
     struct rows *rows = model->rows;
-    struct event event = {.subject = record->subject};
+    struct event event;
     struct fault fault = {0};
     const struct event_type *type = registry_event(model->options.registry, record->type);
-    bool projects = type && type->project;
     arena_reset(&model->arena);
-    enum err err = projects ? event_from_record(model->options.registry, record, model->parser,
-                                                &model->arena, &event, &fault)
-                            : event_meta_load(record->meta, model->parser, &model->arena,
-                                              &event.meta, &fault);
+    enum err err = event_read(model, type, record, &event, &fault);
+    if (err == ERR_NOMEM) { /* later there may be some: nothing is passed over for that */
+        model->batch_err = err;
+        return false;
+    }
     if (err != OK)
         record_skip(model, record, &fault);
     rows_at(rows, event.meta.first > 0 ? (uint64_t)event.meta.first : record->seq);
@@ -270,7 +317,7 @@ static bool record_project(void *ctx, const struct record *record) {
     rows_ref(rows, event.meta.idem_key);
     if (!str_eq(event.meta.person, record->subject))
         rows_ref(rows, event.meta.person); /* erasure finds by it what to erase */
-    if (err == OK && projects)
+    if (err == OK && type && type->project)
         type->project(rows, &event);
     model->batch_count++;
     model->batch_seq = record->seq;
@@ -319,9 +366,10 @@ static enum err batch_run(struct read_model *model, struct fault *fault) {
     uint64_t next;
     rows_clear(model->rows);
     model->batch_count = 0;
+    model->batch_err = OK;
     enum err err = tail_read(model->options.tail, read_model_seq(model) + 1,
                              model->options.batch_events, record_project, model, &next, fault);
-    if (err == OK && rows_error(model->rows) != OK)
+    if (err == OK && (rows_error(model->rows) != OK || model->batch_err != OK))
         err = fault_set(fault, ERR_NOMEM, "no memory for the rows of a batch");
     if (err != OK || model->batch_count == 0)
         return err;
@@ -375,6 +423,8 @@ static enum err model_build(struct read_model *model, struct fault *fault) {
     enum err err = tables_collect(model, fault);
     if (err == OK)
         err = schema_hash(model, fault);
+    if (err == OK)
+        err = picks_make(model, fault);
     if (err != OK)
         return err;
     model->rows = rows_create(&model->tables);
@@ -430,6 +480,7 @@ void read_model_close(struct read_model *model) {
     rows_destroy(model->rows);
     json_parser_destroy(model->parser);
     arena_free(&model->arena);
+    mem_free(model->picks);
     pthread_mutex_destroy(&model->readers_lock);
     pthread_mutex_destroy(&model->lock);
     pthread_cond_destroy(&model->work);
@@ -469,6 +520,7 @@ void read_model_stats(const struct read_model *model, struct read_model_stats *o
         .refs = atomic_load(&model->ref_count),
         .transactions = atomic_load(&model->transactions),
         .skipped = atomic_load(&model->skipped),
+        .parsed = atomic_load(&model->parsed),
         .rebuilds = atomic_load(&model->rebuilds),
         .busy_us = atomic_load(&model->busy_us),
     };

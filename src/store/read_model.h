@@ -61,6 +61,7 @@ void read_model_reader_destroy(struct reader *reader);
 struct read_model_stats {
     uint64_t seq, events, rows, refs, transactions;
     uint64_t skipped; /* events that could not be decoded: `penstock journal verify` names them */
+    uint64_t parsed;  /* events whose data had to be parsed in full for their rows */
     uint64_t rebuilds;
     uint64_t busy_us; /* time spent in steps */
 };

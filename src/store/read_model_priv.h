@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "shape/pick.h"
 #include "store/db.h"
 #include "store/read_model.h"
 #include "store/row_batch.h"
@@ -13,6 +14,12 @@
 #define MODEL_PATH_BYTES 4096
 
 struct model_reader;
+
+/* How the events of a type are read where project wants some members alone. */
+struct model_pick {
+    const struct event_type *type;
+    struct shape_pick pick;
+};
 
 struct read_model {
     struct read_model_options options;
@@ -28,6 +35,9 @@ struct read_model {
     bool refs_stale; /* a transaction failed: their list in memory is not the file's */
     struct json_parser *parser;
     struct arena arena; /* of one event */
+    struct model_pick *picks;
+    uint32_t pick_count;
+    enum err batch_err;
     uint32_t batch_count;
     uint64_t batch_seq, batch_mark;
     bool complained; /* of an event that could not be decoded, since the start */
@@ -38,7 +48,7 @@ struct read_model {
     _Atomic int64_t fresh_us;
     uint64_t ahead_seq;
     int64_t ahead_us;
-    _Atomic uint64_t events, row_count, ref_count, transactions, skipped, rebuilds, busy_us;
+    _Atomic uint64_t events, row_count, ref_count, transactions, skipped, parsed, rebuilds, busy_us;
 
     pthread_mutex_t readers_lock;
     struct model_reader *readers;

@@ -5,9 +5,11 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "shape/pick.h"
 #include "shape/shape.h"
 
 struct leaf {
@@ -473,6 +475,103 @@ static void schema_says_what_decode_checks(void **state) {
     buf_free(&buf);
 }
 
+/* --- pick ---------------------------------------------------------------------------------- */
+
+static const char *const picked[] = {"id", "money", "colour", "flag", "leaf/amount", "version",
+                                     NULL};
+
+/* Whether a text can be picked from, and then says what parsing it says. */
+static bool picks(const char *text) {
+    struct shape_pick pick;
+    struct tree *parsed;
+    void *doc;
+    shape_pick_make(&pick, &tree_shape, picked);
+    if (read_as(true, text, &parsed) != OK)
+        fail_msg("the test's own document is bad: %s", text);
+    /* A copy without a byte behind it: what reads on is found by the address sanitizer. */
+    size_t len = strlen(text);
+    char *copy = mem_alloc(len);
+    memcpy(copy, text, len);
+    bool read = shape_pick_read(&pick, str_of(copy, len), &arena, &doc);
+    const struct tree *t = doc;
+    if (read) {
+        uint64_t wanted = 1u << T_ID | 1u << T_MONEY | 1u << T_COLOUR | 1u << T_FLAG |
+                          1u << T_LEAF | 1u << T_VERSION;
+        assert_int_equal(t->has, parsed->has & wanted);
+        assert_true(str_eq(t->id, parsed->id));
+        assert_true(t->money == parsed->money && t->version == parsed->version);
+        assert_true(t->colour == parsed->colour && t->flag == parsed->flag);
+        assert_true(!t->leaf == !parsed->leaf);
+        if (t->leaf) {
+            assert_int_equal(t->leaf->has, parsed->leaf->has & 1u << LEAF_AMOUNT);
+            assert_true(t->leaf->amount == parsed->leaf->amount);
+        }
+    }
+    mem_free(copy);
+    return read;
+}
+
+static const char plain[] =
+    "{\"id\":\"A 1\",\"co/de~\":\"c\",\"text\":\"a, b: {c} [d]\",\"money\":-1999,\"bounded\":5,"
+    "\"qty\":\"2.50\",\"at\":\"2026-11-23T09:15:00+01:00\",\"colour\":\"blue\",\"flag\":true,"
+    "\"leaf\":{\"code\":\"c\",\"amount\":7},\"leaves\":[{\"code\":\"x\"},{\"code\":\"y\","
+    "\"amount\":1}],\"names\":[\"}\",\"]]]\",\"a name as long as a block of sixty-four bytes, and "
+    "then {more}\"],\"ext\":{\"deep\":[[[[{}]]],{\"version\":1}]},\"raw\":{\"a\":[1,2]},"
+    "\"version\":3}";
+
+static void picked_members_are_those_that_parsing_finds(void **state) {
+    (void)state;
+    assert_true(picks(plain));
+    assert_true(picks("{\"id\":\"a\"}"));
+    assert_true(picks("{\"id\":\"a\",\"colour\":\"red\",\"flag\":false}"));
+    assert_true(picks("{\"id\":\"a\",\"leaf\":{\"code\":\"c\"},\"version\":9}"));
+    assert_true(picks("{\"id\":\"a\",\"ext\":{},\"version\":9}"));
+    /* what is passed over, of every length around a block's */
+    static const char ones[] = "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,";
+    for (int n = 0; n < 67; n++)
+        for (int m = 0; m < 34; m++) {
+            char text[600];
+            snprintf(text, sizeof text,
+                     "{\"id\":\"a\",\"ext\":[\"%.*s}]\",{\"x\":[%.*s0]}],\"version\":4}", n, ones,
+                     2 * m, ones);
+            assert_true(picks(text));
+        }
+}
+
+static void what_is_not_plain_is_left_to_the_parser(void **state) {
+    (void)state;
+    assert_false(picks("{ \"id\":\"a\",\"version\":1}"));
+    assert_false(picks("{\"id\": \"a\",\"version\":1}"));
+    assert_false(picks("{\"version\":1,\"id\":\"a\"}"));
+    assert_false(picks("{\"id\":\"a\\u0041\",\"version\":1}"));
+    assert_false(picks("{\"id\":\"a\",\"text\":\"\\n\",\"version\":1}"));
+    assert_false(picks("{\"id\":\"a\",\"ext\":{\"a\":\"\\\"}\"},\"version\":1}"));
+    assert_false(picks("{\"id\":\"a\",\"unknown\":1,\"version\":1}"));
+    assert_false(picks("{\"id\":\"a\",\"money\":null,\"version\":1}"));
+}
+
+/* Text that is cut or changed anywhere may be refused or not, but nothing outside is read. */
+static void a_pick_stays_inside_a_broken_text(void **state) {
+    (void)state;
+    struct shape_pick pick;
+
+    rng_seeded_init(&rng, 11);
+    shape_pick_make(&pick, &tree_shape, picked);
+    for (int round = 0; round < 20000; round++) {
+        size_t len = rng_below(&rng.rng, sizeof plain);
+        char *copy = mem_alloc(len + 1);
+        memcpy(copy, plain, len);
+        for (uint64_t n = rng_below(&rng.rng, 3); len > 0 && n > 0; n--)
+            copy[rng_below(&rng.rng, len)] = "\"{}[],:\\0a"[rng_below(&rng.rng, 10)];
+        char *exact = mem_resize(copy, len > 0 ? len : 1);
+        void *doc;
+        arena_reset(&arena);
+        bool read = shape_pick_read(&pick, str_of(exact, len), &arena, &doc);
+        (void)read;
+        mem_free(exact);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_values_arrive),
@@ -483,6 +582,9 @@ int main(void) {
         cmocka_unit_test(decode_of_encode_is_the_same),
         cmocka_unit_test(memory_running_out_is_an_answer),
         cmocka_unit_test(schema_says_what_decode_checks),
+        cmocka_unit_test(picked_members_are_those_that_parsing_finds),
+        cmocka_unit_test(what_is_not_plain_is_left_to_the_parser),
+        cmocka_unit_test(a_pick_stays_inside_a_broken_text),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
