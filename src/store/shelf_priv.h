@@ -198,7 +198,7 @@ struct shelf_sqlite {
 /* A run object of a space: next id, one reference. NULL: no memory. */
 struct shelf_run *run_create(struct shelf_sqlite *s, uint32_t space, uint32_t level);
 void run_release(struct shelf_sqlite *s, struct shelf_run *run);
-/* Counts its memory. */
+/* Counts its memory, now that it is complete. */
 void run_weigh(struct shelf_sqlite *s, struct shelf_run *run);
 /* Makes its filter, for so many keys. */
 bool run_filter_make(struct shelf_sqlite *s, struct shelf_run *run, uint64_t keys);

@@ -37,13 +37,18 @@ void run_release(struct shelf_sqlite *s, struct shelf_run *run) {
     mem_free(run);
 }
 
+static void run_weigh_as(struct shelf_sqlite *s, struct shelf_run *run, size_t bytes) {
+    atomic_fetch_add(&s->memory, bytes);
+    atomic_fetch_sub(&s->memory, run->memory);
+    run->memory = bytes;
+}
+
 void run_weigh(struct shelf_sqlite *s, struct shelf_run *run) {
     struct hash128 *fit = mem_resize(run->firsts, run->chunks * sizeof *fit + 1);
     if (fit)
         run->firsts = fit;
-    run->memory = sizeof *run + run->chunks * sizeof *run->firsts +
-                  run->filter.blocks * FILTER_BLOCK_BYTES;
-    atomic_fetch_add(&s->memory, run->memory);
+    run_weigh_as(s, run, sizeof *run + run->chunks * sizeof *run->firsts +
+                             run->filter.blocks * FILTER_BLOCK_BYTES);
 }
 
 static uint32_t run_bits(const struct shelf_sqlite *s, const struct shelf_run *run,
@@ -60,7 +65,10 @@ static uint32_t run_bits(const struct shelf_sqlite *s, const struct shelf_run *r
 }
 
 bool run_filter_make(struct shelf_sqlite *s, struct shelf_run *run, uint64_t keys) {
-    return filter_make(&run->filter, keys, run_bits(s, run, keys));
+    if (!filter_make(&run->filter, keys, run_bits(s, run, keys)))
+        return false;
+    run_weigh_as(s, run, run->filter.blocks * FILTER_BLOCK_BYTES);
+    return true;
 }
 
 void run_filter_fit(struct shelf_sqlite *s, struct shelf_run *run) {

@@ -324,6 +324,12 @@ static enum err file_open(struct shelf_sqlite *s, bool *known, bool *other, stru
         err = meta_load(s, known, other, fault);
     if (err == OK && !*other)
         err = writer_prepare(s, fault);
+    /* Statements of ours are right: one that can not be prepared met tables that are not. */
+    if (err == ERR_INTERNAL && sqlite3_errcode(s->writer.db) == SQLITE_ERROR) {
+        err = ERR_DAMAGED;
+        if (fault)
+            fault->err = err;
+    }
     return shelf_err(s->writer.db, err, fault);
 }
 
@@ -341,7 +347,7 @@ static enum err shelf_load(struct shelf_sqlite *s, bool empty, struct shelf_sqli
     bool known, other;
     enum err err = file_open(s, &known, &other, fault);
     opened->found = known ? SHELF_KEPT : SHELF_NEW;
-    if (empty && (err == ERR_DAMAGED || (err == OK && (known || other)))) {
+    if (empty && (err == ERR_DAMAGED || err == OK)) {
         opened->found = SHELF_EMPTIED;
         err = file_renew(s, fault);
     } else if (err == OK && other) {
