@@ -69,6 +69,9 @@ enum err shelf_rollback(struct shelf_sqlite *s, enum err err, struct fault *faul
     if (rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_DIR_FSYNC) {
         s->broken = true;
         (void)sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        err = ERR_DAMAGED;
+        if (fault)
+            fault->err = err;
     }
     err = shelf_err(db, err, fault);
     if (!sqlite3_get_autocommit(db))

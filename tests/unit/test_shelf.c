@@ -177,6 +177,45 @@ static void a_foreign_file_stays_untouched(void **state) {
     place_free(&p);
 }
 
+/* A byte of a value that changed on disk is met when it is read, not before; the rest is fine. */
+static void a_changed_byte_is_found_out(void **state) {
+    (void)state;
+    enum { MANY = 20000 };
+    static struct shelf_entry entries[MANY];
+    struct place p = place_make();
+    for (uint64_t i = 0; i < MANY; i++)
+        entries[i] = (struct shelf_entry){STOCK, key_of(i),
+                                          i == 77 ? STR("find this one") : STR("and none else")};
+    assert_int_equal(p.shelf->ops->write(p.shelf, ++p.seq, 0, entries, MANY, &p.fault), OK);
+    place_close(&p);
+    FILE *file = fopen(p.path, "r+");
+    static char page[16384];
+    bool changed = false;
+    for (long at = 0; !changed && fread(page, sizeof page, 1, file) == 1; at += sizeof page) {
+        char *found = memmem(page, sizeof page, "find this one", 13);
+        if (!found)
+            continue;
+        changed = fseek(file, at + (found - page), SEEK_SET) == 0 && fputc('F', file) == 'F';
+        break;
+    }
+    fclose(file);
+    assert_true(changed);
+    place_open(&p);
+    assert_int_equal(p.seq, 1);
+    struct str value;
+    uint64_t count = 0, wrong = 0;
+    assert_int_equal(p.shelf->ops->get(p.shelf, STOCK, key_of(77), &p.arena, &value, &p.fault),
+                     ERR_DAMAGED);
+    for (uint64_t i = 0; i < 500; i++)
+        wrong += p.shelf->ops->get(p.shelf, STOCK, key_of(i), &p.arena, &value, &p.fault) != OK;
+    assert_in_range(wrong, 1, 40);
+    assert_int_equal(p.shelf->ops->each(p.shelf, STOCK, one_more, &count, &p.fault), ERR_DAMAGED);
+    assert_in_range(count, 0, MANY - 1);
+    assert_int_equal(p.shelf->ops->reset(p.shelf, &p.fault), OK);
+    assert_int_equal(count_of(&p, STOCK), 0);
+    place_free(&p);
+}
+
 static void large_values_are_kept(void **state) {
     (void)state;
     struct place p = place_make();
@@ -338,16 +377,17 @@ static void memory_may_run_out(void **state) {
 #define CROWD_ROUNDS 400u
 #endif
 
+struct rounds {
+    uint32_t count, round;
+    bool mixed;
+};
 /* Each write gives all keys the same round: whoever reads sees one that was, never two. */
 struct crowd {
     struct place *p;
     _Atomic uint32_t written; /* at least */
     _Atomic bool done;
     _Atomic uint64_t gets, eaches;
-};
-struct rounds {
-    uint32_t count, round;
-    bool mixed;
+    struct rounds seen;
 };
 static bool round_see(void *ctx, struct hash128 key, struct str value) {
     (void)key;
@@ -427,17 +467,47 @@ static void many_read_while_one_writes(void **state) {
     place_free(&p);
 }
 
+/* What a reader began with stays until it is done, whatever is merged meanwhile. */
+static bool round_see_and_write(void *ctx, struct hash128 key, struct str value) {
+    struct crowd *crowd = ctx;
+    if (crowd->seen.count == 0) {
+        for (uint32_t i = 0; i < 80; i++)
+            crowd_write(crowd, crowd->written + 1);
+        tidy_all(crowd->p);
+    }
+    return round_see(&crowd->seen, key, value);
+}
+static void a_reader_keeps_what_it_began_with(void **state) {
+    (void)state;
+    struct place p = place_make();
+    struct crowd crowd = {.p = &p};
+    for (uint32_t round = 0; round < 7; round++)
+        crowd_write(&crowd, round);
+    assert_int_equal(p.shelf->ops->each(p.shelf, STOCK, round_see_and_write, &crowd, &p.fault),
+                     OK);
+    assert_int_equal(crowd.seen.count, CROWD_KEYS);
+    assert_false(crowd.seen.mixed);
+    assert_int_equal(crowd.seen.round, 6);
+    tidy_all(&p);
+    assert_int_equal(p.shelf->ops->each(p.shelf, STOCK, round_see_and_write, &crowd, &p.fault),
+                     OK);
+    assert_int_equal(crowd.seen.round, 86);
+    place_free(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_there_after_reopening),
         cmocka_unit_test(other_spaces_and_formats_are_told),
         cmocka_unit_test(a_foreign_file_stays_untouched),
+        cmocka_unit_test(a_changed_byte_is_found_out),
         cmocka_unit_test(large_values_are_kept),
         cmocka_unit_test(what_is_over_is_not_answered_and_goes),
         cmocka_unit_test(the_file_does_not_grow_without_end),
         cmocka_unit_test(filters_know_what_is_absent),
         cmocka_unit_test(memory_may_run_out),
         cmocka_unit_test(many_read_while_one_writes),
+        cmocka_unit_test(a_reader_keeps_what_it_began_with),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
