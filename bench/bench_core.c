@@ -1,8 +1,8 @@
 /* bench_core: orders through the core alone, without HTTP: decode, check, decide, journal.
  *
- *   bench_core DIR [ORDERS [BATCH [SKUS]]]
+ *   bench_core DIR [ORDERS [BATCH [SKUS [plain]]]]
  *
- * DIR is an empty folder on the disk to measure. Prints orders/s and CPU per order of the two
+ * DIR is an empty folder on the disk to measure; `plain`: what is personal is not sealed. Prints orders/s and CPU per order of the two
  * halves: what the loop threads do (decode, check, encode) and what the writer does (decide,
  * apply, append). Not a test: nothing here can fail for being slow. */
 #include <stdio.h>
@@ -14,6 +14,7 @@
 #include "domain/list.h"
 #include "domain/orders.h"
 #include "store/journal_sqlite.h"
+#include "store/persons.h"
 
 static double cpu_s(void) {
     struct rusage usage;
@@ -97,6 +98,21 @@ static void stock_fill(struct core *core, struct json_parser *parser, struct slo
     }
 }
 
+/* All keys that a run may take, made before. */
+static struct keyring *keyring_make(const char *dir) {
+    char path[4096];
+    struct persons_options options = {
+        .path = path, .clock = &clock_system, .rng = &rng_system, .ready = 1u << 22};
+    struct keyring *keyring;
+    struct fault fault = {0};
+    bool again = true;
+    snprintf(path, sizeof path, "%s/persons.db", dir);
+    must(persons_open(&options, &keyring, &fault) == OK);
+    while (again)
+        must(keyring->ops->tidy(keyring, &again, &fault) == OK);
+    return keyring;
+}
+
 int main(int argc, char **argv) {
     uint32_t orders = argc > 2 ? (uint32_t)atoll(argv[2]) : 200000;
     uint32_t batch = argc > 3 ? (uint32_t)atoll(argv[3]) : 128;
@@ -110,7 +126,7 @@ int main(int argc, char **argv) {
 #include "core/settings.def"
 #undef SETTING
     if (argc < 2 || batch == 0 || skus == 0) {
-        fprintf(stderr, "usage: bench_core DIR [ORDERS [BATCH [SKUS]]]\n");
+        fprintf(stderr, "usage: bench_core DIR [ORDERS [BATCH [SKUS [plain]]]]\n");
         return 2;
     }
     struct fault fault;
@@ -125,7 +141,8 @@ int main(int argc, char **argv) {
     rng_seeded_init(&rng, 1);
     struct core_options core_options = {.capabilities = domain_capabilities, .config = &config,
                                         .journal = journal, .clock = &clock_system,
-                                        .rng = &rng.rng};
+                                        .rng = &rng.rng,
+                                        .keyring = argc > 5 ? NULL : keyring_make(argv[1])};
     struct core *core = core_create(&core_options, &fault);
     struct json_parser *parser = json_parser_create();
     struct slot *slots = mem_zalloc(batch * sizeof *slots);
@@ -155,6 +172,7 @@ int main(int argc, char **argv) {
            orders, bytes / orders, batch, orders / wall_s, prepare_s / orders * 1e6,
            write_s / orders * 1e6, refused);
     core_destroy(core);
+    keyring_close(core_options.keyring);
     journal_close(journal);
     return refused != 0;
 }

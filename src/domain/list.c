@@ -1,6 +1,7 @@
 /* The capabilities of the hub, in the order their events are observed. */
 #include "domain/list.h"
 
+#include "domain/customers.h"
 #include "domain/deliveries.h"
 #include "domain/exceptions.h"
 #include "domain/inbound.h"
@@ -15,5 +16,6 @@ const struct capability *const domain_capabilities[] = {
     &inbound_capability,
     &postings_capability,
     &deliveries_capability,
+    &customers_capability,
     NULL,
 };
