@@ -2,9 +2,10 @@
  *
  *   bench_core DIR [ORDERS [BATCH [SKUS [plain]]]]
  *
- * DIR is an empty folder on the disk to measure; `plain`: what is personal is not sealed. Prints orders/s and CPU per order of the two
- * halves: what the loop threads do (decode, check, encode) and what the writer does (decide,
- * apply, append). Not a test: nothing here can fail for being slow. */
+ * DIR is an empty folder on the disk to measure; `plain`: what is personal is not sealed. Prints
+ * orders/s and CPU per order of the two halves: what the loop threads do (decode, check, seal,
+ * encode) and what the writer does (decide, apply, append). Not a test: nothing here can fail for
+ * being slow. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>

@@ -14,6 +14,7 @@ const struct cli_command *const cli_commands[] = {
     &map_command,
     &trace_command,
     &held_command,
+    &erase_command,
     &journal_command,
     &sandbox_command,
     &metrics_command,

@@ -8,6 +8,7 @@
 extern const struct cli_command asyncapi_command;
 extern const struct cli_command check_command;
 extern const struct cli_command demo_command;
+extern const struct cli_command erase_command;
 extern const struct cli_command held_command;
 extern const struct cli_command help_command;
 extern const struct cli_command init_command;

@@ -17,6 +17,7 @@
 #include "deliver/deliver.h"
 #include "domain/list.h"
 #include "gateway/gateway.h"
+#include "ops/erasure.h"
 #include "ops/ops.h"
 #include "ops/overview.h"
 #include "store/journal_sqlite.h"
@@ -48,12 +49,13 @@ struct hub {
         pthread_cond_t wake;
         bool running, stopping;
     } tidy;
+    struct erasure *erasure;
     struct ops_context ops;
-    struct gateway_table tables[3];
+    struct gateway_table tables[4];
     struct gateway *gateway;
 };
 
-/* --- the journal's housekeeping --------------------------------------------------------- */
+/* --- housekeeping --------------------------------------------------------- */
 
 static bool tidy_pause(struct hub_tidy *tidy) {
     int64_t until_us = clock_tick_us(&clock_system) + (int64_t)TIDY_PAUSE_MS * 1000;
@@ -66,26 +68,51 @@ static bool tidy_pause(struct hub_tidy *tidy) {
     return !stopping;
 }
 
+static enum err tidy_journal(struct hub *hub, struct fault *fault) {
+    bool again = true;
+    enum err err = OK;
+    while (again && err == OK)
+        err = journal_tidy(hub->journal, &again, fault);
+    return err;
+}
+
+static enum err tidy_keys(struct hub *hub, struct fault *fault) {
+    bool again;
+    return hub->keyring->ops->tidy(hub->keyring, &again, fault);
+}
+
+/* Erasures that a crash or a failure left unended. */
+static enum err tidy_erasures(struct hub *hub, struct fault *fault) {
+    if (!erasure_pending(hub->erasure))
+        return OK;
+    struct reader *reader = read_model_reader_create(hub->read_model, hub->core, fault);
+    bool again = true;
+    enum err err = reader ? OK : ERR_NOMEM;
+    while (err == OK && again)
+        err = erasure_step(hub->erasure, reader, &again, fault);
+    read_model_reader_destroy(reader);
+    return err;
+}
+
 static void *tidy_run(void *arg) {
     pthread_setname_np(pthread_self(), "tidy");
+    static const struct {
+        enum err (*run)(struct hub *hub, struct fault *fault);
+        const char *failed;
+    } all[] = {{tidy_keys, "no keys can be made ahead"},
+               {tidy_journal, "the journal can not be tidied"},
+               {tidy_erasures, "an erasure can not be ended"}};
     struct hub *hub = arg;
-    bool told = false, told_keys = false;
-    while (tidy_pause(&hub->tidy)) {
-        bool again = true;
-        struct fault fault = {0};
-        enum err err = hub->keyring->ops->tidy(hub->keyring, &again, &fault);
-        if (err != OK && !told_keys)
-            log_line(LOG_WARN, "cli", "no keys can be made ahead", "detail=%s",
-                     log_quote(str_c(fault.detail)));
-        told_keys = err != OK;
-        err = OK;
-        for (again = true; again && err == OK;)
-            err = journal_tidy(hub->journal, &again, &fault);
-        if (err != OK && !told)
-            log_line(LOG_WARN, "cli", "the journal can not be tidied", "detail=%s",
-                     log_quote(str_c(fault.detail)));
-        told = err != OK;
-    }
+    bool told[sizeof all / sizeof *all] = {false};
+    while (tidy_pause(&hub->tidy))
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+            struct fault fault = {0};
+            enum err err = all[i].run(hub, &fault);
+            if (err != OK && !told[i])
+                log_line(LOG_WARN, "cli", all[i].failed, "detail=%s",
+                         log_quote(str_c(fault.detail)));
+            told[i] = err != OK;
+        }
     return NULL;
 }
 
@@ -224,7 +251,10 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
     };
     if (err == OK)
         err = inbound_create(&inbound, &hub->inbound, fault);
-    return err == OK ? deliver_create(&deliver, &hub->deliver, fault) : err;
+    if (err == OK)
+        err = deliver_create(&deliver, &hub->deliver, fault);
+    struct erasure_options erasure = {.core = hub->core, .deliver = hub->deliver};
+    return err == OK ? erasure_create(&erasure, &hub->erasure, fault) : err;
 }
 
 static enum err threads_start(struct hub *hub, struct fault *fault) {
@@ -271,6 +301,7 @@ static enum err serve_start(struct hub *hub, const struct hub_options *options,
                                     .started_us = clock_now_us(&clock_system)};
     hub->tables[0] = (struct gateway_table){ops_routes, &hub->ops};
     hub->tables[1] = (struct gateway_table){deliver_routes, hub->deliver};
+    hub->tables[2] = (struct gateway_table){erasure_routes, hub->erasure};
     struct gateway_options gateway = {
         .core = hub->core,
         .tail = hub->tail,
@@ -340,6 +371,7 @@ bool hub_stop(struct hub *hub) {
         inbound_destroy(hub->inbound);
     if (hub->deliver)
         deliver_destroy(hub->deliver);
+    erasure_destroy(hub->erasure);
     read_model_close(hub->read_model);
     if (hub->core)
         core_destroy(hub->core);

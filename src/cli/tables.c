@@ -4,6 +4,7 @@
 #include "deliver/deliver.h"
 #include "domain/list.h"
 #include "gateway/gateway.h"
+#include "ops/erasure.h"
 #include "ops/ops.h"
 
 #define EXTRAS_MAX 16
@@ -16,7 +17,7 @@ static bool of_capability(const struct route *routes) {
 }
 
 const struct api_tables *cli_tables(void) {
-    static struct api_extra extras[EXTRAS_MAX + 3];
+    static struct api_extra extras[EXTRAS_MAX + 4];
     static struct api_tables tables;
     uint32_t count = 0;
     if (tables.capabilities)
@@ -29,6 +30,7 @@ const struct api_tables *cli_tables(void) {
             "hub", "Events, webhooks, health, metrics, descriptions", *r};
     }
     extras[count++] = (struct api_extra){"ops", "What operators look at", ops_routes};
+    extras[count++] = (struct api_extra){"customers", "Persons, and their erasure", erasure_routes};
     extras[count] = (struct api_extra){"deliveries", "What goes out, and what is held",
                                        deliver_routes};
     tables = (struct api_tables){.capabilities = domain_capabilities, .extras = extras};

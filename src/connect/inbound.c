@@ -55,6 +55,7 @@ static void slot_answered(struct slot *slot) {
     const struct answer *answer = &slot->command.answer;
     if (answer->err == OK) {
         if (slot->step == STEP_PROCESS && answer->replayed) {
+            slot_bind(slot, answer->replay_seq);
             slot->step = STEP_SETTLE;
             slot->attempts = 0;
             slot->prepared = false;
@@ -67,6 +68,8 @@ static void slot_answered(struct slot *slot) {
     struct fault fault = answer->fault;
     if (slot->step == STEP_PROCESS && err_info(answer->err)->disposition == FINAL) {
         fault.err = answer->err;
+        if (answer->replay_seq)
+            slot_bind(slot, answer->replay_seq);
         slot_raise(slot, "refused", &fault);
         slot_submit(slot);
         return;
@@ -103,7 +106,7 @@ static bool start_record(struct worker *w, const struct record *record) {
     slot->step = STEP_PROCESS;
     slot->prepared = false;
     slot->problem = NULL;
-    slot->correlation = slot->traceparent = STR_NONE;
+    slot->correlation = slot->traceparent = slot->person = STR_NONE;
     atomic_fetch_add(&w->inbound->under_way, 1);
     enum err err = slot_load(slot, record, &fault);
     if (err == OK && slot->payload) {

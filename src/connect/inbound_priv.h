@@ -36,6 +36,7 @@ struct slot {
     const struct payload *payload; /* NULL: the record is none */
     const struct json *document;   /* its nodes; NULL: it came as no plain JSON */
     struct str payload_subject, correlation, traceparent;
+    struct str person; /* whose payload it turned out to be; absent: not known */
     /* why a person is asked; in the arena */
     struct str kind, cause, action;
     const struct fault *problem; /* its items; may be NULL */
@@ -79,6 +80,9 @@ enum err slot_load(struct slot *slot, const struct record *record, struct fault 
 /* Prepares slot->command for the slot's step; STEP_PROCESS turns into STEP_RAISE where the
  * payload can not be processed. Retryable errors only. */
 enum err slot_prepare(struct slot *slot, struct fault *fault) WARN_UNUSED;
+/* The payload's document was recorded before, by the command whose first event is at seq: whose that
+ * is, the payload is as well. */
+void slot_bind(struct slot *slot, uint64_t seq);
 /* From now on a person is asked. `fault` is copied. */
 void slot_raise(struct slot *slot, const char *kind, const struct fault *fault);
 

@@ -1,6 +1,7 @@
 /* inbound_process: one payload: read, map, decode, prepare the command; or say why not, so that
  * a person can decide. Changes nothing outside its slot. */
 #include "base/encode.h"
+#include "base/log.h"
 #include "connect/inbound_priv.h"
 #include "core/core.h"
 #include "domain/exceptions.h"
@@ -57,6 +58,31 @@ static struct str clean(struct arena *arena, struct str s) {
             at[i] = ' ';
     }
     return copy;
+}
+
+struct binding {
+    struct slot *slot;
+    struct str person;
+};
+static bool person_read(void *ctx, const struct record *record) {
+    struct binding *binding = ctx;
+    struct slot *slot = binding->slot;
+    struct event_meta meta;
+    struct fault ignored = {0};
+    if (event_meta_load(record->meta, slot->worker->parser, &slot->arena, &meta, &ignored) == OK)
+        binding->person = arena_str(&slot->arena, meta.person);
+    return false;
+}
+
+void slot_bind(struct slot *slot, uint64_t seq) {
+    struct binding binding = {.slot = slot};
+    struct fault fault = {0};
+    uint64_t next;
+    if (tail_read(slot->worker->inbound->tail, seq, 1, person_read, &binding, &next, &fault) != OK)
+        log_line(LOG_ERROR, "connect", "the journal can not be read", "seq=%llu detail=%s",
+                 (unsigned long long)seq, log_quote(str_c(fault.detail)));
+    if (binding.person.len)
+        slot->person = binding.person;
 }
 
 static struct fault *fault_copy(struct arena *arena, const struct fault *from) {
@@ -237,6 +263,10 @@ enum err slot_prepare(struct slot *slot, struct fault *fault) {
     command->cause_seq = slot->seq;
     command->correlation = slot->correlation;
     command->traceparent = slot->traceparent;
+    if (slot->step == STEP_PROCESS)
+        slot->person = command->person; /* for a later step */
+    else
+        command->person = slot->person;
     command->actor = slot->payload ? arena_printf(&slot->arena, "connector:%.*s",
                                                   STR_FMT(slot->payload->connector))
                                    : STR("inbound");

@@ -186,6 +186,17 @@ static bool flush_locked(struct deliver *d) {
     return true;
 }
 
+enum err deliver_forget(struct deliver *d, const uint64_t *seqs, uint32_t n, struct fault *fault) {
+    pthread_mutex_lock(&d->lock);
+    enum err err = d->failed ? fault_set(fault, ERR_UNAVAILABLE, "delivery's progress can not be "
+                                         "written now")
+                             : progress_forget(d->progress, seqs, n, fault);
+    if (err != OK)
+        d->failed = true; /* as after a flush that failed: back to what is on disk */
+    pthread_mutex_unlock(&d->lock);
+    return err;
+}
+
 /* Before anything beyond sent_to is sent. */
 static bool reserve(struct subscription *sub, uint64_t seq) {
     struct deliver *d = sub->deliver;

@@ -89,6 +89,11 @@ enum err deliver_retry(struct deliver *deliver, struct str subscription, uint64_
 enum err deliver_discard(struct deliver *deliver, struct str subscription, uint64_t seq,
                          struct str by, struct str reason, struct fault *fault) WARN_UNUSED;
 
+/* Forgets what other systems said about these events: the causes of held deliveries and of failed
+ * attempts. On disk, and out of the file's WAL and free pages, when it answers OK. Any thread. */
+enum err deliver_forget(struct deliver *deliver, const uint64_t *seqs, uint32_t n,
+                        struct fault *fault) WARN_UNUSED;
+
 /* Routes of the operations side: /ops/subscriptions, /ops/held, …; their ctx is the deliver. */
 extern const struct route deliver_routes[];
 

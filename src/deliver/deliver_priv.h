@@ -77,7 +77,7 @@ struct deliver {
     struct tail_follower follower;
     int64_t flushed_us;
     uint32_t unflushed; /* deliveries since */
-    bool failed;        /* progress could not be written: reload when nothing is out */
+    _Atomic bool failed; /* progress could not be written: reload when nothing is out */
     int64_t reload_us;
     bool stopping;
 

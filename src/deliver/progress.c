@@ -10,7 +10,8 @@
 #define PROGRESS_VERSION 1
 
 enum statement {
-    SELECT_CURSOR, SET_CURSOR, LIST, UNLIST, NEXT, ROWS, LANES, FAILURE, FAILURES, TRIM, STATEMENTS,
+    SELECT_CURSOR, SET_CURSOR, LIST, UNLIST, NEXT, ROWS, LANES, FAILURE, FAILURES, TRIM,
+    FORGET_CAUSE, FORGET_DETAIL, STATEMENTS,
 };
 
 #define ROW_COLUMNS "subscription, lane, seq, subject, type, attempts, due_us, since_us, status, cause"
@@ -37,6 +38,10 @@ static const char *const statements[STATEMENTS] = {
     [FAILURES] = "SELECT at_us, attempt, outcome, status, detail FROM failure"
                  " WHERE subscription = ?1 AND seq = ?2 ORDER BY id",
     [TRIM] = "DELETE FROM failure WHERE id <= ?1",
+    [FORGET_CAUSE] = "UPDATE listed SET cause = 'erased' WHERE seq = ?1 AND cause IS NOT NULL"
+                     " AND subscription IN (SELECT name FROM subscription)",
+    [FORGET_DETAIL] = "UPDATE failure SET detail = 'erased' WHERE seq = ?1"
+                      " AND subscription IN (SELECT name FROM subscription)",
 };
 
 static const char schema[] =
@@ -49,7 +54,9 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS failure(id INTEGER PRIMARY KEY, subscription TEXT NOT NULL,"
     " seq INTEGER NOT NULL, at_us INTEGER, attempt INTEGER, outcome TEXT, status INTEGER,"
     " detail TEXT);"
-    "CREATE INDEX IF NOT EXISTS failure_of ON failure(subscription, seq);";
+    "CREATE INDEX IF NOT EXISTS failure_of ON failure(subscription, seq);"
+    /* what another system said of a person must not stay in a free page */
+    "PRAGMA secure_delete=ON;";
 
 struct progress {
     sqlite3 *db;
@@ -198,6 +205,21 @@ enum err progress_flush(struct progress *progress, struct fault *fault) {
         sqlite3_wal_checkpoint_v2(progress->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     }
     return err;
+}
+
+enum err progress_forget(struct progress *progress, const uint64_t *seqs, uint32_t n,
+                         struct fault *fault) {
+    for (uint32_t i = 0; i < n && change_begin(progress); i++) {
+        sqlite3_bind_int64(progress->stmt[FORGET_CAUSE], 1, (int64_t)seqs[i]);
+        change_run(progress, FORGET_CAUSE);
+        sqlite3_bind_int64(progress->stmt[FORGET_DETAIL], 1, (int64_t)seqs[i]);
+        change_run(progress, FORGET_DETAIL);
+    }
+    enum err err = progress_flush(progress, fault);
+    if (err != OK)
+        return err;
+    int rc = sqlite3_wal_checkpoint_v2(progress->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    return rc == SQLITE_OK ? OK : db_fault(progress->db, "write the WAL of deliveries back", fault);
 }
 
 /* --- reading ------------------------------------------------------------------------------- */

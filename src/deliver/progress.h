@@ -78,6 +78,11 @@ enum err progress_failures(struct progress *progress, struct str subscription, u
                            bool (*visit)(void *ctx, const struct progress_failure *failure),
                            void *ctx, struct fault *fault) WARN_UNUSED;
 
+/* Blanks the causes and details that are kept of these events, and commits; the file's WAL is
+ * emptied. What was changed before is committed as well. */
+enum err progress_forget(struct progress *progress, const uint64_t *seqs, uint32_t n,
+                         struct fault *fault) WARN_UNUSED;
+
 /* Whether there is anything to flush. */
 bool progress_dirty(const struct progress *progress);
 /* On disk when it answers OK. On failure all changes since the last flush are undone: the caller

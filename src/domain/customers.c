@@ -9,6 +9,22 @@ static const struct shape_field erased_rows[] = {
 static SHAPE_DEFINE(customer_erased_shape, "customer_erased", struct customer_erased,
                     "What is personal of this person can not be read any more", erased_rows);
 
+struct erasure_document {
+    uint64_t has;
+    struct str customer_id;
+    struct instant erased_at;
+    int64_t seq, documents;
+};
+static const struct shape_field erasure_rows[] = {
+    SHAPE_ROW(struct erasure_document, customer_id, SHAPE_ID, "Who was erased"),
+    SHAPE_ROW(struct erasure_document, erased_at, SHAPE_INSTANT, "When"),
+    SHAPE_ROW(struct erasure_document, seq, SHAPE_INTEGER, "Of customer.erased"),
+    SHAPE_ROW(struct erasure_document, documents, SHAPE_INTEGER,
+              "Orders and payloads whose personal part this call made unreadable; 0 the second time"),
+};
+SHAPE_DEFINE(customer_erasure_shape, "customer_erasure", struct erasure_document,
+             "A person was erased", erasure_rows);
+
 static const struct table_column erasures_columns[ERASURES_COLUMNS] = {
     [ERASURES_PERSON] = {"person", COLUMN_TEXT, "A customer's number, a guest's order, a payload"},
     [ERASURES_SEQ] = {"seq", COLUMN_INTEGER, "Of the newest customer.erased"},
@@ -42,8 +58,11 @@ static enum err erase_decide(struct decision *decision, const struct command *co
     struct customer_erased *e;
     if (!decision_event(decision, &customer_erased_event, command->args[0], (void **)&e))
         return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
+    struct customer_erasure *asked = command->body;
     e->customer_id = command->args[0];
     shape_mark(e, ERASED_CUSTOMER_ID);
+    asked->seq = decision_seq(decision);
+    asked->erased_us = command->now_us;
     return decision_answer(decision, 200, &customer_erased_shape, e);
 }
 const struct command_type customer_erase_command = {

@@ -15,8 +15,17 @@ struct customer_erased {
 };
 enum customer_erased_row { ERASED_CUSTOMER_ID };
 
+/* Body of customer.erase, filled in by decide. */
+struct customer_erasure {
+    uint64_t has;
+    uint64_t seq; /* of customer.erased */
+    int64_t erased_us;
+};
+/* What who asked for it is told. */
+extern const struct shape customer_erasure_shape;
+
 /* Internal, args[0]: the person. Everything that was recorded of it before the event is to become
- * unreadable; what comes later is of a new life. answer.seq is the event's, or of a later one. */
+ * unreadable; what comes later is of a new life. */
 extern const struct command_type customer_erase_command;
 
 /* The newest erasure of each person. */

@@ -76,6 +76,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.hang_up()
         if todo == "drop":
             return self.hang_up()
+        if callable(todo):  # says something about the document
+            status, words = todo(doc)
+            return self.answer(status, {"error": words})
         if todo == "hollow":
             return self.answer(200, {"error": "the period is closed"})
         if todo not in ("ok", "lost", "late", "nonsense"):
@@ -139,7 +142,7 @@ class Ledger:
     def connector(self, folder, **changes):
         """Writes a connector that posts captured orders here into a configuration folder."""
         values = {"first_ms": 20, "max_ms": 200, "attempts_max": 0, "timeout_ms": 1000,
-                  "concurrency": 4, **changes}
+                  "concurrency": 4, "personal": "false", **changes}
         path = folder / "connectors" / "ledger"
         path.mkdir(parents=True, exist_ok=True)
         (path / "connector.yaml").write_text(CONNECTOR.format(url=self.url, **values))
@@ -154,6 +157,7 @@ send:
   - subscription: ledger-orders
     events: [order.captured]
     key: subject
+    personal: {personal}
     request:
       method: POST
       url: "{url}/orders"
