@@ -85,13 +85,21 @@ void slot_bind(struct slot *slot, uint64_t seq) {
         slot->person = binding.person;
 }
 
-static struct fault *fault_copy(struct arena *arena, const struct fault *from) {
+/* What is said of a payload stands where everybody may read it. */
+static struct str said(struct slot *slot, struct str text) {
+    struct str masked = slot->document ? seal_mask_likely(text, slot->document, &slot->arena) : text;
+    return masked.ptr ? masked : STR("…");
+}
+
+static struct fault *fault_copy(struct slot *slot, const struct fault *from) {
+    struct arena *arena = &slot->arena;
     struct fault *copy = arena_new(arena, struct fault);
     if (!copy)
         return NULL;
     fault_init(copy, arena);
     for (const struct fault_item *item = from->first; item; item = item->next)
-        fault_add(copy, arena_str(arena, item->pointer), "%.*s", STR_FMT(item->detail));
+        fault_add(copy, arena_str(arena, item->pointer), "%.*s",
+                  STR_FMT(said(slot, item->detail)));
     memcpy(copy->detail, from->detail, sizeof copy->detail);
     copy->err = from->err;
     return copy;
@@ -102,9 +110,9 @@ void slot_raise(struct slot *slot, const char *kind, const struct fault *fault) 
     slot->attempts = 0;
     slot->prepared = false;
     slot->kind = str_c(kind);
-    slot->problem = fault_copy(&slot->arena, fault);
+    slot->problem = fault_copy(slot, fault);
     const char *detail = fault->detail[0] ? fault->detail : err_info(fault->err)->title;
-    slot->cause = clean(&slot->arena, str_c(detail));
+    slot->cause = clean(&slot->arena, said(slot, str_c(detail)));
     slot->action = STR("Mend the mapping, the configuration or what the sender sends, then "
                        "process the payload again (retry), or discard it with a reason");
 }

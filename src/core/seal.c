@@ -365,13 +365,8 @@ static void mask_end(struct buf *text, const struct values *values) {
     }
 }
 
-struct str seal_mask(struct str text, const struct json *personal, struct arena *arena) {
-    struct values *values = arena_new(arena, struct values);
+static struct str values_mask(struct str text, struct values *values, struct arena *arena) {
     struct buf out, spare;
-    if (!values)
-        return STR_NONE;
-    if (personal)
-        values_collect(values, personal);
     if (values->full) /* too many to look for each */
         return STR("…");
     qsort(values->items, values->count, sizeof *values->items, longer_first);
@@ -387,6 +382,57 @@ struct str seal_mask(struct str text, const struct json *personal, struct arena 
     buf_free(&out);
     buf_free(&spare);
     return masked;
+}
+
+struct str seal_mask(struct str text, const struct json *personal, struct arena *arena) {
+    struct values *values = arena_new(arena, struct values);
+    if (!values)
+        return STR_NONE;
+    if (personal)
+        values_collect(values, personal);
+    return values_mask(text, values, arena);
+}
+
+/* Whether what stands under this name is likely to be about a person. */
+static bool name_is_personal(struct str name) {
+    static const char *const parts[] = {"mail",    "phone",  "address", "street", "zip",
+                                        "postal",  "city",   "customer", "buyer", "recipient",
+                                        "contact", "first_name", "last_name", "birth", "note",
+                                        "ship_to", "bill_to", "message"};
+    char lower[64];
+    size_t len = name.len < sizeof lower ? name.len : sizeof lower;
+    for (size_t i = 0; i < len; i++)
+        lower[i] = (char)(name.ptr[i] >= 'A' && name.ptr[i] <= 'Z' ? name.ptr[i] | 32
+                                                                   : name.ptr[i]);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (memmem(lower, len, parts[i], strlen(parts[i])))
+            return true;
+    return false;
+}
+
+static void likely_collect(struct values *values, const struct json *at) {
+    const struct json *child = json_first(at);
+    if (at->kind == JSON_ARRAY)
+        for (uint32_t i = 0; i < at->count && !values->full; i++, child = json_next(child))
+            likely_collect(values, child);
+    if (at->kind == JSON_OBJECT)
+        for (uint32_t i = 0; i < at->count && !values->full; i++) {
+            const struct json *value = json_next(child);
+            if (name_is_personal(child->text))
+                values_collect(values, value);
+            else
+                likely_collect(values, value);
+            child = json_next(value);
+        }
+}
+
+struct str seal_mask_likely(struct str text, const struct json *document, struct arena *arena) {
+    struct values *values = arena_new(arena, struct values);
+    if (!values)
+        return STR_NONE;
+    if (document)
+        likely_collect(values, document);
+    return values_mask(text, values, arena);
 }
 
 struct str seal_mask_event(struct keyring *keyring, const struct record *record, struct str text,

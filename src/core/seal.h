@@ -88,6 +88,9 @@ struct str seal_mask_event(struct keyring *keyring, const struct record *record,
  * the arena; absent when memory is out. */
 struct str seal_mask(struct str text, const struct json *personal, struct arena *arena);
 #define SEAL_MASK_MIN 3
+/* The same with a document of a partner, of which only the names tell what is likely to be about a
+ * person: whatever stands under "email", "customer", "shipping_address" … */
+struct str seal_mask_likely(struct str text, const struct json *document, struct arena *arena);
 #define SEAL_MASK_NUMBER_MIN 5
 
 /* For keyrings: one block of AES-256 under the secret. Who has not the secret can not tell which

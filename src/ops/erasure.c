@@ -312,6 +312,13 @@ enum err erasure_step(struct erasure *erasure, struct reader *reader, bool *agai
     return err;
 }
 
+void erasure_expect(struct erasure *erasure, uint64_t seq) {
+    pthread_mutex_lock(&erasure->lock);
+    if (erasure->until < seq)
+        erasure->until = seq;
+    pthread_mutex_unlock(&erasure->lock);
+}
+
 bool erasure_pending(struct erasure *erasure) {
     pthread_mutex_lock(&erasure->lock);
     bool pending = erasure->until > 0;

@@ -27,6 +27,8 @@ void erasure_destroy(struct erasure *erasure);
 /* Whether there may be erasures that were asked for and not ended: of an earlier life, or because
  * something failed. Any thread. */
 bool erasure_pending(struct erasure *erasure);
+/* There may be some up to seq: for who submits customer.erase itself (the simulator). */
+void erasure_expect(struct erasure *erasure, uint64_t seq);
 /* Ends one of them; does nothing while the read model has not reached it. Called by a thread of
  * its own, or by the simulator, until *again is false. */
 enum err erasure_step(struct erasure *erasure, struct reader *reader, bool *again,

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/seal.h"
+#include "domain/list.h"
 #include "retail/order.h"
 #include "store/key_tree.h"
 #include "store/persons.h"
@@ -217,6 +218,40 @@ static void what_others_repeat_is_masked(void **state) {
         struct str masked = seal_mask(str_c(said[i][0]), personal, &kit->arena);
         assert_string_equal(masked.len ? masked.ptr : "", said[i][1]);
     }
+}
+
+static void what_a_partner_sent_is_masked_by_its_names(void **state) {
+    struct kit *kit = *state;
+    const struct json *document;
+    struct str json = STR("{\"id\":5001,\"contact_email\":\"ann@example.org\",\"line_items\":[{"
+                          "\"title\":\"Shirt\",\"sku\":\"TEE\"}],\"Shipping_Address\":{\"lines\":["
+                          "\"Hafenstr. 1\"],\"who\":\"Ann\"}}");
+    assert_int_equal(json_parse(kit->parser, &kit->arena, json, false, &document, &kit->fault), OK);
+    struct str masked = seal_mask_likely(
+        STR("5001: Shirt (TEE) to Ann, Hafenstr. 1, ann@example.org"), document, &kit->arena);
+    assert_string_equal(masked.ptr, "5001: Shirt (TEE) to …, …, …");
+}
+
+static bool shape_personal(const struct shape *shape, int depth) {
+    for (uint32_t i = 0; depth < 8 && i < shape->count; i++)
+        if (shape->fields[i].privacy == PERSONAL ||
+            (shape->fields[i].shape && shape_personal(shape->fields[i].shape, depth + 1)))
+            return true;
+    return false;
+}
+
+/* Who adds a personal member says whose it is. */
+static void every_command_with_personal_members_has_a_person(void **state) {
+    (void)state;
+    uint32_t found = 0;
+    for (const struct capability *const *c = domain_capabilities; *c; c++)
+        for (const struct command_type *const *t = (*c)->commands; t && *t; t++)
+            if ((*t)->shape && shape_personal((*t)->shape, 0)) {
+                if (!(*t)->person)
+                    fail_msg("%s", (*t)->name);
+                found++;
+            }
+    assert_int_equal(found, 2);
 }
 
 /* --- keys ----------------------------------------------------------------------------------- */
@@ -423,6 +458,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_sealed_document_comes_back_whole, kit_make, kit_free),
         cmocka_unit_test_setup_teardown(a_box_that_was_changed_does_not_open, kit_make, kit_free),
         cmocka_unit_test_setup_teardown(what_others_repeat_is_masked, kit_make, kit_free),
+        cmocka_unit_test_setup_teardown(what_a_partner_sent_is_masked_by_its_names, kit_make,
+                                        kit_free),
+        cmocka_unit_test(every_command_with_personal_members_has_a_person),
         cmocka_unit_test_setup_teardown(every_key_of_a_block_is_its_own, kit_make, kit_free),
         cmocka_unit_test_setup_teardown(a_destroyed_key_leaves_no_trace, kit_make, kit_free),
         cmocka_unit_test_setup_teardown(a_key_is_never_taken_twice, kit_make, kit_free),
