@@ -13,12 +13,11 @@ static uint64_t blocks_for(uint64_t keys, uint32_t bits) {
 
 bool filter_sized(struct filter *filter, uint64_t blocks) {
     size_t bytes = blocks * FILTER_BLOCK_BYTES;
-    filter->memory = mem_alloc(bytes + 63);
+    filter->memory = mem_zalloc(bytes + 63);
     if (!filter->memory)
         return false;
     filter->words = (uint64_t *)(((uintptr_t)filter->memory + 63) & ~(uintptr_t)63);
     filter->blocks = blocks;
-    memset(filter->words, 0, bytes);
     return true;
 }
 

@@ -7,6 +7,7 @@
 
 #define RUN_SEED UINT64_C(0x7368656c66727531)
 #define PART_BYTES (1u << 20)
+#define PARTS_DELETE 4u /* a part is many pages */
 #define RUNS_LOAD_MAX 65536u
 /* Bits a key in a run that holds all of its space; smaller runs take more, as they are many. */
 #define BITS_SPARSE 14u
@@ -279,14 +280,16 @@ enum err dead_delete(struct shelf_sqlite *s, uint64_t budget, bool *more, struct
         enum err err = dead_rows_delete(s, s->chunks_delete, run->id, rows, &deleted, fault);
         rows -= deleted;
         if (err == OK && rows > 0) {
-            err = dead_rows_delete(s, s->parts_delete, run->id, INT64_MAX, &deleted, fault);
-            sqlite3_bind_int64(s->run_delete, 1, run->id);
-            if (err == OK)
-                err = db_run(s->run_delete, fault);
-            run->merging = true; /* to be taken off the list */
+            err = dead_rows_delete(s, s->parts_delete, run->id, PARTS_DELETE, &deleted, fault);
+            rows = deleted < PARTS_DELETE ? rows : 0;
         }
         if (err != OK || rows == 0)
             return err;
+        sqlite3_bind_int64(s->run_delete, 1, run->id);
+        err = db_run(s->run_delete, fault);
+        if (err != OK)
+            return err;
+        run->merging = true; /* to be taken off the list */
     }
     *more = false;
     return OK;

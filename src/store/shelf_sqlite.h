@@ -20,7 +20,7 @@ struct shelf_sqlite_options {
     bool empty;         /* discard what is there, damaged or not (never a file of another kind) */
     uint64_t wal_bytes; /* tidy copies the WAL into the file once it is longer; 0: default */
 };
-#define SHELF_WAL_BYTES_DEFAULT ((uint64_t)32 << 20)
+#define SHELF_WAL_BYTES_DEFAULT ((uint64_t)16 << 20)
 /* A longer value is refused (ERR_TOO_LARGE). */
 #define SHELF_VALUE_BYTES_MAX ((size_t)64 << 20)
 
