@@ -224,8 +224,10 @@ static enum err merge_work(struct shelf_sqlite *s, struct shelf_merge *m, uint64
         err = merge_open(s, m, fault);
     if (err == OK && !m->merged)
         err = merge_entries(s, m, budget, spent, fault);
+    uint64_t written = s->written_bytes;
     if (err == OK && m->merged)
         err = run_parts_put(s, m->builder.run, &m->part, budget, &done, fault);
+    *spent += s->written_bytes - written;
     if (err != OK || !done)
         return err;
     err = merge_switch(s, m, fault);
