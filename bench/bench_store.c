@@ -4,7 +4,7 @@
  *   bench_store rebuild DATA FOLDER
  *
  * Journal: events of 2.6 KB, 256 to a commit, each synced, a second thread tidying; as fast as
- * it can where EVENTS_PER_SECOND is 0. Read model:
+ * it can where EVENTS_PER_SECOND is 0; segments of SEGMENT_MIB from the environment. Read model:
  * two events an order (2 KB and 0.3 KB), one row with an index, four references; a
  * thousand orders to a batch, without the pauses that the hub makes between batches. Prints one
  * line per measurement.
@@ -17,13 +17,16 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "../tests/support/shop.h"
 #include "../tests/support/temp.h"
 #include "base/mem.h"
 #include "domain/list.h"
+#include "store/journal_archive.h"
 #include "store/journal_sqlite.h"
+#include "store/journal_verify.h"
 #include "store/read_model.h"
 
 static int64_t cpu_us(clockid_t which) {
@@ -54,8 +57,8 @@ static void *tidy_main(void *arg) {
         bool again;
         struct journal_sqlite_stats stats;
         journal_sqlite_stats(tidying->journal, &stats);
-        if (stats.wal_bytes > tidying->wal_max)
-            tidying->wal_max = stats.wal_bytes;
+        if (stats.all.wal_bytes > tidying->wal_max)
+            tidying->wal_max = stats.all.wal_bytes;
         if (journal_tidy(tidying->journal, &again, &fault) != OK)
             die("tidy", &fault);
         if (!again)
@@ -86,8 +89,94 @@ static void bench_reading(struct journal *journal, uint64_t events) {
            (double)(cpu_us(CLOCK_THREAD_CPUTIME_ID) - cpu) / (double)events);
 }
 
-static void bench_journal(const char *dir, uint64_t events, uint64_t rate) {
+/* A program that is killed with the longest WAL there may be: how long the next one needs. */
+static void bench_killed(const char *dir) {
     struct journal_sqlite_options options = {.cell = STR("bench")};
+    struct journal *journal;
+    struct fault fault = {0};
+    pid_t pid = fork();
+    must(pid >= 0);
+    if (pid == 0) {
+        static char text[1 << 20];
+        memset(text, 'x', sizeof text);
+        uint64_t last;
+        if (journal_sqlite_open(dir, &options, &journal, &fault) != OK ||
+            journal_last(journal, &last, &fault) != OK)
+            die("open", &fault);
+        struct record record = {.type = STR("t"), .subject = STR("s"), .meta = STR("{}"),
+                                .data = str_of(text, sizeof text)};
+        for (uint32_t i = 0; i < JOURNAL_SEGMENT_BYTES_DEFAULT >> 20; i++) {
+            record.seq = ++last;
+            record.time_us = clock_now_us(&clock_system);
+            if (journal_append(journal, &record, 1, &fault) != OK)
+                die("append", &fault);
+        }
+        _exit(0);
+    }
+    int status;
+    must(waitpid(pid, &status, 0) == pid && status == 0);
+    int64_t from = clock_tick_us(&clock_system);
+    if (journal_sqlite_open(dir, &options, &journal, &fault) != OK)
+        die("open", &fault);
+    printf("journal: opened %.1f ms after a kill with a WAL of %llu MiB\n",
+           (double)(clock_tick_us(&clock_system) - from) / 1e3,
+           (unsigned long long)(JOURNAL_SEGMENT_BYTES_DEFAULT >> 20));
+    journal_close(journal);
+}
+
+/* What `penstock journal verify` does, and archiving the first segment. */
+static void bench_chain(const char *dir) {
+    struct journal_sqlite_options options = {.read_only = true, .maintain = true};
+    struct journal_report report;
+    struct journal *journal;
+    struct segment segment;
+    struct fault fault = {0};
+    if (journal_sqlite_open(dir, &options, &journal, &fault) != OK)
+        die("open", &fault);
+    uint64_t sealed = 0;
+    for (uint32_t i = 0; journal_sqlite_segment(journal, i, &segment); i++)
+        sealed += segment.bytes;
+    int64_t from = clock_tick_us(&clock_system);
+    for (uint32_t i = 0; journal_sqlite_segment(journal, i, &segment); i++)
+        if (segment.state == SEGMENT_SEALED &&
+            journal_sqlite_segment_check(journal, &segment, NULL, NULL, &fault) != OK)
+            die("check", &fault);
+    int64_t hashed = clock_tick_us(&clock_system);
+    if (journal_chain_verify(journal, NULL, NULL, NULL, &report, &fault) != OK || report.faults)
+        die(report.faults ? report.listed[0].detail : "verify", &fault);
+    int64_t verified = clock_tick_us(&clock_system);
+    printf("journal: %llu MiB sealed; their hashes checked at %llu MB/s; with every record's "
+           "checksum %llu MB/s\n",
+           (unsigned long long)(sealed >> 20),
+           (unsigned long long)(sealed / (uint64_t)(hashed - from + 1)),
+           (unsigned long long)(sealed / (uint64_t)(verified - hashed + 1)));
+    if (journal_sqlite_segment(journal, 0, &segment) && segment.state == SEGMENT_SEALED) {
+        char path[4096];
+        uint64_t packed, next, bytes = 0;
+        if (journal_segment_archive(journal, &segment, NULL, NULL, &fault) != OK ||
+            journal_archive_place(journal, 1, path, sizeof path, &packed, &fault) != OK)
+            die("archive", &fault);
+        int64_t packed_us = clock_tick_us(&clock_system);
+        journal_close(journal); /* which has the file open */
+        options.maintain = false;
+        if (journal_sqlite_open(dir, &options, &journal, &fault) != OK)
+            die("open", &fault);
+        int64_t archived = clock_tick_us(&clock_system);
+        if (journal_read(journal, 1, 1, record_count, &bytes, &next, &fault) != OK)
+            die("read", &fault);
+        printf("journal: a segment archived at %llu MB/s to 1/%.1f; first read of it after %.0f "
+               "ms\n",
+               (unsigned long long)(segment.bytes / (uint64_t)(packed_us - verified)),
+               (double)segment.bytes / (double)packed,
+               (double)(clock_tick_us(&clock_system) - archived) / 1e3);
+    }
+    journal_close(journal);
+}
+
+static void bench_journal(const char *dir, uint64_t events, uint64_t rate) {
+    const char *length = getenv("SEGMENT_MIB");
+    struct journal_sqlite_options options = {
+        .cell = STR("bench"), .segment_bytes = length ? strtoull(length, NULL, 10) << 20 : 0};
     struct tidying tidying = {0};
     struct fault fault = {0};
     if (journal_sqlite_open(dir, &options, &tidying.journal, &fault) != OK)
@@ -137,7 +226,12 @@ static void bench_journal(const char *dir, uint64_t events, uint64_t rate) {
     bench_reading(tidying.journal, commits * COMMIT_EVENTS);
     free(took);
     buf_free(&texts);
+    for (bool again = true; again;)
+        if (journal_tidy(tidying.journal, &again, &fault) != OK)
+            die("tidy", &fault);
     journal_close(tidying.journal);
+    bench_killed(dir);
+    bench_chain(dir);
 }
 
 /* --- read model ------------------------------------------------------------------------- */

@@ -24,6 +24,14 @@ struct journal;
 /* Called per record, in order of seq; strings live until it returns. Return false to stop. */
 typedef bool journal_visit(void *ctx, const struct record *record);
 
+struct journal_stats {
+    uint64_t segments;  /* files it consists of, archived ones included */
+    uint64_t sealed;    /* of them finished for good, archived ones included */
+    uint64_t archived;  /* of them compressed */
+    uint64_t bytes;     /* of sealed segments as they were sealed, and the live one's file */
+    uint64_t wal_bytes; /* of the live one's write-ahead log in use */
+};
+
 struct journal_ops {
     /* Appends records[0..n) in one transaction and returns when they are on disk. The first
      * seq must be the journal's last + 1, else ERR_CONFLICT (another writer) and nothing is
@@ -42,6 +50,8 @@ struct journal_ops {
      * thread of its own, or by the simulator. Answers in *again whether there is more. */
     enum err (*tidy)(struct journal *j, bool *again, struct fault *fault);
     void (*close)(struct journal *j);
+    /* For metrics. NULL: nothing to tell. Any thread. */
+    void (*stats)(struct journal *j, struct journal_stats *out);
 };
 /* An implementation embeds this first. */
 struct journal {
@@ -64,6 +74,11 @@ static inline enum err WARN_UNUSED journal_last(struct journal *j, uint64_t *seq
 static inline enum err WARN_UNUSED journal_tidy(struct journal *j, bool *again,
                                                 struct fault *fault) {
     return j->ops->tidy(j, again, fault);
+}
+static inline void journal_stats(struct journal *j, struct journal_stats *out) {
+    *out = (struct journal_stats){0};
+    if (j->ops->stats)
+        j->ops->stats(j, out);
 }
 static inline void journal_close(struct journal *j) {
     if (j)

@@ -65,6 +65,20 @@ static void one(struct buf *out, const char *name, const char *kind, const char 
     buf_printf(out, "%s %" PRIu64 "\n", name, value);
 }
 
+static void journal_write(struct journal *journal, struct buf *out) {
+    struct journal_stats stats;
+    journal_stats(journal, &stats);
+    one(out, "penstock_journal_segments", "gauge", "Files the journal consists of", stats.segments);
+    one(out, "penstock_journal_segments_sealed", "gauge",
+        "Of them sealed: finished, hashed, never changed again", stats.sealed);
+    one(out, "penstock_journal_segments_archived", "gauge", "Of them archived (compressed)",
+        stats.archived);
+    one(out, "penstock_journal_bytes", "gauge", "Length of the journal's files, as sealed",
+        stats.bytes);
+    one(out, "penstock_journal_wal_bytes", "gauge", "Write-ahead log of the live segment",
+        stats.wal_bytes);
+}
+
 enum err metrics_query(struct query *query, struct fault *fault) {
     struct gateway *gateway = query->ctx;
     struct core *core = gateway->options.core;
@@ -85,6 +99,7 @@ enum err metrics_query(struct query *query, struct fault *fault) {
         core_waiting(core));
     one(out, "penstock_journal_seq", "counter", "Newest durable seq of the journal",
         core_seq(core));
+    journal_write(query->reader->journal, out);
     if (query->reader->ops->seq(query->reader, &read_seq, fault) == OK)
         one(out, "penstock_read_model_seq", "counter", "Seq that the read model has reached",
             read_seq);

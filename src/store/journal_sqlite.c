@@ -422,6 +422,7 @@ static const struct journal_ops sqlite_ops = {
     .last = journal_sqlite_last,
     .tidy = journal_sqlite_tidy,
     .close = sqlite_close,
+    .stats = journal_stats_read,
 };
 
 /* Names of files; false where they are too long. */

@@ -83,12 +83,9 @@ enum err journal_sqlite_segment_check(struct journal *journal, const struct segm
 enum err journal_sqlite_check(struct journal *journal, struct fault *fault) WARN_UNUSED;
 
 struct journal_sqlite_stats {
-    uint64_t wal_bytes;      /* length of the live segment's WAL in use */
-    uint64_t file_bytes;     /* of the live segment, without WAL */
-    uint64_t segments;       /* all that are there, the live one among them */
-    uint64_t sealed;         /* of them */
-    uint64_t switches;       /* to another segment, since the journal was opened */
-    uint64_t switch_us_max;  /* the longest time one took of an append */
+    struct journal_stats all;
+    uint64_t switches;      /* to another segment, since the journal was opened */
+    uint64_t switch_us_max; /* the longest time one took of an append */
 };
 /* Any thread. */
 void journal_sqlite_stats(struct journal *journal, struct journal_sqlite_stats *out);

@@ -168,6 +168,7 @@ enum err cache_fetch(struct journal_sqlite *j, const struct segment *segment,
 /* --- journal_tidy.c, journal_seal.c --- */
 
 enum err journal_sqlite_tidy(struct journal *journal, bool *again, struct fault *fault);
+void journal_stats_read(struct journal *journal, struct journal_stats *out);
 enum err wal_checkpoint(sqlite3 *db, int mode, uint32_t *in_wal, uint32_t *copied,
                         struct fault *fault) WARN_UNUSED;
 /* fsync through SQLite's own handle: to open and close the file beside it would drop the

@@ -161,24 +161,35 @@ enum err journal_sqlite_tidy(struct journal *journal, bool *again, struct fault 
     return err == OK ? live_tidy(j, fault) : err;
 }
 
-void journal_sqlite_stats(struct journal *journal, struct journal_sqlite_stats *out) {
+/* --- statistics --------------------------------------------------------------------------- */
+
+void journal_stats_read(struct journal *journal, struct journal_stats *out) {
     struct journal_sqlite *j = journal_of(journal);
     struct stat st;
     char path[PATH_BYTES];
-    *out = (struct journal_sqlite_stats){
-        .wal_bytes = (uint64_t)atomic_load(&j->wal_pages) * JOURNAL_FRAME_BYTES,
-        .switches = atomic_load(&j->switches),
-        .switch_us_max = atomic_load(&j->switch_us_max),
-    };
+    *out = (struct journal_stats){
+        .wal_bytes = (uint64_t)atomic_load(&j->wal_pages) * JOURNAL_FRAME_BYTES};
     pthread_mutex_lock(&j->pool_lock);
     segment_path(j, j->segments[j->segment_count - 1].number, path);
     for (uint32_t i = 0; i < j->segment_count; i++) {
-        out->segments += j->segments[i].state != SEGMENT_REMOVED;
-        out->sealed += j->segments[i].state == SEGMENT_SEALED;
+        const struct segment *segment = &j->segments[i];
+        out->segments += segment->state != SEGMENT_REMOVED;
+        out->sealed += segment->state == SEGMENT_SEALED || segment->state == SEGMENT_ARCHIVED;
+        out->archived += segment->state == SEGMENT_ARCHIVED;
+        out->bytes += segment->state != SEGMENT_REMOVED ? segment->bytes : 0;
     }
     pthread_mutex_unlock(&j->pool_lock);
-    out->file_bytes = stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+    out->bytes += stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
+
+void journal_sqlite_stats(struct journal *journal, struct journal_sqlite_stats *out) {
+    struct journal_sqlite *j = journal_of(journal);
+    journal_stats_read(journal, &out->all);
+    out->switches = atomic_load(&j->switches);
+    out->switch_us_max = atomic_load(&j->switch_us_max);
+}
+
+/* --- structure ---------------------------------------------------------------------------- */
 
 static enum err structure_check(sqlite3 *db, uint64_t number, struct fault *fault) {
     sqlite3_stmt *stmt = NULL;

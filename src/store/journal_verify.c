@@ -3,7 +3,9 @@
 #include "store/journal_verify.h"
 
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -185,26 +187,74 @@ enum err journal_verify(struct journal *journal, const struct registry *registry
 
 /* --- the chain ------------------------------------------------------------------------------ */
 
-/* The file, by its hash. *there: its records can be read. */
-static enum err seal_verify(struct verify *v, struct journal *journal,
-                            const struct segment *segment, bool *there, struct fault *fault) {
+/* A segment's file is hashed on a thread of its own, while its records are read here. */
+struct hashing {
+    struct journal *journal;
+    const struct segment *segment;
+    pthread_t thread;
+    enum err err;
+    struct fault fault;
+};
+static void *hashing_run(void *arg) {
+    struct hashing *h = arg;
+    h->err = journal_sqlite_segment_check(h->journal, h->segment, NULL, NULL, &h->fault);
+    return NULL;
+}
+
+/* What it found goes before what was found in the records meanwhile: they are why. */
+static void hashing_note(struct journal_report *report, uint64_t before,
+                         const struct hashing *h) {
+    if (before < JOURNAL_FAULTS_MAX - 1 && report->faults > before)
+        memmove(&report->listed[before + 1], &report->listed[before],
+                (JOURNAL_FAULTS_MAX - 1 - before) * sizeof report->listed[0]);
+    if (before < JOURNAL_FAULTS_MAX) {
+        report->listed[before].seq = h->segment->first;
+        snprintf(report->listed[before].detail, sizeof report->listed[before].detail, "%s",
+                 h->fault.detail);
+    }
+    report->faults++;
+}
+
+/* Of an archive that is not read, what chain.db says. */
+static void records_skip(struct verify *v, const struct segment *segment) {
     struct journal_report *report = v->report;
-    enum err err = journal_sqlite_segment_check(journal, segment, NULL, NULL, fault);
-    if (err == OK)
-        report->hashed_bytes += segment->bytes;
+    report->records += segment->last - segment->first + 1;
+    report->last_seq = segment->last;
+    if (report->first_time_us == 0)
+        report->first_time_us = segment->first_time_us;
+    report->last_time_us = segment->last_time_us;
+    v->expected = segment->last + 1;
+}
+
+static enum err sealed_verify(struct verify *v, struct journal *journal,
+                              const struct segment *segment, struct fault *fault) {
+    struct journal_report *report = v->report;
+    struct hashing h = {.journal = journal, .segment = segment};
+    uint64_t before = report->faults;
+    bool archived = segment->state == SEGMENT_ARCHIVED;
+    bool threaded = !archived && pthread_create(&h.thread, NULL, hashing_run, &h) == 0;
+    if (!threaded)
+        hashing_run(&h);
+    enum err err = OK;
+    if (archived && (!v->registry || h.err == ERR_UNAVAILABLE))
+        records_skip(v, segment);
+    else
+        err = records_verify(v, journal, segment->last, fault);
+    if (threaded)
+        pthread_join(h.thread, NULL);
     snprintf(report->head, sizeof report->head, "%s", segment->sha256);
-    *there = err != ERR_UNAVAILABLE;
-    report->offline += err == ERR_UNAVAILABLE;
-    if (err == ERR_DAMAGED || err == ERR_IO)
-        fault_note(report, segment->first, fault->detail);
-    return err == ERR_NOMEM || err == ERR_INTERNAL ? err : OK;
+    report->hashed_bytes += h.err == OK ? segment->bytes : 0;
+    report->offline += h.err == ERR_UNAVAILABLE;
+    if (h.err == ERR_DAMAGED || h.err == ERR_IO)
+        hashing_note(report, before, &h);
+    else if (h.err != OK && h.err != ERR_UNAVAILABLE && err == OK)
+        err = fault_set(fault, h.err, "%s", h.fault.detail);
+    return err;
 }
 
 static enum err segment_verify(struct verify *v, struct journal *journal,
                                const struct segment *segment, struct fault *fault) {
     struct journal_report *report = v->report;
-    bool there = true;
-    enum err err = OK;
     report->segments++;
     report->archived += segment->state == SEGMENT_ARCHIVED;
     if (segment->state == SEGMENT_REMOVED) {
@@ -212,19 +262,8 @@ static enum err segment_verify(struct verify *v, struct journal *journal,
         report->first_seq = v->expected = segment->last + 1;
         return OK;
     }
-    if (segment->state >= SEGMENT_SEALED)
-        err = seal_verify(v, journal, segment, &there, fault);
-    if (err != OK)
-        return err;
-    if (there && (v->registry || segment->state != SEGMENT_ARCHIVED))
-        return records_verify(v, journal, segment->last, fault);
-    report->records += segment->last - segment->first + 1;
-    report->last_seq = segment->last;
-    if (report->first_time_us == 0)
-        report->first_time_us = segment->first_time_us;
-    report->last_time_us = segment->last_time_us;
-    v->expected = segment->last + 1;
-    return OK;
+    return segment->state >= SEGMENT_SEALED ? sealed_verify(v, journal, segment, fault)
+                                            : records_verify(v, journal, segment->last, fault);
 }
 
 enum err journal_chain_verify(struct journal *journal, const struct registry *registry,

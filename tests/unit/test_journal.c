@@ -247,11 +247,11 @@ static void tidy_bounds_the_wal(void **state) {
             assert_int_equal(journal_tidy(j, &again, &fault), OK);
         assert_false(again);
         journal_sqlite_stats(j, &stats);
-        assert_true(stats.wal_bytes < 30 << 20);
+        assert_true(stats.all.wal_bytes < 30 << 20);
     }
     assert_true(stats.switches >= 3);
-    assert_int_equal(stats.segments, stats.switches + 1);
-    assert_int_equal(stats.sealed, stats.switches);
+    assert_int_equal(stats.all.segments, stats.switches + 1);
+    assert_int_equal(stats.all.sealed, stats.switches);
     journal_close(j);
     j = journal_at(dir, &usual);
     assert_int_equal(last_of(j), last);

@@ -69,7 +69,7 @@ static void fill(struct journal *journal, uint64_t sealed) {
         append(journal);
         tidy(journal, 50);
         journal_sqlite_stats(journal, &stats);
-        if (stats.sealed >= sealed)
+        if (stats.all.sealed >= sealed)
             return;
     }
     fail_msg("not sealed");
@@ -145,9 +145,9 @@ static void an_end_at_any_step(void **state) {
         tidy(journal, 50);
         struct journal_sqlite_stats stats;
         journal_sqlite_stats(journal, &stats);
-        assert_int_equal(stats.sealed, stats.segments - 1);
-        assert_true(stats.sealed >= 2);
-        fill(journal, stats.sealed + 1);
+        assert_int_equal(stats.all.sealed, stats.all.segments - 1);
+        assert_true(stats.all.sealed >= 2);
+        fill(journal, stats.all.sealed + 1);
         uint64_t last = last_of(journal);
         journal_close(journal);
         struct journal_report report = verify(dir);
