@@ -351,7 +351,7 @@ static void bench_rebuild(const char *data, const char *folder) {
     if (read_model_open(&model_options, &f.model, &fault) != OK)
         die("read model", &fault);
     int64_t from = clock_tick_us(&clock_system), cpu = cpu_us(CLOCK_PROCESS_CPUTIME_ID);
-    if (read_model_rebuild(f.model, &fault) != OK)
+    if (read_model_rebuild(f.model, NULL, NULL, &fault) != OK)
         die("rebuild", &fault);
     int64_t wall = clock_tick_us(&clock_system) - from;
     cpu = cpu_us(CLOCK_PROCESS_CPUTIME_ID) - cpu;

@@ -168,7 +168,7 @@ static enum err db_setup(sqlite3 *db, const char *path, const struct db_options 
                          struct fault *fault) {
     char sql[256];
     enum err err = OK;
-    if (options->exclusive)
+    if (options->exclusive || options->scratch)
         err = db_exec(db, "PRAGMA locking_mode=EXCLUSIVE", fault);
     if (err == OK && options->page_bytes) {
         snprintf(sql, sizeof sql, "PRAGMA page_size=%d", options->page_bytes);
@@ -177,13 +177,16 @@ static enum err db_setup(sqlite3 *db, const char *path, const struct db_options 
     if (err == OK)
         err = db_identify(db, path, options, fault);
     if (err == OK && !options->read_only && !options->immutable && !options->keep_mode)
-        err = db_exec(db, "PRAGMA journal_mode=WAL", fault);
+        err = db_exec(db, options->scratch ? "PRAGMA journal_mode=OFF" : "PRAGMA journal_mode=WAL",
+                      fault);
     if (err == OK) {
         /* Freed pages need no zeroing here: what is secret is sealed before it is stored. */
         snprintf(sql, sizeof sql,
                  "PRAGMA synchronous=%s; PRAGMA wal_autocheckpoint=0; PRAGMA secure_delete=OFF; "
                  "PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF",
-                 options->synchronous ? options->synchronous : "FULL");
+                 options->scratch       ? "OFF"
+                 : options->synchronous ? options->synchronous
+                                        : "FULL");
         err = db_exec(db, sql, fault);
     }
     if (err == OK && options->cache_bytes) {

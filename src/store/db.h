@@ -17,6 +17,8 @@ struct db_options {
     bool immutable;       /* the file never changes again: no locks, no WAL; implies read_only */
     bool keep_mode;       /* leave the file in the journal mode it has */
     bool exclusive;       /* this connection alone has the file: WAL without shared memory */
+    bool scratch;         /* no journal, no sync, for this connection alone: quick to fill, and
+                             rubbish after a crash, until someone makes it safe */
     int page_bytes;       /* of a new file; 0: SQLite's default */
     int cache_bytes;      /* 0: SQLite's default */
     const char *synchronous; /* "FULL", "NORMAL"; NULL: FULL */

@@ -40,8 +40,35 @@ void read_model_close(struct read_model *model);
 /* One transaction: at most batch_events from the tail. *more tells whether there is more to
  * do. On an error nothing of it was written; the next step tries again. Not beside the thread. */
 enum err read_model_step(struct read_model *model, bool *more, struct fault *fault) WARN_UNUSED;
-/* Empties the file and fills it from the journal, to its end. Not beside the thread. */
-enum err read_model_rebuild(struct read_model *model, struct fault *fault) WARN_UNUSED;
+/* Fills a second file beside the present one from the journal, to its end, and puts it in its
+ * place at once: a crash at any step leaves the old or the new one, and those who ask meanwhile
+ * are answered by the old one. ERR_CONFLICT where the journal does not begin with its first event
+ * any more: what is gone from it could not be made again. progress is called with the seq
+ * reached, now and then; NULL: not. Not beside the thread. On a VFS of its own (the simulator's),
+ * where nothing can be renamed, the file is emptied and filled again. */
+enum err read_model_rebuild(struct read_model *model, void (*progress)(void *ctx, uint64_t seq),
+                            void *ctx, struct fault *fault) WARN_UNUSED;
+/* The same beside the thread, on one of its own with less of the CPU: answers as soon as it has
+ * begun. ERR_CONFLICT where one is under way. */
+enum err read_model_rebuild_start(struct read_model *model, struct fault *fault) WARN_UNUSED;
+
+struct read_model_rebuilding {
+    enum {
+        REBUILD_NONE,        /* none since the start */
+        REBUILD_FILLING,     /* from the journal */
+        REBUILD_INDEXING,    /* and syncing */
+        REBUILD_CATCHING_UP, /* with what has happened meanwhile, and switching */
+        REBUILD_DONE,
+        REBUILD_FAILED,
+    } state;
+    uint64_t seq, target; /* reached; newest when asked */
+    int64_t took_us;      /* until now, or all in all */
+    char reason[256];     /* of a failure */
+};
+/* "none", "filling", … */
+extern const char *const read_model_rebuild_states[];
+/* Any thread. */
+void read_model_rebuild_look(struct read_model *model, struct read_model_rebuilding *out);
 
 /* Runs the steps on a thread. What goes wrong there is logged and tried again. */
 enum err read_model_start(struct read_model *model, struct fault *fault) WARN_UNUSED;

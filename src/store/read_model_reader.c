@@ -57,11 +57,7 @@ void model_readers_disconnect(struct read_model *model) {
 }
 
 static enum err reader_connect(struct model_reader *r, struct fault *fault) {
-    if (r->db)
-        return OK;
     enum err err = OK;
-    if (atomic_load(&r->model->replacing))
-        return fault_set(fault, ERR_UNAVAILABLE, "the read model is being made anew");
     if (r->model->options.exclusive)
         r->db = r->model->db;
     else
@@ -71,6 +67,37 @@ static enum err reader_connect(struct model_reader *r, struct fault *fault) {
     if (err != OK)
         reader_disconnect(r);
     return err;
+}
+
+/* Locks the reader, with a connection; unlocked again where that fails. Waits without the lock
+ * while a file is put in another's place: that wants all locks. */
+static enum err reader_begin(struct model_reader *r, struct fault *fault) {
+    while (model_await_file(r->model)) {
+        pthread_mutex_lock(&r->lock);
+        if (r->db)
+            return OK;
+        if (atomic_load(&r->model->replacing)) {
+            pthread_mutex_unlock(&r->lock);
+            continue;
+        }
+        enum err err = reader_connect(r, fault);
+        if (err != OK)
+            pthread_mutex_unlock(&r->lock);
+        return err;
+    }
+    return fault_set(fault, ERR_UNAVAILABLE, "the read model is being made anew");
+}
+
+/* Unlocks. What is damaged is made again, from the journal, while the rest goes on answering. */
+static enum err reader_end(struct model_reader *r, enum err err, bool damaged,
+                           struct fault *fault) {
+    pthread_mutex_unlock(&r->lock);
+    if (!damaged)
+        return err;
+    atomic_store(&r->model->rebuild.wanted, true);
+    model_rebuild_wanted(r->model);
+    return fault_set(fault, ERR_UNAVAILABLE,
+                     "a part of the read model is damaged, it is being made anew");
 }
 
 static enum err statement_get(struct model_reader *r, const char *sql, sqlite3_stmt **out,
@@ -273,12 +300,11 @@ static enum err reader_list(struct reader *reader, const struct row_query *query
     struct model_reader *r = reader_of(reader);
     *next_cursor = STR_NONE;
     must(query->limit > 0 && query->sort_column < query->table->count);
-    pthread_mutex_lock(&r->lock);
-    enum err err = reader_connect(r, fault);
-    if (err == OK)
-        err = list_locked(r, query, arena, visit, ctx, next_cursor, fault);
-    pthread_mutex_unlock(&r->lock);
-    return err;
+    enum err err = reader_begin(r, fault);
+    if (err != OK)
+        return err;
+    err = list_locked(r, query, arena, visit, ctx, next_cursor, fault);
+    return reader_end(r, err, err != OK && db_is_damage(sqlite3_errcode(r->db)), fault);
 }
 
 /* --- refs, seq, wait -------------------------------------------------------------------- */
@@ -287,18 +313,19 @@ static enum err reader_refs(struct reader *reader, struct str id, uint64_t *seqs
                             uint32_t *count, struct fault *fault) {
     struct model_reader *r = reader_of(reader);
     *count = 0;
-    pthread_mutex_lock(&r->lock);
-    enum err err = reader_connect(r, fault);
+    enum err err = reader_begin(r, fault);
+    if (err != OK)
+        return err;
     /* One transaction: the runs must not be merged between one chunk and the next. */
-    bool own = err == OK && sqlite3_get_autocommit(r->db);
+    bool own = sqlite3_get_autocommit(r->db);
     if (own)
         err = db_exec(r->db, "BEGIN", fault);
     if (err == OK)
         err = refs_find(&r->refs, ref_key(id), seqs, max, count, fault);
+    int rc = sqlite3_extended_errcode(r->db);
     if (own)
         (void)sqlite3_exec(r->db, "COMMIT", NULL, NULL, NULL);
-    pthread_mutex_unlock(&r->lock);
-    return err;
+    return reader_end(r, err, err == ERR_DAMAGED || (err != OK && db_is_damage(rc)), fault);
 }
 
 static enum err reader_seq(struct reader *reader, uint64_t *seq, struct fault *fault) {

@@ -28,11 +28,11 @@ static void model_wake(struct tail_follower *follower) {
 
 /* Lock held. Waits until there is something to do and it is time to do it. */
 static void wait_for_work(struct read_model *model, int64_t not_before_us) {
-    while (!model->stop) {
+    while (!model->stop && !model->rebuild.next) {
         if (tail_last(model->options.tail) <= read_model_seq(model)) {
             /* Say so first, then look again: who publishes in between sees one or the other. */
             atomic_store(&model->idle, true);
-            if (tail_last(model->options.tail) <= read_model_seq(model))
+            if (tail_last(model->options.tail) <= read_model_seq(model) && !model->rebuild.next)
                 pthread_cond_wait(&model->work, &model->lock);
             model->ahead_us = clock_tick_us(model->options.clock);
             atomic_store(&model->fresh_us, model->ahead_us);
@@ -58,6 +58,7 @@ static void *model_main(void *arg) {
         if (model->stop)
             break;
         pthread_mutex_unlock(&model->lock);
+        model_rebuild_take(model);
         int64_t from = clock_tick_us(clock);
         struct fault fault = {0};
         bool more;
@@ -69,11 +70,12 @@ static void *model_main(void *arg) {
             log_line(LOG_INFO, "store", "the read model goes on", "seq=%llu",
                      (unsigned long long)read_model_seq(model));
         well = err == OK;
+        model_rebuild_wanted(model);
         pthread_mutex_lock(&model->lock);
         not_before_us = from + (int64_t)model->options.pause_ms * 1000;
         if (!well && !model->stop) {
             int64_t until = clock_tick_us(clock) + ERROR_PAUSE_MS * 1000;
-            while (!model->stop && clock_tick_us(clock) < until)
+            while (!model->stop && !model->rebuild.next && clock_tick_us(clock) < until)
                 wait_until(model, &model->work, until);
         }
     }
@@ -97,6 +99,7 @@ enum err read_model_start(struct read_model *model, struct fault *fault) {
 }
 
 void read_model_stop(struct read_model *model) {
+    model_rebuild_stop(model);
     pthread_mutex_lock(&model->lock);
     bool running = model->running;
     model->stop = true;
@@ -112,10 +115,30 @@ void read_model_stop(struct read_model *model) {
     pthread_mutex_unlock(&model->lock);
 }
 
+bool model_is_running(struct read_model *model) {
+    pthread_mutex_lock(&model->lock);
+    bool running = model->running;
+    pthread_mutex_unlock(&model->lock);
+    return running;
+}
+
 void model_announce(struct read_model *model) {
     pthread_mutex_lock(&model->lock);
     pthread_cond_broadcast(&model->done);
     pthread_mutex_unlock(&model->lock);
+}
+
+#define AWAIT_FILE_MS 5000
+bool model_await_file(struct read_model *model) {
+    if (!atomic_load(&model->replacing))
+        return true;
+    int64_t until = clock_tick_us(model->options.clock) + AWAIT_FILE_MS * 1000;
+    pthread_mutex_lock(&model->lock);
+    while (atomic_load(&model->replacing) && model->running &&
+           clock_tick_us(model->options.clock) < until)
+        wait_until(model, &model->done, until);
+    pthread_mutex_unlock(&model->lock);
+    return !atomic_load(&model->replacing);
 }
 
 /* Without the thread, whoever waits does its work: the simulator has one thread alone. */

@@ -137,7 +137,7 @@ static enum err run_load(struct refs *refs, sqlite3_stmt *stmt, struct fault *fa
         refs->next_run = run.id + 1;
     if (run.level >= REF_LEVELS || refs->run_count == REF_RUNS_MAX ||
         refs->dead_count == REF_RUNS_MAX)
-        return fault_set(fault, ERR_IO, "the read model's list of runs is damaged");
+        return fault_set(fault, ERR_DAMAGED, "the read model's list of runs is damaged");
     if (state == RUN_LIVE) {
         refs->runs[refs->run_count++] = run;
         return OK;
@@ -195,7 +195,7 @@ static enum err chunk_get(sqlite3_stmt *stmt, int64_t run, uint32_t chunk, struc
     if (rc != SQLITE_ROW && rc != SQLITE_DONE)
         err = db_fault(sqlite3_db_handle(stmt), "read the read model", fault);
     else if (len == 0 || len % sizeof *pairs != 0 || len > REF_CHUNK * sizeof *pairs)
-        err = fault_set(fault, ERR_IO, "a chunk of the read model is missing or damaged");
+        err = fault_set(fault, ERR_DAMAGED, "a chunk of the read model is missing or damaged");
     else
         memcpy(pairs, sqlite3_column_blob(stmt, 0), len);
     *n = err == OK ? (uint32_t)(len / sizeof *pairs) : 0;

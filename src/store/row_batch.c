@@ -247,6 +247,9 @@ void table_schema(const struct table *table, struct buf *out) {
     buf_lit(out, "PRIMARY KEY(");
     names_add(out, table, table->key_columns, UINT64_MAX);
     buf_lit(out, ")) WITHOUT ROWID;");
+}
+
+void table_indexes(const struct table *table, struct buf *out) {
     for (uint32_t i = 0; table->indexes && table->indexes[i]; i++)
         buf_printf(out, "CREATE INDEX \"%s_%u\" ON \"%s\"(%s);", table->name, i, table->name,
                    table->indexes[i]);

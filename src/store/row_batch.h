@@ -34,7 +34,8 @@ struct ref *rows_refs(struct rows *rows, uint32_t *n);
 /* Writes all rows. Inside a transaction. */
 enum err rows_write(struct rows *rows, struct fault *fault) WARN_UNUSED;
 
-/* "CREATE TABLE …; CREATE INDEX …;" of a table. */
+/* "CREATE TABLE …;" of a table, and "CREATE INDEX …;" of its indexes. */
 void table_schema(const struct table *table, struct buf *out);
+void table_indexes(const struct table *table, struct buf *out);
 
 #endif

@@ -396,7 +396,7 @@ static void cell_equals_its_journal(struct cell *cell) {
     buf_init(&live, 0);
     buf_init(&again, 0);
     cell_dump(cell, &live);
-    assert_int_equal(read_model_rebuild(cell->model, &fault), OK);
+    assert_int_equal(read_model_rebuild(cell->model, NULL, NULL, &fault), OK);
     cell_dump(cell, &again);
     if (!str_eq(buf_str(&live), buf_str(&again)))
         fail_msg("seed %llu: the read model is not what the journal says",

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <sqlite3.h>
 #include <stdatomic.h>
 
 #include "../support/shop.h"
@@ -365,7 +366,7 @@ static void rebuilt_equals_live(void **state) {
     dump(&hub, &reopened);
     assert_true(str_eq(buf_str(&live), buf_str(&reopened)));
     struct fault fault = {0};
-    assert_int_equal(read_model_rebuild(hub.model, &fault), OK); /* with a reader connected */
+    assert_int_equal(read_model_rebuild(hub.model, NULL, NULL, &fault), OK); /* with a reader connected */
     dump(&hub, &rebuilt);
     assert_true(str_eq(buf_str(&live), buf_str(&rebuilt)));
     buf_free(&live);
@@ -535,6 +536,236 @@ static void follows_on_a_thread(void **state) {
     hub_free(&hub); /* stops it */
 }
 
+/* --- a second file beside the first --- */
+
+static struct read_model_rebuilding rebuild_wait(struct hub *hub) {
+    struct read_model_rebuilding now;
+    for (int i = 0; i < 6000; i++) {
+        read_model_rebuild_look(hub->model, &now);
+        if (now.state == REBUILD_DONE || now.state == REBUILD_FAILED)
+            return now;
+        usleep(5000);
+    }
+    fail_msg("the rebuild does not end: %s at %llu", read_model_rebuild_states[now.state],
+             (unsigned long long)now.seq);
+    return now;
+}
+
+static void is_made_anew_while_it_answers(void **state) {
+    (void)state;
+    struct hub hub = hub_make(200);
+    struct fault fault = {0};
+    capture(&hub, 3000);
+    assert_int_equal(read_model_rebuild_start(hub.model, &fault), ERR_UNAVAILABLE);
+    assert_int_equal(read_model_start(hub.model, &fault), OK);
+    struct read_model_rebuilding now;
+    read_model_rebuild_look(hub.model, &now);
+    assert_int_equal(now.state, REBUILD_NONE);
+    struct crowd crowd = {.hub = &hub};
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, crowd_ask, &crowd), 0);
+    for (int round = 0; round < 4; round++) {
+        assert_int_equal(read_model_rebuild_start(hub.model, &fault), OK);
+        enum err again = read_model_rebuild_start(hub.model, &fault);
+        assert_true(again == ERR_CONFLICT || again == OK); /* OK: it was that quick */
+        for (int i = 0; i < 30; i++)
+            capture(&hub, 10);
+        now = rebuild_wait(&hub);
+        if (now.state != REBUILD_DONE)
+            fail_msg("%s", now.reason);
+        assert_true(now.seq >= 6000 && now.took_us > 0);
+    }
+    assert_true(rebuilds(&hub) >= 4);
+    assert_int_equal(hub.reader->ops->wait(hub.reader, tail_last(hub.tail), 5000, &fault), OK);
+    atomic_store(&crowd.done, true);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    read_model_stop(hub.model);
+    struct buf switched, filled;
+    buf_init(&switched, 0);
+    buf_init(&filled, 0);
+    dump(&hub, &switched);
+    model_close(&hub);
+    assert_int_equal(unlink(hub.path), 0);
+    model_open(&hub);
+    catch_up(&hub);
+    dump(&hub, &filled);
+    assert_true(str_eq(buf_str(&switched), buf_str(&filled)));
+    buf_free(&switched);
+    buf_free(&filled);
+    hub_free(&hub);
+}
+
+static void stops_in_the_middle_of_a_rebuild(void **state) {
+    (void)state;
+    struct hub hub = hub_make(100);
+    struct fault fault = {0};
+    char next[4200];
+    snprintf(next, sizeof next, "%s.new", hub.path);
+    capture(&hub, 2000);
+    for (int pause_us = 0; pause_us < 40000; pause_us += 2000) {
+        assert_int_equal(read_model_start(hub.model, &fault), OK);
+        assert_int_equal(read_model_rebuild_start(hub.model, &fault), OK);
+        usleep((useconds_t)pause_us);
+        read_model_stop(hub.model);
+        assert_int_not_equal(access(next, F_OK), 0);
+    }
+    catch_up(&hub);
+    struct page page = {0};
+    all_rows(&hub, &page);
+    assert_int_equal(page.count, 2000);
+    buf_free(&page.text);
+    hub_free(&hub);
+}
+
+static void file_copy(const char *from, const char *to) {
+    char command[9000];
+    snprintf(command, sizeof command, "cp '%s' '%s'", from, to);
+    assert_int_equal(system(command), 0);
+}
+static void file_write(const char *path, const char *text) {
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+/* What a crash in the middle of a rebuild or of the switch can leave behind. */
+static void any_step_of_a_switch_leaves_a_working_one(void **state) {
+    (void)state;
+    struct hub hub = hub_make(1000);
+    char next[4200], wal[4200];
+    snprintf(next, sizeof next, "%s.new", hub.path);
+    snprintf(wal, sizeof wal, "%s-wal", hub.path);
+    capture(&hub, 500);
+    catch_up(&hub);
+    struct buf live, again;
+    buf_init(&live, 0);
+    dump(&hub, &live);
+    for (int step = 0; step < 6; step++) {
+        model_close(&hub);
+        bool removed = step >= 2; /* the old file */
+        if (step == 0)
+            file_write(next, "half of a page");
+        else
+            file_copy(hub.path, next);
+        if (step == 3) {
+            sqlite3 *db;
+            assert_int_equal(sqlite3_open(next, &db), SQLITE_OK);
+            assert_int_equal(sqlite3_exec(db, "UPDATE hub SET whole=0", NULL, NULL, NULL), 0);
+            sqlite3_close(db);
+        }
+        if (step == 4)
+            assert_int_equal(truncate(next, 9000), 0);
+        if (removed)
+            assert_int_equal(unlink(hub.path), 0);
+        if (step == 5)
+            file_write(wal, "of the file that is gone");
+        model_open(&hub);
+        assert_int_not_equal(access(next, F_OK), 0);
+        bool adopted = step == 2 || step == 5;
+        assert_int_equal(read_model_seq(hub.model), !removed || adopted ? 1000 : 0);
+        catch_up(&hub);
+        buf_init(&again, 0);
+        dump(&hub, &again);
+        assert_true(str_eq(buf_str(&live), buf_str(&again)));
+        buf_free(&again);
+    }
+    buf_free(&live);
+    hub_free(&hub);
+}
+
+/* Part of the file is damaged while it is in use: whoever meets it is told, the rest goes on, and
+ * a new one is made without being asked. */
+static void a_damaged_page_is_told_and_mended(void **state) {
+    (void)state;
+    struct hub hub = hub_make(1000);
+    struct fault fault = {0};
+    capture(&hub, 6000);
+    catch_up(&hub);
+    struct buf live, again;
+    buf_init(&live, 0);
+    dump(&hub, &live);
+    model_close(&hub);
+    FILE *file = fopen(hub.path, "r+");
+    fseek(file, 0, SEEK_END);
+    long pages = ftell(file) / 4096;
+    for (long page = 20; page < pages; page++) { /* the first ones hold the schema and `hub` */
+        fseek(file, page * 4096, SEEK_SET);
+        for (int i = 0; i < 20; i++)
+            fputs("damage ", file);
+    }
+    fclose(file);
+    model_open(&hub);
+    assert_int_equal(rebuilds(&hub), 0); /* not seen yet */
+    assert_int_equal(read_model_start(hub.model, &fault), OK);
+    struct arena arena;
+    arena_init(&arena, 0);
+    struct row_query query = {.limit = 10000};
+    struct page page = {0};
+    struct str next;
+    assert_int_equal(list(&hub, &query, &arena, &page, &next), ERR_UNAVAILABLE);
+    struct read_model_rebuilding now = rebuild_wait(&hub);
+    if (now.state != REBUILD_DONE)
+        fail_msg("%s", now.reason);
+    read_model_stop(hub.model);
+    buf_init(&again, 0);
+    dump(&hub, &again);
+    assert_true(str_eq(buf_str(&live), buf_str(&again)));
+    assert_int_equal(rebuilds(&hub), 1);
+    arena_free(&arena);
+    buf_free(&page.text);
+    buf_free(&live);
+    buf_free(&again);
+    hub_free(&hub);
+}
+
+/* A journal whose oldest segments are gone. */
+struct trimmed {
+    struct journal journal;
+    struct journal *whole;
+    uint64_t first;
+};
+static enum err trimmed_read(struct journal *j, uint64_t from, uint32_t limit,
+                             journal_visit *visit, void *ctx, uint64_t *next,
+                             struct fault *fault) {
+    const struct trimmed *t = (const struct trimmed *)j;
+    return journal_read(t->whole, from < t->first ? t->first : from, limit, visit, ctx, next,
+                        fault);
+}
+static enum err trimmed_last(struct journal *j, uint64_t *seq, struct fault *fault) {
+    return journal_last(((struct trimmed *)j)->whole, seq, fault);
+}
+
+static void does_not_drop_what_the_journal_has_no_more(void **state) {
+    (void)state;
+    static const struct journal_ops ops = {.read = trimmed_read, .last = trimmed_last};
+    struct hub hub = hub_make(1000);
+    capture(&hub, 300);
+    catch_up(&hub);
+    model_close(&hub);
+    struct trimmed trimmed = {.journal = {&ops}, .whole = hub.journal, .first = 101};
+    struct journal *whole = hub.journal;
+    struct tail *tail = hub.tail;
+    hub.journal = &trimmed.journal;
+    hub.tail = tail_create(hub.journal, 1 << 20);
+    model_open(&hub);
+    struct fault fault = {0};
+    assert_int_equal(read_model_rebuild(hub.model, NULL, NULL, &fault), ERR_CONFLICT);
+    assert_non_null(strstr(fault.detail, "begins at seq 101"));
+    struct page page = {0};
+    all_rows(&hub, &page);
+    assert_int_equal(page.count, 300);
+    buf_free(&page.text);
+    model_close(&hub);
+    tail_destroy(hub.tail);
+    hub.tail = tail;
+    hub.journal = whole;
+    model_open(&hub);
+    hub_free(&hub);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(projects_events),
@@ -546,6 +777,11 @@ int main(void) {
         cmocka_unit_test(fills_again_where_needed),
         cmocka_unit_test(passes_over_what_it_can_not_read),
         cmocka_unit_test(follows_on_a_thread),
+        cmocka_unit_test(is_made_anew_while_it_answers),
+        cmocka_unit_test(stops_in_the_middle_of_a_rebuild),
+        cmocka_unit_test(any_step_of_a_switch_leaves_a_working_one),
+        cmocka_unit_test(a_damaged_page_is_told_and_mended),
+        cmocka_unit_test(does_not_drop_what_the_journal_has_no_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
