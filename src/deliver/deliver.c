@@ -113,7 +113,7 @@ static void subscription_init(struct deliver *d, const struct connector_send *se
 /* --- waking ------------------------------------------------------------------------------ */
 
 /* Under the lock: the writer may call while another thread begins to listen. */
-static void deliver_wake(struct deliver *d) {
+void deliver_wake(struct deliver *d) {
     pthread_mutex_lock(&d->answers_lock);
     if (d->wake != NULL)
         d->wake(d->wake_ctx);

@@ -130,4 +130,7 @@ const struct json *json_at(const struct json *doc, struct str pointer);
 #define DELIVER_AGAIN_MS 100   /* between two tries to tell the core */
 #define DELIVER_RELOAD_MS 1000 /* after progress could not be written */
 
+/* Any thread: the loop takes a round, where there is one (deliver.c). */
+void deliver_wake(struct deliver *d);
+
 #endif

@@ -55,6 +55,7 @@ static void before_wait(uv_prepare_t *prepare) {
     deliver_step(d);
     if (d->stopping && d->out == 0) {
         farewell(d);
+        deliver_wake_set(d, NULL, NULL); /* commits go on: nobody may wake what is closed */
         uv_prepare_stop(prepare);
         handles_close(d);
         return;
@@ -124,7 +125,7 @@ void deliver_stop(struct deliver *d, int64_t drain_ms) {
     if (!d->started)
         return;
     d->drain_ms = drain_ms < 0 ? 0 : drain_ms;
-    uv_async_send(&d->async);
+    deliver_wake(d);
     pthread_join(d->thread, NULL);
     uv_loop_close(&d->loop);
     d->started = false;
