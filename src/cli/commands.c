@@ -16,6 +16,7 @@ const struct cli_command *const cli_commands[] = {
     &held_command,
     &erase_command,
     &journal_command,
+    &read_model_command,
     &sandbox_command,
     &metrics_command,
     &help_command,

@@ -17,6 +17,7 @@ extern const struct cli_command key_command;
 extern const struct cli_command map_command;
 extern const struct cli_command metrics_command;
 extern const struct cli_command openapi_command;
+extern const struct cli_command read_model_command;
 extern const struct cli_command sandbox_command;
 extern const struct cli_command schema_command;
 extern const struct cli_command serve_command;

@@ -297,6 +297,7 @@ static enum err serve_start(struct hub *hub, const struct hub_options *options,
         return err;
     hub->ops = (struct ops_context){.core = hub->core,
                                     .inbound = hub->inbound,
+                                    .read_model = hub->read_model,
                                     .outlook = {hub->deliver, hub->connectors},
                                     .started_us = clock_now_us(&clock_system)};
     hub->tables[0] = (struct gateway_table){ops_routes, &hub->ops};

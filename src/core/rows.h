@@ -11,10 +11,16 @@
 #include "base/str.h"
 
 enum column_kind { COLUMN_TEXT, COLUMN_INTEGER };
+enum column_unit {
+    UNIT_NONE,
+    UNIT_INSTANT_US, /* microseconds since 1970, UTC; the name ends with "_us" */
+    UNIT_MINOR,      /* minor units of the currency in the table's column "currency" */
+};
 struct table_column {
     const char *name;
     enum column_kind kind;
     const char *help;
+    enum column_unit unit; /* for reports (store/reporting.h) */
 };
 struct table {
     const char *name; /* "orders" */

@@ -136,8 +136,9 @@ static const struct table_column exception_columns[] = {
     [COL_SUBJECT] = {"subject", COLUMN_TEXT, "What it is about"},
     [COL_STATE] = {"state", COLUMN_TEXT, "open or resolved"},
     [COL_OWNER] = {"owner", COLUMN_TEXT, "The team that decides"},
-    [COL_RAISED] = {"raised_us", COLUMN_INTEGER, "When, microseconds since 1970"},
-    [COL_UPDATED] = {"updated_us", COLUMN_INTEGER, "Last change, microseconds since 1970"},
+    [COL_RAISED] = {"raised_us", COLUMN_INTEGER, "When, microseconds since 1970", UNIT_INSTANT_US},
+    [COL_UPDATED] = {"updated_us", COLUMN_INTEGER, "Last change, microseconds since 1970",
+                     UNIT_INSTANT_US},
     [COL_SEQ] = {"seq", COLUMN_INTEGER, "Of the event that raised it"},
 };
 static const char *const exception_indexes[] = {"updated_us, exception_id", NULL};

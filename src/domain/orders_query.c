@@ -424,9 +424,12 @@ static const struct table_column order_columns[ORDERS_COLUMNS] = {
     [ORDERS_STATE] = {"state", COLUMN_TEXT, "accepted, held, shipped, cancelled …"},
     [ORDERS_VERSION] = {"version", COLUMN_INTEGER, "Counted up with every change"},
     [ORDERS_CURRENCY] = {"currency", COLUMN_TEXT, "ISO 4217"},
-    [ORDERS_GRAND] = {"grand", COLUMN_INTEGER, "Grand total in minor units"},
-    [ORDERS_CAPTURED_US] = {"captured_us", COLUMN_INTEGER, "Microseconds since 1970"},
-    [ORDERS_UPDATED_US] = {"updated_us", COLUMN_INTEGER, "Microseconds since 1970"},
+    [ORDERS_GRAND] = {"grand", COLUMN_INTEGER, "Grand total in minor units",
+                     UNIT_MINOR},
+    [ORDERS_CAPTURED_US] = {"captured_us", COLUMN_INTEGER, "When it came, microseconds since 1970",
+                            UNIT_INSTANT_US},
+    [ORDERS_UPDATED_US] = {"updated_us", COLUMN_INTEGER, "Last change, microseconds since 1970",
+                           UNIT_INSTANT_US},
     [ORDERS_SEQ] = {"seq", COLUMN_INTEGER, "Of order.captured in the journal"},
 };
 static const char *const order_indexes[] = {"updated_us, order_id", NULL};

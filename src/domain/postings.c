@@ -191,7 +191,7 @@ static const struct table_column posting_columns[] = {
     [COL_ORDER] = {"order_id", COLUMN_TEXT, "What it is about"},
     [COL_CONNECTOR] = {"connector", COLUMN_TEXT, "To which system"},
     [COL_REFERENCE] = {"reference", COLUMN_TEXT, "The system's own number"},
-    [COL_POSTED] = {"posted_us", COLUMN_INTEGER, "When, microseconds since 1970"},
+    [COL_POSTED] = {"posted_us", COLUMN_INTEGER, "When, microseconds since 1970", UNIT_INSTANT_US},
     [COL_SEQ] = {"seq", COLUMN_INTEGER, "Of the event posting.posted"},
 };
 static const char *const posting_indexes[] = {"order_id", "seq", NULL};

@@ -3,6 +3,7 @@
 
 #include "core/core.h"
 #include "ops/overview.h"
+#include "ops/read_model.h"
 #include "ops/trace.h"
 
 static enum err trace_query(struct query *query, struct fault *fault) {
@@ -24,6 +25,18 @@ const struct route ops_routes[] = {
      .traffic = CLASS_OPS,
      .query = overview_query,
      .help = "The state of the hub at a glance: what waits for a person, what for another system"},
+    {.method = "GET",
+     .path = "/ops/read-model",
+     .scope = "ops:read",
+     .traffic = CLASS_OPS,
+     .query = read_model_query,
+     .help = "How far the tables for queries are behind the journal, and how far a rebuild is"},
+    {.method = "POST",
+     .path = "/ops/read-model/rebuild",
+     .scope = "ops:rebuild",
+     .traffic = CLASS_OPS,
+     .query = read_model_rebuild_query,
+     .help = "Makes the tables for queries anew from the journal, while the present ones answer"},
     {.method = "GET",
      .path = "/ops/trace/{id}",
      .scope = "ops:read",

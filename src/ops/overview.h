@@ -8,9 +8,11 @@
 #include "ops/trace.h"
 
 /* ctx of ops_routes; all members must be set while routes are served. */
+struct read_model;
 struct ops_context {
     struct core *core;
     const struct inbound *inbound;
+    struct read_model *read_model;
     struct trace_outlook outlook;
     int64_t started_us; /* wall clock */
 };

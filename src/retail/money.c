@@ -52,6 +52,13 @@ int currency_decimals(struct str code) {
     return -1;
 }
 
+const char *currency_codes(int decimals) {
+    for (size_t i = 0; i < sizeof currencies / sizeof currencies[0]; i++)
+        if (currencies[i].decimals == decimals)
+            return currencies[i].codes;
+    return NULL;
+}
+
 bool money_parse(struct str text, struct str currency, int64_t *minor) {
     int decimals = currency_decimals(currency);
     return decimals >= 0 && decimal_parse(text, decimals, minor);

@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "store/read_model_priv.h"
+#include "store/reporting.h"
 
 #define MODEL_FORMAT 2 /* of the file beside the capabilities' tables */
 #define MODEL_PAGE_BYTES 4096
@@ -22,9 +23,14 @@
 static void schema_sql(const struct read_model *model, struct buf *out) {
     buf_lit(out, "CREATE TABLE hub(id INTEGER PRIMARY KEY CHECK(id = 1),"
                  " schema INTEGER NOT NULL, seq INTEGER NOT NULL, mark INTEGER NOT NULL,"
-                 " whole INTEGER NOT NULL);" REFS_SCHEMA);
+                 " whole INTEGER NOT NULL, views INTEGER NOT NULL);" REFS_SCHEMA);
     for (uint32_t i = 0; i < model->tables.count; i++)
         table_schema(model->tables.tables[i], out);
+}
+static void views_sql(const struct read_model *model, struct buf *out) {
+    reporting_status(out);
+    for (uint32_t i = 0; i < model->tables.count; i++)
+        reporting_view(model->tables.tables[i], out);
 }
 static void indexes_sql(const struct read_model *model, struct buf *out) {
     for (uint32_t i = 0; i < model->tables.count; i++)
@@ -53,8 +59,9 @@ static enum err schema_make(struct read_model *model, struct fault *fault) {
     schema_sql(model, &sql);
     if (!model->scratch)
         indexes_sql(model, &sql);
-    buf_printf(&sql, "INSERT INTO hub VALUES(1, %lld, 0, 0, %d)", (long long)model->schema,
-               !model->scratch);
+    views_sql(model, &sql);
+    buf_printf(&sql, "INSERT INTO hub VALUES(1, %lld, 0, 0, %d, %lld)", (long long)model->schema,
+               !model->scratch, (long long)model->views);
     return schema_run(model, &sql, fault);
 }
 
@@ -65,6 +72,35 @@ enum err model_schema_hash(struct read_model *model, struct fault *fault) {
     indexes_sql(model, &sql);
     enum err err = buf_ok(&sql) ? OK : fault_set(fault, ERR_NOMEM, "no memory for a schema");
     model->schema = (int64_t)hash64(buf_str(&sql), MODEL_FORMAT);
+    buf_clear(&sql);
+    views_sql(model, &sql);
+    err = buf_ok(&sql) ? err : fault_set(fault, ERR_NOMEM, "no memory for a schema");
+    model->views = (int64_t)hash64(buf_str(&sql), MODEL_FORMAT);
+    buf_free(&sql);
+    return err;
+}
+
+static int view_drop(void *ctx, int n, char **values, char **names) {
+    (void)n, (void)names;
+    buf_printf(ctx, "DROP VIEW \"%s\";", values[0]);
+    return 0;
+}
+
+/* The views of this program in place of those that the file has: no row is touched. */
+static enum err views_renew(struct read_model *model, struct fault *fault) {
+    int64_t views;
+    enum err err = db_i64(model->db, "SELECT views FROM hub", 0, &views, fault);
+    if (err != OK || views == model->views)
+        return err;
+    struct buf sql;
+    buf_init(&sql, 0);
+    if (sqlite3_exec(model->db, "SELECT name FROM sqlite_schema WHERE type='view'", view_drop,
+                     &sql, NULL) != SQLITE_OK)
+        err = db_fault(model->db, "read the views", fault);
+    views_sql(model, &sql);
+    buf_printf(&sql, "UPDATE hub SET views=%lld", (long long)model->views);
+    if (err == OK)
+        return schema_run(model, &sql, fault);
     buf_free(&sql);
     return err;
 }
@@ -237,6 +273,8 @@ static enum err file_open(struct read_model *model, const char **why, struct fau
     *why = NULL;
     if (err == OK)
         err = file_fits(model, why, &own);
+    if (err == OK && !*why)
+        err = views_renew(model, &own);
     if (err != OK && (damaged || (model->db && db_is_damage(sqlite3_errcode(model->db))))) {
         *why = "it is damaged";
         return OK;

@@ -26,7 +26,7 @@ struct read_model {
     struct read_model_options options;
     char path[MODEL_PATH_BYTES], vfs[64];
     struct table_list tables; /* owned */
-    int64_t schema;           /* hash of their definitions */
+    int64_t schema, views;    /* hashes of their definitions, and of what reports see */
     bool scratch;             /* is being filled beside another one, unsafe against crashes */
     /* Of whoever steps: */
     sqlite3 *db; /* NULL after a failed reset: the next step opens it again */
