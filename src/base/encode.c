@@ -35,23 +35,31 @@ bool utf8_valid(struct str s) {
 static const char base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-void base64_write(struct buf *out, struct str data) {
+void base64_put(char *to, struct str data) {
     const unsigned char *at = (const unsigned char *)data.ptr;
-    if (!buf_reserve(out, (data.len + 2) / 3 * 4))
-        return;
-    char *to = out->data + out->len;
-    for (size_t left = data.len; left > 0; to += 4) {
-        size_t n = left < 3 ? left : 3;
-        uint32_t bits = (uint32_t)at[0] << 16 | (n > 1 ? (uint32_t)at[1] << 8 : 0) |
-                        (n > 2 ? at[2] : 0);
+    size_t left = data.len;
+    for (; left >= 3; left -= 3, at += 3, to += 4) {
+        uint32_t bits = (uint32_t)at[0] << 16 | (uint32_t)at[1] << 8 | at[2];
         to[0] = base64_digits[bits >> 18];
         to[1] = base64_digits[bits >> 12 & 63];
-        to[2] = n > 1 ? base64_digits[bits >> 6 & 63] : '=';
-        to[3] = n > 2 ? base64_digits[bits & 63] : '=';
-        at += n;
-        left -= n;
+        to[2] = base64_digits[bits >> 6 & 63];
+        to[3] = base64_digits[bits & 63];
     }
-    out->len = (size_t)(to - out->data);
+    if (left == 0)
+        return;
+    uint32_t bits = (uint32_t)at[0] << 16 | (left > 1 ? (uint32_t)at[1] << 8 : 0);
+    to[0] = base64_digits[bits >> 18];
+    to[1] = base64_digits[bits >> 12 & 63];
+    to[2] = left > 1 ? base64_digits[bits >> 6 & 63] : '=';
+    to[3] = '=';
+}
+
+void base64_write(struct buf *out, struct str data) {
+    size_t len = base64_len(data.len);
+    if (!buf_reserve(out, len))
+        return;
+    base64_put(out->data + out->len, data);
+    out->len += len;
 }
 
 /* Value of a digit plus one; 0 for what is none. */
@@ -69,7 +77,6 @@ static const uint8_t base64_values[256] = {
     D('/', 63),
 };
 #undef D
-static int base64_digit(char c) { return (int)base64_values[(unsigned char)c] - 1; }
 
 struct str base64_read(struct arena *arena, struct str s) {
     if (s.len % 4 != 0 || !s.ptr)
@@ -78,21 +85,32 @@ struct str base64_read(struct arena *arena, struct str s) {
     char *out = arena_bytes(arena, s.len / 4 * 3 + 1);
     if (!out)
         return STR_NONE;
-    size_t len = 0;
-    for (size_t i = 0; i < s.len; i += 4) {
-        size_t digits = i + 4 == s.len ? 4 - pad : 4;
-        uint32_t bits = 0;
-        for (size_t k = 0; k < 4; k++) {
-            int value = k < digits ? base64_digit(s.ptr[i + k]) : 0;
-            if (value < 0)
-                return STR_NONE;
-            bits = bits << 6 | (uint32_t)value;
-        }
-        if ((digits == 3 && (bits & 0xff)) || (digits == 2 && (bits & 0xffff)))
-            return STR_NONE; /* bits that stand for nothing */
-        for (size_t k = 0; k + 1 < digits; k++)
-            out[len++] = (char)(bits >> (16 - 8 * k));
+    const unsigned char *at = (const unsigned char *)s.ptr;
+    size_t len = 0, whole = s.len - (pad ? 4 : 0);
+    for (size_t i = 0; i < whole; i += 4, len += 3) {
+        uint32_t d0 = base64_values[at[i]], d1 = base64_values[at[i + 1]],
+                 d2 = base64_values[at[i + 2]], d3 = base64_values[at[i + 3]];
+        if (!d0 | !d1 | !d2 | !d3)
+            return STR_NONE;
+        uint32_t bits = (d0 - 1) << 18 | (d1 - 1) << 12 | (d2 - 1) << 6 | (d3 - 1);
+        out[len] = (char)(bits >> 16);
+        out[len + 1] = (char)(bits >> 8);
+        out[len + 2] = (char)bits;
     }
+    if (pad == 0)
+        return str_of(out, len);
+    size_t digits = 4 - pad;
+    uint32_t bits = 0;
+    for (size_t k = 0; k < 4; k++) {
+        uint32_t value = k < digits ? base64_values[at[whole + k]] : 1;
+        if (value == 0)
+            return STR_NONE;
+        bits = bits << 6 | (value - 1);
+    }
+    if (bits & (digits == 3 ? 0xffu : 0xffffu))
+        return STR_NONE; /* bits that stand for nothing */
+    for (size_t k = 0; k + 1 < digits; k++)
+        out[len++] = (char)(bits >> (16 - 8 * k));
     return str_of(out, len);
 }
 

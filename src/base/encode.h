@@ -10,6 +10,9 @@
 bool utf8_valid(struct str s);
 /* Standard alphabet with padding. */
 void base64_write(struct buf *out, struct str data);
+/* The same into memory with room for base64_len(data.len) bytes. */
+void base64_put(char *to, struct str data);
+static inline size_t base64_len(size_t len) { return (len + 2) / 3 * 4; }
 /* The bytes, in the arena; absent where s is not base 64 with exact padding (or memory is out). */
 struct str base64_read(struct arena *arena, struct str s);
 /* Lower case. */

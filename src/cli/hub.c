@@ -198,6 +198,16 @@ static enum err keyring_open(struct hub *hub, struct fault *fault) {
     return err == OK ? hub->keyring->ops->tidy(hub->keyring, &again, fault) : err;
 }
 
+/* A journal without its keys works, but for what is personal: that must not go unseen. */
+static void keyring_tell(struct hub *hub) {
+    struct persons_stats stats;
+    persons_stats(hub->keyring, &stats);
+    if (stats.fresh && core_seq(hub->core) > 0)
+        log_line(LOG_WARN, "cli", "persons.db was missing and was made anew: what is personal in "
+                 "the journal can not be read", "seq=%llu",
+                 (unsigned long long)core_seq(hub->core));
+}
+
 /* Journal, tail and state. */
 static enum err core_open(struct hub *hub, struct fault *fault) {
     struct journal_sqlite_options journal = {
@@ -224,6 +234,7 @@ static enum err core_open(struct hub *hub, struct fault *fault) {
     hub->core = core_create(&core, fault);
     if (!hub->core)
         return fault->err != OK ? fault->err : ERR_NOMEM;
+    keyring_tell(hub);
     return OK;
 }
 

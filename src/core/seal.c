@@ -118,23 +118,19 @@ enum err seal_close(struct keyring *keyring, struct str command, struct str pers
     if (err != OK)
         return err;
     uint8_t *bytes = (uint8_t *)arena_bytes(arena, len);
+    char *text = arena_bytes(arena, base64_len(len));
     struct str bound = binding(arena, command, person, key.number);
-    struct buf text;
-    buf_init(&text, 0);
-    err = ERR_NOMEM;
-    if (bytes && bound.ptr) {
+    if (bytes && text && bound.ptr) {
         rng_fill(keyring->rng, bytes, NONCE_BYTES);
         memcpy(bytes + NONCE_BYTES, personal.ptr, personal.len);
-        if (encrypt(&key, bound, bytes, personal.len))
-            base64_write(&text, str_of((char *)bytes, len));
-        if (text.len && buf_ok(&text))
-            out->box = arena_str(arena, buf_str(&text));
-        err = out->box.ptr ? OK : ERR_NOMEM;
+        if (encrypt(&key, bound, bytes, personal.len)) {
+            base64_put(text, str_of((char *)bytes, len));
+            out->box = str_of(text, base64_len(len));
+        }
     }
     out->key = (int64_t)key.number;
     OPENSSL_cleanse(&key, sizeof key);
-    buf_free(&text);
-    return err == OK ? OK : fault_set(fault, err, "no memory to seal the document");
+    return out->box.ptr ? OK : fault_set(fault, ERR_NOMEM, "no memory to seal the document");
 }
 
 enum err seal_open(struct keyring *keyring, const struct event_meta *meta, struct arena *arena,

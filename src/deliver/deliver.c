@@ -665,7 +665,10 @@ static int64_t flush_due_us(const struct deliver *d) {
 }
 
 static bool flush_wanted(const struct deliver *d) {
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&d->lock; /* deliver_forget changes it */
+    pthread_mutex_lock(lock);
     bool wanted = progress_dirty(d->progress);
+    pthread_mutex_unlock(lock);
     for (uint32_t i = 0; !wanted && i < d->count; i++)
         wanted = d->subs[i].lanes != NULL && lanes_cursor(d->subs[i].lanes) != d->subs[i].saved;
     return wanted;

@@ -48,6 +48,7 @@ struct persons {
     sqlite3 *db;
     sqlite3_stmt *stmt[STATEMENTS];
     int64_t next_block;
+    bool fresh;
     struct root cached[ROOTS_CACHED]; /* whole blocks, by number */
     uint8_t secret[SEAL_KEY_BYTES];
 
@@ -387,6 +388,7 @@ static enum err cell_load(struct persons *p, struct fault *fault) {
         return err;
     sqlite3_bind_blob(stmt, 1, p->secret, sizeof p->secret, SQLITE_STATIC);
     err = db_run(stmt, fault);
+    p->fresh = err == OK && sqlite3_changes(p->db) > 0;
     sqlite3_finalize(stmt);
     if (err == OK)
         err = db_prepare(p->db, "SELECT next_block, erased_seq, secret FROM cell", &stmt, fault);
@@ -453,7 +455,8 @@ void persons_stats(struct keyring *keyring, struct persons_stats *out) {
                                   .made = atomic_load(&p->made),
                                   .found = atomic_load(&p->found),
                                   .destroyed = atomic_load(&p->destroyed),
-                                  .waited = atomic_load(&p->waited)};
+                                  .waited = atomic_load(&p->waited),
+                                  .fresh = p->fresh};
     pthread_mutex_lock(&p->pool);
     out->ready = p->count * KEY_TREE_LEAVES + (KEY_TREE_LEAVES - p->walk.next);
     pthread_mutex_unlock(&p->pool);

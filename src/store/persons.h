@@ -32,6 +32,7 @@ struct persons_stats {
     uint64_t taken, made, found, destroyed; /* keys, since the start */
     uint64_t waited; /* times that take had to wait for the disk */
     uint32_t ready;  /* keys that can be taken without the disk */
+    bool fresh;      /* the file was made by this opening */
 };
 void persons_stats(struct keyring *keyring, struct persons_stats *out);
 

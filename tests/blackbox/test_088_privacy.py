@@ -308,6 +308,18 @@ def check_backup(shop, story):
     until(lambda: "an erasure was ended" in shop.log(), 20, "the log line")
 
 
+def test_without_its_keys_a_hub_works_and_says_so(shop, story):
+    shop.stop()
+    before = len(shop.log())
+    (shop.data / "persons.db").unlink()
+    shop.start()
+    assert "persons.db was missing" in shop.log()[before:]
+    doc = order(shop, story["posted"]["id"])
+    assert doc["customer"] == {"customer_id": "C-Q1"} and doc["lines"]
+    again = capture(shop, **person("C-Q1"))
+    assert order(shop, again["id"])["customer"]["name"] == NAME
+
+
 def test_the_export_stays_sealed(shop, story):
     shop.stop()
     out = shop.binary.ok("journal", "export", "-C", shop.config)
