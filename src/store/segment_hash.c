@@ -25,8 +25,9 @@ enum err segment_hash_some(sqlite3 *db, EVP_MD_CTX *hash, uint64_t *at, uint64_t
         uint64_t left = (uint64_t)size - *at;
         int n = left < HASH_READ_BYTES ? (int)left : HASH_READ_BYTES;
         rc = file->pMethods->xRead(file, bytes, n, (sqlite3_int64)*at);
-        if (rc == SQLITE_OK)
-            must(EVP_DigestUpdate(hash, bytes, (size_t)n) == 1);
+        if (rc != SQLITE_OK)
+            break; /* the same again, the next time */
+        must(EVP_DigestUpdate(hash, bytes, (size_t)n) == 1);
         *at += (uint64_t)n;
     }
     mem_free(bytes);
