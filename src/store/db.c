@@ -199,7 +199,10 @@ static enum err db_setup(sqlite3 *db, const char *path, const struct db_options 
 /* A new file is for its owner alone: SQLite would leave that to the umask, and gives its WAL the
  * mode of the file. A file that exists is not opened here: to close it would drop the locks that
  * SQLite holds on it for the whole process. */
-static void db_file_make(const char *path) {
+static void db_file_make(const char *path, const char *vfs_name) {
+    const sqlite3_vfs *vfs = sqlite3_vfs_find(vfs_name);
+    if (!vfs || strncmp(vfs->zName, "unix", 4) != 0)
+        return; /* another disk than the machine's */
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd >= 0)
         close(fd);
@@ -237,8 +240,8 @@ enum err db_open(const char *path, const struct db_options *options, sqlite3 **o
                                                       : SQLITE_OPEN_READWRITE;
     if (options->create)
         flags |= SQLITE_OPEN_CREATE;
-    if (options->create && !options->vfs)
-        db_file_make(path);
+    if (options->create)
+        db_file_make(path, options->vfs);
     sqlite3 *db = NULL;
     *out = NULL;
     enum err err = OK;
