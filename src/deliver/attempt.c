@@ -36,7 +36,8 @@ struct attempt *attempt_take(struct subscription *sub) {
     attempt->id = attempt->type = attempt->subject = attempt->data = STR_NONE;
     attempt->correlation = attempt->traceparent = STR_NONE;
     attempt->call = NULL;
-    attempt->found = attempt->confirming = false;
+    attempt->found = attempt->confirming = attempt->discarding = false;
+    attempt->wish = NULL;
     attempt->job = (struct lane_job){.lane = LANE_NONE};
     d->out++;
     sub->out++;
@@ -207,9 +208,17 @@ void attempt_submit(struct attempt *attempt) {
     d->again = attempt;
 }
 
+/* The journal was told, or never will be. */
+static void tell_end(struct attempt *attempt, enum err err) {
+    attempt->deliver->telling--;
+    if (attempt->discarding)
+        deliver_discarded(attempt, err);
+    attempt_give_back(attempt);
+}
+
 void attempt_abandon(struct attempt *attempt) {
     if (attempt->stage == STAGE_TELL)
-        attempt_give_back(attempt);
+        tell_end(attempt, ERR_UNAVAILABLE);
     else
         attempt_finish(attempt, LANE_AMBIGUOUS, -1, 0, STR("the hub stopped"));
 }
@@ -288,24 +297,27 @@ void attempt_answered(struct attempt *attempt) {
                  STR_FMT(attempt->sub->send->subscription), attempt->command.type->name,
                  log_quote(str_c(answer->fault.detail)));
     if (attempt->stage == STAGE_TELL)
-        attempt_give_back(attempt);
+        tell_end(attempt, answer->err);
     else if (answer->err == OK)
         attempt_finish(attempt, LANE_SUCCESS, -1, 0, STR_NONE);
     else
         attempt_finish(attempt, LANE_FINAL, -1, 0, STR("the hub refused to record the posting"));
 }
 
-static void tell(struct attempt *attempt, const struct command_type *type, void *body,
+/* False: it could not begin, and the attempt was given back. */
+static bool tell(struct attempt *attempt, const struct command_type *type, void *body,
                  uint64_t cause_seq) {
     struct fault fault = {0};
     attempt->stage = STAGE_TELL;
     if (body != NULL && command_make(attempt, type, body, cause_seq, &fault) == OK) {
+        attempt->deliver->telling++;
         attempt_submit(attempt);
-        return;
+        return true;
     }
     log_line(LOG_ERROR, "deliver", "could not tell the journal", "command=%s error=%s", type->name,
              log_quote(str_c(fault.detail)));
     attempt_give_back(attempt);
+    return false;
 }
 
 static void hold_tell(struct attempt *attempt, uint64_t seq, struct str lane, uint32_t attempts,
@@ -349,17 +361,21 @@ void attempt_tell_held(struct subscription *sub, const struct progress_row *row)
                   arena_str(&attempt->arena, row->cause));
 }
 
-void attempt_tell_released(struct subscription *sub, const struct progress_row *row, bool discard,
-                           struct str by, struct str reason) {
+bool attempt_tell_released(struct subscription *sub, const struct progress_row *row,
+                           struct wish *wish, struct str by, struct str reason) {
     struct attempt *attempt = attempt_of_row(sub, row);
     if (attempt == NULL)
-        return;
+        return false;
+    attempt->job.seq = row->seq;
+    attempt->job.key = arena_str(&attempt->arena, row->lane);
+    attempt->discarding = wish != NULL;
+    attempt->wish = wish;
     struct delivery_release *release = arena_new(&attempt->arena, struct delivery_release);
     if (release != NULL) {
         release->subscription = sub->send->subscription;
         release->event_seq = (int64_t)row->seq;
         release->subject = attempt->subject;
-        release->action = discard ? DELIVERY_DISCARD : DELIVERY_RETRY;
+        release->action = wish ? DELIVERY_DISCARD : DELIVERY_RETRY;
         release->has = 1u << RELEASED_SUBSCRIPTION | 1u << RELEASED_EVENT_SEQ |
                        1u << RELEASED_SUBJECT | 1u << RELEASED_ACTION;
         if (reason.len > 0) {
@@ -371,7 +387,12 @@ void attempt_tell_released(struct subscription *sub, const struct progress_row *
             shape_mark(release, RELEASED_BY);
         }
     }
-    tell(attempt, &delivery_release_command, release, row->seq);
+    if (!tell(attempt, &delivery_release_command, release, row->seq))
+        return false;
+    sub->deliver->discarding = wish != NULL;
+    if (wish != NULL)
+        wish->telling = attempt;
+    return true;
 }
 
 /* --- requests ---------------------------------------------------------------------------- */

@@ -518,16 +518,46 @@ static enum err wish_grant(struct deliver *d, struct wish *wish, struct arena *a
     if (first != wish->seq)
         return fault_set(wish->fault, ERR_CONFLICT, "it waits behind delivery %llu of its key",
                          (unsigned long long)first);
-    if (wish->discard) {
-        progress_unlist(d->progress, wish->subscription, wish->seq);
-        lanes_refill(sub->lanes, lane, next);
-    } else {
-        copy.row.due_us = clock_now_us(d->options.clock) | 1; /* after a crash it goes on by itself */
-        progress_list(d->progress, &copy.row);
-        lanes_release(sub->lanes, lane);
-    }
-    attempt_tell_released(sub, &copy.row, wish->discard, wish->by, wish->reason);
+    if (wish->discard)
+        return attempt_tell_released(sub, &copy.row, wish, wish->by, wish->reason)
+                   ? OK
+                   : fault_set(wish->fault, ERR_NOMEM, "no memory to discard it");
+    copy.row.due_us = clock_now_us(d->options.clock) | 1; /* after a crash it goes on by itself */
+    progress_list(d->progress, &copy.row);
+    lanes_release(sub->lanes, lane);
+    attempt_tell_released(sub, &copy.row, NULL, wish->by, wish->reason);
     return OK;
+}
+
+/* Not before the journal knows: else a crash would leave an event that was neither delivered nor
+ * held, and nobody to say why. */
+void deliver_discarded(struct attempt *attempt, enum err err) {
+    struct deliver *d = attempt->deliver;
+    struct lanes *lanes = attempt->sub->lanes;
+    struct str subscription = attempt->sub->send->subscription;
+    struct fault fault = {0};
+    uint64_t next = 0;
+    d->discarding = false;
+    pthread_mutex_lock(&d->lock);
+    uint32_t lane = err == OK && !d->failed ? lanes_held(lanes, attempt->job.key) : LANE_NONE;
+    if (lane != LANE_NONE)
+        err = progress_next(d->progress, subscription, attempt->job.key, attempt->job.seq, &next,
+                            &fault);
+    else if (err == OK)
+        err = ERR_UNAVAILABLE;
+    if (err == OK) {
+        progress_unlist(d->progress, subscription, attempt->job.seq);
+        lanes_refill(lanes, lane, next);
+        flush_locked(d);
+    }
+    if (attempt->wish != NULL) {
+        attempt->wish->err =
+            err == OK ? OK : fault_set(attempt->wish->fault, ERR_UNAVAILABLE,
+                                       "it could not be recorded now, try again");
+        attempt->wish->done = true;
+        pthread_cond_broadcast(&d->decided);
+    }
+    pthread_mutex_unlock(&d->lock);
 }
 
 static void wishes_grant(struct deliver *d) {
@@ -539,8 +569,14 @@ static void wishes_grant(struct deliver *d) {
     arena_init(&arena, 0);
     while (wish != NULL) {
         struct wish *next = wish->next; /* gone once it is done */
-        wish->err = wish_grant(d, wish, &arena);
-        wish->done = true;
+        /* The journal hears first that it is held, then what was decided. */
+        if (d->discarding || (wish->discard && d->telling > 0)) {
+            wish->next = d->wishes;
+            d->wishes = wish;
+        } else {
+            wish->err = wish_grant(d, wish, &arena);
+            wish->done = wish->telling == NULL;
+        }
         wish = next;
     }
     if (any) {
@@ -566,9 +602,12 @@ static enum err wish_make(struct deliver *d, struct wish *wish) {
         rc = pthread_cond_timedwait(&d->decided, &d->lock, &until);
     if (!wish->done) { /* take it back: it lives on our stack */
         struct wish **at = &d->wishes;
-        while (*at != wish)
+        while (*at != NULL && *at != wish)
             at = &(*at)->next;
-        *at = wish->next;
+        if (*at != NULL)
+            *at = wish->next;
+        else
+            wish->telling->wish = NULL;
         wish->err = fault_set(wish->fault, ERR_TIMEOUT, "delivery is not running");
     }
     pthread_mutex_unlock(&d->lock);

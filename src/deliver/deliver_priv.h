@@ -50,11 +50,14 @@ struct attempt {
     int64_t again_us; /* STAGE_COMMAND, STAGE_TELL: when to submit again */
     bool found;       /* the look-up found it */
     bool confirming;  /* sent with success but without a number: the look-up is to tell it */
+    bool discarding;  /* STAGE_TELL: once the journal knows, the delivery is unlisted */
+    struct wish *wish; /* of who waits for that; NULL: nobody (any more). Under the lock */
 };
 
 /* A person's decision, waiting for the loop. */
 struct wish {
     struct wish *next;
+    struct attempt *telling; /* granted, and the journal is being told */
     bool discard, done;
     struct str subscription, by, reason;
     uint64_t seq;
@@ -77,6 +80,8 @@ struct deliver {
     struct tail_follower follower;
     int64_t flushed_us;
     uint32_t unflushed; /* deliveries since */
+    uint32_t telling;   /* attempts at STAGE_TELL */
+    bool discarding;    /* one of them is */
     _Atomic bool failed; /* progress could not be written: reload when nothing is out */
     int64_t reload_us;
     bool stopping;
@@ -110,8 +115,9 @@ void attempt_submit(struct attempt *attempt);
 void attempt_abandon(struct attempt *attempt);
 /* Tells the journal of a listed delivery; `row` is copied. */
 void attempt_tell_held(struct subscription *sub, const struct progress_row *row);
-void attempt_tell_released(struct subscription *sub, const struct progress_row *row, bool discard,
-                           struct str by, struct str reason);
+/* With `wish`: a discard, which deliver_discarded completes; false where that can not begin. */
+bool attempt_tell_released(struct subscription *sub, const struct progress_row *row,
+                           struct wish *wish, struct str by, struct str reason);
 struct attempt *attempt_take(struct subscription *sub);
 void attempt_give_back(struct attempt *attempt);
 void attempt_free(struct attempt *attempt);
@@ -123,6 +129,9 @@ int64_t settle_us(const struct subscription *sub);
  * journal should be told. */
 bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
                    int status, struct str cause);
+
+/* The journal knows of a discard (err OK), or could not be told. */
+void deliver_discarded(struct attempt *attempt, enum err err);
 
 /* RFC 6901; NULL where it is not there. */
 const struct json *json_at(const struct json *doc, struct str pointer);
