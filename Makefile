@@ -11,13 +11,15 @@ PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 SETUP_CMD := PENSTOCK_SETUP=$(SETUP) sh scripts/setup.sh
 NINJA := ninja
 FUZZ_SECONDS ?= 60
+SEEDS ?= 1000
+SEED ?= 1
 
 .DEFAULT_GOAL := all
-.PHONY: all demo test unit bench asan tsan fuzz lint format install-deps clean help
+.PHONY: all demo test unit bench asan tsan fuzz sim lint format install-deps clean help
 
-all: ## build the program: build/penstock
+all: ## build the program, build/penstock, and its simulator, build/penstock-sim
 	@$(SETUP_CMD) build
-	@sh scripts/build.sh $(BUILD) penstock
+	@sh scripts/build.sh $(BUILD) penstock penstock-sim
 
 demo: all ## build, then play a retailer's day: shops, a slow ERP, an outage, a crash
 	@$(BUILD)/penstock demo $(if $(ERP),--erp $(ERP)) $(ARGS)
@@ -48,6 +50,11 @@ fuzz: ## search for inputs that break a parser, FUZZ_SECONDS for each target
 	@$(SETUP_CMD) build test fuzz
 	@sh scripts/build.sh build-fuzz fuzzers
 	@$(PYTHON) scripts/fuzz.py --build build-fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+sim: ## simulate SEEDS=n seeds from SEED on; failures with the command that repeats them
+	@$(SETUP_CMD) build
+	@sh scripts/build.sh $(BUILD) penstock-sim
+	@$(BUILD)/penstock-sim --seeds $(SEED)..$$(($(SEED) + $(SEEDS) - 1)) $(ARGS)
 
 lint: ## layer check, tidy check, layout of changed files
 	@$(PYTHON) tests/lint/layers.py

@@ -5,7 +5,7 @@ sanitizer), then runs them in order, cheapest first. What counts as one test: a 
 cmocka program, a lint check, a fuzz target's corpus, a black-box test function. A suite that
 is missing, can not be built, or holds no test counts as one failure: silence is not success.
 
-Stages may be named to run only those: run_tests.py lint unit fuzz threads blackbox
+Stages may be named to run only those: run_tests.py lint unit fuzz sim threads blackbox
 """
 import json
 import os
@@ -100,6 +100,18 @@ def fuzz():
     return meson_suite(ASAN, "fuzz")
 
 
+def simulator(folder):
+    return os.path.join(ROOT, folder, "penstock-sim")
+
+
+def sim():
+    """The simulator: seeds on the release build and with sanitizers, regressions, planted faults."""
+    build(RELEASE, "penstock-sim")
+    build(ASAN, "penstock-sim")
+    return pytest_suite(ASAN, ["tests/sim"], {
+        "PENSTOCK_SIM": simulator(RELEASE), "PENSTOCK_SIM_ASAN": simulator(ASAN)})
+
+
 def pytest_suite(folder, paths, env):
     """(passed, failed) of black-box tests; the report that pytest leaves is what is counted."""
     report = os.path.join(ROOT, folder, "blackbox.xml")
@@ -143,7 +155,8 @@ def blackbox():
         "PENSTOCK_BIN": program(ASAN), "PENSTOCK_BIN_RELEASE": program(RELEASE)})
 
 
-STAGES = {"lint": lint, "unit": unit, "fuzz": fuzz, "threads": threads, "blackbox": blackbox}
+STAGES = {"lint": lint, "unit": unit, "fuzz": fuzz, "sim": sim, "threads": threads,
+          "blackbox": blackbox}
 
 
 def main():

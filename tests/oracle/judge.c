@@ -15,7 +15,7 @@ static const char *const kinds[OP_KINDS] = {
     [OP_PAYLOAD] = "payload.received",
 };
 
-void violate(struct oracle *o, const char *rule, const char *fmt, ...) {
+void oracle_violate(struct oracle *o, const char *rule, const char *fmt, ...) {
     char text[2048];
     va_list args;
     uint32_t at = index_of(&o->rules, str_c(rule), true);
@@ -92,15 +92,15 @@ static void judge_feed(struct oracle *o) {
     struct index ids = {0};
     for (uint32_t i = 0; i < o->events.count; i++)
         if (event_at(o, i)->seq != i + 1) {
-            violate(o, "hole", "seq %llu where %u was due", (unsigned long long)event_at(o, i)->seq,
-                    i + 1);
+            oracle_violate(o, "hole", "seq %llu where %u was due",
+                           (unsigned long long)event_at(o, i)->seq, i + 1);
             break;
         }
     for (uint32_t i = 0; i < o->events.count; i++) {
         uint32_t before = ids.count;
         if (index_of(&ids, event_at(o, i)->id, true) != before)
-            violate(o, "hole", "event id %.*s again at seq %llu", STR_FMT(event_at(o, i)->id),
-                    (unsigned long long)event_at(o, i)->seq);
+            oracle_violate(o, "hole", "event id %.*s again at seq %llu",
+                           STR_FMT(event_at(o, i)->id), (unsigned long long)event_at(o, i)->seq);
     }
     index_free(&ids);
 }
@@ -113,21 +113,21 @@ static void judge_fates(struct oracle *o) {
     for (uint32_t i = 0; i < o->ops.count; i++) {
         struct op *op = op_at(o, i);
         if (op->effects > 1)
-            violate(o, "doubled", "%u effects of %.*s", op->effects, STR_FMT(op->text));
+            oracle_violate(o, "doubled", "%u effects of %.*s", op->effects, STR_FMT(op->text));
         if (op->fate == FATE_ACKNOWLEDGED && op->effects == 0)
-            violate(o, "acknowledged-lost", "%.*s", STR_FMT(op->text));
+            oracle_violate(o, "acknowledged-lost", "%.*s", STR_FMT(op->text));
         if (op->fate == FATE_REFUSED &&
             (op->effects > 0 || index_of(&touched, op->correlation, false) != NONE))
-            violate(o, "refused-stored", "%.*s", STR_FMT(op->text));
+            oracle_violate(o, "refused-stored", "%.*s", STR_FMT(op->text));
         if (op->other)
-            violate(o, "other-answer", "%.*s and %.*s for %.*s", STR_FMT(op->answer->text),
-                    STR_FMT(op->other->text), STR_FMT(op->text));
+            oracle_violate(o, "other-answer", "%.*s and %.*s for %.*s", STR_FMT(op->answer->text),
+                           STR_FMT(op->other->text), STR_FMT(op->text));
         if (!op->key.ptr || !op->answer || op->fact)
             continue;
         uint32_t other = named_op(&keys, op->key);
         if (other != NONE)
-            violate(o, "key-reused", "%.*s and %.*s were both acknowledged",
-                    STR_FMT(op_at(o, other)->text), STR_FMT(op->text));
+            oracle_violate(o, "key-reused", "%.*s and %.*s were both acknowledged",
+                           STR_FMT(op_at(o, other)->text), STR_FMT(op->text));
         name_op(&keys, op->key, i);
     }
     index_free(&touched);
@@ -161,20 +161,20 @@ static void judge_one_order(struct oracle *o, const struct op *op) {
     struct str id = event_at(o, op->effect)->subject;
     uint32_t at = index_of(&o->order_ids, id, false);
     if (at == NONE) {
-        violate(o, "not-whole", "%.*s has its event but is not there: %.*s", STR_FMT(id),
-                STR_FMT(op->text));
+        oracle_violate(o, "not-whole", "%.*s has its event but is not there: %.*s", STR_FMT(id),
+                       STR_FMT(op->text));
         return;
     }
     const struct json *document = LIST_AT(&o->orders, struct order_seen, at).document;
     if (!same_order(o, op->body, document))
-        violate(o, "not-whole", "%.*s for %.*s", STR_FMT(document->text), STR_FMT(op->text));
+        oracle_violate(o, "not-whole", "%.*s for %.*s", STR_FMT(document->text), STR_FMT(op->text));
     if (op->fact || !op->answer)
         return;
     const struct json *answers[] = {op->answer, op->other};
     for (int i = 0; i < 2; i++)
         if (answers[i] && !str_eq(member_str(answers[i], "order_id"), id))
-            violate(o, "other-answer", "%.*s for %.*s, the order is %.*s",
-                    STR_FMT(answers[i]->text), STR_FMT(op->text), STR_FMT(id));
+            oracle_violate(o, "other-answer", "%.*s for %.*s, the order is %.*s",
+                           STR_FMT(answers[i]->text), STR_FMT(op->text), STR_FMT(id));
 }
 
 static void judge_orders(struct oracle *o) {
@@ -190,16 +190,17 @@ static void judge_orders(struct oracle *o) {
         const struct event_seen *event = event_at(o, i);
         if (str_is(event->kind, kinds[OP_ORDER]) && event->op == NONE &&
             index_of(&ours, event->subject, false) == NONE)
-            violate(o, "invented", "order %.*s at %llu", STR_FMT(event->subject),
-                    (unsigned long long)event->seq);
+            oracle_violate(o, "invented", "order %.*s at %llu", STR_FMT(event->subject),
+                           (unsigned long long)event->seq);
     }
     for (uint32_t i = 0; i < o->orders.count; i++) {
         const struct order_seen *order = &LIST_AT(&o->orders, struct order_seen, i);
         uint32_t before = names.count;
         if (index_of(&names, natural_key(o, order->document), true) != before)
-            violate(o, "doubled", "%.*s has the name of another order", STR_FMT(order->order_id));
+            oracle_violate(o, "doubled", "%.*s has the name of another order",
+                           STR_FMT(order->order_id));
         if (index_of(&ours, order->order_id, false) == NONE)
-            violate(o, "invented", "order %.*s in the list", STR_FMT(order->order_id));
+            oracle_violate(o, "invented", "order %.*s in the list", STR_FMT(order->order_id));
     }
     index_free(&ours);
     index_free(&names);
@@ -221,9 +222,9 @@ static void judge_versions(struct oracle *o) {
         if (str_is(event->kind, "order.held") && version == 1 && *last == 1)
             continue; /* held as it was captured: one change, two events */
         if (version != *last + 1)
-            violate(o, "version", "%.*s went from %lld to %lld at seq %llu",
-                    STR_FMT(event->subject), (long long)*last, (long long)version,
-                    (unsigned long long)event->seq);
+            oracle_violate(o, "version", "%.*s went from %lld to %lld at seq %llu",
+                           STR_FMT(event->subject), (long long)*last, (long long)version,
+                           (unsigned long long)event->seq);
         *last = version;
     }
     for (uint32_t i = 0; i < o->orders.count; i++) {
@@ -231,8 +232,9 @@ static void judge_versions(struct oracle *o) {
         uint32_t at = index_of(&orders, order->order_id, false);
         int64_t last = at == NONE ? 0 : LIST_AT(&reached, int64_t, at);
         if (last != member_i64(order->document, "version", 0))
-            violate(o, "version", "%.*s is at %lld, its events at %lld", STR_FMT(order->order_id),
-                    (long long)member_i64(order->document, "version", 0), (long long)last);
+            oracle_violate(o, "version", "%.*s is at %lld, its events at %lld",
+                           STR_FMT(order->order_id),
+                           (long long)member_i64(order->document, "version", 0), (long long)last);
     }
     index_free(&orders);
     free(reached.items);
@@ -325,7 +327,8 @@ static void judge_row(struct oracle *o, const struct books *books, const struct 
     uint32_t known = index_of((struct index *)&books->numbers, row->order_id, false);
     struct str number = STR_NONE;
     if (index_of((struct index *)&books->captured, row->order_id, false) == NONE) {
-        violate(o, "erp-invented", "%.*s, %.*s", STR_FMT(row->order_id), STR_FMT(row->number));
+        oracle_violate(o, "erp-invented", "%.*s, %.*s", STR_FMT(row->order_id),
+                       STR_FMT(row->number));
         return;
     }
     if (at == NONE)
@@ -333,15 +336,15 @@ static void judge_row(struct oracle *o, const struct books *books, const struct 
     const struct json *order = LIST_AT(&o->orders, struct order_seen, at).document;
     int64_t grand = member_i64(member(order, "totals"), "grand", INT64_MIN + 1);
     if (row->total != grand || !str_eq(row->currency, member_str(order, "currency")))
-        violate(o, "erp-total", "%.*s: %lld %.*s is booked for %lld", STR_FMT(row->order_id),
-                (long long)row->total, STR_FMT(row->currency), (long long)grand);
+        oracle_violate(o, "erp-total", "%.*s: %lld %.*s is booked for %lld", STR_FMT(row->order_id),
+                       (long long)row->total, STR_FMT(row->currency), (long long)grand);
     if (known != NONE)
         number =
             LIST_AT(&o->numbers, struct number_seen, LIST_AT(&books->last_number, uint32_t, known))
                 .number;
     if (!str_eq(number, row->number))
-        violate(o, "erp-number", "%.*s is %.*s there, the hub knows %.*s", STR_FMT(row->order_id),
-                STR_FMT(row->number), STR_FMT(number));
+        oracle_violate(o, "erp-number", "%.*s is %.*s there, the hub knows %.*s",
+                       STR_FMT(row->order_id), STR_FMT(row->number), STR_FMT(number));
 }
 
 static void judge_erp(struct oracle *o, const struct excused *excused) {
@@ -357,10 +360,10 @@ static void judge_erp(struct oracle *o, const struct excused *excused) {
         uint32_t rows = row == NONE ? 0 : LIST_AT(&books.rows, uint32_t, row);
         bool known = is_excused(o, excused, o->erp, event->seq);
         if (rows == 0 && !known)
-            violate(o, "erp-missing", "%.*s", STR_FMT(event->subject));
+            oracle_violate(o, "erp-missing", "%.*s", STR_FMT(event->subject));
         if (rows > 1)
-            violate(o, "erp-doubled", "%.*s is %u times in the books", STR_FMT(event->subject),
-                    rows);
+            oracle_violate(o, "erp-doubled", "%.*s is %u times in the books",
+                           STR_FMT(event->subject), rows);
         uint32_t at = index_of(&o->order_ids, event->subject, false);
         if (at == NONE || (rows == 0 && known))
             continue;
@@ -373,8 +376,9 @@ static void judge_erp(struct oracle *o, const struct excused *excused) {
     for (uint32_t i = 0; i < books.currencies.count; i++) {
         const struct sums *sums = &LIST_AT(&books.sums, struct sums, i);
         if (sums->hub != sums->erp)
-            violate(o, "money", "%.*s: hub %lld, ERP %lld", STR_FMT(books.currencies.keys[i]),
-                    (long long)sums->hub, (long long)sums->erp);
+            oracle_violate(o, "money", "%.*s: hub %lld, ERP %lld",
+                           STR_FMT(books.currencies.keys[i]), (long long)sums->hub,
+                           (long long)sums->erp);
     }
     books_free(&books);
 }
@@ -408,28 +412,29 @@ static void judge_subscription(struct oracle *o, uint32_t which, const struct ex
             continue;
         if (effect->seq == 0 || effect->seq > o->events.count ||
             !wants(sub, event_at(o, (uint32_t)effect->seq - 1)->kind)) {
-            violate(o, "effect-invented", "%.*s did something for seq %llu", STR_FMT(sub->name),
-                    (unsigned long long)effect->seq);
+            oracle_violate(o, "effect-invented", "%.*s did something for seq %llu",
+                           STR_FMT(sub->name), (unsigned long long)effect->seq);
             continue;
         }
         if (done[effect->seq]++)
-            violate(o, "effect-doubled", "%.*s, seq %llu", STR_FMT(sub->name),
-                    (unsigned long long)effect->seq);
+            oracle_violate(o, "effect-doubled", "%.*s, seq %llu", STR_FMT(sub->name),
+                           (unsigned long long)effect->seq);
         uint32_t before = lanes.count, at = index_of(&lanes, effect->lane, true);
         if (at == before)
             *LIST_ADD(&last, uint64_t) = 0;
         if (LIST_AT(&last, uint64_t, at) > effect->seq)
-            violate(o, "lane-order", "%.*s, lane %.*s: seq %llu behind %llu", STR_FMT(sub->name),
-                    STR_FMT(effect->lane), (unsigned long long)effect->seq,
-                    (unsigned long long)LIST_AT(&last, uint64_t, at));
+            oracle_violate(o, "lane-order", "%.*s, lane %.*s: seq %llu behind %llu",
+                           STR_FMT(sub->name), STR_FMT(effect->lane),
+                           (unsigned long long)effect->seq,
+                           (unsigned long long)LIST_AT(&last, uint64_t, at));
         LIST_AT(&last, uint64_t, at) = effect->seq;
     }
     for (uint32_t i = 0; o->quiet && i < o->events.count; i++) {
         const struct event_seen *event = event_at(o, i);
         if (wants(sub, event->kind) && !done[event->seq <= o->events.count ? event->seq : 0] &&
             !is_excused(o, excused, sub->name, event->seq))
-            violate(o, "undelivered", "%.*s, seq %llu (%.*s)", STR_FMT(sub->name),
-                    (unsigned long long)event->seq, STR_FMT(event->kind));
+            oracle_violate(o, "undelivered", "%.*s, seq %llu (%.*s)", STR_FMT(sub->name),
+                           (unsigned long long)event->seq, STR_FMT(event->kind));
     }
     free(done);
     free(last.items);
@@ -453,7 +458,8 @@ static void judge_payloads(struct oracle *o) {
         const struct event_seen *event = event_at(o, i);
         struct str seq = arena_printf(&o->arena, "%llu", (unsigned long long)event->seq);
         if (str_is(event->kind, kinds[OP_PAYLOAD]) && index_of(&settled, seq, false) == NONE)
-            violate(o, "payload", "nothing followed from the payload at seq %.*s", STR_FMT(seq));
+            oracle_violate(o, "payload", "nothing followed from the payload at seq %.*s",
+                           STR_FMT(seq));
     }
     index_free(&settled);
 }

@@ -58,9 +58,9 @@ static void promised(struct model *m, uint32_t at, const struct op *op,
                      const struct event_seen *event) {
     int64_t left = available(&position_of(m, at)->model);
     if (left < 0)
-        violate(m->o, "oversold", "%.*s by %.*s at seq %llu: %.*s", STR_FMT(position_name(m, at)),
-                STR_FMT(quantity_text(m->o, -left)), (unsigned long long)event->seq,
-                STR_FMT(op->text));
+        oracle_violate(m->o, "oversold", "%.*s by %.*s at seq %llu: %.*s",
+                       STR_FMT(position_name(m, at)), STR_FMT(quantity_text(m->o, -left)),
+                       (unsigned long long)event->seq, STR_FMT(op->text));
 }
 
 static void moved(struct model *m, uint32_t at, int64_t at_us, int64_t delta) {
@@ -212,9 +212,9 @@ static void commit_line(struct model *m, const struct op *op, const struct event
             promised(m, at, op, event);
     }
     if (given > quantity)
-        violate(m->o, "oversold", "line %.*s got %.*s of %.*s: %.*s", STR_FMT(line_id),
-                STR_FMT(quantity_text(m->o, given)), STR_FMT(quantity_text(m->o, quantity)),
-                STR_FMT(op->text));
+        oracle_violate(m->o, "oversold", "line %.*s got %.*s of %.*s: %.*s", STR_FMT(line_id),
+                       STR_FMT(quantity_text(m->o, given)), STR_FMT(quantity_text(m->o, quantity)),
+                       STR_FMT(op->text));
 }
 
 static void ordered(struct model *m, const struct op *op, const struct event_seen *event) {
@@ -297,8 +297,9 @@ static void parts_taken(struct model *m, const struct op *op, const struct event
             else if (line)
                 line->open -= quantity; /* was never committed */
             if (line && line->open < 0)
-                violate(m->o, "oversold", "more of line %.*s went than was ordered, at seq %llu",
-                        STR_FMT(line->line_id), (unsigned long long)event->seq);
+                oracle_violate(m->o, "oversold",
+                               "more of line %.*s went than was ordered, at seq %llu",
+                               STR_FMT(line->line_id), (unsigned long long)event->seq);
         }
     bool whole = asked != NULL;
     for
@@ -307,9 +308,9 @@ static void parts_taken(struct model *m, const struct op *op, const struct event
             wanted += member_quantity(part, "quantity", 0);
         }
     if (whole && sum != wanted)
-        violate(m->o, "stock", "%.*s of %.*s at seq %llu: %.*s", STR_FMT(quantity_text(m->o, sum)),
-                STR_FMT(quantity_text(m->o, wanted)), (unsigned long long)event->seq,
-                STR_FMT(op->text));
+        oracle_violate(m->o, "stock", "%.*s of %.*s at seq %llu: %.*s",
+                       STR_FMT(quantity_text(m->o, sum)), STR_FMT(quantity_text(m->o, wanted)),
+                       (unsigned long long)event->seq, STR_FMT(op->text));
 }
 
 static void took_effect(struct model *m, const struct op *op, const struct event_seen *event) {
@@ -339,11 +340,11 @@ static void expired(struct model *m, const struct event_seen *event) {
         !str_is(member_str(event->data, "reason"), "expired"))
         return;
     if (hold->ended)
-        violate(m->o, "timer", "%.*s ended twice, at seq %llu", STR_FMT(hold->id),
-                (unsigned long long)event->seq);
+        oracle_violate(m->o, "timer", "%.*s ended twice, at seq %llu", STR_FMT(hold->id),
+                       (unsigned long long)event->seq);
     if (event->time_us < hold->expires_us)
-        violate(m->o, "timer", "%.*s ended too early, at seq %llu", STR_FMT(hold->id),
-                (unsigned long long)event->seq);
+        oracle_violate(m->o, "timer", "%.*s ended too early, at seq %llu", STR_FMT(hold->id),
+                       (unsigned long long)event->seq);
     hold_end(m, hold);
 }
 
@@ -366,7 +367,7 @@ static bool differ(const struct values *a, const struct values *b) {
 
 static void tell_values(struct model *m, const char *rule, struct str name,
                         const struct values *hub, const struct values *mine, uint64_t seq) {
-    violate(
+    oracle_violate(
         m->o, rule,
         "%.*s: on hand, held, committed are %.*s, %.*s, %.*s, should be %.*s, %.*s, %.*s%s",
         STR_FMT(name), STR_FMT(quantity_text(m->o, hub->on_hand)),
@@ -399,8 +400,8 @@ static void judge_positions(struct model *m) {
         uint32_t at = position_find(m, p->sku, p->location);
         seen[at] = p->values;
         if (p->values.available != available(&p->values))
-            violate(o, "stock", "%.*s at %.*s: %.*s available", STR_FMT(p->sku),
-                    STR_FMT(p->location), STR_FMT(quantity_text(o, p->values.available)));
+            oracle_violate(o, "stock", "%.*s at %.*s: %.*s available", STR_FMT(p->sku),
+                           STR_FMT(p->location), STR_FMT(quantity_text(o, p->values.available)));
     }
     for (uint32_t i = 0; i < m->keys.count; i++) {
         const struct position *p = position_of(m, i);
@@ -441,7 +442,7 @@ void judge_stock(struct oracle *o) {
     for (uint32_t i = 0; o->quiet && i < m.holds.count; i++) {
         const struct hold *hold = &LIST_AT(&m.holds, struct hold, i);
         if (!hold->ended && hold->expires_us != 0 && hold->expires_us <= o->quiet_us)
-            violate(o, "timer", "%.*s should have ended by itself", STR_FMT(hold->id));
+            oracle_violate(o, "timer", "%.*s should have ended by itself", STR_FMT(hold->id));
     }
     judge_positions(&m);
     model_free(&m);

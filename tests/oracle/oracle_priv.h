@@ -115,7 +115,7 @@ struct number_seen {
 };
 
 /* A violation. */
-void violate(struct oracle *o, const char *rule, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void oracle_violate(struct oracle *o, const char *rule, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* The stock rules: oversold, stock, conserved, read, timer. */
 void judge_stock(struct oracle *o);
 

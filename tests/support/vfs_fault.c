@@ -45,6 +45,9 @@ struct vfs_fault {
     uint32_t name_count, name_cap;
     bool crashed;
     uint32_t open;
+    uint64_t failures;
+    void (*seen)(void *ctx);
+    void *seen_ctx;
     struct {
         uint64_t count, fail_at;
         int code;
@@ -166,8 +169,10 @@ static int call_count(struct vfs_fault *disk, enum vfs_fault_call call, int when
         return when_crashed;
     if (++disk->calls[call].count != disk->calls[call].fail_at)
         return SQLITE_OK;
-    if (disk->calls[call].code != VFS_FAULT_CRASH)
+    if (disk->calls[call].code != VFS_FAULT_CRASH) {
+        disk->failures++;
         return disk->calls[call].code;
+    }
     vfs_fault_crash(disk);
     return when_crashed;
 }
@@ -225,6 +230,8 @@ static int file_sync(sqlite3_file *base, int flags) {
             changes_gamble(h->disk, h->file, keep_chance(h->disk));
         return rc;
     }
+    if (h->disk->seen)
+        h->disk->seen(h->disk->seen_ctx);
     changes_apply(h->file);
     h->disk->name_count = 0;
     return SQLITE_OK;
@@ -375,6 +382,13 @@ void vfs_fault_destroy(struct vfs_fault *disk) {
     free(disk);
 }
 
+void vfs_fault_seed(struct vfs_fault *disk, uint64_t seed) { rng_seeded_init(&disk->rng, seed); }
+
+void vfs_fault_watch(struct vfs_fault *disk, void (*seen)(void *ctx), void *ctx) {
+    disk->seen = seen;
+    disk->seen_ctx = ctx;
+}
+
 void vfs_fault_crash(struct vfs_fault *disk) {
     struct rng *rng = &disk->rng.rng;
     uint64_t keep = keep_chance(disk);
@@ -406,6 +420,8 @@ void vfs_fault_fail(struct vfs_fault *disk, enum vfs_fault_call call, uint32_t n
     disk->calls[call].fail_at = n ? disk->calls[call].count + n : 0;
     disk->calls[call].code = code;
 }
+
+uint64_t vfs_fault_failures(const struct vfs_fault *disk) { return disk->failures; }
 
 uint64_t vfs_fault_count(const struct vfs_fault *disk, enum vfs_fault_call call) {
     return disk->calls[call].count;

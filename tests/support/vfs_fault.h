@@ -21,6 +21,11 @@ void vfs_fault_destroy(struct vfs_fault *disk);
 
 /* An empty disk and a new seed; no failures set. All files must be closed. */
 void vfs_fault_reset(struct vfs_fault *disk, uint64_t seed);
+/* From now on chance follows from this seed. */
+void vfs_fault_seed(struct vfs_fault *disk, uint64_t seed);
+/* `seen` is called before every sync that succeeds: a moment at which what was written is there and
+ * not durable. It must not use the disk. */
+void vfs_fault_watch(struct vfs_fault *disk, void (*seen)(void *ctx), void *ctx);
 /* Power is lost: what survives is decided now; every call fails until restart. */
 void vfs_fault_crash(struct vfs_fault *disk);
 bool vfs_fault_crashed(const struct vfs_fault *disk);
@@ -34,6 +39,8 @@ enum vfs_fault_call { VFS_FAULT_READ, VFS_FAULT_WRITE, VFS_FAULT_SYNC, VFS_FAULT
 void vfs_fault_fail(struct vfs_fault *disk, enum vfs_fault_call call, uint32_t n, int code);
 /* Calls since reset. */
 uint64_t vfs_fault_count(const struct vfs_fault *disk, enum vfs_fault_call call);
+/* Calls that were made to fail since reset, crashes not among them. */
+uint64_t vfs_fault_failures(const struct vfs_fault *disk);
 /* Inverts len bytes of a file, at rest and durably; false where it has none there. */
 bool vfs_fault_damage(struct vfs_fault *disk, const char *name, uint64_t at, uint64_t len);
 uint64_t vfs_fault_size(const struct vfs_fault *disk, const char *name);

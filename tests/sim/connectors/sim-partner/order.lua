@@ -1,0 +1,4 @@
+-- The webhook's order is the canonical one; a message without it can not be mapped.
+return function(message)
+  return message.order
+end

@@ -1,0 +1,377 @@
+/* partner: the systems behind the hub, each with books of its own: they refuse, answer late, drop
+ * the answer after doing the work, do the work after nobody listens any more, and are down for a
+ * while. What they did is what counts: an effect, in order of arrival.
+ *
+ * The ERP takes an order as often as it is sent. The CRM does so, too. The shop front knows
+ * Idempotency-Keys. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/decimal.h"
+#include "base/json.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "sim.h"
+
+enum who { ERP, CRM, FRONT, PARTNERS };
+static const struct {
+    const char *host, *subscription;
+} partners[PARTNERS] = {
+    [ERP] = {"http://erp/", "erp-orders"},
+    [CRM] = {"http://crm/", "crm-orders"},
+    [FRONT] = {"http://front/", "front-stock"},
+};
+/* How long a request may still be at work after nobody listens: the look-ups' settle_ms. */
+#define GHOST_US 1900000
+
+struct net_call {
+    struct net_call *next;
+    struct net_request request;
+    net_done *done;
+    void *ctx;
+    enum who who;
+    int64_t until_us; /* the caller's time limit */
+};
+
+/* A request as a partner takes it: what it needs to do the work. */
+struct work {
+    struct work *next;
+    enum who who;
+    uint64_t seq; /* of the event */
+    char lane[80], order_id[80], currency[8];
+    int64_t total, due_us;
+};
+
+struct booked {
+    char order_id[80], currency[8];
+    int64_t total;
+    uint32_t number;
+};
+
+struct partner {
+    struct net net; /* first */
+    struct sim *sim;
+    struct net_call *calls; /* oldest first */
+    uint32_t call_count;
+    struct work *ghosts;
+    bool closing, well;
+    int64_t down_until_us[PARTNERS];
+    struct booked *books; /* the ERP's */
+    uint32_t book_count, book_cap;
+    uint64_t *done[PARTNERS]; /* seqs that had their effect, CRM and FRONT */
+    uint32_t done_count[PARTNERS], done_cap[PARTNERS];
+};
+
+static void *grown(void *items, uint32_t count, uint32_t *cap, size_t size) {
+    if (count < *cap)
+        return items;
+    *cap = *cap ? 2 * *cap : 64;
+    items = mem_resize(items, *cap * size);
+    must(items);
+    return items;
+}
+
+/* --- the work ------------------------------------------------------------------------------------- */
+
+static uint64_t digits_at(const char *at, const char *end) {
+    uint64_t value = 0;
+    while (at < end && *at >= '0' && *at <= '9')
+        value = value * 10 + (uint64_t)(*at++ - '0');
+    return value;
+}
+
+static struct str header_of(const struct net_request *request, const char *name) {
+    for (uint32_t i = 0; i < request->header_count; i++)
+        if (str_eq_nocase(request->headers[i].name, str_c(name)))
+            return request->headers[i].value;
+    return STR_NONE;
+}
+
+static void text_keep(char *out, size_t size, struct str text) {
+    size_t len = text.len < size - 1 ? text.len : size - 1;
+    if (len > 0)
+        memcpy(out, text.ptr, len);
+    out[len] = '\0';
+}
+
+/* The ERP's document: {"external_id":…,"currency":…,"totals":{"grand":"12.34"}}. */
+static void work_read_order(struct sim *sim, struct str body, struct work *work) {
+    const struct json *doc;
+    struct fault fault = {0};
+    if (json_parse(sim->parser, &sim->arena, body, false, &doc, &fault) != OK ||
+        doc->kind != JSON_OBJECT)
+        violate(sim, "partner", "the ERP was sent no JSON object: %s", fault.detail);
+    struct str grand = json_member_str(json_member(doc, STR("totals")), STR("grand"));
+    text_keep(work->order_id, sizeof work->order_id, json_member_str(doc, STR("external_id")));
+    text_keep(work->currency, sizeof work->currency, json_member_str(doc, STR("currency")));
+    text_keep(work->lane, sizeof work->lane, str_c(work->order_id));
+    for (size_t i = 0; i < grand.len; i++) /* minor units, whatever the currency's decimals */
+        if (grand.ptr[i] >= '0' && grand.ptr[i] <= '9')
+            work->total = work->total * 10 + (grand.ptr[i] - '0');
+}
+
+static void work_read(struct sim *sim, const struct net_call *call, struct work *work) {
+    const struct net_request *request = &call->request;
+    *work = (struct work){.who = call->who};
+    if (call->who == ERP) {
+        struct str key = header_of(request, "Idempotency-Key"); /* "sim-12" */
+        work->seq = key.len > 4 ? digits_at(key.ptr + 4, key.ptr + key.len) : 0;
+        work_read_order(sim, request->body, work);
+        return;
+    }
+    size_t host = strlen(partners[call->who].host);
+    work->seq = digits_at(request->url.ptr + host, request->url.ptr + request->url.len);
+    text_keep(work->lane, sizeof work->lane, header_of(request, "X-Lane"));
+}
+
+static bool is_done(const struct partner *p, enum who who, uint64_t seq) {
+    for (uint32_t i = p->done_count[who]; i-- > 0;)
+        if (p->done[who][i] == seq)
+            return true;
+    return false;
+}
+
+static void effect(struct partner *p, const struct work *work) {
+    struct sim *sim = p->sim;
+    if (work->who == FRONT && is_done(p, FRONT, work->seq))
+        return; /* it knows the key */
+    p->done[work->who] = grown(p->done[work->who], p->done_count[work->who],
+                               &p->done_cap[work->who], sizeof *p->done[0]);
+    p->done[work->who][p->done_count[work->who]++] = work->seq;
+    if (work->who == ERP) {
+        p->books = grown(p->books, p->book_count, &p->book_cap, sizeof *p->books);
+        struct booked *booked = &p->books[p->book_count++];
+        *booked = (struct booked){.total = work->total, .number = p->book_count};
+        memcpy(booked->order_id, work->order_id, sizeof booked->order_id);
+        memcpy(booked->currency, work->currency, sizeof booked->currency);
+    }
+    sim->result->effects++;
+    observe(sim, "{\"effect\":{\"subscription\":\"%s\",\"seq\":%llu,\"lane\":\"%s\"}}",
+            partners[work->who].subscription, (unsigned long long)work->seq, work->lane);
+}
+
+/* At work although nobody listens any more. */
+static void haunt(struct partner *p, const struct net_call *call) {
+    struct work *ghost = mem_zalloc(sizeof *ghost);
+    must(ghost);
+    work_read(p->sim, call, ghost);
+    ghost->due_us = p->sim->tick_us + (int64_t)chance(p->sim, GHOST_US);
+    ghost->next = p->ghosts;
+    p->ghosts = ghost;
+}
+
+void partner_work(struct sim *sim) {
+    struct partner *p = sim->partner;
+    for (;;) { /* the earliest first */
+        struct work **first = NULL;
+        for (struct work **at = &p->ghosts; *at; at = &(*at)->next)
+            if ((*at)->due_us <= sim->tick_us && (!first || (*at)->due_us < (*first)->due_us))
+                first = at;
+        if (!first)
+            return;
+        struct work *ghost = *first;
+        *first = ghost->next;
+        effect(p, ghost);
+        mem_free(ghost);
+    }
+}
+
+/* --- calls ------------------------------------------------------------------------------------------ */
+
+static enum err partner_send(struct net *net, const struct net_request *request, net_done *done,
+                             void *ctx, struct net_call **out, struct fault *fault) {
+    struct partner *p = (struct partner *)net;
+    if (p->closing)
+        return fault_set(fault, ERR_UNAVAILABLE, "the hub ends");
+    struct net_call *call = mem_zalloc(sizeof *call), **end = &p->calls;
+    must(call);
+    *call = (struct net_call){.request = *request,
+                              .done = done,
+                              .ctx = ctx,
+                              .who = PARTNERS,
+                              .until_us = p->sim->tick_us + request->timeout_ms * 1000};
+    for (enum who i = 0; i < PARTNERS; i++)
+        if (str_starts(request->url, str_c(partners[i].host)))
+            call->who = i;
+    must(call->who != PARTNERS);
+    while (*end)
+        end = &(*end)->next;
+    *end = call;
+    p->call_count++;
+    p->sim->result->calls++;
+    if (out)
+        *out = call;
+    return OK;
+}
+
+static void call_end(struct partner *p, struct net_call *call, const struct net_answer *answer) {
+    struct net_call **at = &p->calls;
+    while (*at != call)
+        at = &(*at)->next;
+    *at = call->next;
+    p->call_count--;
+    call->done(call->ctx, answer);
+    mem_free(call);
+}
+
+static void partner_cancel(struct net *net, struct net_call *call) {
+    struct net_answer gone = {.error = NET_CANCELLED, .sent = true, .detail = "cancelled"};
+    call_end((struct partner *)net, call, &gone);
+}
+static const struct net_ops partner_ops = {.send = partner_send, .cancel = partner_cancel};
+
+static bool is_post(const struct net_call *call) { return str_is(call->request.method, "POST"); }
+
+static void answer_lookup(struct partner *p, struct net_call *call) {
+    char body[160] = "{\"items\":[]}";
+    struct net_answer answer = {.sent = true, .status = 200};
+    if (call->who == ERP) {
+        struct str url = call->request.url;
+        const char *at = memchr(url.ptr, '=', url.len);
+        struct str id = at ? str_of(at + 1, (size_t)(url.ptr + url.len - at - 1)) : STR("");
+        for (uint32_t i = 0; i < p->book_count; i++)
+            if (str_is(id, p->books[i].order_id))
+                snprintf(body, sizeof body, "{\"items\":[{\"number\":\"SO-%u\"}]}",
+                         p->books[i].number);
+    } else {
+        struct work work;
+        work_read(p->sim, call, &work);
+        snprintf(body, sizeof body, "{\"item\":%s}",
+                 is_done(p, call->who, work.seq) ? "1" : "null");
+    }
+    answer.body = str_c(body);
+    call_end(p, call, &answer);
+}
+
+/* One of several ways that a request can end; by 100ths, in the order they are listed. */
+static void answer_post(struct partner *p, struct net_call *call) {
+    struct sim *sim = p->sim;
+    uint64_t luck = p->well ? 99 : chance(sim, 100);
+    struct net_answer answer = {.sent = true};
+    char body[64];
+    if (luck < 6) {
+        static const int statuses[] = {429, 500, 503, 502, 504, 408};
+        answer.status = statuses[chance(sim, sizeof statuses / sizeof *statuses)];
+        if (answer.status == 502 || answer.status == 504)
+            haunt(p, call);
+    } else if (luck < 8) {
+        answer.status = 422;
+        answer.body = STR("{\"error\":\"the customer is blocked\"}");
+    } else if (luck < 13) { /* it will be done, but nobody waits so long */
+        haunt(p, call);
+        answer = (struct net_answer){.error = NET_TIMEOUT, .sent = true, .detail = "slow"};
+    } else {
+        struct work work;
+        work_read(sim, call, &work);
+        effect(p, &work);
+        answer.status = 201;
+        snprintf(body, sizeof body, "{\"number\":\"SO-%u\"}", p->book_count);
+        answer.body = str_c(body);
+        if (luck < 22) /* done, and the answer is dropped */
+            answer = (struct net_answer){.error = NET_RESET, .sent = true, .detail = "reset"};
+    }
+    call_end(p, call, &answer);
+}
+
+uint32_t partner_calls(const struct sim *sim) { return sim->partner->call_count; }
+
+void partner_step(struct sim *sim) {
+    struct partner *p = sim->partner;
+    struct net_call *call = p->calls;
+    partner_work(sim);
+    if (!call)
+        return;
+    for (uint64_t n = p->well ? 0 : chance(sim, p->call_count); n > 0; n--)
+        call = call->next;
+    struct net_answer refused = {.error = NET_REFUSED, .detail = "refused"};
+    struct net_answer late = {.error = NET_TIMEOUT, .sent = true, .detail = "too late"};
+    if (sim->tick_us > call->until_us) {
+        if (is_post(call) && !p->well && chance(sim, 2) == 0)
+            haunt(p, call);
+        call_end(p, call, &late);
+    } else if (sim->tick_us < p->down_until_us[call->who] || (!p->well && chance(sim, 40) == 0)) {
+        call_end(p, call, &refused);
+    } else if (is_post(call)) {
+        answer_post(p, call);
+    } else {
+        answer_lookup(p, call);
+    }
+}
+
+void partner_down(struct sim *sim) {
+    enum who who = (enum who)chance(sim, PARTNERS);
+    int64_t us = (int64_t)chance(sim, 60000000);
+    sim->partner->down_until_us[who] = sim->tick_us + us;
+    list_line(sim, "%s is down for %lld ms", partners[who].subscription, (long long)us / 1000);
+}
+
+void partner_heal(struct sim *sim) {
+    sim->partner->well = true;
+    memset(sim->partner->down_until_us, 0, sizeof sim->partner->down_until_us);
+}
+
+void partner_lose(struct sim *sim) {
+    struct partner *p = sim->partner;
+    p->closing = true;
+    while (p->calls) {
+        struct net_call *call = p->calls;
+        bool down = sim->tick_us < p->down_until_us[call->who];
+        if (is_post(call) && !down && !p->well && chance(sim, 2) == 0)
+            haunt(p, call);
+        partner_cancel(&p->net, call);
+    }
+    p->closing = false;
+}
+
+/* --- life --------------------------------------------------------------------------------------------- */
+
+void partner_observe(struct sim *sim) {
+    const struct partner *p = sim->partner;
+    for (uint32_t i = 0; i < p->book_count; i++)
+        observe(sim,
+                "{\"booked\":{\"order_id\":\"%s\",\"total\":%lld,\"currency\":\"%s\",\"number\":"
+                "\"SO-%u\"}}",
+                p->books[i].order_id, (long long)p->books[i].total, p->books[i].currency,
+                p->books[i].number);
+}
+
+struct net *partner_net(struct partner *partner) {
+    return &partner->net;
+}
+
+struct partner *partner_create(struct sim *sim) {
+    struct partner *p = mem_zalloc(sizeof *p);
+    must(p);
+    p->net.ops = &partner_ops;
+    p->sim = sim;
+    /* what they are to be told, so that the oracle knows */
+    for (uint32_t i = 0; i < sim->connectors.count; i++) {
+        const struct connector *connector = sim->connectors.items[i];
+        for (uint32_t k = 0; k < connector->send.count; k++) {
+            const struct connector_send *send = list_at(connector->send, struct connector_send, k);
+            struct buf line;
+            buf_init(&line, 0);
+            buf_printf(&line, "{\"subscription\":{\"name\":\"%.*s\",\"events\":[",
+                       STR_FMT(send->subscription));
+            for (uint32_t n = 0; n < send->events.count; n++)
+                buf_printf(&line, "%s\"%.*s\"", n ? "," : "",
+                           STR_FMT(*list_at(send->events, struct str, n)));
+            buf_lit(&line, "]}}");
+            observe_line(sim, buf_str(&line));
+            buf_free(&line);
+        }
+    }
+    return p;
+}
+
+void partner_destroy(struct partner *p) {
+    while (p->ghosts) {
+        struct work *ghost = p->ghosts;
+        p->ghosts = ghost->next;
+        mem_free(ghost);
+    }
+    for (int i = 0; i < PARTNERS; i++)
+        mem_free(p->done[i]);
+    mem_free(p->books);
+    mem_free(p);
+}

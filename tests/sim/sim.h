@@ -1,0 +1,206 @@
+/* sim: one process, one thread, a whole hub: the real core, journal, read model, keyring, inbound
+ * and delivery on a disk that loses what was not synced, with a clock and a random source that
+ * follow from the seed, stepped by a seeded schedule of commands, partners' answers, faults and
+ * crashes. Afterwards the oracle judges.
+ *
+ * A run is a plan: a list of steps, each a kind and a number from which everything that is random
+ * in it follows. So a step can be left out and the others stay what they are: that is how a
+ * failure is shrunk. Nothing depends on addresses, on the machine's time or on its files. */
+#ifndef PENSTOCK_TESTS_SIM_SIM_H
+#define PENSTOCK_TESTS_SIM_SIM_H
+
+#include "../oracle/oracle.h"
+#include "../support/vfs_fault.h"
+#include "connect/connector.h"
+#include "connect/inbound.h"
+#include "connect/net.h"
+#include "core/core.h"
+#include "deliver/deliver_priv.h"
+#include "store/read_model.h"
+
+/* --- plans -------------------------------------------------------------------------------------- */
+
+/* SIM_STEP(symbol, name, weight): weight is how often, relative to the others. */
+#define SIM_STEPS(SIM_STEP)                                                                        \
+    SIM_STEP(STEP_ORDER, "order", 12)                                                              \
+    SIM_STEP(STEP_WEBHOOK, "webhook", 5)                                                           \
+    SIM_STEP(STEP_CANCEL, "cancel", 3)                                                             \
+    SIM_STEP(STEP_SHIP, "ship", 5)                                                                 \
+    SIM_STEP(STEP_COUNT, "count", 2)                                                               \
+    SIM_STEP(STEP_ADJUST, "adjust", 3)                                                             \
+    SIM_STEP(STEP_RECEIVE, "receive", 4)                                                           \
+    SIM_STEP(STEP_HOLD, "hold", 4)                                                                 \
+    SIM_STEP(STEP_RELEASE, "release", 1)                                                           \
+    SIM_STEP(STEP_AGAIN, "again", 6) /* a request once more: answer lost, or impatience */         \
+    SIM_STEP(STEP_OTHER, "other", 1) /* another request under a key that was used */               \
+    SIM_STEP(STEP_READ, "read", 6)   /* availability */                                            \
+    SIM_STEP(STEP_LOOK, "look", 3)   /* an order that was acknowledged */                          \
+    SIM_STEP(STEP_FEED, "feed", 6)   /* someone follows the events */                              \
+    SIM_STEP(STEP_CORE, "core", 24)                                                                \
+    SIM_STEP(STEP_INBOUND, "inbound", 9)                                                           \
+    SIM_STEP(STEP_DELIVER, "deliver", 20)                                                          \
+    SIM_STEP(STEP_READ_MODEL, "read-model", 8)                                                     \
+    SIM_STEP(STEP_TIDY, "tidy", 10)                                                                \
+    SIM_STEP(STEP_PARTNER, "partner", 28) /* one call to a partner ends */                         \
+    SIM_STEP(STEP_DOWN, "down", 1)        /* a partner is not there for a while */                 \
+    SIM_STEP(STEP_PERSON, "person", 3)    /* what is held is retried or discarded */               \
+    SIM_STEP(STEP_TIME, "time", 14)                                                                \
+    SIM_STEP(STEP_DISK, "disk", 2) /* the disk reports an error */                                 \
+    SIM_STEP(STEP_RESTART, "restart", 1)                                                           \
+    SIM_STEP(STEP_CRASH, "crash", 1)           /* power is lost, between anything */               \
+    SIM_STEP(STEP_CRASH_CORE, "crash-core", 1) /* before, inside or after an append */             \
+    SIM_STEP(STEP_CRASH_TIDY, "crash-tidy", 1)                                                     \
+    SIM_STEP(STEP_CRASH_READ_MODEL, "crash-read-model", 1)                                         \
+    SIM_STEP(STEP_CRASH_DELIVER, "crash-deliver", 1)                                               \
+    SIM_STEP(STEP_CRASH_OPEN, "crash-open", 1)
+
+enum step_kind {
+#define SIM_STEP(symbol, name, weight) symbol,
+    SIM_STEPS(SIM_STEP)
+#undef SIM_STEP
+        STEP_KINDS
+};
+extern const char *const step_names[STEP_KINDS];
+#define STEPS_MAX 100000u
+struct step {
+    uint64_t random; /* everything that is random in it follows from this */
+    uint32_t number; /* in the plan as it was made, from 1 */
+    uint8_t kind;    /* enum step_kind */
+};
+/* `count` steps that follow from the seed; which kinds are frequent differs from seed to seed. */
+void plan_make(struct step *steps, uint32_t count, uint64_t seed);
+
+/* --- what became of a run -------------------------------------------------------------------------- */
+
+enum run_state { RUN_UNFINISHED, RUN_PASSED, RUN_VIOLATED };
+#define LISTING_BYTES (1u << 20)
+struct result { /* in memory that outlives the process that runs */
+    enum run_state state;
+    uint32_t step; /* the last one begun: its number; 0 before, STEPS_MAX + 1 after the plan */
+    char rule[32]; /* of the first violation: one of the oracle's, or the simulator's own */
+    char text[4096];
+    uint64_t digest; /* of all that was observed */
+    int64_t simulated_us;
+    uint32_t commands, events, crashes, restarts, calls, effects, segments, sealed;
+    uint32_t listed;             /* bytes used of what follows */
+    char listing[LISTING_BYTES]; /* the commands, a line each */
+};
+struct run_options {
+    const struct step *steps;
+    uint32_t count;
+    uint64_t seed;
+    bool list;       /* fill the listing */
+    const char *log; /* write the observations there; NULL: not */
+    struct result *result;
+};
+/* Once, before the first run: reads the connectors. False: they can not be read, told on stderr. */
+bool sim_setup(void);
+/* In a process of its own: ends with the first violation. */
+_Noreturn void sim_run(const struct run_options *options);
+
+/* --- the inside --------------------------------------------------------------------------------------- */
+
+struct partner;
+struct shop;
+/* A person's decision on its way. */
+struct decision_pending {
+    struct wish wish;
+    struct fault fault;
+    char subscription[64];
+    bool waiting;
+};
+struct sim {
+    struct clock clock; /* first: its callbacks get the sim back */
+    int64_t now_us, tick_us, began_us;
+    const struct run_options *run;
+    struct result *result;
+    struct rng_seeded dice; /* of the step under way */
+    struct rng_seeded ids;  /* the hub's own */
+    struct vfs_fault *disk;
+    struct oracle *oracle;
+    void *log; /* FILE */
+    struct config config;
+    struct connectors connectors;
+    struct arena arena; /* of a step */
+    struct json_parser *parser;
+
+    /* the hub; all NULL while it is down */
+    struct journal *journal;
+    struct keyring *keyring;
+    struct tail *tail;
+    struct core *core;
+    struct read_model *read_model;
+    struct reader *reader;
+    struct inbound *inbound;
+    struct deliver *deliver;
+    bool up, dying;
+    uint64_t segment_bytes, tail_bytes;
+    uint32_t read_model_batch;
+
+    struct partner *partner;
+    struct shop *shop;
+    struct decision_pending pending;
+};
+
+static inline uint64_t chance(struct sim *sim, uint64_t bound) {
+    return rng_below(&sim->dice.rng, bound);
+}
+/* A violation: told, and the process ends. */
+_Noreturn void violate(struct sim *sim, const char *rule, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* An observation, as oracle.h says; printf-like. */
+void observe(struct sim *sim, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void observe_line(struct sim *sim, struct str line);
+/* A line of the listing, where one is wanted. */
+void list_line(struct sim *sim, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* world.c: the hub and its disk. */
+void world_open(struct sim *sim);
+void world_close(struct sim *sim);
+/* Whatever happened to the disk: the hub is up when it answers. */
+void hub_up(struct sim *sim);
+/* Ends the hub as a process ends: nothing is said to anyone. With `crash`, power is lost first. */
+void hub_down(struct sim *sim, bool crash);
+/* After every step: power was lost in it? Then the hub is started again. */
+void hub_revive(struct sim *sim);
+/* Runs everything until nothing moves any more; partners are well, the disk too. */
+void hub_settle(struct sim *sim);
+void time_pass(struct sim *sim, int64_t us);
+
+/* shop.c: who sends commands, and what they were told. */
+struct shop *shop_create(struct sim *sim);
+void shop_destroy(struct shop *shop);
+void shop_step(struct sim *sim, enum step_kind kind);
+/* The hub has ended: who waits for an answer gets none. */
+void shop_lost(struct sim *sim);
+/* An order that was seen in the feed: from now on known, as one that was answered. */
+void shop_order_seen(struct sim *sim, struct str id);
+/* Sends again what nobody knows the end of; how many those are. */
+uint32_t shop_retry_all(struct sim *sim);
+/* Availability of a SKU everywhere, now: an observation {"read": …}, or at the end {"position"}. */
+void shop_read_stock(struct sim *sim, uint32_t sku, const char *kind);
+uint32_t shop_sku_count(void);
+/* The highest seq that an acknowledgement named. */
+uint64_t shop_acknowledged(const struct sim *sim);
+/* The orders as the hub shows them one by one: {"order": …}, in the order of the read model. */
+void shop_observe_orders(struct sim *sim);
+
+/* partner.c: other systems, with books of their own. */
+struct partner *partner_create(struct sim *sim);
+void partner_destroy(struct partner *partner);
+struct net *partner_net(struct partner *partner);
+uint32_t partner_calls(const struct sim *sim); /* under way */
+void partner_step(struct sim *sim);            /* one call ends, somehow */
+void partner_down(struct sim *sim);            /* one of them, for a while */
+void partner_heal(struct sim *sim);            /* from now on all answer, and well */
+void partner_lose(struct sim *sim);            /* nobody listens any more to what is under way */
+void partner_work(struct sim *sim);            /* what is due by now is done */
+void partner_observe(struct sim *sim);         /* its books */
+
+/* watch.c: looks at the hub, changes nothing. */
+void watch_feed(struct sim *sim);  /* follows the events */
+void watch_disk(struct sim *sim);  /* while the disk syncs: what others may see at that moment */
+void watch_step(struct sim *sim);  /* cheap, after every step */
+void watch_start(struct sim *sim); /* after a start */
+void watch_end(struct sim *sim);   /* all of it, at the end */
+
+#endif

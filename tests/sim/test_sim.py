@@ -1,0 +1,68 @@
+"""The simulator, run: seeds, regressions, and that a seed fixes everything.
+
+PENSTOCK_SIM, PENSTOCK_SIM_ASAN: the programs (default build/, build-asan/)."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+RELEASE = os.environ.get("PENSTOCK_SIM", str(ROOT / "build" / "penstock-sim"))
+ASAN = os.environ.get("PENSTOCK_SIM_ASAN", str(ROOT / "build-asan" / "penstock-sim"))
+
+
+def simulate(program, *args, limit_s=300):
+    done = subprocess.run([program, *args], capture_output=True, text=True, timeout=limit_s,
+                          check=False)
+    print(done.stdout, done.stderr[-4000:])
+    return done
+
+
+def digest(text):
+    return re.search(r"digest ([0-9a-f]{16})", text).group(1)
+
+
+@pytest.mark.parametrize("first", range(1, 241, 60))
+def test_sixty_seeds_pass(first):
+    done = simulate(RELEASE, "--seeds", f"{first}..{first + 59}")
+    assert done.returncode == 0 and "60 seeds passed, 0 failed" in done.stdout
+
+
+def test_seeds_pass_with_sanitizers():
+    done = simulate(ASAN, "--seeds", "1001..1040")
+    assert done.returncode == 0 and "40 seeds passed, 0 failed" in done.stdout
+
+
+@pytest.mark.parametrize("plan", sorted(HERE.glob("plans/*.plan")), ids=lambda plan: plan.stem)
+def test_what_was_found_once_stays_mended(plan):
+    for program in (RELEASE, ASAN):
+        assert simulate(program, "--plan", str(plan)).returncode == 0
+
+
+@pytest.mark.parametrize("seed", ["7", "19"])
+def test_a_seed_fixes_everything(seed):
+    """Two runs, another folder, and another build: all that was observed is the same."""
+    runs = [simulate(program, "--seed", seed) for program in (RELEASE, RELEASE, ASAN)]
+    assert len({digest(run.stdout) for run in runs}) == 1
+
+
+def test_a_seed_is_fast():
+    told = simulate(RELEASE, "--seed", "1").stdout
+    ms, ratio = map(int, re.search(r"in (\d+) ms, (\d+) x real time", told).groups())
+    assert ms < 1000 and ratio >= 1000
+
+
+def test_help_and_wrong_usage():
+    assert "--seeds A..B" in simulate(RELEASE, "--help").stdout
+    assert simulate(RELEASE).returncode == 2
+    assert simulate(RELEASE, "--seeds", "9..1").returncode == 2
+    assert simulate(RELEASE, "--seed", "1", "--only", "0-3").returncode == 2
+
+
+def test_steps_can_be_left_out():
+    told = simulate(RELEASE, "--seed", "3", "--only", "1-40,90").stdout
+    assert "seed 3 passed" in told

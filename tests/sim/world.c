@@ -1,0 +1,316 @@
+/* world: the hub on its disk: opening, ending, crashing, coming to rest. Owns all of the hub's
+ * parts, in the order in which cli/hub.c opens them. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "connect/receive.h"
+#include "deliver/deliver_priv.h"
+#include "domain/list.h"
+#include "sim.h"
+#include "store/journal_sqlite.h"
+#include "store/persons.h"
+
+#define STARTS_MAX 60
+#define SETTLE_ROUNDS_MAX 6000
+
+static int64_t sim_now(struct clock *clock) { return ((struct sim *)clock)->now_us; }
+static int64_t sim_tick(struct clock *clock) { return ((struct sim *)clock)->tick_us; }
+
+/* --- configuration -------------------------------------------------------------------------- */
+
+static struct str two_sources[] = {{"WH-HAM", 6}, {"WH-BER", 6}}, one_source[] = {{"WH-BER", 6}};
+static struct config_channel channels[] = {
+    {.channel = {"back", 4}, .sourcing = {one_source, 1}, .on_shortage = SHORTAGE_BACK_ORDER},
+    {.channel = {"hold", 4}, .sourcing = {two_sources, 2}, .on_shortage = SHORTAGE_HOLD},
+    {.channel = {"web-de", 6}, .sourcing = {two_sources, 2}, .on_shortage = SHORTAGE_REFUSE},
+};
+static struct config_location locations[] = {
+    {.location = {"S01", 3}, .kind = LOCATION_STORE},
+    {.location = {"WH-BER", 6}, .kind = LOCATION_WAREHOUSE},
+    {.location = {"WH-HAM", 6}, .kind = LOCATION_WAREHOUSE},
+};
+
+/* Everything is small, so that it is full, rotated and evicted all the time. */
+static void config_fill(struct sim *sim) {
+    struct config *config = &sim->config;
+    config->cell = STR("sim");
+    arena_init(&config->arena, 0);
+#define SETTING(name, kind, dflt, min, max, unit, help) config->settings.name = dflt;
+#include "core/settings.def"
+#undef SETTING
+    config->channels = (struct shape_list){channels, 3};
+    config->locations = (struct shape_list){locations, 3};
+    config->settings.batch_commands_max = 1 + (int64_t)chance(sim, 12);
+    config->settings.deliver_window = 16 + (int64_t)chance(sim, 100);
+    config->settings.inbound_inflight_max = 1 + (int64_t)chance(sim, 6);
+    config->settings.inbound_workers = 1 + (int64_t)chance(sim, 2);
+    config->settings.deliver_flush_ms = 1 + (int64_t)chance(sim, 300);
+    sim->segment_bytes = 40000 + chance(sim, 8) * 20000;
+    sim->tail_bytes = 4000 + chance(sim, 200000);
+    sim->read_model_batch = 1 + (uint32_t)chance(sim, 60);
+}
+
+/* --- starting ----------------------------------------------------------------------------------- */
+
+static enum err core_open(struct sim *sim, struct fault *fault) {
+    struct journal_sqlite_options journal = {.cell = sim->config.cell,
+                                             .exclusive = true,
+                                             .segment_bytes = sim->segment_bytes,
+                                             .clock = &sim->clock};
+    struct persons_options persons = {
+        .path = "persons.db", .clock = &sim->clock, .rng = &sim->ids.rng, .ready = 64};
+    enum err err = journal_sqlite_open("cell", &journal, &sim->journal, fault);
+    if (err == OK)
+        err = persons_open(&persons, &sim->keyring, fault);
+    if (err != OK)
+        return err;
+    sim->tail = tail_create(sim->journal, sim->tail_bytes);
+    must(sim->tail);
+    struct core_options core = {.capabilities = domain_capabilities,
+                                .config = &sim->config,
+                                .journal = sim->journal,
+                                .keyring = sim->keyring,
+                                .tail = sim->tail,
+                                .clock = &sim->clock,
+                                .rng = &sim->ids.rng};
+    sim->core = core_create(&core, fault);
+    return sim->core ? OK : ERR_IO;
+}
+
+static enum err followers_open(struct sim *sim, struct fault *fault) {
+    struct read_model_options read = {.path = "read.db",
+                                      .exclusive = true,
+                                      .registry = core_registry(sim->core),
+                                      .journal = sim->journal,
+                                      .tail = sim->tail,
+                                      .clock = &sim->clock,
+                                      .batch_events = sim->read_model_batch};
+    struct inbound_options inbound = {sim->core, sim->tail, &sim->connectors};
+    struct deliver_options deliver = {.core = sim->core,
+                                      .tail = sim->tail,
+                                      .config = &sim->config,
+                                      .connectors = &sim->connectors,
+                                      .path = "delivery.db",
+                                      .clock = &sim->clock,
+                                      .rng = &sim->ids.rng,
+                                      .net = partner_net(sim->partner)};
+    enum err err = read_model_open(&read, &sim->read_model, fault);
+    if (err == OK) {
+        sim->reader = read_model_reader_create(sim->read_model, sim->core, fault);
+        err = sim->reader ? OK : ERR_IO;
+    }
+    if (err == OK)
+        err = inbound_create(&inbound, &sim->inbound, fault);
+    if (err == OK)
+        err = deliver_create(&deliver, &sim->deliver, fault);
+    return err;
+}
+
+static void hub_close(struct sim *sim) {
+    if (sim->inbound)
+        inbound_destroy(sim->inbound);
+    if (sim->deliver)
+        deliver_destroy(sim->deliver);
+    if (sim->reader)
+        read_model_reader_destroy(sim->reader);
+    read_model_close(sim->read_model);
+    if (sim->core)
+        core_destroy(sim->core);
+    if (sim->tail)
+        tail_destroy(sim->tail);
+    keyring_close(sim->keyring);
+    journal_close(sim->journal);
+    sim->inbound = NULL;
+    sim->deliver = NULL;
+    sim->reader = NULL;
+    sim->read_model = NULL;
+    sim->core = NULL;
+    sim->tail = NULL;
+    sim->keyring = NULL;
+    sim->journal = NULL;
+    sim->up = false;
+}
+
+static void disk_mend(struct sim *sim) {
+    for (int i = 0; i < VFS_FAULT_CALLS; i++)
+        vfs_fault_fail(sim->disk, (enum vfs_fault_call)i, 0, 0);
+}
+
+void hub_up(struct sim *sim) {
+    for (int i = 0; i < STARTS_MAX; i++) {
+        struct fault fault = {0};
+        uint64_t failures = vfs_fault_failures(sim->disk);
+        enum err err = core_open(sim, &fault);
+        if (err == OK)
+            err = followers_open(sim, &fault);
+        bool crashed = vfs_fault_crashed(sim->disk);
+        if (err == OK && !crashed) {
+            disk_mend(sim);
+            sim->up = true;
+            sim->result->restarts++;
+            watch_start(sim);
+            if (!vfs_fault_crashed(sim->disk))
+                return;
+            crashed = true;
+            hub_down(sim, true);
+        } else if (!crashed && vfs_fault_failures(sim->disk) > failures) {
+            if (sim->deliver)
+                hub_down(sim, false);
+            hub_close(sim); /* whoever started it tries again */
+            continue;
+        } else if (!crashed) {
+            violate(sim, "start", "the hub does not start: %s", fault.detail);
+        } else {
+            if (sim->deliver)
+                hub_down(sim, true);
+            hub_close(sim);
+        }
+        vfs_fault_restart(sim->disk);
+    }
+    violate(sim, "start", "the hub did not start %d times in a row", STARTS_MAX);
+}
+
+/* --- ending --------------------------------------------------------------------------------------- */
+
+void hub_down(struct sim *sim, bool crash) {
+    struct deliver *d = sim->deliver;
+    if (crash && !vfs_fault_crashed(sim->disk)) {
+        vfs_fault_seed(sim->disk, rng_u64(&sim->dice.rng));
+        vfs_fault_crash(sim->disk);
+    }
+    sim->dying = true;
+    /* As a process ends: nothing more is written of delivery, nobody hears of what is under way. */
+    d->stopping = d->drained = true;
+    d->flushed_us = INT64_MAX / 4;
+    partner_lose(sim);
+    int rounds = 0;
+    while (core_step(sim->core) > 0 || d->out > 0) {
+        deliver_step(d);
+        must(++rounds < 100000);
+    }
+    sim->pending.waiting = false;
+    shop_lost(sim);
+    hub_close(sim);
+    sim->dying = false;
+}
+
+void hub_revive(struct sim *sim) {
+    if (!vfs_fault_crashed(sim->disk))
+        return;
+    sim->result->crashes++;
+    hub_down(sim, true);
+    vfs_fault_restart(sim->disk);
+    hub_up(sim);
+}
+
+/* --- rest ------------------------------------------------------------------------------------------- */
+
+void time_pass(struct sim *sim, int64_t us) {
+    sim->now_us += us;
+    sim->tick_us += us;
+    partner_work(sim);
+}
+
+static bool delivered(const struct sim *sim) {
+    for (uint32_t i = 0; i < deliver_count(sim->deliver); i++) {
+        struct deliver_stats stats;
+        deliver_stats(sim->deliver, i, &stats);
+        if (stats.usable &&
+            (stats.behind > 0 || stats.waiting > 0 || stats.out > 0 || stats.parked > 0))
+            return false;
+    }
+    return true;
+}
+
+static bool quiet(struct sim *sim) {
+    return core_ready(sim->core) && core_waiting(sim->core) == 0 &&
+           inbound_under_way(sim->inbound) == 0 && partner_calls(sim) == 0 && delivered(sim) &&
+           read_model_seq(sim->read_model) == core_seq(sim->core);
+}
+
+static void all_step(struct sim *sim) {
+    struct fault fault = {0};
+    bool more;
+    core_step(sim->core);
+    inbound_step(sim->inbound);
+    deliver_step(sim->deliver);
+    while (partner_calls(sim) > 0) {
+        uint32_t before = partner_calls(sim);
+        partner_step(sim);
+        if (partner_calls(sim) >= before)
+            break;
+    }
+    core_step(sim->core);
+    deliver_step(sim->deliver);
+    (void)!read_model_step(sim->read_model, &more, &fault);
+    (void)!journal_tidy(sim->journal, &more, &fault);
+    (void)!sim->keyring->ops->tidy(sim->keyring, &more, &fault);
+}
+
+static void rest(struct sim *sim) {
+    for (int i = 0; i < SETTLE_ROUNDS_MAX; i++) {
+        all_step(sim);
+        if (vfs_fault_crashed(sim->disk))
+            violate(sim, "stuck", "power was lost although the disk is well");
+        if (quiet(sim) && shop_retry_all(sim) == 0)
+            return;
+        int64_t next = deliver_next_us(sim->deliver), pause = next - sim->tick_us;
+        time_pass(sim, pause < 1000 ? 1000 : pause > 1000000 ? 1000000 : pause);
+    }
+    struct deliver_stats stats = {0};
+    for (uint32_t i = 0; i < deliver_count(sim->deliver); i++) {
+        deliver_stats(sim->deliver, i, &stats);
+        if (stats.usable && (stats.behind || stats.waiting || stats.out || stats.parked))
+            break;
+    }
+    violate(sim, "stuck",
+            "no rest: ready %d, %u commands, %u payloads, %u calls, read model at %llu of %llu, %u "
+            "unknown; %.*s at %llu of %llu, %u waiting, %u out, %u parked, %s",
+            core_ready(sim->core), core_waiting(sim->core), inbound_under_way(sim->inbound),
+            partner_calls(sim), (unsigned long long)read_model_seq(sim->read_model),
+            (unsigned long long)core_seq(sim->core), shop_retry_all(sim),
+            STR_FMT(stats.subscription), (unsigned long long)stats.cursor,
+            (unsigned long long)stats.last, stats.waiting, stats.out, stats.parked, stats.error);
+}
+
+void hub_settle(struct sim *sim) {
+    disk_mend(sim);
+    partner_heal(sim);
+    rest(sim);
+    time_pass(sim, INT64_C(7200) * 1000000); /* every hold has ended by then */
+    rest(sim);
+}
+
+/* --- life ------------------------------------------------------------------------------------------- */
+
+static void disk_syncs(void *ctx) { watch_disk(ctx); }
+
+void world_open(struct sim *sim) {
+    sim->clock = (struct clock){sim_now, sim_tick};
+    sim->now_us = INT64_C(1795421700000000);
+    sim->tick_us = 1000000;
+    sim->began_us = sim->now_us;
+    rng_seeded_init(&sim->dice, sim->run->seed ^ UINT64_C(0x9e3779b97f4a7c15));
+    rng_seeded_init(&sim->ids, sim->run->seed);
+    arena_init(&sim->arena, 0);
+    sim->parser = json_parser_create();
+    must(sim->parser);
+    config_fill(sim);
+    sim->disk = vfs_fault_create("sim", true);
+    vfs_fault_reset(sim->disk, sim->run->seed);
+    vfs_fault_watch(sim->disk, disk_syncs, sim);
+    sim->partner = partner_create(sim);
+    sim->shop = shop_create(sim);
+    hub_up(sim);
+}
+
+void world_close(struct sim *sim) {
+    hub_down(sim, false);
+    shop_destroy(sim->shop);
+    partner_destroy(sim->partner);
+    vfs_fault_destroy(sim->disk);
+    json_parser_destroy(sim->parser);
+    arena_free(&sim->config.arena);
+    arena_free(&sim->arena);
+}
