@@ -197,7 +197,7 @@ static void read_model_equals_rebuilt(struct sim *sim) {
     buf_init(&live, 0);
     buf_init(&again, 0);
     read_model_dump(sim, &live);
-    if (read_model_rebuild(sim->read_model, &fault) != OK)
+    if (read_model_rebuild(sim->read_model, NULL, NULL, &fault) != OK)
         violate(sim, "read-model", "can not be rebuilt: %s", fault.detail);
     read_model_dump(sim, &again);
     if (!str_eq(buf_str(&live), buf_str(&again)))
