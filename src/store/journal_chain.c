@@ -9,6 +9,7 @@
  *
  * Always true: the table's numbers and seqs have no gap; a row in chain.db is written after its
  * segment's last byte is durable, and before the segment's successor may be left. */
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -443,6 +444,24 @@ enum err chain_follow(struct journal_sqlite *j, bool *found, struct fault *fault
     return err == OK && *found ? chain_refresh(j, fault) : err;
 }
 
+/* A journal is begun only where there is none: without chain.db it is not known what became of
+ * segments before the files that are there. */
+static enum err begin_check(const struct journal_sqlite *j, struct fault *fault) {
+    DIR *dir = j->folder[0] ? opendir(j->folder) : NULL;
+    enum err err = OK;
+    for (const struct dirent *entry; dir && err == OK && (entry = readdir(dir));) {
+        size_t digits = strspn(entry->d_name, "0123456789");
+        if (digits >= 8 && str_starts(str_c(entry->d_name + digits), STR(".db")))
+            err = fault_set(fault, ERR_DAMAGED,
+                            "there is %.40s in %.120s, but neither segment 1 nor a chain.db that "
+                            "knows it: put back chain.db from a backup",
+                            entry->d_name, j->folder);
+    }
+    if (dir)
+        closedir(dir);
+    return err;
+}
+
 enum err chain_load(struct journal_sqlite *j, struct fault *fault) {
     pthread_mutex_lock(&j->chain_lock);
     enum err err = chain_open(j, false, fault);
@@ -460,7 +479,9 @@ enum err chain_load(struct journal_sqlite *j, struct fault *fault) {
     }
     if (number_exists(j, live.number))
         err = file_range(j, live.number, &first, &last, fault);
-    if (err != OK && !sealed && !j->read_only)
+    else if (!sealed)
+        err = begin_check(j, fault);
+    if (err != OK && err != ERR_DAMAGED && !sealed && !j->read_only)
         err = OK; /* perhaps it was not made to its end: who opens it to write mends it, or says why not */
     /* Nothing is sealed before its successor has a record. */
     if (err == OK && sealed && first == 0)

@@ -361,6 +361,34 @@ static void chain_db_is_made_again(void **state) {
     temp_remove(dir);
 }
 
+/* With chain.db, where archived segments are is lost, too: no new journal is begun beside them. */
+static void no_journal_is_begun_beside_another(void **state) {
+    (void)state;
+    char *dir = temp_folder(), command[4096];
+    struct fault fault = {0};
+    struct journal *journal = journal_open(dir, false, false);
+    fill(journal, 2);
+    struct journal *keeper = journal_open(dir, true, true);
+    struct segment first = segment_of(keeper, 0);
+    assert_int_equal(journal_segment_archive(keeper, &first, NULL, NULL, &fault), OK);
+    journal_close(keeper);
+    journal_close(journal);
+    snprintf(command, sizeof command, "cd %s/journal && mkdir ../kept && mv chain.db* ../kept", dir);
+    assert_int_equal(system(command), 0);
+    struct journal_sqlite_options options = {.cell = STR("main")};
+    for (int i = 0; i < 2; i++) {
+        options.read_only = i > 0;
+        assert_int_equal(journal_sqlite_open(dir, &options, &journal, &fault), ERR_DAMAGED);
+        assert_non_null(strstr(fault.detail, "put back chain.db"));
+    }
+    snprintf(command, sizeof command, "cd %s/journal && mv ../kept/* .", dir);
+    assert_int_equal(system(command), 0);
+    journal = journal_open(dir, false, false);
+    assert_int_equal(read_from(journal, 1), last_of(journal));
+    journal_close(journal);
+    temp_remove(dir);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_end_at_any_step),
@@ -370,6 +398,7 @@ int main(void) {
         cmocka_unit_test(a_closed_segment_takes_nothing),
         cmocka_unit_test(a_lost_end_is_refused),
         cmocka_unit_test(chain_db_is_made_again),
+        cmocka_unit_test(no_journal_is_begun_beside_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
