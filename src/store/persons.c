@@ -1,7 +1,8 @@
 /* persons: see persons.h. Owns persons.db, by one connection that has the file to itself.
  *
- * Two locks: `pool` of what is ready to be taken, held for a microsecond; `file` of the
- * connection, held while the disk works. Who needs both takes `file` first. */
+ * Three locks: `pool` of what is ready to be taken and `cache` of whole blocks, held for less than a
+ * microsecond; `file` of the connection, held while the disk works. `file` is taken first. What is
+ * put into the cache, or out of it, is so under `file`: nothing destroyed comes back. */
 #include "store/persons.h"
 
 #include <openssl/crypto.h>
@@ -49,8 +50,10 @@ struct persons {
     sqlite3_stmt *stmt[STATEMENTS];
     int64_t next_block;
     bool fresh;
-    struct root cached[ROOTS_CACHED]; /* whole blocks, by number */
     uint8_t secret[SEAL_KEY_BYTES];
+
+    pthread_mutex_t cache;
+    struct root cached[ROOTS_CACHED]; /* whole blocks, by number */
 
     pthread_mutex_t pool;
     int64_t block; /* the one being handed out */
@@ -106,22 +109,40 @@ static enum err node_get(struct persons *p, int64_t block, uint32_t leaf, uint32
     return err;
 }
 
+/* The root of a block, where it is in memory. */
+static bool cache_get(struct persons *p, int64_t block, struct key_node *out) {
+    struct root *cached = &p->cached[(uint64_t)block % ROOTS_CACHED];
+    *out = (struct key_node){0};
+    pthread_mutex_lock(&p->cache);
+    bool found = cached->block == block;
+    if (found)
+        memcpy(out->bytes, cached->bytes, KEY_NODE_BYTES);
+    pthread_mutex_unlock(&p->cache);
+    return found;
+}
+
+static void cache_put(struct persons *p, int64_t block, const uint8_t root[KEY_NODE_BYTES]) {
+    struct root *cached = &p->cached[(uint64_t)block % ROOTS_CACHED];
+    pthread_mutex_lock(&p->cache);
+    cached->block = block;
+    memcpy(cached->bytes, root, KEY_NODE_BYTES);
+    pthread_mutex_unlock(&p->cache);
+}
+
+static void cache_drop(struct persons *p, int64_t block) {
+    struct root *cached = &p->cached[(uint64_t)block % ROOTS_CACHED];
+    pthread_mutex_lock(&p->cache);
+    if (cached->block == block)
+        OPENSSL_cleanse(cached, sizeof *cached);
+    pthread_mutex_unlock(&p->cache);
+}
+
 /* The node from which the leaf can be made. ERR_NOT_FOUND: it was destroyed, or never was. */
 static enum err node_above(struct persons *p, int64_t block, uint32_t leaf, struct key_node *out,
                            struct fault *fault) {
-    struct root *cached = &p->cached[(uint64_t)block % ROOTS_CACHED];
-    if (cached->block == block) {
-        *out = (struct key_node){0};
-        memcpy(out->bytes, cached->bytes, KEY_NODE_BYTES);
-        return OK;
-    }
     enum err err = ERR_NOT_FOUND;
     for (uint32_t level = 0; err == ERR_NOT_FOUND && level <= KEY_TREE_LEVELS; level++)
         err = node_get(p, block, leaf, level, out, fault);
-    if (err == OK && out->level == 0) {
-        cached->block = block;
-        memcpy(cached->bytes, out->bytes, KEY_NODE_BYTES);
-    }
     return err;
 }
 
@@ -164,6 +185,8 @@ static enum err blocks_make(struct persons *p, uint32_t n, struct fault *fault) 
     if (err == OK)
         err = db_run(p->stmt[NEXT_SET], fault);
     err = transaction_end(p, err, fault);
+    for (uint32_t i = 0; err == OK && i < n; i++)
+        cache_put(p, roots[i].block, roots[i].bytes);
     pthread_mutex_lock(&p->pool);
     for (uint32_t i = 0; err == OK && i < n && p->count < READY_MAX; i++)
         p->ready[(p->first + p->count++) % READY_MAX] = roots[i];
@@ -209,6 +232,8 @@ static bool key_next(struct persons *p, struct seal_key *out) {
         struct root *root = &p->ready[p->first];
         p->first = (p->first + 1) % READY_MAX;
         p->count--;
+        if (root->block == 0)
+            continue; /* taken back */
         p->block = root->block;
         key_walk_begin(&p->walk, root->bytes);
         OPENSSL_cleanse(root, sizeof *root);
@@ -254,9 +279,14 @@ static enum err persons_find(struct keyring *k, uint64_t number, struct seal_key
     struct key_node above;
     if (block < 1)
         return fault_set(fault, ERR_NOT_FOUND, "there is no such key");
-    pthread_mutex_lock(&p->file);
-    enum err err = node_above(p, block, leaf, &above, fault);
-    pthread_mutex_unlock(&p->file);
+    enum err err = OK;
+    if (!cache_get(p, block, &above)) {
+        pthread_mutex_lock(&p->file);
+        err = node_above(p, block, leaf, &above, fault);
+        if (err == OK && above.level == 0)
+            cache_put(p, block, above.bytes);
+        pthread_mutex_unlock(&p->file);
+    }
     out->number = number;
     if (err == OK && !key_tree_leaf(&above, leaf, out->bytes))
         err = fault_set(fault, ERR_NOMEM, "no memory for a key");
@@ -271,15 +301,16 @@ static enum err persons_find(struct keyring *k, uint64_t number, struct seal_key
 
 /* What is in memory of a block: the rest of it is not handed out. */
 static void block_forget(struct persons *p, int64_t block) {
-    struct root *cached = &p->cached[(uint64_t)block % ROOTS_CACHED];
-    if (cached->block == block)
-        OPENSSL_cleanse(cached, sizeof *cached);
+    cache_drop(p, block);
     pthread_mutex_lock(&p->pool);
     if (p->block == block) {
         OPENSSL_cleanse(&p->walk, sizeof p->walk);
         p->walk.next = KEY_TREE_LEAVES;
         p->block = 0;
     }
+    for (uint32_t i = 0; i < p->count; i++) /* never used: only a forged number leads there */
+        if (p->ready[(p->first + i) % READY_MAX].block == block)
+            OPENSSL_cleanse(&p->ready[(p->first + i) % READY_MAX], sizeof *p->ready);
     pthread_mutex_unlock(&p->pool);
 }
 
@@ -290,7 +321,6 @@ static enum err key_destroy(struct persons *p, uint64_t number, struct fault *fa
     struct key_node above, stay[KEY_TREE_LEVELS];
     block_forget(p, block);
     enum err err = node_above(p, block, leaf, &above, fault);
-    block_forget(p, block); /* looking for it has cached it */
     if (err != OK)
         return err == ERR_NOT_FOUND ? OK : err;
     if (!key_tree_punch(&above, leaf, stay, &count))
@@ -364,6 +394,7 @@ static void persons_close(struct keyring *k) {
         OPENSSL_cleanse(p->ready, READY_MAX * sizeof *p->ready);
     mem_free(p->ready);
     pthread_mutex_destroy(&p->file);
+    pthread_mutex_destroy(&p->cache);
     pthread_mutex_destroy(&p->pool);
     OPENSSL_cleanse(p, sizeof *p);
     mem_free(p);
@@ -437,6 +468,7 @@ enum err persons_open(const struct persons_options *options, struct keyring **ou
         p->blocks_ready = READY_MAX;
     p->walk.next = KEY_TREE_LEAVES;
     pthread_mutex_init(&p->file, NULL);
+    pthread_mutex_init(&p->cache, NULL);
     pthread_mutex_init(&p->pool, NULL);
     p->ready = mem_zalloc(READY_MAX * sizeof *p->ready);
     enum err err = p->ready ? persons_init(p, options, fault)
