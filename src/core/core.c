@@ -5,6 +5,7 @@
 #include "core/core_priv.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "base/json.h"
@@ -205,7 +206,29 @@ static enum err core_catch_up(struct core *core, uint64_t published, struct faul
     return OK;
 }
 
-/* After a failure: true when state and journal agree again. */
+/* Keeps what is wrong for those who are refused; true where it is news, to be logged once. */
+static bool core_trouble(struct core *core, const char *why) {
+    pthread_mutex_lock(&core->lock);
+    bool news = strcmp(core->why, why) != 0;
+    snprintf(core->why, sizeof core->why, "%s", why);
+    pthread_mutex_unlock(&core->lock);
+    return news;
+}
+
+/* Lock held. */
+static void why_write(const struct core *core, char out[256]) {
+    snprintf(out, 256, "the hub can not write its journal%s%.200s", core->why[0] ? ": " : "",
+             core->why);
+}
+
+void core_why(struct core *core, char out[256]) {
+    pthread_mutex_lock(&core->lock);
+    why_write(core, out);
+    pthread_mutex_unlock(&core->lock);
+}
+
+/* After a failure: true when state and journal agree again. While nothing can be written there is
+ * no use in rebuilding the state: the next append would fail like the last one. */
 static bool core_mend(struct core *core) {
     struct fault fault;
     if (!core->broken)
@@ -213,16 +236,25 @@ static bool core_mend(struct core *core) {
     atomic_store(&core->ready, false);
     fault_init(&fault, NULL);
     uint64_t published = atomic_load(&core->durable_seq);
-    enum err err = core_rebuild(core, &fault);
+    enum err err = journal_probe(core->journal, &fault);
+    if (err != OK) {
+        if (core_trouble(core, fault.detail))
+            log_line(LOG_ERROR, "core", "new work is refused until the journal can be written",
+                     "detail=%s", log_quote(str_c(fault.detail)));
+        return false;
+    }
+    err = core_rebuild(core, &fault);
     if (err == OK)
         err = core_catch_up(core, published, &fault);
     if (err != OK) {
         core->broken = true;
         atomic_store(&core->ready, false);
-        log_line(LOG_ERROR, "core", "the state can not be rebuilt", "detail=%s",
-                 log_quote(str_c(fault.detail)));
+        if (core_trouble(core, fault.detail))
+            log_line(LOG_ERROR, "core", "the state can not be rebuilt", "detail=%s",
+                     log_quote(str_c(fault.detail)));
         return false;
     }
+    core_trouble(core, "");
     log_line(LOG_WARN, "core", "state rebuilt from the journal", "seq=%llu published=%llu",
              (unsigned long long)core->seq, (unsigned long long)published);
     return true;
@@ -243,14 +275,16 @@ uint32_t core_step(struct core *core) {
             break;
     }
     enum err err = core->broken ? ERR_UNAVAILABLE : core_commit(core, &fault);
-    if (usable && err != OK)
+    if (usable && err != OK && core_trouble(core, fault.detail))
         log_line(LOG_ERROR, "core", "batch not committed", "events=%u detail=%s",
                  core->batch.count, log_quote(str_c(fault.detail)));
+    char why[256];
+    if (err != OK)
+        core_why(core, why);
     for (struct command *command = first, *next; command; command = next) {
         next = command->next;
         if (err != OK)
-            command_unavailable(command, fault.detail[0] ? fault.detail
-                                                         : "the hub can not write its journal");
+            command_unavailable(command, why);
         core_finish(core, command);
     }
     batch_clear(&core->batch);
@@ -266,9 +300,11 @@ enum err core_submit(struct core *core, struct command *command, struct fault *f
     pthread_mutex_lock(&core->lock);
     if (core->stopping)
         err = fault_set(fault, ERR_UNAVAILABLE, "the hub is stopping");
-    else if (!atomic_load_explicit(&core->ready, memory_order_relaxed))
-        err = fault_set(fault, ERR_UNAVAILABLE, "the hub can not write its journal");
-    else if (core->waiting >= (uint64_t)core->config->settings.queue_commands_max)
+    else if (!atomic_load_explicit(&core->ready, memory_order_relaxed)) {
+        char why[256];
+        why_write(core, why);
+        err = fault_set(fault, ERR_UNAVAILABLE, "%s", why);
+    } else if (core->waiting >= (uint64_t)core->config->settings.queue_commands_max)
         err = fault_set(fault, ERR_UNAVAILABLE, "too many commands are waiting");
     else {
         if (core->last)

@@ -44,6 +44,8 @@ void core_stop(struct core *core);
 uint32_t core_waiting(struct core *core); /* commands waiting, any thread */
 uint64_t core_seq(const struct core *core); /* newest durable seq, any thread */
 bool core_ready(const struct core *core);   /* false while the journal does not take writes */
+/* Why it is not ready, as a sentence for a person; any thread. */
+void core_why(struct core *core, char out[256]);
 const struct registry *core_registry(const struct core *core);
 const struct config *core_config(const struct core *core);
 struct clock *core_clock(const struct core *core);

@@ -47,6 +47,7 @@ struct core {
     struct command *first, *last; /* waiting */
     uint32_t waiting;
     uint32_t wake_at; /* so many waiting wake the writer */
+    char why[256];    /* it is not ready, in words; "" while it is */
     bool stopping, running;
     pthread_t thread;
 };

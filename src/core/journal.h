@@ -50,6 +50,9 @@ struct journal_ops {
      * thread of its own, or by the simulator. Answers in *again whether there is more. */
     enum err (*tidy)(struct journal *j, bool *again, struct fault *fault);
     void (*close)(struct journal *j);
+    /* After a failed append: OK where the next one has a chance, because there is room and what
+     * is written beside the journal can be synced. Writer thread. NULL: nothing is known. */
+    enum err (*probe)(struct journal *j, struct fault *fault);
     /* For metrics. NULL: nothing to tell. Any thread. */
     void (*stats)(struct journal *j, struct journal_stats *out);
 };
@@ -79,6 +82,9 @@ static inline void journal_stats(struct journal *j, struct journal_stats *out) {
     *out = (struct journal_stats){0};
     if (j->ops->stats)
         j->ops->stats(j, out);
+}
+static inline enum err WARN_UNUSED journal_probe(struct journal *j, struct fault *fault) {
+    return j->ops->probe ? j->ops->probe(j, fault) : OK;
 }
 static inline void journal_close(struct journal *j) {
     if (j)

@@ -15,8 +15,12 @@ static enum err readyz_query(struct query *query, struct fault *fault) {
 
     if (atomic_load(&gateway->draining))
         return fault_set(fault, ERR_UNAVAILABLE, "the hub is stopping");
-    if (!core_ready(gateway->options.core))
-        return fault_set(fault, ERR_UNAVAILABLE, "the hub can not write its journal");
+    if (!core_ready(gateway->options.core)) {
+        char why[256];
+
+        core_why(gateway->options.core, why);
+        return fault_set(fault, ERR_UNAVAILABLE, "%s", why);
+    }
     buf_lit(query->out, "{\"ready\":true,\"seq\":");
     buf_u64(query->out, core_seq(gateway->options.core));
     query->reader->ops->lag(query->reader, &lag);

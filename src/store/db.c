@@ -1,4 +1,5 @@
 /* db: see db.h. Owns SQLite's process-wide configuration; holds no other state. */
+#include "base/mem.h"
 #include "store/db.h"
 
 #include <errno.h>
@@ -268,6 +269,29 @@ void db_close(sqlite3 *db) {
     /* A statement left open is a mistake of ours: close would leak the file and its locks. */
     if (db)
         must(sqlite3_close(db) == SQLITE_OK);
+}
+
+enum err db_room(const char *path, const char *vfs_name, size_t bytes, struct fault *fault) {
+    static const char zeros[65536];
+    sqlite3_vfs *vfs = sqlite3_vfs_find(vfs_name);
+    sqlite3_file *file = vfs ? mem_zalloc((size_t)vfs->szOsFile) : NULL;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_TEMP_DB |
+                SQLITE_OPEN_DELETEONCLOSE;
+    if (!file)
+        return fault_set(fault, ERR_NOMEM, "no memory to look for room on the disk");
+    int rc = vfs->xOpen(vfs, path, file, flags, &flags);
+    for (size_t at = 0; rc == SQLITE_OK && at < bytes; at += sizeof zeros)
+        rc = file->pMethods->xWrite(file, zeros, sizeof zeros, (sqlite3_int64)at);
+    if (rc == SQLITE_OK)
+        rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+    if (file->pMethods)
+        (void)file->pMethods->xClose(file);
+    (void)vfs->xDelete(vfs, path, 0);
+    mem_free(file);
+    if (rc == SQLITE_OK)
+        return OK;
+    return fault_set(fault, ERR_IO, "can not write beside it: %s (%s, code %d)", db_meaning(rc),
+                     path, rc);
 }
 
 enum err db_folder_sync(const char *path, struct fault *fault) {

@@ -65,6 +65,10 @@ static inline struct str db_column_str(sqlite3_stmt *stmt, int at) {
     return text ? str_of(text, (size_t)sqlite3_column_bytes(stmt, at)) : STR_NONE;
 }
 
+/* Whether so many bytes can be written and synced now, in a file of this name that is gone
+ * afterwards. ERR_IO with the reason; ERR_NOMEM. */
+enum err db_room(const char *path, const char *vfs, size_t bytes, struct fault *fault) WARN_UNUSED;
+
 /* `mkdir` where it is missing, with the folder above synced. ERR_IO. */
 enum err db_folder(const char *path, struct fault *fault) WARN_UNUSED;
 /* fsync of a folder: makes the names in it durable. */

@@ -416,11 +416,22 @@ static void sqlite_close(struct journal *journal) {
     mem_free(j);
 }
 
+#define PROBE_BYTES ((size_t)1 << 20) /* less room is soon used up again */
+
+static enum err sqlite_probe(struct journal *journal, struct fault *fault) {
+    struct journal_sqlite *j = (struct journal_sqlite *)journal;
+    char path[PATH_BYTES];
+    if (snprintf(path, sizeof path, "%sroom", j->prefix) >= (int)sizeof path)
+        return OK;
+    return db_room(path, j->vfs[0] ? j->vfs : NULL, PROBE_BYTES, fault);
+}
+
 static const struct journal_ops sqlite_ops = {
     .append = sqlite_append,
     .read = journal_sqlite_read,
     .last = journal_sqlite_last,
     .tidy = journal_sqlite_tidy,
+    .probe = sqlite_probe,
     .close = sqlite_close,
     .stats = journal_stats_read,
 };
