@@ -173,11 +173,25 @@ def test_retention_asks_the_law_and_the_hub(small_hub):
     fill(hub, 2)
 
     def retain(*args):
-        return hub.binary.ok("journal", "retain", "-C", hub.config, *args)
+        return hub.binary.ok("journal", "retain", "-C", hub.config, *args, env=hub.env)
     assert "for ever" in retain("--remove")
-    settings = hub.config / "penstock.yaml"
-    assert "nothing can be removed" in retain("--remove") and settings.exists()
-    assert verify(hub)[1]["removed"] == 0
+    hub.env["PENSTOCK_JOURNAL_KEEP_DAYS"] = "3653"
+    assert "are not over" in retain("--remove")
+    chain = folder(hub) / "chain.db"
+    with sqlite3.connect(chain) as db:  # as if it were of 2010; then the hub has not spoken yet
+        db.execute("UPDATE segment SET last_time_us = 1280000000000000 WHERE number = 1")
+    db.close()
+    assert "has not yet told" in retain("--remove")
+    floor = listing(hub)[1]["last_seq"]
+    with sqlite3.connect(chain) as db:
+        db.execute("INSERT OR REPLACE INTO meta VALUES('floor', ?)", (str(floor),))
+    db.close()
+    assert "1 segments could be removed" in retain() and verify(hub)[1]["removed"] == 0
+    assert "1 segments removed" in retain("--remove")
+    code, report = verify(hub)
+    assert code == 0 and report["removed"] == 1
+    assert report["first_seq"] == listing(hub)[1]["first_seq"]
+    assert not (folder(hub) / "00000001.db").exists() and listing(hub)[0]["sha256"]
 
 
 def test_export_and_import_over_segments(small_hub, binary, tmp_path):

@@ -23,7 +23,9 @@ KILLS = int(os.environ.get("PENSTOCK_KILLS", "50"))
 
 
 def environment(erp):
-    return {**books.env(erp), "SHOPIFY_WEBHOOK_SECRET": SECRET}
+    # Segments of some hundred events, so that kills meet every step of leaving and sealing one.
+    return {**books.env(erp), "SHOPIFY_WEBHOOK_SECRET": SECRET,
+            "PENSTOCK_JOURNAL_SEGMENT_BYTES": "1000000"}
 
 
 @pytest.fixture
