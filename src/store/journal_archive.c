@@ -201,6 +201,19 @@ static void cache_trim(const char *folder) {
     }
 }
 
+void parts_remove(const struct journal_sqlite *j, const char *below) {
+    char folder[PATH_BYTES], path[PATH_BYTES];
+    if (!j->folder[0] || snprintf(folder, sizeof folder, "%s%s", j->folder, below) >= PATH_BYTES)
+        return;
+    DIR *dir = opendir(folder);
+    for (const struct dirent *entry; dir && (entry = readdir(dir));)
+        if (strstr(entry->d_name, ".part") &&
+            snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) < (int)sizeof path)
+            unlink(path);
+    if (dir)
+        closedir(dir);
+}
+
 enum err cache_fetch(struct journal_sqlite *j, const struct segment *segment,
                      char out[PATH_BYTES], struct fault *fault) {
     char folder[PATH_BYTES], path[PATH_BYTES];

@@ -265,6 +265,8 @@ static enum err live_open(struct journal_sqlite *j, struct fault *fault) {
 static enum err writer_open(struct journal_sqlite *j, const char *path, struct fault *fault) {
     enum err err = j->exclusive ? OK : folders_make(j, path, fault);
     if (err == OK)
+        parts_remove(j, "/cache");
+    if (err == OK)
         err = chain_load(j, fault);
     return err == OK ? live_open(j, fault) : err;
 }
@@ -282,6 +284,8 @@ static enum err reader_open(struct journal_sqlite *j, struct fault *fault) {
     }
     if (err == OK && j->maintain)
         err = lock_take(j, j->folder, "lock", fault);
+    if (err == OK && j->maintain)
+        parts_remove(j, "");
     return err;
 }
 

@@ -161,6 +161,9 @@ void chain_close(struct journal_sqlite *j);
 /* --- journal_archive.c --- */
 
 #define JOURNAL_CACHE_SEGMENTS 4
+/* Deletes what a crash left half packed ("", below the journal's folder) or half unpacked
+ * ("/cache"). */
+void parts_remove(const struct journal_sqlite *j, const char *below);
 /* The path of an archived segment's file, unpacked if it is not yet. */
 enum err cache_fetch(struct journal_sqlite *j, const struct segment *segment,
                      char out[PATH_BYTES], struct fault *fault) WARN_UNUSED;
