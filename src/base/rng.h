@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/hash.h"
 #include "base/str.h"
 
 struct rng {
@@ -39,5 +40,23 @@ struct str id_text(struct arena *arena, const char *prefix, struct id128 id);
 void id_write(char out[ID_TEXT_LEN], struct id128 id);
 /* Reads what id_text wrote; false where prefix or form differ. */
 bool id_parse(struct str text, const char *prefix, struct id128 *out);
+
+/* The id as a key: by time, then by chance. */
+static inline struct hash128 id_key(struct id128 id) {
+    struct hash128 key = {0, 0};
+    for (int i = 0; i < 8; i++) {
+        key.hi = key.hi << 8 | id.bytes[i];
+        key.lo = key.lo << 8 | id.bytes[8 + i];
+    }
+    return key;
+}
+static inline struct id128 id_of_key(struct hash128 key) {
+    struct id128 id;
+    for (int i = 0; i < 8; i++) {
+        id.bytes[7 - i] = (uint8_t)(key.hi >> (8 * i));
+        id.bytes[15 - i] = (uint8_t)(key.lo >> (8 * i));
+    }
+    return id;
+}
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "core/command.h"
 #include "core/config.h"
+#include "core/entity.h"
 #include "core/rows.h"
 
 /* Traffic classes for admission, most important first (G9). */
@@ -82,9 +83,12 @@ struct capability {
     const struct event_type *const *events;
     const struct route *routes; /* ends with method NULL */
     const struct table *const *tables;
+    const struct entity_kind *const *entities; /* of the state, written down; ends with NULL */
     size_t state_size;
     enum err (*state_init)(void *state, const struct config *config);
     void (*state_free)(void *state);
+    /* Bytes of the state that never leave memory. May be NULL. */
+    size_t (*memory)(const void *state);
     /* Called at the apply of every event of every capability, live and at replay, after the
      * event's own apply: may change this capability's state alone. Same rules as apply. */
     enum err (*observe)(struct state *state, const struct event *event);
@@ -97,7 +101,7 @@ struct capability {
     /* Earliest due time of a timer, INT64_MAX for none; and the command that is due then. */
     int64_t (*timer_next)(const void *state);
     enum err (*timer_fire)(const void *state, int64_t now_us, struct decision *decision);
-    /* The whole state as sorted text, a line an entry: replay equality compares it. */
+    /* The whole state as text, a line an entry, in any order: replay equality compares it. */
     void (*dump)(const void *state, struct buf *out);
 };
 
@@ -111,5 +115,6 @@ const struct command_type *registry_command(const struct registry *registry, str
 
 /* State of a capability inside apply, publish …; state is the cell's whole state. */
 void *state_of(struct state *state, const struct capability *capability);
+const void *state_part(const struct state *state, const struct capability *capability);
 
 #endif

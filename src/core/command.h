@@ -8,6 +8,7 @@
 #define PENSTOCK_CORE_COMMAND_H
 
 #include "base/hash.h"
+#include "core/entity.h"
 #include "core/event.h"
 #include "core/seal.h"
 
@@ -35,6 +36,9 @@ struct command_type {
     /* After the commit, on a worker thread, where the answer needs what is not in memory
      * (journal, read model). May be NULL. */
     enum err (*finish)(struct reader *reader, struct command *command, struct fault *fault);
+    /* Names (command_need) what decide will look for, on the issuer's thread, so that the writer
+     * need not wait for the disk. A hint: what is not named is loaded all the same. May be NULL. */
+    void (*needs)(struct command *command);
     unsigned flags;
     const char *help;
 };
@@ -55,6 +59,7 @@ struct command_origin {
     /* the core's own, zero-initialise: */
     struct command *first, *last;
     struct command_origin *next_dirty;
+    uint32_t loading; /* of its commands, on the way to the writer by the loader */
 };
 
 struct answer {
@@ -88,6 +93,9 @@ struct command {
     uint64_t cause_seq;         /* of the event it follows from, 0: none */
     bool fact;                  /* has happened: shortage and sums become exceptions */
 
+    struct entity_need needs[ENTITY_NEEDS_MAX];
+    uint32_t need_count;
+
     struct answer answer;
     struct command_origin *origin;
     void *origin_ctx; /* the issuer's own */
@@ -109,6 +117,12 @@ enum err command_prepare_fact(struct core *core, const struct command_type *type
 bool command_unfinished(const struct command *command);
 enum err command_finish(struct reader *reader, struct command *command, struct fault *fault)
     WARN_UNUSED;
+
+/* --- for needs --- */
+
+void command_need(struct command *command, const struct entity_kind *kind, struct hash128 key);
+/* What decision_first will be asked. */
+void command_need_first(struct command *command, const char *kind, struct str key);
 
 /* --- for decide ----------------------------------------------------------------------- */
 

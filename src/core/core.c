@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "base/json.h"
@@ -25,7 +26,6 @@ struct replay {
     struct fault *fault;
     enum err err;
     uint64_t seq;
-    int64_t time_us;
 };
 
 static bool replay_visit(void *ctx, const struct record *record) {
@@ -40,9 +40,7 @@ static bool replay_visit(void *ctx, const struct record *record) {
     replay->err = event_from_record(replay->core->registry, record, replay->parser, &replay->arena,
                                     &event, replay->fault);
     if (replay->err == OK)
-        replay->err = state_apply(replay->state, &event,
-                                  replay->core->config->settings.idempotency_days *
-                                      INT64_C(86400) * 1000000);
+        replay->err = state_apply(replay->state, &event);
     if (replay->err != OK) {
         log_line(LOG_ERROR, "core", "event can not be applied", "seq=%llu type=%.*s detail=%s",
                  (unsigned long long)record->seq, STR_FMT(record->type),
@@ -50,13 +48,12 @@ static bool replay_visit(void *ctx, const struct record *record) {
         return false;
     }
     replay->seq = record->seq;
-    replay->time_us = record->time_us;
     return true;
 }
 
 static enum err replay_all(struct replay *replay) {
     struct core *core = replay->core;
-    uint64_t last, next = 1;
+    uint64_t last, next = replay->seq + 1;
     enum err err = journal_last(core->journal, &last, replay->fault);
     int64_t told_us = clock_tick_us(core->clock);
     while (err == OK && replay->seq < last) {
@@ -67,6 +64,8 @@ static enum err replay_all(struct replay *replay) {
         if (err == OK && next <= replay->seq)
             err = fault_set(replay->fault, ERR_IO, "the journal ends at %llu, not at %llu",
                             (unsigned long long)replay->seq, (unsigned long long)last);
+        if (err == OK)
+            err = core_shelve_replayed(core, replay->state, replay->seq, replay->fault);
         if (clock_tick_us(core->clock) - told_us > 1000000) {
             told_us = clock_tick_us(core->clock);
             log_line(LOG_INFO, "core", "replaying the journal", "seq=%llu of=%llu",
@@ -76,34 +75,91 @@ static enum err replay_all(struct replay *replay) {
     return err;
 }
 
-/* Builds the state anew from the journal; the old one stays where it can not. */
-static enum err core_rebuild(struct core *core, struct fault *fault) {
-    struct replay replay = {.core = core, .fault = fault};
-    arena_init(&replay.arena, 0);
-    replay.parser = json_parser_create();
-    enum err err = replay.parser ? state_create(core->registry, core->config, &replay.state)
-                                 : ERR_NOMEM;
-    if (err == ERR_NOMEM)
-        fault_set(fault, ERR_NOMEM, "no memory to build the state");
-    if (err == OK)
-        err = replay_all(&replay);
-    if (err == OK) {
-        for (uint32_t i = 0; i < core->registry->count; i++)
-            if (core->registry->capabilities[i]->publish)
-                core->registry->capabilities[i]->publish(replay.state->parts[i]);
-        pthread_rwlock_wrlock(&core->state_lock);
-        struct state *old = core->state;
-        core->state = replay.state;
-        pthread_rwlock_unlock(&core->state_lock);
-        state_destroy(old);
-        core->seq = replay.seq;
-        core->time_us = replay.time_us;
-        core->broken = false;
-        atomic_store(&core->durable_seq, replay.seq);
-        atomic_store(&core->ready, true);
-    } else {
-        state_destroy(replay.state);
+/* What was written of the state: replay goes on behind it. A shelf that knows more than the
+ * journal belongs to another one, or the journal lost its end: it is emptied. */
+static enum err replay_from_shelf(struct replay *replay) {
+    struct core *core = replay->core;
+    uint64_t last;
+    enum err err = journal_last(core->journal, &last, replay->fault);
+    if (err != OK || !core->shelf)
+        return err;
+    uint64_t seq = core->shelf->ops->seq(core->shelf);
+    if (seq > last || core->shelf_damaged) {
+        log_line(LOG_WARN, "core", "the written state is made again from the journal",
+                 "seq=%llu journal=%llu damaged=%d", (unsigned long long)seq,
+                 (unsigned long long)last, core->shelf_damaged);
+        err = core->shelf->ops->reset(core->shelf, replay->fault);
+        seq = 0;
     }
+    if (err == OK)
+        core->shelf_damaged = false;
+    atomic_store(&core->shelf_seq, seq);
+    core->flushed_seq = replay->seq = seq;
+    if (err == OK && seq > 0)
+        err = entities_load_all(&replay->state->entities, true, replay->fault);
+    replay->state->entities.evicted_ms = (uint64_t)(replay->state->time_us / 1000);
+    if (err == ERR_DAMAGED)
+        core->shelf_damaged = true;
+    return err;
+}
+
+static enum err replay_state(struct replay *replay) {
+    struct core *core = replay->core;
+    enum err err = state_create(core->registry, core->config, core->shelf, &replay->state);
+    if (err != OK)
+        return fault_set(replay->fault, err, "no memory to build the state");
+    /* Numbers go on, so that what was looked up for the old state does not count for this one. */
+    replay->state->entities.evictions = atomic_load(&core->evictions) + 1;
+    replay->state->entities.loads = atomic_load(&core->loads);
+    replay->state->entities.writer_loads = atomic_load(&core->writer_loads);
+    err = replay_from_shelf(replay);
+    if (err == OK)
+        err = replay_all(replay);
+    if (replay->state->entities.failed == ERR_DAMAGED)
+        core->shelf_damaged = true;
+    return err;
+}
+
+static void core_take_over(struct core *core, struct state *state, uint64_t seq) {
+    for (uint32_t i = 0; i < core->registry->count; i++)
+        if (core->registry->capabilities[i]->publish)
+            core->registry->capabilities[i]->publish(state->parts[i]);
+    pthread_rwlock_wrlock(&core->state_lock);
+    struct state *old = core->state;
+    core->state = state;
+    pthread_rwlock_unlock(&core->state_lock);
+    state_destroy(old);
+    core->seq = seq;
+    core->time_us = state->time_us;
+    core->broken = false;
+    atomic_store(&core->evicted_ms, state->entities.evicted_ms);
+    atomic_store(&core->evictions, state->entities.evictions);
+    atomic_store(&core->durable_seq, seq);
+    atomic_store(&core->ready, true);
+}
+
+/* Builds the state anew from shelf and journal; the old one stays where it can not. */
+static enum err core_rebuild(struct core *core, struct fault *fault) {
+    struct replay replay = {.core = core, .fault = fault, .parser = json_parser_create()};
+    enum err err = ERR_NOMEM;
+    arena_init(&replay.arena, 0);
+    if (!replay.parser)
+        fault_set(fault, ERR_NOMEM, "no memory to build the state");
+    core_shelf_settle(core);
+    /* Once more where the shelf proves to be damaged: it is emptied then. */
+    for (int attempt = 0; replay.parser && attempt < 2; attempt++) {
+        replay.seq = 0;
+        replay.err = OK;
+        err = replay_state(&replay);
+        if (err == OK)
+            break;
+        state_destroy(replay.state);
+        replay.state = NULL;
+        if (!core->shelf_damaged)
+            break;
+    }
+    if (err == OK)
+        core_take_over(core, replay.state, replay.seq);
     if (replay.parser)
         json_parser_destroy(replay.parser);
     arena_free(&replay.arena);
@@ -264,6 +320,8 @@ uint32_t core_step(struct core *core) {
     uint32_t count;
     struct fault fault;
     fault_init(&fault, NULL);
+    if (!core->loader_running)
+        core_load_step(core);
     bool usable = core_mend(core);
     if (usable)
         core_fire_timers(core, clock_now_us(core->clock));
@@ -290,6 +348,7 @@ uint32_t core_step(struct core *core) {
     batch_clear(&core->batch);
     arena_reset(&core->arena);
     core_deliver(core);
+    core_shelve(core);
     return count;
 }
 
@@ -297,6 +356,11 @@ enum err core_submit(struct core *core, struct command *command, struct fault *f
     enum err err = OK;
     must(command->origin && command->arena && command->type);
     command->next = NULL;
+    command->need_count = 0;
+    core_need_keys(command);
+    if (command->type->needs)
+        command->type->needs(command);
+    bool load = core_must_load(core, command);
     pthread_mutex_lock(&core->lock);
     if (core->stopping)
         err = fault_set(fault, ERR_UNAVAILABLE, "the hub is stopping");
@@ -304,9 +368,20 @@ enum err core_submit(struct core *core, struct command *command, struct fault *f
         char why[256];
         why_write(core, why);
         err = fault_set(fault, ERR_UNAVAILABLE, "%s", why);
-    } else if (core->waiting >= (uint64_t)core->config->settings.queue_commands_max)
+    } else if (atomic_load_explicit(&core->shelf_late, memory_order_relaxed))
+        err = fault_set(fault, ERR_UNAVAILABLE, "the hub can not write its state fast enough");
+    else if (core->waiting + core->loading >= (uint64_t)core->config->settings.queue_commands_max)
         err = fault_set(fault, ERR_UNAVAILABLE, "too many commands are waiting");
-    else {
+    else if (load || command->origin->loading > 0) { /* behind those of its origin */
+        if (core->loading_last)
+            core->loading_last->next = command;
+        else
+            core->loading_first = command;
+        core->loading_last = command;
+        core->loading++;
+        command->origin->loading++;
+        pthread_cond_signal(&core->loader_wake);
+    } else {
         if (core->last)
             core->last->next = command;
         else
@@ -348,7 +423,7 @@ static void core_nap(struct core *core, uint32_t wake_at, int64_t nap_us) {
     int64_t at = clock_tick_us(&clock_system) + nap_us;
     struct timespec until = {.tv_sec = at / 1000000, .tv_nsec = at % 1000000 * 1000};
     core->wake_at = wake_at;
-    while (core->waiting < wake_at && !core->stopping)
+    while (core->waiting < wake_at && !(core->stopping && core->loading == 0))
         if (pthread_cond_timedwait(&core->wake, &core->lock, &until) != 0)
             return;
 }
@@ -363,7 +438,7 @@ static bool core_await(struct core *core, uint32_t answered) {
         core_nap(core, 1, nap_us);
     if (answered >= GATHER_FROM && gather_us > 0 && core->waiting > 0)
         core_nap(core, answered / 2, gather_us < nap_us ? gather_us : nap_us);
-    bool stop = core->stopping && core->waiting == 0;
+    bool stop = core->stopping && core->waiting + core->loading == 0;
     pthread_mutex_unlock(&core->lock);
     return !stop;
 }
@@ -379,6 +454,9 @@ static void *core_run(void *arg) {
 
 enum err core_start(struct core *core, struct fault *fault) {
     must(!core->running);
+    enum err err = core_shelf_start(core, fault);
+    if (err != OK)
+        return err;
     if (pthread_create(&core->thread, NULL, core_run, core) != 0)
         return fault_set(fault, ERR_NOMEM, "the writer's thread can not be started");
     core->running = true;
@@ -393,6 +471,9 @@ void core_stop(struct core *core) {
     if (core->running)
         pthread_join(core->thread, NULL);
     core->running = false;
+    core_loader_stop(core);
+    core_shelf_stop(core);
+    core_shelve_rest(core);
 }
 
 /* --- life -------------------------------------------------------------------------------------- */
@@ -406,6 +487,7 @@ struct core *core_create(const struct core_options *options, struct fault *fault
     core->config = options->config;
     core->journal = options->journal;
     core->keyring = options->keyring;
+    core->shelf = options->shelf;
     core->tail = options->tail;
     core->clock = options->clock;
     core->rng = options->rng;
@@ -419,7 +501,14 @@ struct core *core_create(const struct core_options *options, struct fault *fault
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&core->wake, &attr);
+    pthread_cond_init(&core->loader_wake, &attr);
+    pthread_cond_init(&core->shelf_wake, &attr);
     pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&core->shelf_lock, NULL);
+    pthread_mutex_init(&core->shelf_wake_lock, NULL);
+    flush_free(&core->flush, 0);
+    core->kind_count = core_kinds(options->capabilities, core->kinds);
+    core->flush_tick_us = clock_tick_us(options->clock);
     core->registry = registry_create(options->capabilities);
     if (!core->registry)
         fault_set(fault, ERR_NOMEM, "no memory for the core");
@@ -435,13 +524,18 @@ void core_destroy(struct core *core) {
         return;
     core_stop(core);
     state_destroy(core->state);
+    flush_free(&core->flush, core->kind_count);
     registry_destroy(core->registry);
     batch_free(&core->batch);
     arena_free(&core->arena);
     buf_free(&core->scratch);
     pthread_rwlock_destroy(&core->state_lock);
     pthread_mutex_destroy(&core->lock);
+    pthread_mutex_destroy(&core->shelf_lock);
+    pthread_mutex_destroy(&core->shelf_wake_lock);
     pthread_cond_destroy(&core->wake);
+    pthread_cond_destroy(&core->loader_wake);
+    pthread_cond_destroy(&core->shelf_wake);
     mem_free(core);
 }
 
@@ -467,15 +561,61 @@ const void *core_state(const struct core *core, const struct capability *capabil
     return state_of(core->state, capability);
 }
 
+void core_stats(const struct core *core, struct core_stats *out) {
+    *out = (struct core_stats){.state_bytes = atomic_load(&core->state_bytes),
+                               .written_seq = atomic_load(&core->shelf_seq),
+                               .loads = atomic_load(&core->loads),
+                               .writer_loads = atomic_load(&core->writer_loads),
+                               .evictions = atomic_load(&core->evictions)};
+}
+
+static int line_order(const void *a, const void *b) {
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+/* Slots are not in the same order live and replayed. */
+static void dump_sort(struct buf *text, struct buf *out) {
+    uint32_t count = 0, n = 0;
+    for (size_t i = 0; i < text->len; i++)
+        count += text->data[i] == '\n';
+    struct str *lines = mem_alloc((count + 1) * sizeof *lines);
+    if (!lines || text->failed) {
+        out->failed = true;
+        mem_free(lines);
+        return;
+    }
+    for (size_t at = 0; n < count; n++) {
+        const char *end = memchr(text->data + at, '\n', text->len - at);
+        lines[n] = str_of(text->data + at, (size_t)(end - (text->data + at)) + 1);
+        at += lines[n].len;
+    }
+    qsort(lines, count, sizeof *lines, line_order);
+    for (n = 0; n < count; n++)
+        buf_str_add(out, lines[n]);
+    mem_free(lines);
+}
+
 void core_dump(struct core *core, struct buf *out) {
-    keys_dump(&core->state->keys, out);
+    struct fault fault;
+    struct buf text;
+    struct state *state = core->state;
+    fault_init(&fault, NULL);
+    buf_init(&text, SIZE_MAX / 4);
+    if (entities_load_all(&state->entities, false, &fault) != OK)
+        out->failed = true;
+    keys_dump(&state->natural, "natural", INT64_MIN, &text);
+    keys_dump(&state->idempotent, "idempotent", state->time_us - core_idempotency_us(core), &text);
+    dump_sort(&text, out);
     for (uint32_t i = 0; i < core->registry->count; i++) {
         const struct capability *capability = core->registry->capabilities[i];
         if (!capability->dump)
             continue;
         buf_printf(out, "[%s]\n", capability->name);
-        capability->dump(core->state->parts[i], out);
+        buf_clear(&text);
+        capability->dump(state->parts[i], &text);
+        dump_sort(&text, out);
     }
+    buf_free(&text);
 }
 
 /* The document as text: what is not personal, and what is (absent: nothing). */

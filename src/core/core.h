@@ -11,6 +11,7 @@
 #include "core/capability.h"
 #include "core/config.h"
 #include "core/journal.h"
+#include "core/shelf.h"
 #include "core/tail.h"
 
 struct core_options {
@@ -20,12 +21,16 @@ struct core_options {
     /* Seals what is personal. NULL: documents stand in the journal as they are, for tests and
      * benchmarks that have no persons. */
     struct keyring *keyring;
+    struct shelf *shelf; /* of core_spaces; NULL: the state is memory alone, replayed whole */
     struct tail *tail; /* gets every durable record; may be NULL */
     struct clock *clock;
     struct rng *rng;
 };
 
-/* Replays the journal; ready when it answers. */
+/* The spaces of the shelf, in order; answers how many. Its format is ENTITY_FORMAT. */
+uint32_t core_spaces(const struct capability *const *capabilities,
+                     struct shelf_space out[SHELF_SPACES_MAX]);
+/* Loads the written state and replays the journal behind it; ready when it answers. */
 struct core *core_create(const struct core_options *options, struct fault *fault);
 void core_destroy(struct core *core);
 
@@ -37,6 +42,10 @@ enum err core_submit(struct core *core, struct command *command, struct fault *f
  * answered. The caller is the writer. */
 uint32_t core_step(struct core *core);
 
+/* Writes the state down where some of it waits for that, and a bounded piece of the shelf's
+ * housekeeping. core_start runs it on a thread; the simulator calls it. */
+enum err core_shelf_step(struct core *core, bool *again, struct fault *fault) WARN_UNUSED;
+
 enum err core_start(struct core *core, struct fault *fault) WARN_UNUSED;
 /* Refuses new commands, answers those waiting, stops the thread. */
 void core_stop(struct core *core);
@@ -46,6 +55,13 @@ uint64_t core_seq(const struct core *core); /* newest durable seq, any thread */
 bool core_ready(const struct core *core);   /* false while the journal does not take writes */
 /* Why it is not ready, as a sentence for a person; any thread. */
 void core_why(struct core *core, char out[256]);
+struct core_stats {
+    uint64_t state_bytes;   /* of memory: what never leaves, what may, and the shelf's own */
+    uint64_t written_seq;   /* the written state reflects; a restart replays what lies behind */
+    uint64_t loads, writer_loads; /* from the shelf: in all, and those the writer waited for */
+    uint64_t evictions;     /* rounds of them */
+};
+void core_stats(const struct core *core, struct core_stats *out); /* any thread */
 const struct registry *core_registry(const struct core *core);
 const struct config *core_config(const struct core *core);
 struct clock *core_clock(const struct core *core);
@@ -56,7 +72,8 @@ struct keyring *core_keyring(const struct core *core); /* NULL: nothing is seale
 void core_read_begin(struct core *core);
 const void *core_state(const struct core *core, const struct capability *capability);
 void core_read_end(struct core *core);
-/* Writer stopped or stepped by the caller: the state as sorted text. */
+/* Writer stopped or stepped by the caller: the whole state as sorted text. For tests: all that
+ * was written comes into memory. */
 void core_dump(struct core *core, struct buf *out);
 
 #endif

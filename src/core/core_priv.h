@@ -19,10 +19,28 @@ struct batch {
     bool seals; /* what is personal is never written here in clear */
 };
 
+/* What has changed, on its way to the shelf. */
+struct flush {
+    struct shelf_entry *entries;
+    uint32_t count, cap;
+    struct buf text; /* of the values */
+    struct flush_slots {
+        uint32_t *slots;
+        uint32_t count, cap;
+    } *taken; /* per kind */
+    uint32_t number;
+    uint64_t seq;
+    int64_t forget_us;
+};
+enum flush_state { FLUSH_NONE, FLUSH_READY, FLUSH_DONE }; /* writer's, shelf's, writer's turn */
+
 struct core {
     const struct config *config;
     struct journal *journal;
     struct keyring *keyring; /* NULL: nothing is sealed */
+    struct shelf *shelf; /* may be NULL */
+    const struct entity_kind *kinds[SHELF_SPACES_MAX]; /* in the order of the spaces */
+    uint32_t kind_count;
     struct tail *tail;
     struct clock *clock;
     struct rng *rng;
@@ -36,11 +54,25 @@ struct core {
     struct buf scratch;
     uint64_t seq;         /* of the newest event, durable or in the batch */
     int64_t time_us;      /* of the newest event: never runs backwards */
+    bool shelf_damaged;   /* what it holds is not what was written: to be emptied */
     bool broken;          /* state and journal may differ: rebuild before the next command */
     struct command_origin *dirty; /* origins with finished commands */
 
     _Atomic uint64_t durable_seq;
     _Atomic bool ready;
+
+    /* The state on its way to the shelf (shelving.c). */
+    struct flush flush;
+    _Atomic enum flush_state flush_state;
+    uint64_t flushed_seq;  /* taken by the newest flush; writer only */
+    int64_t flush_tick_us; /* when */
+    _Atomic uint64_t shelf_seq, evictions, evicted_ms, state_bytes, loads, writer_loads;
+    _Atomic bool shelf_late;
+    pthread_mutex_t shelf_lock; /* held by whoever writes to the shelf */
+    pthread_mutex_t shelf_wake_lock;
+    pthread_cond_t shelf_wake;
+    pthread_t shelf_thread, loader_thread;
+    bool shelf_running, loader_running;
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t wake;
@@ -49,6 +81,10 @@ struct core {
     uint32_t wake_at; /* so many waiting wake the writer */
     char why[256];    /* it is not ready, in words; "" while it is */
     bool stopping, running;
+    struct command *loading_first, *loading_last; /* what they need is being loaded */
+    uint32_t loading;
+    bool loader_stopping;
+    pthread_cond_t loader_wake;
     pthread_t thread;
 };
 
@@ -69,6 +105,28 @@ struct decision {
 void core_decide(struct core *core, struct command *command);
 /* Fires the timers that are due; answers how many commands that made. */
 uint32_t core_fire_timers(struct core *core, int64_t now_us);
+
+int64_t core_idempotency_us(const struct core *core);
+/* Names the Idempotency-Key's entity. */
+void core_need_keys(struct command *command);
+
+/* Writer, between two batches: takes what has changed, evicts what is written. */
+void core_shelve(struct core *core);
+/* The same for a state that is being built by replay, written at once where it is due. */
+enum err core_shelve_replayed(struct core *core, struct state *state, uint64_t seq,
+                              struct fault *fault) WARN_UNUSED;
+/* Waits for what is under way; writes what is ready, or gives it up. */
+void core_shelf_settle(struct core *core);
+/* Before the end: all there is. Nobody steps the core any more. */
+void core_shelve_rest(struct core *core);
+/* Looks up what the command names, in memory; true: the disk must be asked. Any thread. */
+bool core_must_load(struct core *core, struct command *command);
+/* Loads for the commands waiting for that and hands them to the writer; false: none waited. */
+bool core_load_step(struct core *core);
+enum err core_shelf_start(struct core *core, struct fault *fault) WARN_UNUSED;
+void core_loader_stop(struct core *core);
+void core_shelf_stop(struct core *core);
+void flush_free(struct flush *flush, uint32_t kinds);
 
 void batch_init(struct batch *batch);
 void batch_free(struct batch *batch);

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-static int64_t idempotency_us(const struct core *core) {
+int64_t core_idempotency_us(const struct core *core) {
     return core->config->settings.idempotency_days * INT64_C(86400) * 1000000;
 }
 
@@ -115,9 +115,26 @@ static struct hash128 pair_hash(struct str a, struct str b) {
     return hash128(b, h.lo ^ (h.hi << 1 | h.hi >> 63));
 }
 
+void command_need_first(struct command *command, const char *kind, struct str key) {
+    command_need(command, &key_natural_entity, pair_hash(str_c(kind), key));
+}
+
+void core_need_keys(struct command *command) {
+    if (command->idem_key.ptr && !(command->type->flags & COMMAND_READS))
+        command_need(command, &key_idempotent_entity,
+                     pair_hash(command->idem_scope, command->idem_key));
+}
+
+static const struct key_entry *key_used(const struct state *state, const struct keys *keys,
+                                        const struct entity_kind *kind, struct hash128 hash) {
+    uint32_t slot = entity_get(state, kind, hash);
+    return slot == MAP_NONE ? NULL : &keys->entries[slot];
+}
+
 bool decision_first(struct decision *decision, const char *kind, struct str key, enum err *err) {
     struct hash128 hash = pair_hash(str_c(kind), key);
-    const struct key_entry *entry = keys_find(&decision->core->state->keys, hash, INT64_MIN);
+    const struct state *state = decision->core->state;
+    const struct key_entry *entry = key_used(state, &state->natural, &key_natural_entity, hash);
     if (!entry) {
         decision->natural = hash_text(decision->command->arena, hash);
         if (decision->natural.ptr)
@@ -205,6 +222,8 @@ static enum err decision_encode(struct decision *decision, struct str idem) {
 
 static void core_break(struct core *core, struct decision *decision, const char *what) {
     core->broken = true;
+    if (core->state->entities.failed == ERR_DAMAGED)
+        core->shelf_damaged = true;
     fault_set(&decision->answer->fault, ERR_UNAVAILABLE, "%s; the hub rebuilds its state", what);
 }
 
@@ -234,9 +253,9 @@ static enum err decision_commit(struct decision *decision, struct str idem) {
     if (err != OK)
         return err;
     for (struct event *event = decision->first; event; event = event->next) {
-        err = state_apply(core->state, event, idempotency_us(core));
+        err = state_apply(core->state, event);
         if (err != OK) {
-            core_break(core, decision, "no memory for a change of state");
+            core_break(core, decision, "a change of state failed");
             return ERR_UNAVAILABLE;
         }
     }
@@ -251,10 +270,11 @@ static bool core_idempotency(struct core *core, struct command *command, struct 
     if (!command->idem_key.ptr || command->type->flags & COMMAND_READS)
         return true;
     struct hash128 hash = pair_hash(command->idem_scope, command->idem_key);
+    const struct state *state = core->state;
     const struct key_entry *entry =
-        keys_find(&core->state->keys, hash, command->now_us - idempotency_us(core));
+        key_used(state, &state->idempotent, &key_idempotent_entity, hash);
     struct answer *answer = &command->answer;
-    if (!entry) {
+    if (!entry || entry->time_us < command->now_us - core_idempotency_us(core)) {
         *idem = hash_text(command->arena, hash);
         if (!idem->ptr)
             answer->err = fault_set(&answer->fault, ERR_NOMEM, "no memory for the key");
@@ -279,17 +299,44 @@ static void command_mix_args(struct command *command) {
     }
 }
 
+/* What was decided on a state that could not be read is no decision. */
+static bool core_read_failed(struct core *core, struct answer *answer) {
+    struct entities *entities = &core->state->entities;
+    if (entities->failed == OK)
+        return false;
+    answer->replayed = false;
+    answer->err = fault_set(&answer->fault, ERR_UNAVAILABLE, "the written state can not be read: %s",
+                            entities->fault.detail);
+    if (entities->failed == ERR_DAMAGED) /* made again from the journal */
+        core->broken = core->shelf_damaged = true;
+    return true;
+}
+
+static void core_decide_one(struct core *core, struct command *command);
+
 void core_decide(struct core *core, struct command *command) {
+    struct entities *entities = &core->state->entities;
+    entities->failed = OK;
+    fault_init(&entities->fault, NULL);
+    entities->needs = command->needs;
+    entities->need_count = command->need_count;
+    core_decide_one(core, command);
+    entities->needs = NULL;
+    entities->need_count = 0;
+}
+
+static void core_decide_one(struct core *core, struct command *command) {
     struct answer *answer = &command->answer;
     struct str idem;
     *answer = (struct answer){.status = 200};
     fault_init(&answer->fault, command->arena);
     command_mix_args(command);
-    if (!core_idempotency(core, command, &idem))
+    bool fresh = core_idempotency(core, command, &idem);
+    if (core_read_failed(core, answer) || !fresh)
         return;
     struct decision decision = {.core = core, .command = command, .answer = answer};
     answer->err = command->type->decide(&decision, command);
-    if (answer->err != OK)
+    if (core_read_failed(core, answer) || answer->err != OK)
         return;
     if (decision.replay_seq) {
         must(!decision.first);

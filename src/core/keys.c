@@ -1,8 +1,5 @@
-/* keys: see keys_priv.h. Entries are reused through a free list; idempotency keys form a
- * queue from oldest to newest. */
+/* keys: see keys_priv.h. Entries are reused through a free list. */
 #include "core/keys_priv.h"
-
-#include <stdlib.h>
 
 #include "base/mem.h"
 
@@ -22,15 +19,8 @@ static uint64_t key_hash(const void *ctx, uint32_t index) {
     return ((const struct keys *)ctx)->entries[index].key.hi;
 }
 
-static uint32_t keys_index(const struct keys *keys, struct hash128 key) {
+uint32_t keys_find(const struct keys *keys, struct hash128 key) {
     return map_find(&keys->map, key.hi, key_eq, keys, &key);
-}
-
-const struct key_entry *keys_find(const struct keys *keys, struct hash128 key, int64_t since_us) {
-    uint32_t index = keys_index(keys, key);
-    if (index == MAP_NONE || keys->entries[index].time_us < since_us)
-        return NULL;
-    return &keys->entries[index];
 }
 
 static bool keys_room(struct keys *keys) {
@@ -47,77 +37,91 @@ static bool keys_room(struct keys *keys) {
     return true;
 }
 
-enum err keys_add(struct keys *keys, struct hash128 key, uint64_t fingerprint, uint64_t first_seq,
+uint32_t keys_add(struct keys *keys, struct hash128 key, uint64_t fingerprint, uint64_t first_seq,
                   int64_t time_us) {
-    uint32_t index = keys_index(keys, key);
-    if (index != MAP_NONE) /* expired, not yet forgotten: forget it and what is older */
-        keys_expire(keys, keys->entries[index].time_us + 1);
-    if (!keys_room(keys))
-        return ERR_NOMEM;
-    index = keys->free ? keys->free - 1 : keys->count;
-    if (!map_add(&keys->map, key.hi, index, key_hash, keys))
-        return ERR_NOMEM;
-    struct key_entry *entry = &keys->entries[index];
-    if (keys->free)
-        keys->free = entry->later;
-    else
-        keys->count++;
-    *entry = (struct key_entry){key, fingerprint, first_seq, time_us, 0};
-    if (time_us == KEY_FOREVER)
-        return OK;
-    if (keys->newest)
-        keys->entries[keys->newest - 1].later = index + 1;
-    else
-        keys->oldest = index + 1;
-    keys->newest = index + 1;
-    return OK;
+    uint32_t index = keys_find(keys, key);
+    if (index == MAP_NONE) {
+        if (!keys_room(keys))
+            return MAP_NONE;
+        index = keys->free ? keys->free - 1 : keys->count;
+        if (!map_add(&keys->map, key.hi, index, key_hash, keys))
+            return MAP_NONE;
+        if (keys->free)
+            keys->free = (uint32_t)keys->entries[index].time_us;
+        else
+            keys->count++;
+    }
+    keys->entries[index] = (struct key_entry){key, fingerprint, first_seq, time_us};
+    return index;
 }
 
-void keys_expire(struct keys *keys, int64_t since_us) {
-    while (keys->oldest) {
-        uint32_t index = keys->oldest - 1;
-        struct key_entry *entry = &keys->entries[index];
-        if (entry->time_us >= since_us)
-            return;
-        must(map_remove(&keys->map, entry->key.hi, index));
-        keys->oldest = entry->later;
-        if (!keys->oldest)
-            keys->newest = 0;
-        entry->later = keys->free;
-        entry->first_seq = 0; /* marks it free */
-        keys->free = index + 1;
+void keys_dump(const struct keys *keys, const char *kind, int64_t since_us, struct buf *out) {
+    for (uint32_t i = 0; i < keys->count; i++) {
+        const struct key_entry *e = &keys->entries[i];
+        if (e->first_seq && e->time_us >= since_us)
+            buf_printf(out, "%s %016llx%016llx fingerprint=%016llx seq=%llu time=%lld\n", kind,
+                       (unsigned long long)e->key.hi, (unsigned long long)e->key.lo,
+                       (unsigned long long)e->fingerprint, (unsigned long long)e->first_seq,
+                       (long long)e->time_us);
     }
 }
 
-static int entry_order(const void *a, const void *b) {
-    const struct key_entry *x = a, *y = b;
-    if (x->first_seq != y->first_seq)
-        return x->first_seq < y->first_seq ? -1 : 1;
-    if (x->key.hi != y->key.hi)
-        return x->key.hi < y->key.hi ? -1 : 1;
-    return x->key.lo < y->key.lo ? -1 : x->key.lo > y->key.lo;
+/* --- written down ------------------------------------------------------------------------- */
+
+static struct hash128 key_key(const void *part, uint32_t slot) {
+    return ((const struct keys *)part)->entries[slot].key;
 }
 
-void keys_dump(const struct keys *keys, struct buf *out) {
-    if (!keys->count)
-        return;
-    struct key_entry *sorted = mem_alloc((size_t)keys->count * sizeof *sorted);
-    if (!sorted) {
-        out->failed = true;
-        return;
-    }
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < keys->count; i++)
-        if (keys->entries[i].first_seq)
-            sorted[count++] = keys->entries[i];
-    qsort(sorted, count, sizeof *sorted, entry_order);
-    for (uint32_t i = 0; i < count; i++)
-        buf_printf(out, "key %016llx%016llx fingerprint=%016llx seq=%llu time=%lld\n",
-                   (unsigned long long)sorted[i].key.hi, (unsigned long long)sorted[i].key.lo,
-                   (unsigned long long)sorted[i].fingerprint,
-                   (unsigned long long)sorted[i].first_seq, (long long)sorted[i].time_us);
-    mem_free(sorted);
+/* Time first, as the shelf wants it of what expires; natural keys carry it for people. */
+static void key_save(const void *part, uint32_t slot, struct buf *out) {
+    const struct key_entry *e = &((const struct keys *)part)->entries[slot];
+    buf_add(out, &e->time_us, sizeof e->time_us);
+    buf_add(out, &e->fingerprint, sizeof e->fingerprint);
+    pack_uint(out, e->first_seq);
 }
+
+static enum err key_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
+    int64_t time_us;
+    uint64_t fingerprint;
+    if (bytes.len < sizeof time_us + sizeof fingerprint)
+        return ERR_DAMAGED;
+    memcpy(&time_us, bytes.ptr, sizeof time_us);
+    memcpy(&fingerprint, bytes.ptr + sizeof time_us, sizeof fingerprint);
+    size_t head = sizeof time_us + sizeof fingerprint;
+    struct unpack in = unpack_of(str_of(bytes.ptr + head, bytes.len - head));
+    uint64_t first_seq = unpack_uint(&in);
+    if (unpack_end(&in) != OK || first_seq == 0)
+        return ERR_DAMAGED;
+    *slot = keys_add(part, key, fingerprint, first_seq, time_us);
+    return *slot == MAP_NONE ? ERR_NOMEM : OK;
+}
+
+static uint32_t key_find(const void *part, struct hash128 key) { return keys_find(part, key); }
+
+static void key_evict(void *part, uint32_t slot) {
+    struct keys *keys = part;
+    struct key_entry *e = &keys->entries[slot];
+    must(map_remove(&keys->map, e->key.hi, slot));
+    *e = (struct key_entry){.time_us = keys->free};
+    keys->free = slot + 1;
+}
+
+static size_t key_bytes(const void *part, uint32_t slot) {
+    (void)part;
+    (void)slot;
+    return sizeof(struct key_entry) + 16 + 4 + 8; /* its places in map, marks and ring */
+}
+
+const struct entity_kind key_natural_entity = {
+    .name = "key.natural", .flags = ENTITY_SPARSE, .help = "Natural keys that were used",
+    .load = key_load, .key = key_key, .save = key_save, .find = key_find, .evict = key_evict,
+    .bytes = key_bytes};
+const struct entity_kind key_idempotent_entity = {
+    .name = "key.idempotent", .flags = ENTITY_SPARSE | ENTITY_EXPIRES,
+    .help = "Idempotency keys that were used", .load = key_load, .key = key_key,
+    .save = key_save, .find = key_find, .evict = key_evict, .bytes = key_bytes};
+
+/* --- text --------------------------------------------------------------------------------- */
 
 void hash_write(char out[HASH_TEXT_LEN], struct hash128 hash) {
     static const char hex[] = "0123456789abcdef";

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "core/core.h"
 
 static int event_type_order(const void *a, const void *b) {
     return strcmp((*(const struct event_type *const *)a)->name,
@@ -98,6 +99,10 @@ void *state_of(struct state *state, const struct capability *capability) {
     must_failed("capability is registered", __FILE__, __LINE__);
 }
 
+const void *state_part(const struct state *state, const struct capability *capability) {
+    return state_of((struct state *)(uintptr_t)state, capability);
+}
+
 void state_destroy(struct state *state) {
     if (!state)
         return;
@@ -108,17 +113,95 @@ void state_destroy(struct state *state) {
         mem_free(state->parts[i]);
     }
     mem_free(state->parts);
-    keys_free(&state->keys);
+    keys_free(&state->natural);
+    keys_free(&state->idempotent);
+    for (uint32_t i = 0; state->entities.sets && i < state->entities.count; i++)
+        entity_set_free(&state->entities.sets[i]);
+    mem_free(state->entities.sets);
+    arena_free(&state->entities.arena);
     mem_free(state);
 }
 
+static void set_add(struct state *state, const struct entity_kind *kind, void *part) {
+    struct entity_set *set = &state->entities.sets[state->entities.count++];
+    must(!kind->evict || (kind->find && kind->bytes && kind->key));
+    *set = (struct entity_set){.kind = kind, .part = part};
+    map_init(&set->loose_map);
+    buf_init(&set->loose_text, SIZE_MAX / 4);
+}
+
+static uint32_t kinds_count(const struct registry *registry) {
+    uint32_t n = 3; /* the core's own */
+    for (uint32_t i = 0; i < registry->count; i++)
+        for (const struct entity_kind *const *k = registry->capabilities[i]->entities; k && *k; k++)
+            n++;
+    return n;
+}
+
+/* The order is that of the spaces in the shelf. */
+static enum err sets_create(struct state *state, struct shelf *shelf) {
+    const struct registry *registry = state->registry;
+    struct entities *entities = &state->entities;
+    entities->shelf = shelf;
+    arena_init(&entities->arena, SIZE_MAX / 4);
+    fault_init(&entities->fault, NULL);
+    entities->sets = mem_zalloc(kinds_count(registry) * sizeof *entities->sets);
+    if (!entities->sets)
+        return ERR_NOMEM;
+    set_add(state, &clock_entity, state);
+    set_add(state, &key_natural_entity, &state->natural);
+    set_add(state, &key_idempotent_entity, &state->idempotent);
+    for (uint32_t i = 0; i < registry->count; i++)
+        for (const struct entity_kind *const *k = registry->capabilities[i]->entities; k && *k; k++)
+            set_add(state, *k, state->parts[i]);
+    must(entities->count <= SHELF_SPACES_MAX);
+    return OK;
+}
+
+uint32_t core_kinds(const struct capability *const *capabilities,
+                    const struct entity_kind *out[SHELF_SPACES_MAX]) {
+    uint32_t n = 0;
+    out[n++] = &clock_entity;
+    out[n++] = &key_natural_entity;
+    out[n++] = &key_idempotent_entity;
+    for (; *capabilities; capabilities++)
+        for (const struct entity_kind *const *k = (*capabilities)->entities; k && *k; k++) {
+            must(n < SHELF_SPACES_MAX);
+            out[n++] = *k;
+        }
+    return n;
+}
+
+uint32_t core_spaces(const struct capability *const *capabilities,
+                     struct shelf_space out[SHELF_SPACES_MAX]) {
+    const struct entity_kind *kinds[SHELF_SPACES_MAX];
+    uint32_t n = core_kinds(capabilities, kinds);
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = (struct shelf_space){.name = kinds[i]->name,
+                                      .sparse = (kinds[i]->flags & ENTITY_SPARSE) != 0,
+                                      .expires = (kinds[i]->flags & ENTITY_EXPIRES) != 0};
+    return n;
+}
+
+/* When the newest event happened: time never runs backwards over a restart. */
+static enum err clock_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
+    (void)key;
+    (void)slot;
+    struct unpack in = unpack_of(bytes);
+    ((struct state *)part)->time_us = unpack_int(&in);
+    return unpack_end(&in);
+}
+const struct entity_kind clock_entity = {.name = "clock", .flags = ENTITY_RESIDENT,
+                                         .help = "Time of the newest event", .load = clock_load};
+
 enum err state_create(const struct registry *registry, const struct config *config,
-                      struct state **out) {
+                      struct shelf *shelf, struct state **out) {
     struct state *state = mem_zalloc(sizeof *state);
     if (!state)
         return ERR_NOMEM;
     state->registry = registry;
-    keys_init(&state->keys);
+    keys_init(&state->natural);
+    keys_init(&state->idempotent);
     state->parts = mem_zalloc((registry->count + 1) * sizeof *state->parts);
     if (!state->parts)
         goto nomem;
@@ -135,6 +218,8 @@ enum err state_create(const struct registry *registry, const struct config *conf
         }
         state->parts[i] = part;
     }
+    if (sets_create(state, shelf) != OK)
+        goto nomem;
     *out = state;
     return OK;
 nomem:
@@ -142,34 +227,33 @@ nomem:
     return ERR_NOMEM;
 }
 
-/* The keys a command used travel on its first event. */
-static enum err state_apply_keys(struct state *state, const struct event *event,
-                                 int64_t idempotency_us) {
-    const struct event_meta *meta = &event->meta;
+static enum err key_apply(struct state *state, const struct entity_kind *kind, struct keys *keys,
+                          struct str hash, const struct event *event) {
     struct hash128 fingerprint = {0}, key;
-    enum err err = OK;
-    if (!meta->idem.len && !meta->natural.len)
+    if (!hash.len)
         return OK;
-    must(hash_parse(meta->fingerprint, &fingerprint));
-    if (meta->idem.len) {
-        must(hash_parse(meta->idem, &key));
-        keys_expire(&state->keys, event->time_us - idempotency_us);
-        err = keys_add(&state->keys, key, fingerprint.lo, event->seq, event->time_us);
-    }
-    if (err == OK && meta->natural.len) {
-        must(hash_parse(meta->natural, &key));
-        err = keys_add(&state->keys, key, fingerprint.lo, event->seq, KEY_FOREVER);
-    }
+    must(hash_parse(event->meta.fingerprint, &fingerprint) && hash_parse(hash, &key));
+    uint32_t slot = keys_add(keys, key, fingerprint.lo, event->seq, event->time_us);
+    return slot == MAP_NONE ? ERR_NOMEM : entity_changed(state, kind, slot);
+}
+
+/* The keys a command used travel on its first event. */
+static enum err state_apply_keys(struct state *state, const struct event *event) {
+    enum err err = key_apply(state, &key_idempotent_entity, &state->idempotent, event->meta.idem,
+                             event);
+    if (err == OK)
+        err = key_apply(state, &key_natural_entity, &state->natural, event->meta.natural, event);
     return err;
 }
 
-enum err state_apply(struct state *state, const struct event *event, int64_t idempotency_us) {
+enum err state_apply(struct state *state, const struct event *event) {
     enum err err = event->type->apply ? event->type->apply(state, event) : OK;
     if (err == OK)
-        err = state_apply_keys(state, event, idempotency_us);
+        err = state_apply_keys(state, event);
     const struct capability *const *all = state->registry->capabilities;
     for (uint32_t i = 0; err == OK && i < state->registry->count; i++)
         if (all[i]->observe)
             err = all[i]->observe(state, event);
-    return err;
+    state->time_us = event->time_us;
+    return err == OK ? state->entities.failed : err;
 }

@@ -76,11 +76,13 @@ static uint32_t held_place(const struct deliveries_state *s, struct str subscrip
     return low;
 }
 
-static enum err held_apply(struct state *state, const struct event *event) {
-    struct deliveries_state *s = state_of(state, &deliveries_capability);
-    const struct delivery_hold *hold = event->data;
+static struct hash128 held_key(struct str subscription, uint64_t seq) {
+    return (struct hash128){.hi = hash64(subscription, 0), .lo = seq};
+}
+
+static enum err held_add(struct deliveries_state *s, struct str subscription, uint64_t seq) {
     bool there;
-    uint32_t at = held_place(s, hold->subscription, (uint64_t)hold->event_seq, &there);
+    uint32_t at = held_place(s, subscription, seq, &there);
     if (there)
         return OK;
     if (s->count == s->cap) {
@@ -91,14 +93,39 @@ static enum err held_apply(struct state *state, const struct event *event) {
         s->items = more;
         s->cap = cap;
     }
-    must(hold->subscription.len <= sizeof s->items->subscription);
+    must(subscription.len <= sizeof s->items->subscription);
     memmove(s->items + at + 1, s->items + at, (s->count - at) * sizeof *s->items);
     struct held *held = &s->items[at];
-    held->seq = (uint64_t)hold->event_seq;
-    held->len = (uint32_t)hold->subscription.len;
-    memcpy(held->subscription, hold->subscription.ptr, hold->subscription.len);
+    held->seq = seq;
+    held->len = (uint32_t)subscription.len;
+    memcpy(held->subscription, subscription.ptr, subscription.len);
     s->count++;
     return OK;
+}
+
+static enum err held_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
+    struct deliveries_state *s = part;
+    (void)slot;
+    return bytes.len > sizeof s->items->subscription ? ERR_DAMAGED : held_add(part, bytes, key.lo);
+}
+
+static const struct entity_kind held_entity = {
+    .name = "delivery.held", .flags = ENTITY_RESIDENT,
+    .help = "Deliveries that wait for a person", .load = held_load};
+static const struct entity_kind *const delivery_entities[] = {&held_entity, NULL};
+
+static enum err held_apply(struct state *state, const struct event *event) {
+    struct deliveries_state *s = state_of(state, &deliveries_capability);
+    const struct delivery_hold *hold = event->data;
+    uint64_t seq = (uint64_t)hold->event_seq;
+    bool there;
+    held_place(s, hold->subscription, seq, &there);
+    if (there)
+        return OK;
+    enum err err = held_add(s, hold->subscription, seq);
+    return err == OK ? entity_put(state, &held_entity, held_key(hold->subscription, seq),
+                                  hold->subscription)
+                     : err;
 }
 
 static enum err released_apply(struct state *state, const struct event *event) {
@@ -110,7 +137,8 @@ static enum err released_apply(struct state *state, const struct event *event) {
         return OK;
     s->count--;
     memmove(s->items + at, s->items + at + 1, (s->count - at) * sizeof *s->items);
-    return OK;
+    return entity_drop(state, &held_entity,
+                       held_key(release->subscription, (uint64_t)release->event_seq));
 }
 
 static void deliveries_free(void *part) { mem_free(((struct deliveries_state *)part)->items); }
@@ -175,5 +203,6 @@ const struct capability deliveries_capability = {
     .events = delivery_events,
     .state_size = sizeof(struct deliveries_state),
     .state_free = deliveries_free,
+    .entities = delivery_entities,
     .dump = deliveries_dump,
 };

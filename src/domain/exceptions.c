@@ -51,80 +51,152 @@ static SHAPE_DEFINE(resolution_shape, "exception_resolution", struct resolution,
 /* --- state ----------------------------------------------------------------------------------- */
 
 struct open_case {
-    struct str id, kind; /* one allocation */
-    uint64_t seq;
+    struct id128 id;
+    char *kind; /* NULL: a free slot */
+    uint64_t seq; /* of a free slot: the next one, + 1 */
     bool open;
 };
 struct exceptions_state {
-    struct open_case *cases;
-    uint32_t count, cap;
+    struct open_case *cases; /* those in memory */
+    uint32_t count, cap;     /* slots ever used; allocated */
+    uint32_t free;           /* slot + 1 */
     struct map map;
 };
+static const struct entity_kind case_entity;
 
+static uint64_t case_id_hash(const struct id128 *id) {
+    return hash64(str_of((const char *)id->bytes, ID_BYTES), 0);
+}
 static bool case_eq(const void *ctx, uint32_t index, const void *key) {
-    return str_eq(((const struct exceptions_state *)ctx)->cases[index].id,
-                  *(const struct str *)key);
+    return memcmp(&((const struct exceptions_state *)ctx)->cases[index].id, key, ID_BYTES) == 0;
 }
 static uint64_t case_hash(const void *ctx, uint32_t index) {
-    return hash64(((const struct exceptions_state *)ctx)->cases[index].id, 0);
+    return case_id_hash(&((const struct exceptions_state *)ctx)->cases[index].id);
 }
-static uint32_t case_find(const struct exceptions_state *s, struct str id) {
-    return map_find(&s->map, hash64(id, 0), case_eq, s, &id);
+static uint32_t case_slot(const void *part, struct hash128 key) {
+    const struct exceptions_state *s = part;
+    struct id128 id = id_of_key(key);
+    return map_find(&s->map, case_id_hash(&id), case_eq, s, &id);
+}
+
+/* Its slot, loaded where it was not in memory; MAP_NONE: there is no such case. */
+static uint32_t case_find(const struct state *state, struct str exception_id) {
+    struct id128 id;
+    return id_parse(exception_id, "exc_", &id) ? entity_get(state, &case_entity, id_key(id))
+                                               : MAP_NONE;
 }
 
 static void exceptions_free(void *part) {
     struct exceptions_state *s = part;
     for (uint32_t i = 0; i < s->count; i++)
-        mem_free((void *)(uintptr_t)s->cases[i].id.ptr);
+        mem_free(s->cases[i].kind);
     mem_free(s->cases);
     map_free(&s->map);
+}
+
+/* MAP_NONE: memory is out. */
+static uint32_t case_put(struct exceptions_state *s, struct id128 id, struct str kind, uint64_t seq,
+                         bool open) {
+    if (!s->free && s->count == s->cap) {
+        uint32_t cap = s->cap ? s->cap * 2 : 64;
+        struct open_case *cases = mem_resize(s->cases, (size_t)cap * sizeof *cases);
+        if (!cases)
+            return MAP_NONE;
+        s->cases = cases;
+        s->cap = cap;
+    }
+    char *text = mem_alloc(kind.len + 1);
+    if (!text)
+        return MAP_NONE;
+    memcpy(text, kind.ptr, kind.len);
+    text[kind.len] = '\0';
+    uint32_t slot = s->free ? s->free - 1 : s->count;
+    if (s->free)
+        s->free = (uint32_t)s->cases[slot].seq;
+    else
+        s->count++;
+    s->cases[slot] = (struct open_case){.id = id, .kind = text, .seq = seq, .open = open};
+    return map_add(&s->map, case_id_hash(&id), slot, case_hash, s) ? slot : MAP_NONE;
 }
 
 static enum err raised_apply(struct state *state, const struct event *event) {
     struct exceptions_state *s = state_of(state, &exceptions_capability);
     const struct exception *e = event->data;
-    if (s->count == s->cap) {
-        uint32_t cap = s->cap ? s->cap * 2 : 64;
-        struct open_case *cases = mem_resize(s->cases, (size_t)cap * sizeof *cases);
-        if (!cases)
-            return ERR_NOMEM;
-        s->cases = cases;
-        s->cap = cap;
-    }
-    char *text = mem_alloc(e->exception_id.len + e->kind.len + 1);
-    if (!text)
-        return ERR_NOMEM;
-    memcpy(text, e->exception_id.ptr, e->exception_id.len);
-    memcpy(text + e->exception_id.len, e->kind.ptr, e->kind.len);
-    s->cases[s->count] = (struct open_case){
-        .id = str_of(text, e->exception_id.len),
-        .kind = str_of(text + e->exception_id.len, e->kind.len),
-        .seq = event->seq,
-        .open = true,
-    };
-    if (!map_add(&s->map, hash64(e->exception_id, 0), s->count, case_hash, s)) {
-        mem_free(text);
-        return ERR_NOMEM;
-    }
-    s->count++;
-    return OK;
+    struct id128 id;
+    must(id_parse(e->exception_id, "exc_", &id));
+    uint32_t slot = case_put(s, id, e->kind, event->seq, true);
+    return slot == MAP_NONE ? ERR_NOMEM : entity_changed(state, &case_entity, slot);
 }
 
 static enum err resolved_apply(struct state *state, const struct event *event) {
     struct exceptions_state *s = state_of(state, &exceptions_capability);
     const struct resolution *r = event->data;
-    uint32_t index = case_find(s, r->exception_id);
-    must(index != MAP_NONE);
-    s->cases[index].open = false;
-    return OK;
+    uint32_t slot = case_find(state, r->exception_id);
+    must(slot != MAP_NONE || state_unread(state));
+    if (slot == MAP_NONE)
+        return ERR_UNAVAILABLE;
+    s->cases[slot].open = false;
+    return entity_changed(state, &case_entity, slot);
 }
 
 static void exceptions_dump(const void *part, struct buf *out) {
     const struct exceptions_state *s = part;
-    for (uint32_t i = 0; i < s->count; i++)
-        buf_printf(out, "%.*s kind=%.*s seq=%llu open=%d\n", STR_FMT(s->cases[i].id),
-                   STR_FMT(s->cases[i].kind), (unsigned long long)s->cases[i].seq,
-                   s->cases[i].open);
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct open_case *c = &s->cases[i];
+        char id[ID_TEXT_LEN];
+        if (!c->kind)
+            continue;
+        id_write(id, c->id);
+        buf_printf(out, "exc_%.*s kind=%s seq=%llu open=%d\n", ID_TEXT_LEN, id, c->kind,
+                   (unsigned long long)c->seq, c->open);
+    }
+}
+
+static struct hash128 case_key(const void *part, uint32_t slot) {
+    return id_key(((const struct exceptions_state *)part)->cases[slot].id);
+}
+
+static void case_save(const void *part, uint32_t slot, struct buf *out) {
+    const struct open_case *c = &((const struct exceptions_state *)part)->cases[slot];
+    pack_str(out, str_c(c->kind));
+    pack_uint(out, c->seq);
+    pack_uint(out, c->open);
+}
+
+static enum err case_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
+    struct unpack in = unpack_of(bytes);
+    struct str kind = unpack_str(&in);
+    uint64_t seq = unpack_uint(&in), open = unpack_uint(&in);
+    if (unpack_end(&in) != OK)
+        return ERR_DAMAGED;
+    *slot = case_put(part, id_of_key(key), kind, seq, open != 0);
+    return *slot == MAP_NONE ? ERR_NOMEM : OK;
+}
+
+static void case_evict(void *part, uint32_t slot) {
+    struct exceptions_state *s = part;
+    struct open_case *c = &s->cases[slot];
+    must(map_remove(&s->map, case_id_hash(&c->id), slot));
+    mem_free(c->kind);
+    *c = (struct open_case){.seq = s->free};
+    s->free = slot + 1;
+}
+
+static size_t case_bytes(const void *part, uint32_t slot) {
+    const struct exceptions_state *s = part;
+    return sizeof *s->cases + strlen(s->cases[slot].kind) + 60;
+}
+
+static const struct entity_kind case_entity = {
+    .name = "exception", .flags = ENTITY_TIMED, .help = "Cases, open and resolved",
+    .load = case_load, .key = case_key, .save = case_save, .find = case_slot,
+    .evict = case_evict, .bytes = case_bytes};
+static const struct entity_kind *const exception_entities[] = {&case_entity, NULL};
+
+static void case_needs(struct command *command) {
+    struct id128 id;
+    if (id_parse(command->args[0], "exc_", &id))
+        command_need(command, &case_entity, id_key(id));
 }
 
 /* --- read model -------------------------------------------------------------------------------- */
@@ -210,7 +282,7 @@ const struct command_type exception_raise_command = {
 static enum err resolve_decide(struct decision *decision, const struct command *command) {
     const struct exceptions_state *s = decision_state(decision, &exceptions_capability);
     const struct resolution *given = command->body;
-    uint32_t index = case_find(s, command->args[0]);
+    uint32_t index = case_find(decision_whole_state(decision), command->args[0]);
     if (index == MAP_NONE)
         return decision_refuse(decision, ERR_NOT_FOUND, "there is no exception %.*s",
                                (int)(command->args[0].len < 64 ? command->args[0].len : 64),
@@ -230,6 +302,7 @@ static enum err resolve_decide(struct decision *decision, const struct command *
 }
 static const struct command_type exception_resolve_command = {
     .name = "exception.resolve", .shape = &resolution_shape, .decide = resolve_decide,
+    .needs = case_needs,
     .help = "Closes a case with a reason"};
 
 static const struct command_type *const exception_commands[] = {
@@ -304,5 +377,6 @@ const struct capability exceptions_capability = {
     .tables = exception_tables,
     .state_size = sizeof(struct exceptions_state),
     .state_free = exceptions_free,
+    .entities = exception_entities,
     .dump = exceptions_dump,
 };

@@ -139,10 +139,40 @@ static void inbound_dump(const void *part, struct buf *out) {
         buf_printf(out, "pending %llu\n", (unsigned long long)s->seqs[i]);
 }
 
+/* A payload that waits is a key alone: its seq. */
+static struct hash128 pending_key(uint64_t seq) { return (struct hash128){.lo = seq, .hi = seq}; }
+
+static enum err pending_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
+    (void)bytes;
+    (void)slot;
+    return pending_add(part, key.lo);
+}
+
+static const struct entity_kind pending_entity = {
+    .name = "payload.pending", .flags = ENTITY_RESIDENT,
+    .help = "Messages that wait to be processed", .load = pending_load};
+static const struct entity_kind *const inbound_entities[] = {&pending_entity, NULL};
+
+static enum err pending_begin(struct state *state, uint64_t seq) {
+    struct inbound_state *s = state_of(state, &inbound_capability);
+    if (pending_has(s, seq))
+        return OK;
+    enum err err = pending_add(s, seq);
+    return err == OK ? entity_put(state, &pending_entity, pending_key(seq), str_of("", 0)) : err;
+}
+
+static enum err pending_end(struct state *state, uint64_t seq) {
+    struct inbound_state *s = state_of(state, &inbound_capability);
+    if (!pending_has(s, seq))
+        return OK;
+    pending_remove(s, seq);
+    return entity_drop(state, &pending_entity, pending_key(seq));
+}
+
 /* --- events ---------------------------------------------------------------------------- */
 
 static enum err received_apply(struct state *state, const struct event *event) {
-    return pending_add(state_of(state, &inbound_capability), event->seq);
+    return pending_begin(state, event->seq);
 }
 
 static void received_project(struct rows *rows, const struct event *event) {
@@ -154,13 +184,12 @@ static void received_project(struct rows *rows, const struct event *event) {
 
 static enum err settled_apply(struct state *state, const struct event *event) {
     const struct payload_settle *settle = event->data;
-    pending_remove(state_of(state, &inbound_capability), (uint64_t)settle->payload_seq);
-    return OK;
+    return pending_end(state, (uint64_t)settle->payload_seq);
 }
 
 static enum err retried_apply(struct state *state, const struct event *event) {
     const struct payload_retry *retry = event->data;
-    return pending_add(state_of(state, &inbound_capability), (uint64_t)retry->payload_seq);
+    return pending_begin(state, (uint64_t)retry->payload_seq);
 }
 
 static const char *const received_reads[] = {"payload_id", "dedup_id", NULL};
@@ -180,9 +209,7 @@ static const struct event_type *const inbound_events[] = {
 /* What followed from a pending payload settles it, whatever it is. A retry names its payload
  * in its data, not as its cause. */
 static enum err inbound_observe(struct state *state, const struct event *event) {
-    if (event->meta.cause > 0)
-        pending_remove(state_of(state, &inbound_capability), (uint64_t)event->meta.cause);
-    return OK;
+    return event->meta.cause > 0 ? pending_end(state, (uint64_t)event->meta.cause) : OK;
 }
 
 /* --- commands -------------------------------------------------------------------------- */
@@ -206,6 +233,15 @@ static struct str natural_key(struct arena *arena, const struct payload *p,
     return arena_printf(arena, "%.*s/%.*s/%.*s/%016llx%016llx", STR_FMT(p->connector),
                         STR_FMT(p->topic), STR_FMT(p->dedup_id),
                         (unsigned long long)fingerprint.hi, (unsigned long long)fingerprint.lo);
+}
+
+static void receive_needs(struct command *command) {
+    const struct payload *given = command->body;
+    struct str key = given->dedup_id.len > 0
+                         ? natural_key(command->arena, given, command->fingerprint)
+                         : STR_NONE;
+    if (key.ptr)
+        command_need_first(command, "payload", key);
 }
 
 static enum err receive_decide(struct decision *decision, const struct command *command) {
@@ -249,6 +285,7 @@ static struct str receive_person(const void *body, struct id128 id, struct arena
 const struct command_type inbound_receive_command = {
     .name = "inbound.receive", .shape = &payload_shape, .decide = receive_decide,
     .person = receive_person,
+    .needs = receive_needs,
     .flags = COMMAND_INTERNAL, .help = "Stores a partner's message"};
 
 static enum err settle_decide(struct decision *decision, const struct command *command) {
@@ -307,6 +344,7 @@ const struct capability inbound_capability = {
     .routes = inbound_routes,
     .state_size = sizeof(struct inbound_state),
     .state_free = inbound_free,
+    .entities = inbound_entities,
     .observe = inbound_observe,
     .dump = inbound_dump,
 };

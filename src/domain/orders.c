@@ -116,14 +116,17 @@ static SHAPE_DEFINE(order_answer_shape, "order_answer", struct order_answer,
 /* --- apply --------------------------------------------------------------------------------------------- */
 
 static enum err captured_apply(struct state *state, const struct event *event) {
-    return order_add(state_of(state, &orders_capability), event);
+    return order_add(state, event);
 }
 
+/* NULL: its bytes can not be read (entity_get has noted it), or memory is out. */
 static struct order_entry *change_entry(struct state *state, const struct event *event) {
     struct orders_state *s = state_of(state, &orders_capability);
     const struct order_change *e = event->data;
-    uint32_t index = order_find(s, e->order_id);
-    must(index != MAP_NONE);
+    uint32_t index = order_find(state, e->order_id);
+    must(index != MAP_NONE || state_unread(state));
+    if (index == MAP_NONE || entity_changed(state, &order_entity, index) != OK)
+        return NULL;
     struct order_entry *entry = &s->orders[index];
     entry->state = (uint8_t)e->state;
     entry->version = (uint32_t)e->version;
@@ -149,6 +152,8 @@ static void allocation_take(struct order_entry *entry, uint32_t line, struct str
 static enum err parts_apply(struct state *state, const struct event *event, bool shipped) {
     struct order_entry *entry = change_entry(state, event);
     const struct order_change *e = event->data;
+    if (!entry)
+        return ERR_NOMEM;
     for (uint32_t i = 0; i < e->lines.count; i++) {
         const struct order_part *part = list_at(e->lines, struct order_part, i);
         uint32_t line = order_line_find(entry, part->line_id);
@@ -170,8 +175,7 @@ static enum err shipped_apply(struct state *state, const struct event *event) {
     return parts_apply(state, event, true);
 }
 static enum err state_apply_only(struct state *state, const struct event *event) {
-    change_entry(state, event);
-    return OK;
+    return change_entry(state, event) ? OK : ERR_NOMEM;
 }
 
 /* The books have it. */
@@ -179,10 +183,11 @@ static enum err orders_observe(struct state *state, const struct event *event) {
     if (event->type != &posting_posted_event)
         return OK;
     struct orders_state *s = state_of(state, &orders_capability);
-    uint32_t index = order_find(s, ((const struct posting *)event->data)->order_id);
-    if (index != MAP_NONE)
-        s->orders[index].posted = true;
-    return OK;
+    uint32_t index = order_find(state, ((const struct posting *)event->data)->order_id);
+    if (index == MAP_NONE || s->orders[index].posted)
+        return OK;
+    s->orders[index].posted = true;
+    return entity_changed(state, &order_entity, index);
 }
 
 /* --- read model ------------------------------------------------------------------------------------------ */
@@ -364,12 +369,24 @@ static enum err hold_events(struct decision *decision, const struct command *com
     return exception_raise(decision, &exception, 0);
 }
 
+static struct str order_natural(struct arena *arena, const struct order *order) {
+    return arena_printf(arena, "%.*s\n%.*s", STR_FMT(order->channel),
+                        STR_FMT(order->channel_order_id));
+}
+
+static void capture_needs(struct command *command) {
+    struct str natural = order_natural(command->arena, command->body);
+    if (natural.ptr)
+        command_need_first(command, "order", natural);
+}
+
 static enum err capture_decide(struct decision *decision, const struct command *command) {
     const struct order *order = command->body;
     struct arena *arena = decision_arena(decision);
     enum err err;
-    struct str natural = arena_printf(arena, "%.*s\n%.*s", STR_FMT(order->channel),
-                                      STR_FMT(order->channel_order_id));
+    struct str natural = order_natural(arena, order);
+    if (!natural.ptr)
+        return no_memory(decision);
     if (!decision_first(decision, "order", natural, &err))
         return err;
     const struct config_channel *channel =
@@ -413,7 +430,8 @@ static struct str capture_person(const void *body, struct id128 id, struct arena
 
 const struct command_type order_capture_command = {
     .name = "order.capture", .shape = &order_shape, .check = capture_check,
-    .decide = capture_decide, .person = capture_person, .help = "Take an order and promise its stock"};
+    .decide = capture_decide, .person = capture_person, .needs = capture_needs,
+    .help = "Take an order and promise its stock"};
 
 /* --- cancel and ship ----------------------------------------------------------------------------------------- */
 
@@ -422,7 +440,7 @@ static const struct order_entry *change_target(struct decision *decision,
                                                const struct command *command, enum err *err) {
     const struct orders_state *s = decision_state(decision, &orders_capability);
     struct str id = command->args[0];
-    uint32_t index = order_find(s, id);
+    uint32_t index = order_find(decision_whole_state(decision), id);
     if (index == MAP_NONE) {
         *err = decision_refuse(decision, ERR_NOT_FOUND, "there is no order %.*s",
                                (int)(id.len < 64 ? id.len : 64), id.ptr);
@@ -666,10 +684,10 @@ static enum err ship_decide(struct decision *decision, const struct command *com
 }
 static const struct command_type order_cancel_command = {
     .name = "order.cancel", .shape = &order_change_shape, .decide = cancel_decide,
-    .help = "Cancel an order or a part of it, and free its stock"};
+    .needs = order_needs, .help = "Cancel an order or a part of it, and free its stock"};
 static const struct command_type order_ship_command = {
     .name = "order.ship", .shape = &order_change_shape, .check = ship_check,
-    .decide = ship_decide, .help = "Goods of an order left"};
+    .decide = ship_decide, .needs = order_needs, .help = "Goods of an order left"};
 
 /* --- completion ----------------------------------------------------------------------------------------------- */
 
@@ -702,7 +720,7 @@ static enum err orders_react(struct decision *decision, const struct event *even
         order_id = ((const struct posting *)event->data)->order_id;
     else
         return OK;
-    uint32_t index = order_find(s, order_id);
+    uint32_t index = order_find(decision_whole_state(decision), order_id);
     if (index == MAP_NONE || s->orders[index].state != ORDER_SHIPPED || !s->orders[index].posted)
         return OK;
     return decision_issue(decision, &order_complete_command, NULL, order_id, event->seq);
@@ -734,6 +752,9 @@ static const struct route order_routes[] = {
 };
 static const struct table *const order_tables[] = {&orders_table, NULL};
 
+static const struct entity_kind *const order_entities[] = {&order_entity, &order_natural_entity,
+                                                           NULL};
+
 const struct capability orders_capability = {
     .name = "orders",
     .help = "Capture, cancel and ship orders",
@@ -741,6 +762,7 @@ const struct capability orders_capability = {
     .events = order_events,
     .routes = order_routes,
     .tables = order_tables,
+    .entities = order_entities,
     .state_size = sizeof(struct orders_state),
     .state_free = orders_state_free,
     .observe = orders_observe,

@@ -27,22 +27,30 @@ struct order_entry {
     int64_t captured_us, updated_us;
     uint32_t version;
     uint32_t line_count, allocation_count;
+    uint32_t text_bytes; /* of the texts in the block of lines */
     uint8_t state; /* enum order_state */
     bool posted;   /* a system of the books has it */
     struct line_entry *lines;       /* one block: lines, allocations, texts */
     struct allocation *allocations; /* in the order stock was committed */
 };
+/* Those in memory; the others are on the shelf. */
 struct orders_state {
-    struct order_entry *orders; /* in the order of capture */
-    uint32_t count, cap;
+    struct order_entry *orders; /* by slot; a free one has no version */
+    uint32_t count, cap;        /* slots ever used; allocated */
+    uint32_t free;              /* slot + 1; the next one is in its last_seq */
     struct map by_id, by_natural;
 };
+extern const struct entity_kind order_entity, order_natural_entity;
 
-uint32_t order_find(const struct orders_state *s, struct str order_id); /* MAP_NONE: none */
-uint32_t order_find_natural(const struct orders_state *s, struct str channel,
+/* Slots; MAP_NONE: there is no such order. May load it, and so move the others. */
+uint32_t order_find(const struct state *state, struct str order_id);
+uint32_t order_find_natural(const struct state *state, struct str channel,
                             struct str channel_order_id);
 uint32_t order_line_find(const struct order_entry *entry, struct str line_id);
-enum err order_add(struct orders_state *s, const struct event *event) WARN_UNUSED;
+enum err order_add(struct state *state, const struct event *event) WARN_UNUSED;
+/* command_type.needs of what names an order in its path. */
+void order_needs(struct command *command);
+void order_needs_natural(struct command *command, struct str channel, struct str channel_order_id);
 void orders_state_free(void *part);
 void orders_dump(const void *part, struct buf *out);
 

@@ -227,12 +227,18 @@ static enum err get_decide(struct decision *decision, const struct command *comm
     const struct orders_state *s = decision_state(decision, &orders_capability);
     struct order_question *question = command->body;
     struct str id = command->args[0];
-    uint32_t index = order_find(s, id);
+    uint32_t index = order_find(decision_whole_state(decision), id);
     if (index == MAP_NONE)
         return decision_refuse(decision, ERR_NOT_FOUND, "there is no order %.*s",
                                (int)(id.len < 64 ? id.len : 64), id.ptr);
     question->exists = true;
     return snapshot_take(decision, &s->orders[index], &question->found);
+}
+
+static void list_needs(struct command *command) {
+    const struct order_question *question = command->body;
+    if (shape_has(question, QUESTION_CHANNEL_ORDER_ID))
+        order_needs_natural(command, question->channel, question->channel_order_id);
 }
 
 static enum err list_decide(struct decision *decision, const struct command *command) {
@@ -241,7 +247,8 @@ static enum err list_decide(struct decision *decision, const struct command *com
     question->by_natural = shape_has(question, QUESTION_CHANNEL_ORDER_ID);
     if (!question->by_natural)
         return OK;
-    uint32_t index = order_find_natural(s, question->channel, question->channel_order_id);
+    uint32_t index = order_find_natural(decision_whole_state(decision), question->channel,
+                                        question->channel_order_id);
     question->exists = index != MAP_NONE;
     return question->exists ? snapshot_take(decision, &s->orders[index], &question->found) : OK;
 }
@@ -349,10 +356,10 @@ static enum err list_finish(struct reader *reader, struct command *command, stru
 
 const struct command_type order_get_command = {
     .name = "order.get", .shape = &order_question_shape, .decide = get_decide,
-    .finish = get_finish, .flags = COMMAND_READS, .help = "Read one order"};
+    .finish = get_finish, .needs = order_needs, .flags = COMMAND_READS, .help = "Read one order"};
 const struct command_type order_list_command = {
     .name = "order.list", .shape = &order_question_shape, .decide = list_decide,
-    .finish = list_finish, .flags = COMMAND_READS, .help = "List orders"};
+    .finish = list_finish, .needs = list_needs, .flags = COMMAND_READS, .help = "List orders"};
 
 /* --- the query's parameters --------------------------------------------------------------------------------- */
 

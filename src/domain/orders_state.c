@@ -1,4 +1,4 @@
-/* orders state: entries by hub id and by natural key. See orders_priv.h. */
+/* orders state: entries by hub id and by natural key; as bytes and back. See orders_priv.h. */
 #include "domain/orders_priv.h"
 
 #include "base/decimal.h"
@@ -27,17 +27,33 @@ static uint64_t natural_hash_of(const void *ctx, uint32_t index) {
     return ((const struct orders_state *)ctx)->orders[index].natural.hi;
 }
 
-uint32_t order_find(const struct orders_state *s, struct str order_id) {
+uint32_t order_find(const struct state *state, struct str order_id) {
     struct id128 id;
-    if (!id_parse(order_id, "ord_", &id))
-        return MAP_NONE;
-    return map_find(&s->by_id, id_hash(&id), id_eq, s, &id);
+    return id_parse(order_id, "ord_", &id) ? entity_get(state, &order_entity, id_key(id))
+                                           : MAP_NONE;
 }
 
-uint32_t order_find_natural(const struct orders_state *s, struct str channel,
+uint32_t order_find_natural(const struct state *state, struct str channel,
                             struct str channel_order_id) {
+    const struct orders_state *s = state_part(state, &orders_capability);
     struct hash128 key = natural_hash(channel, channel_order_id);
-    return map_find(&s->by_natural, key.hi, natural_eq, s, &key);
+    uint32_t slot = map_find(&s->by_natural, key.hi, natural_eq, s, &key);
+    if (slot != MAP_NONE)
+        return slot;
+    struct str bytes = entity_bytes(state, &order_natural_entity, key);
+    struct unpack in = unpack_of(bytes);
+    return bytes.ptr ? entity_get(state, &order_entity, unpack_hash(&in)) : MAP_NONE;
+}
+
+void order_needs(struct command *command) {
+    struct id128 id;
+    if (id_parse(command->args[0], "ord_", &id))
+        command_need(command, &order_entity, id_key(id));
+}
+
+void order_needs_natural(struct command *command, struct str channel,
+                         struct str channel_order_id) {
+    command_need(command, &order_natural_entity, natural_hash(channel, channel_order_id));
 }
 
 uint32_t order_line_find(const struct order_entry *entry, struct str line_id) {
@@ -55,25 +71,35 @@ static struct str text_copy(char **at, struct str s) {
     return copy;
 }
 
-/* Lines, allocations and their texts in one block. */
+/* Lines, allocations and room for their texts in one block; *text: where the texts begin. */
+static enum err entry_block(struct order_entry *entry, uint32_t lines, uint32_t allocations,
+                            size_t text_bytes, char **text) {
+    size_t head = lines * sizeof(struct line_entry) + allocations * sizeof(struct allocation);
+    char *block = mem_alloc(head + text_bytes);
+    if (!block)
+        return ERR_NOMEM;
+    entry->lines = (struct line_entry *)(void *)block;
+    entry->allocations =
+        (struct allocation *)(void *)(block + lines * sizeof(struct line_entry));
+    entry->line_count = lines;
+    entry->allocation_count = allocations;
+    entry->text_bytes = (uint32_t)text_bytes;
+    *text = block + head;
+    return OK;
+}
+
 static enum err entry_fill(struct order_entry *entry, const struct order_captured *e) {
     const struct shape_list *lines = &e->order->lines, *taken = &e->reservations;
-    size_t size = lines->count * sizeof(struct line_entry) +
-                  taken->count * sizeof(struct allocation);
+    size_t size = 0;
     for (uint32_t i = 0; i < lines->count; i++) {
         const struct order_line *line = list_at(*lines, struct order_line, i);
         size += line->line_id.len + line->sku.len;
     }
     for (uint32_t i = 0; i < taken->count; i++)
         size += list_at(*taken, struct order_reservation, i)->location.len;
-    char *block = mem_alloc(size);
-    if (!block)
+    char *at;
+    if (entry_block(entry, lines->count, taken->count, size, &at) != OK)
         return ERR_NOMEM;
-    entry->lines = (struct line_entry *)(void *)block;
-    entry->allocations =
-        (struct allocation *)(void *)(block + lines->count * sizeof(struct line_entry));
-    entry->line_count = lines->count;
-    char *at = (char *)(entry->allocations + taken->count);
     for (uint32_t i = 0; i < lines->count; i++) {
         const struct order_line *line = list_at(*lines, struct order_line, i);
         entry->lines[i] = (struct line_entry){.quantity = line->quantity};
@@ -89,24 +115,43 @@ static enum err entry_fill(struct order_entry *entry, const struct order_capture
         must(line != MAP_NONE);
         entry->allocations[i] =
             (struct allocation){line, text_copy(&at, r->location), r->quantity};
-        entry->allocation_count++;
     }
     return OK;
 }
 
-enum err order_add(struct orders_state *s, const struct event *event) {
-    const struct order_captured *e = event->data;
+/* A slot for one more entry; MAP_NONE when memory is out. */
+static uint32_t entry_slot(struct orders_state *s) {
+    if (s->free)
+        return s->free - 1;
     if (s->count == s->cap) {
         uint32_t cap = s->cap ? s->cap * 2 : 256;
         struct order_entry *orders =
             s->cap < UINT32_MAX / 4 ? mem_resize(s->orders, (size_t)cap * sizeof *orders) : NULL;
         if (!orders)
-            return ERR_NOMEM;
+            return MAP_NONE;
         s->orders = orders;
         s->cap = cap;
     }
-    struct order_entry *entry = &s->orders[s->count];
-    *entry = (struct order_entry){
+    return s->count;
+}
+
+/* The entry, with its block, goes into the slot. */
+static enum err entry_put(struct orders_state *s, uint32_t slot, const struct order_entry *entry) {
+    if (s->free)
+        s->free = (uint32_t)s->orders[slot].last_seq;
+    else
+        s->count++;
+    s->orders[slot] = *entry;
+    return map_add(&s->by_id, id_hash(&entry->id), slot, id_hash_of, s) &&
+                   map_add(&s->by_natural, entry->natural.hi, slot, natural_hash_of, s)
+               ? OK
+               : ERR_NOMEM;
+}
+
+enum err order_add(struct state *state, const struct event *event) {
+    struct orders_state *s = state_of(state, &orders_capability);
+    const struct order_captured *e = event->data;
+    struct order_entry entry = {
         .natural = natural_hash(e->order->channel, e->order->channel_order_id),
         .captured_seq = event->seq,
         .last_seq = event->seq,
@@ -115,16 +160,148 @@ enum err order_add(struct orders_state *s, const struct event *event) {
         .version = (uint32_t)e->version,
         .state = (uint8_t)e->state,
     };
-    must(id_parse(e->order_id, "ord_", &entry->id));
-    enum err err = entry_fill(entry, e);
+    must(id_parse(e->order_id, "ord_", &entry.id));
+    uint32_t slot = entry_slot(s);
+    if (slot == MAP_NONE || entry_fill(&entry, e) != OK)
+        return ERR_NOMEM;
+    struct hash128 key = id_key(entry.id);
+    char id[sizeof key];
+    memcpy(id, &key, sizeof key); /* lo before hi, as unpack_hash reads it */
+    enum err err = entry_put(s, slot, &entry);
+    if (err == OK)
+        err = entity_changed(state, &order_entity, slot);
+    if (err == OK)
+        err = entity_put(state, &order_natural_entity, entry.natural, str_of(id, sizeof id));
+    return err;
+}
+
+/* --- as bytes ------------------------------------------------------------------------------------ */
+
+static struct hash128 order_key(const void *part, uint32_t slot) {
+    return id_key(((const struct orders_state *)part)->orders[slot].id);
+}
+
+static void order_save(const void *part, uint32_t slot, struct buf *out) {
+    const struct order_entry *e = &((const struct orders_state *)part)->orders[slot];
+    pack_hash(out, e->natural);
+    pack_uint(out, e->captured_seq);
+    pack_uint(out, e->last_seq - e->captured_seq);
+    pack_int(out, e->captured_us);
+    pack_int(out, e->updated_us - e->captured_us);
+    pack_uint(out, e->version);
+    pack_uint(out, (uint64_t)e->state << 1 | e->posted);
+    pack_uint(out, e->line_count);
+    pack_uint(out, e->allocation_count);
+    pack_uint(out, e->text_bytes);
+    for (uint32_t i = 0; i < e->line_count; i++) {
+        const struct line_entry *line = &e->lines[i];
+        pack_str(out, line->line_id);
+        pack_str(out, line->sku);
+        pack_int(out, line->quantity);
+        pack_int(out, line->shipped);
+        pack_int(out, line->cancelled);
+    }
+    for (uint32_t i = 0; i < e->allocation_count; i++) {
+        const struct allocation *a = &e->allocations[i];
+        pack_uint(out, a->line);
+        pack_str(out, a->location);
+        pack_int(out, a->quantity);
+    }
+}
+
+/* Copies a text if the block has room for it. */
+static struct str text_load(struct unpack *in, char **at, const char *end) {
+    struct str text = unpack_str(in);
+    if (text.len > (size_t)(end - *at)) {
+        in->failed = true;
+        return str_of("", 0);
+    }
+    return text_copy(at, text);
+}
+
+static enum err order_parts_load(struct order_entry *e, struct unpack *in) {
+    uint64_t lines = unpack_uint(in), allocations = unpack_uint(in), text = unpack_uint(in);
+    size_t left = (size_t)(in->end - in->at);
+    char *at;
+    if (in->failed || lines > left || allocations > left || text > left)
+        return ERR_DAMAGED;
+    enum err err = entry_block(e, (uint32_t)lines, (uint32_t)allocations, (size_t)text, &at);
     if (err != OK)
         return err;
-    uint32_t index = s->count++;
-    if (!map_add(&s->by_id, id_hash(&entry->id), index, id_hash_of, s) ||
-        !map_add(&s->by_natural, entry->natural.hi, index, natural_hash_of, s))
-        return ERR_NOMEM;
-    return OK;
+    const char *end = at + text;
+    for (uint32_t i = 0; i < e->line_count; i++) {
+        struct line_entry *line = &e->lines[i];
+        line->line_id = text_load(in, &at, end);
+        line->sku = text_load(in, &at, end);
+        line->quantity = unpack_int(in);
+        line->shipped = unpack_int(in);
+        line->cancelled = unpack_int(in);
+    }
+    for (uint32_t i = 0; i < e->allocation_count; i++) {
+        struct allocation *a = &e->allocations[i];
+        a->line = (uint32_t)unpack_uint(in);
+        a->location = text_load(in, &at, end);
+        a->quantity = unpack_int(in);
+        in->failed |= a->line >= e->line_count;
+    }
+    return unpack_end(in);
 }
+
+static enum err order_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
+    struct orders_state *s = part;
+    struct unpack in = unpack_of(bytes);
+    struct order_entry e = {.id = id_of_key(key)};
+    e.natural = unpack_hash(&in);
+    e.captured_seq = unpack_uint(&in);
+    e.last_seq = e.captured_seq + unpack_uint(&in);
+    e.captured_us = unpack_int(&in);
+    e.updated_us = e.captured_us + unpack_int(&in);
+    e.version = (uint32_t)unpack_uint(&in);
+    uint64_t state = unpack_uint(&in);
+    e.posted = state & 1;
+    e.state = (uint8_t)(state >> 1);
+    in.failed |= e.state > ORDER_CANCELLED || e.version == 0;
+    enum err err = in.failed ? ERR_DAMAGED : order_parts_load(&e, &in);
+    *slot = err == OK ? entry_slot(s) : MAP_NONE;
+    if (err == OK)
+        err = *slot == MAP_NONE ? ERR_NOMEM : entry_put(s, *slot, &e);
+    else
+        mem_free(e.lines);
+    return err;
+}
+
+static uint32_t order_slot(const void *part, struct hash128 key) {
+    const struct orders_state *s = part;
+    struct id128 id = id_of_key(key);
+    return map_find(&s->by_id, id_hash(&id), id_eq, s, &id);
+}
+
+static void order_evict(void *part, uint32_t slot) {
+    struct orders_state *s = part;
+    struct order_entry *e = &s->orders[slot];
+    must(map_remove(&s->by_id, id_hash(&e->id), slot));
+    must(map_remove(&s->by_natural, e->natural.hi, slot));
+    mem_free(e->lines);
+    *e = (struct order_entry){.last_seq = s->free};
+    s->free = slot + 1;
+}
+
+static size_t order_bytes(const void *part, uint32_t slot) {
+    const struct order_entry *e = &((const struct orders_state *)part)->orders[slot];
+    return sizeof *e + e->line_count * sizeof(struct line_entry) +
+           e->allocation_count * sizeof(struct allocation) + e->text_bytes +
+           60; /* the block's header, its places in two maps, marks and ring */
+}
+
+const struct entity_kind order_entity = {
+    .name = "order", .flags = ENTITY_TIMED, .help = "Orders, and what is open of them",
+    .load = order_load, .key = order_key, .save = order_save, .find = order_slot,
+    .evict = order_evict, .bytes = order_bytes};
+const struct entity_kind order_natural_entity = {
+    .name = "order.natural", .flags = ENTITY_SPARSE,
+    .help = "The hub's id of an order, by the channel's number"};
+
+/* --- life ------------------------------------------------------------------------------------------ */
 
 void orders_state_free(void *part) {
     struct orders_state *s = part;
@@ -137,9 +314,11 @@ void orders_state_free(void *part) {
 
 void orders_dump(const void *part, struct buf *out) {
     const struct orders_state *s = part;
-    for (uint32_t i = 0; i < s->count; i++) { /* in the order of capture: of the journal */
+    for (uint32_t i = 0; i < s->count; i++) {
         const struct order_entry *entry = &s->orders[i];
         char id[ID_TEXT_LEN];
+        if (!entry->version)
+            continue;
         id_write(id, entry->id);
         buf_printf(out, "ord_%.*s state=%s posted=%d version=%u seq=%llu..%llu updated=%lld",
                    ID_TEXT_LEN, id, order_states[entry->state], entry->posted, entry->version,

@@ -32,6 +32,9 @@ SHAPE_DEFINE(posting_shape, "posting", struct posting, "What went to the books",
 #define PAGE_BITS 15
 #define PAGE_WORDS (1u << (PAGE_BITS - 6))
 struct page {
+    struct book *book;
+    uint64_t number; /* of the page: the seqs from number << PAGE_BITS on */
+    uint32_t slot;   /* among all pages */
     _Atomic uint64_t words[PAGE_WORDS];
 };
 /* Pages are reached through blocks, so that a reader on another thread never sees an array move. */
@@ -48,6 +51,8 @@ struct book {
 struct postings_state {
     struct book *_Atomic books[POSTINGS_SUBSCRIPTIONS_MAX];
     _Atomic uint32_t count;
+    struct page **pages; /* of all books, as they were made; writer only */
+    uint32_t page_count, page_cap;
 };
 
 static struct book *book_find(const struct postings_state *s, struct str subscription) {
@@ -93,6 +98,7 @@ static void postings_free(void *part) {
     struct postings_state *s = part;
     for (uint32_t i = 0; i < s->count; i++)
         book_free(s->books[i]);
+    mem_free(s->pages);
 }
 
 static struct book *book_make(struct postings_state *s, struct str subscription) {
@@ -111,8 +117,26 @@ static struct book *book_make(struct postings_state *s, struct str subscription)
     return book;
 }
 
-static struct page *page_make(struct book *book, uint64_t seq) {
-    uint64_t number = seq >> PAGE_BITS;
+static struct page *page_new(struct postings_state *s, struct book *book, uint64_t number) {
+    if (s->page_count == s->page_cap) {
+        uint32_t cap = s->page_cap ? s->page_cap * 2 : 64;
+        struct page **pages = mem_resize(s->pages, cap * sizeof *pages);
+        if (!pages)
+            return NULL;
+        s->pages = pages;
+        s->page_cap = cap;
+    }
+    struct page *page = mem_zalloc(sizeof *page);
+    if (!page)
+        return NULL;
+    page->book = book;
+    page->number = number;
+    page->slot = s->page_count;
+    s->pages[s->page_count++] = page;
+    return page;
+}
+
+static struct page *page_make(struct postings_state *s, struct book *book, uint64_t number) {
     struct block *block = book->blocks[number / BLOCK_PAGES];
     if (!block) {
         block = mem_zalloc(sizeof *block);
@@ -122,13 +146,15 @@ static struct page *page_make(struct book *book, uint64_t seq) {
     }
     struct page *page = block->pages[number % BLOCK_PAGES];
     if (!page) {
-        page = mem_zalloc(sizeof *page);
+        page = page_new(s, book, number);
         if (page)
             atomic_store_explicit(&block->pages[number % BLOCK_PAGES], page,
                                   memory_order_release);
     }
     return page;
 }
+
+static const struct entity_kind page_entity;
 
 static enum err posted_apply(struct state *state, const struct event *event) {
     struct postings_state *s = state_of(state, &postings_capability);
@@ -137,14 +163,63 @@ static enum err posted_apply(struct state *state, const struct event *event) {
     struct book *book = book_find(s, posting->subscription);
     if (!book && !(book = book_make(s, posting->subscription)))
         return ERR_NOMEM;
-    struct page *page = page_make(book, seq);
+    struct page *page = page_make(s, book, seq >> PAGE_BITS);
     if (!page)
         return ERR_NOMEM;
     uint64_t bit = seq & ((1u << PAGE_BITS) - 1);
     atomic_fetch_or_explicit(&page->words[bit / 64], UINT64_C(1) << (bit % 64),
                              memory_order_relaxed);
     book->count++;
+    return entity_changed(state, &page_entity, page->slot);
+}
+
+static struct hash128 page_key(const void *part, uint32_t slot) {
+    const struct page *page = ((const struct postings_state *)part)->pages[slot];
+    return (struct hash128){.hi = hash64(page->book->subscription, 0), .lo = page->number};
+}
+
+static void page_save(const void *part, uint32_t slot, struct buf *out) {
+    const struct page *page = ((const struct postings_state *)part)->pages[slot];
+    pack_str(out, page->book->subscription);
+    for (uint32_t i = 0; i < PAGE_WORDS; i++) {
+        uint64_t word = page->words[i];
+        buf_add(out, &word, sizeof word);
+    }
+}
+
+static enum err page_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
+    struct postings_state *s = part;
+    struct unpack in = unpack_of(bytes);
+    struct str subscription = unpack_str(&in);
+    if (in.failed || in.end - in.at != PAGE_WORDS * 8 ||
+        key.lo >= (uint64_t)BLOCK_PAGES * BLOCKS_MAX)
+        return ERR_DAMAGED;
+    struct book *book = book_find(s, subscription);
+    if (!book && s->count == POSTINGS_SUBSCRIPTIONS_MAX)
+        return ERR_DAMAGED;
+    if (!book && !(book = book_make(s, subscription)))
+        return ERR_NOMEM;
+    struct page *page = page_make(s, book, key.lo);
+    if (!page)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < PAGE_WORDS; i++) {
+        uint64_t word;
+        memcpy(&word, in.at + i * sizeof word, sizeof word);
+        page->words[i] = word;
+        book->count += (uint64_t)__builtin_popcountll(word);
+    }
+    *slot = page->slot;
     return OK;
+}
+
+static const struct entity_kind page_entity = {
+    .name = "posting.page", .flags = ENTITY_RESIDENT,
+    .help = "Which events were posted, a bit each", .load = page_load, .key = page_key,
+    .save = page_save};
+static const struct entity_kind *const posting_entities[] = {&page_entity, NULL};
+
+static size_t postings_memory(const void *part) {
+    return ((const struct postings_state *)part)->page_count * sizeof(struct page);
 }
 
 static int book_cmp(const struct book *a, const struct book *b) {
@@ -299,5 +374,7 @@ const struct capability postings_capability = {
     .tables = posting_tables,
     .state_size = sizeof(struct postings_state),
     .state_free = postings_free,
+    .entities = posting_entities,
+    .memory = postings_memory,
     .dump = postings_dump,
 };

@@ -55,8 +55,9 @@ SHAPE_DEFINE(stock_event_shape, "stock_event", struct stock_event, "A change of 
 
 /* --- apply ------------------------------------------------------------------------------------------ */
 
-static enum err change_apply(struct stock_state *s, const struct stock_change *change,
+static enum err change_apply(struct state *state, const struct stock_change *change,
                              bool movement, int64_t at_us) {
+    struct stock_state *s = state_of(state, &stock_capability);
     uint32_t index = position_make(s, change->sku, change->location);
     if (index == MAP_NONE)
         return ERR_NOMEM;
@@ -65,23 +66,23 @@ static enum err change_apply(struct stock_state *s, const struct stock_change *c
     p->now.held += change->held;
     p->now.committed += change->committed;
     must(p->now.held >= 0 && p->now.committed >= 0);
-    enum err err = position_touch(s, index);
+    enum err err = position_touch(state, index);
     if (err == OK && movement && change->on_hand)
         err = position_move(s, index, at_us, change->on_hand);
-    if (change->held < 0 && shape_has(change, CHANGE_RESERVATION_ID)) {
+    if (err == OK && change->held < 0 && shape_has(change, CHANGE_RESERVATION_ID)) {
         uint32_t hold = hold_find(s, change->reservation_id);
         must(hold != MAP_NONE);
-        hold_take(s, hold, index, -change->held);
+        err = hold_take(state, hold, index, -change->held);
     }
     return err;
 }
 
-static enum err changes_apply(struct stock_state *s, const struct event *event, bool movement) {
+static enum err changes_apply(struct state *state, const struct event *event, bool movement) {
     const struct stock_event *e = event->data;
     int64_t at_us = shape_has(e, STOCK_OCCURRED_AT) ? e->occurred_at.us : event->time_us;
     for (uint32_t i = 0; i < e->changes.count; i++) {
         enum err err =
-            change_apply(s, list_at(e->changes, struct stock_change, i), movement, at_us);
+            change_apply(state, list_at(e->changes, struct stock_change, i), movement, at_us);
         if (err != OK)
             return err;
     }
@@ -89,7 +90,7 @@ static enum err changes_apply(struct stock_state *s, const struct event *event, 
 }
 
 static enum err moved_apply(struct state *state, const struct event *event) {
-    return changes_apply(state_of(state, &stock_capability), event, true);
+    return changes_apply(state, event, true);
 }
 
 static enum err counted_apply(struct state *state, const struct event *event) {
@@ -97,7 +98,7 @@ static enum err counted_apply(struct state *state, const struct event *event) {
     const struct stock_event *e = event->data;
     if (e->superseded)
         return OK;
-    enum err err = changes_apply(s, event, false);
+    enum err err = changes_apply(state, event, false);
     if (err != OK)
         return err;
     const struct stock_change *change = list_at(e->changes, struct stock_change, 0);
@@ -106,14 +107,13 @@ static enum err counted_apply(struct state *state, const struct event *event) {
 }
 
 static enum err reserved_apply(struct state *state, const struct event *event) {
-    struct stock_state *s = state_of(state, &stock_capability);
     const struct stock_event *e = event->data;
     struct id128 id;
-    enum err err = changes_apply(s, event, false);
+    enum err err = changes_apply(state, event, false);
     if (err != OK || !shape_has(e, STOCK_EXPIRES_AT))
         return err;
     must(id_parse(e->reservation_id, "res_", &id));
-    return hold_add(s, id, e->expires_at.us, e);
+    return hold_add(state, id, e->expires_at.us, e);
 }
 
 static void stock_project(struct rows *rows, const struct event *event) {
@@ -335,7 +335,7 @@ static enum err count_decide(struct decision *decision, const struct command *co
     event_text(e, &e->reason, count->reason, STOCK_REASON);
     struct position_answer answer = {.counted_at = at, .future = future,
                                      .superseded = superseded};
-    answer_fill(&answer, count->sku, count->location, after, p->now.version + !superseded);
+    answer_fill(&answer, count->sku, count->location, after, p->version + !superseded);
     shape_mark(&answer, ANSWER_COUNTED_AT);
     if (future) {
         e->future = true;
@@ -411,7 +411,7 @@ static enum err adjustment_decide(struct decision *decision, const struct comman
         shape_mark(e, STOCK_NEGATIVE);
     struct position_answer answer = {.superseded = superseded};
     answer_fill(&answer, adjustment->sku, adjustment->location, after,
-                p ? p->now.version + 1 : 1);
+                p ? p->version + 1 : 1);
     if (superseded) {
         e->superseded = true;
         shape_mark(e, STOCK_SUPERSEDED);
@@ -496,7 +496,7 @@ static enum err receipt_decide(struct decision *decision, const struct command *
         const struct stock_item *item = list_at(receipt->items, struct stock_item, i);
         const struct position *p = decision_position(decision, item->sku, receipt->location);
         struct stock_change *change = list_at(e->changes, struct stock_change, i);
-        int64_t after = p ? p->now.on_hand : 0, version = p ? p->now.version : 0;
+        int64_t after = p ? p->now.on_hand : 0, version = p ? p->version : 0;
         for (uint32_t k = 0; k < i; k++) {
             if (!str_eq(positions[k].sku, item->sku))
                 continue;
@@ -783,6 +783,10 @@ static const struct route stock_routes[] = {
     {.method = NULL},
 };
 
+/* Positions before holds, which name them. */
+static const struct entity_kind *const stock_entities[] = {&stock_position_entity,
+                                                           &stock_hold_entity, NULL};
+
 const struct capability stock_capability = {
     .name = "stock",
     .help = "What is where, what is promised, what can be sold",
@@ -792,6 +796,8 @@ const struct capability stock_capability = {
     .state_size = sizeof(struct stock_state),
     .state_init = stock_state_init,
     .state_free = stock_state_free,
+    .entities = stock_entities,
+    .memory = stock_memory,
     .publish = stock_publish,
     .timer_next = stock_timer_next,
     .timer_fire = stock_timer_fire,

@@ -18,17 +18,18 @@ struct names {
 
 struct stock_values {
     int64_t on_hand, held, committed;
-    uint32_t version; /* 0: nothing known yet */
 };
 
 struct movement {
     int64_t at_us, delta; /* of on hand */
 };
 
+/* 88 bytes: there may be millions. */
 struct position {
     uint32_t sku, location; /* in skus, locations */
-    bool dirty;             /* changed since it was published */
     uint32_t movements;     /* in movement_lists, index + 1 */
+    uint32_t version, version_seen; /* 0: nothing known yet */
+    bool dirty;             /* changed since it was published */
     int64_t counted_at_us;  /* of the newest count */
     int64_t pruned_at_us;   /* movements up to then are forgotten */
     struct stock_values now;  /* writer only */
@@ -76,18 +77,21 @@ struct stock_state {
     int64_t horizon_us;
 };
 
+extern const struct entity_kind stock_position_entity, stock_hold_entity;
+
 enum err stock_state_init(void *part, const struct config *config);
 void stock_state_free(void *part);
 void stock_publish(void *part);
 void stock_dump(const void *part, struct buf *out);
+size_t stock_memory(const void *part);
 
 uint32_t name_find(const struct names *names, struct str text); /* MAP_NONE: unknown */
 uint32_t position_find(const struct stock_state *s, struct str sku, struct str location);
 uint32_t position_find_ids(const struct stock_state *s, uint32_t sku, uint32_t location);
 /* Finds or makes; MAP_NONE when memory is out. */
 uint32_t position_make(struct stock_state *s, struct str sku, struct str location);
-/* Marks for publishing and counts the version up. */
-enum err position_touch(struct stock_state *s, uint32_t position) WARN_UNUSED;
+/* Marks for publishing and for the shelf, and counts the version up. */
+enum err position_touch(struct state *state, uint32_t position) WARN_UNUSED;
 /* A movement of on hand: remembered for late counts. */
 enum err position_move(struct stock_state *s, uint32_t position, int64_t at_us, int64_t delta)
     WARN_UNUSED;
@@ -97,10 +101,11 @@ void position_counted(struct stock_state *s, uint32_t position, int64_t at_us);
 int64_t position_moved_since(const struct stock_state *s, uint32_t position, int64_t at_us);
 
 uint32_t hold_find(const struct stock_state *s, struct str reservation_id);
-enum err hold_add(struct stock_state *s, struct id128 id, int64_t expires_us,
+enum err hold_add(struct state *state, struct id128 id, int64_t expires_us,
                   const struct stock_event *event) WARN_UNUSED;
 /* Takes from a hold's item at a position; the hold goes when nothing is left. */
-void hold_take(struct stock_state *s, uint32_t hold, uint32_t position, int64_t quantity);
+enum err hold_take(struct state *state, uint32_t hold, uint32_t position, int64_t quantity)
+    WARN_UNUSED;
 
 enum err availability_query(struct query *query, struct fault *fault) WARN_UNUSED;
 extern const struct shape availability_shape;

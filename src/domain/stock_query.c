@@ -37,7 +37,8 @@ struct availability_answer {
 };
 
 static void item_add(struct availability_answer *answer, struct str sku, struct str location,
-                     const struct stock_values *values) {
+                     const struct position *position) {
+    const struct stock_values *values = &position->seen;
     struct availability item = {.has = (1u << (sizeof availability_rows /
                                                sizeof *availability_rows)) - 1,
                                 .sku = sku,
@@ -46,7 +47,7 @@ static void item_add(struct availability_answer *answer, struct str sku, struct 
                                 .held = values->held,
                                 .committed = values->committed,
                                 .reserved = values->held + values->committed,
-                                .version = values->version};
+                                .version = position->version_seen};
     item.available = item.on_hand - item.reserved - item.safety;
     if (answer->count++)
         buf_char(answer->query->out, ',');
@@ -60,16 +61,16 @@ static void sku_everywhere(struct availability_answer *answer, struct str sku) {
     uint32_t id = name_find(&s->skus, sku);
     for (uint32_t i = 0; id != MAP_NONE && i < s->locations.count && !answer->too_many; i++) {
         uint32_t position = position_find_ids(s, id, i);
-        if (position != MAP_NONE && s->positions[position].seen.version)
-            item_add(answer, sku, s->locations.items[i], &s->positions[position].seen);
+        if (position != MAP_NONE && s->positions[position].version_seen)
+            item_add(answer, sku, s->locations.items[i], &s->positions[position]);
     }
 }
 
 static void sku_at(struct availability_answer *answer, struct str sku, struct str location) {
-    static const struct stock_values nothing = {0};
+    static const struct position nothing = {0};
     uint32_t position = position_find(answer->state, sku, location);
     item_add(answer, sku, location,
-             position == MAP_NONE ? &nothing : &answer->state->positions[position].seen);
+             position == MAP_NONE ? &nothing : &answer->state->positions[position]);
 }
 
 static enum err availability_check(const struct query *query, uint32_t *locations,

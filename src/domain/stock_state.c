@@ -13,7 +13,7 @@ static bool array_room(void **items, uint32_t count, uint32_t *cap, size_t size)
         return true;
     if (*cap >= UINT32_MAX / 2)
         return false;
-    uint32_t more = *cap ? *cap * 2 : 16;
+    uint32_t more = *cap ? *cap * 2 : 4;
     void *fresh = mem_resize(*items, (size_t)more * size);
     if (!fresh)
         return false;
@@ -108,16 +108,17 @@ uint32_t position_make(struct stock_state *s, struct str sku, struct str locatio
     return index;
 }
 
-enum err position_touch(struct stock_state *s, uint32_t position) {
+enum err position_touch(struct state *state, uint32_t position) {
+    struct stock_state *s = state_of(state, &stock_capability);
     struct position *p = &s->positions[position];
-    p->now.version++;
-    if (p->dirty)
-        return OK;
-    if (!ARRAY_ROOM(s->dirty, s->dirty_count, s->dirty_cap))
-        return ERR_NOMEM;
-    s->dirty[s->dirty_count++] = position;
-    p->dirty = true;
-    return OK;
+    p->version++;
+    if (!p->dirty) {
+        if (!ARRAY_ROOM(s->dirty, s->dirty_count, s->dirty_cap))
+            return ERR_NOMEM;
+        s->dirty[s->dirty_count++] = position;
+        p->dirty = true;
+    }
+    return entity_changed(state, &stock_position_entity, position);
 }
 
 void stock_publish(void *part) {
@@ -128,6 +129,7 @@ void stock_publish(void *part) {
     for (uint32_t i = 0; i < s->dirty_count; i++) {
         struct position *p = &s->positions[s->dirty[i]];
         p->seen = p->now;
+        p->version_seen = p->version;
         p->dirty = false;
     }
     pthread_rwlock_unlock(&s->lock);
@@ -144,15 +146,32 @@ static void movements_drop(struct movement_list *list, int64_t until_us) {
     list->count = kept;
 }
 
-enum err position_move(struct stock_state *s, uint32_t position, int64_t at_us, int64_t delta) {
+/* The position's list, made where it has none; NULL: memory is out. */
+static struct movement_list *movements_of(struct stock_state *s, uint32_t position) {
     struct position *p = &s->positions[position];
     if (!p->movements) {
         if (!ARRAY_ROOM(s->lists, s->list_count, s->list_cap))
-            return ERR_NOMEM;
+            return NULL;
         s->lists[s->list_count++] = (struct movement_list){0};
         p->movements = s->list_count;
     }
-    struct movement_list *list = &s->lists[p->movements - 1];
+    return &s->lists[p->movements - 1];
+}
+
+static enum err movement_add(struct stock_state *s, uint32_t position, int64_t at_us,
+                             int64_t delta) {
+    struct movement_list *list = movements_of(s, position);
+    if (!list || !ARRAY_ROOM(list->items, list->count, list->cap))
+        return ERR_NOMEM;
+    list->items[list->count++] = (struct movement){at_us, delta};
+    return OK;
+}
+
+enum err position_move(struct stock_state *s, uint32_t position, int64_t at_us, int64_t delta) {
+    struct position *p = &s->positions[position];
+    struct movement_list *list = movements_of(s, position);
+    if (!list)
+        return ERR_NOMEM;
     if (list->count == list->cap && list->count > 0) {
         /* Before it grows: what lies behind the horizon can be forgotten. */
         int64_t until = at_us - s->horizon_us;
@@ -161,10 +180,7 @@ enum err position_move(struct stock_state *s, uint32_t position, int64_t at_us, 
         if (list->count < before && until > p->pruned_at_us)
             p->pruned_at_us = until;
     }
-    if (!ARRAY_ROOM(list->items, list->count, list->cap))
-        return ERR_NOMEM;
-    list->items[list->count++] = (struct movement){at_us, delta};
-    return OK;
+    return movement_add(s, position, at_us, delta);
 }
 
 void position_counted(struct stock_state *s, uint32_t position, int64_t at_us) {
@@ -252,12 +268,31 @@ static void heap_remove(struct stock_state *s, uint32_t place) {
     heap_down(s, s->holds[last].heap);
 }
 
-enum err hold_add(struct stock_state *s, struct id128 id, int64_t expires_us,
-                  const struct stock_event *event) {
-    uint32_t count = event->changes.count;
+/* Takes the items over. MAP_NONE: memory is out, they stay the caller's. */
+static uint32_t hold_put(struct stock_state *s, struct id128 id, int64_t expires_us,
+                         struct hold_item *items, uint32_t count) {
     if (!ARRAY_ROOM(s->heap, s->heap_count, s->heap_cap) ||
         !ARRAY_ROOM(s->holds, s->hold_count, s->hold_cap))
-        return ERR_NOMEM;
+        return MAP_NONE;
+    uint32_t index = s->free_count ? s->free_holds[s->free_count - 1] : s->hold_count;
+    s->holds[index] = (struct hold){id, expires_us, items, count, s->heap_count};
+    if (!map_add(&s->holds_by_id, hold_hash_id(&id), index, hold_hash, s)) {
+        s->holds[index] = (struct hold){.heap = MAP_NONE};
+        return MAP_NONE;
+    }
+    if (s->free_count)
+        s->free_count--;
+    else
+        s->hold_count++;
+    s->heap[s->heap_count++] = index;
+    heap_up(s, s->heap_count - 1);
+    return index;
+}
+
+enum err hold_add(struct state *state, struct id128 id, int64_t expires_us,
+                  const struct stock_event *event) {
+    struct stock_state *s = state_of(state, &stock_capability);
+    uint32_t count = event->changes.count;
     struct hold_item *items = mem_zalloc((size_t)count * sizeof *items);
     if (!items)
         return ERR_NOMEM;
@@ -267,11 +302,12 @@ enum err hold_add(struct stock_state *s, struct id128 id, int64_t expires_us,
         items[i].quantity = change->held;
         must(items[i].position != MAP_NONE);
     }
-    uint32_t index = s->free_count ? s->free_holds[--s->free_count] : s->hold_count++;
-    s->holds[index] = (struct hold){id, expires_us, items, count, s->heap_count};
-    s->heap[s->heap_count++] = index;
-    heap_up(s, s->heap_count - 1);
-    return map_add(&s->holds_by_id, hold_hash_id(&id), index, hold_hash, s) ? OK : ERR_NOMEM;
+    uint32_t index = hold_put(s, id, expires_us, items, count);
+    if (index == MAP_NONE) {
+        mem_free(items);
+        return ERR_NOMEM;
+    }
+    return entity_changed(state, &stock_hold_entity, index);
 }
 
 static void hold_remove(struct stock_state *s, uint32_t index) {
@@ -284,7 +320,8 @@ static void hold_remove(struct stock_state *s, uint32_t index) {
         s->free_holds[s->free_count++] = index; /* else the slot is lost, nothing more */
 }
 
-void hold_take(struct stock_state *s, uint32_t index, uint32_t position, int64_t quantity) {
+enum err hold_take(struct state *state, uint32_t index, uint32_t position, int64_t quantity) {
+    struct stock_state *s = state_of(state, &stock_capability);
     struct hold *hold = &s->holds[index];
     bool left = false;
     for (uint32_t i = 0; i < hold->item_count; i++) {
@@ -297,8 +334,138 @@ void hold_take(struct stock_state *s, uint32_t index, uint32_t position, int64_t
         left |= item->quantity > 0;
     }
     must(quantity == 0);
-    if (!left)
-        hold_remove(s, index);
+    if (left)
+        return entity_changed(state, &stock_hold_entity, index);
+    enum err err = entity_gone(state, &stock_hold_entity, index);
+    hold_remove(s, index);
+    return err;
+}
+
+/* --- as bytes ------------------------------------------------------------------------------------------- */
+
+/* By SKU first, so that the positions of one lie together. */
+static struct hash128 position_entity_key(const void *part, uint32_t slot) {
+    const struct stock_state *s = part;
+    const struct position *p = &s->positions[slot];
+    struct str sku = s->skus.items[p->sku];
+    return (struct hash128){.hi = hash64(sku, 0),
+                            .lo = hash64(s->locations.items[p->location], hash64(sku, 1))};
+}
+
+static void values_pack(struct buf *out, const struct stock_values *v) {
+    pack_int(out, v->on_hand);
+    pack_int(out, v->held);
+    pack_int(out, v->committed);
+}
+
+static void position_save(const void *part, uint32_t slot, struct buf *out) {
+    const struct stock_state *s = part;
+    const struct position *p = &s->positions[slot];
+    pack_str(out, s->skus.items[p->sku]);
+    pack_str(out, s->locations.items[p->location]);
+    values_pack(out, &p->now);
+    pack_uint(out, p->version);
+    pack_int(out, p->counted_at_us);
+    pack_int(out, p->pruned_at_us);
+    const struct movement_list *list = p->movements ? &s->lists[p->movements - 1] : NULL;
+    pack_uint(out, list ? list->count : 0);
+    for (uint32_t i = 0; list && i < list->count; i++) {
+        pack_int(out, list->items[i].at_us);
+        pack_int(out, list->items[i].delta);
+    }
+}
+
+static enum err movements_load(struct stock_state *s, uint32_t position, struct unpack *in) {
+    uint64_t count = unpack_uint(in);
+    enum err err = OK;
+    if (count > (uint64_t)(in->end - in->at))
+        return ERR_DAMAGED;
+    for (uint64_t i = 0; i < count && err == OK; i++) {
+        int64_t at_us = unpack_int(in);
+        err = movement_add(s, position, at_us, unpack_int(in));
+    }
+    return err;
+}
+
+static enum err position_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
+    struct stock_state *s = part;
+    (void)key;
+    struct unpack in = unpack_of(bytes);
+    struct str sku = unpack_str(&in), location = unpack_str(&in);
+    if (in.failed || position_find(s, sku, location) != MAP_NONE)
+        return ERR_DAMAGED;
+    uint32_t index = position_make(s, sku, location);
+    if (index == MAP_NONE)
+        return ERR_NOMEM;
+    struct position *p = &s->positions[index];
+    p->now.on_hand = unpack_int(&in);
+    p->now.held = unpack_int(&in);
+    p->now.committed = unpack_int(&in);
+    p->version = (uint32_t)unpack_uint(&in);
+    p->counted_at_us = unpack_int(&in);
+    p->pruned_at_us = unpack_int(&in);
+    p->seen = p->now;
+    p->version_seen = p->version;
+    *slot = index;
+    enum err err = movements_load(s, index, &in);
+    return err == OK ? unpack_end(&in) : err;
+}
+
+static struct hash128 hold_entity_key(const void *part, uint32_t slot) {
+    return id_key(((const struct stock_state *)part)->holds[slot].id);
+}
+
+static void hold_save(const void *part, uint32_t slot, struct buf *out) {
+    const struct stock_state *s = part;
+    const struct hold *hold = &s->holds[slot];
+    pack_int(out, hold->expires_us);
+    pack_uint(out, hold->item_count);
+    for (uint32_t i = 0; i < hold->item_count; i++) {
+        const struct position *p = &s->positions[hold->items[i].position];
+        pack_str(out, s->skus.items[p->sku]);
+        pack_str(out, s->locations.items[p->location]);
+        pack_int(out, hold->items[i].quantity);
+    }
+}
+
+static enum err hold_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
+    struct stock_state *s = part;
+    struct unpack in = unpack_of(bytes);
+    int64_t expires_us = unpack_int(&in);
+    uint64_t count = unpack_uint(&in);
+    if (in.failed || count > bytes.len)
+        return ERR_DAMAGED;
+    struct hold_item *items = mem_zalloc((size_t)(count + 1) * sizeof *items);
+    if (!items)
+        return ERR_NOMEM;
+    for (uint64_t i = 0; i < count; i++) {
+        struct str sku = unpack_str(&in), location = unpack_str(&in);
+        items[i].position = position_find(s, sku, location); /* positions come before holds */
+        items[i].quantity = unpack_int(&in);
+        in.failed |= items[i].position == MAP_NONE;
+    }
+    enum err err = unpack_end(&in);
+    if (err == OK)
+        *slot = hold_put(s, id_of_key(key), expires_us, items, (uint32_t)count);
+    if (err == OK && *slot == MAP_NONE)
+        err = ERR_NOMEM;
+    if (err != OK)
+        mem_free(items);
+    return err;
+}
+
+const struct entity_kind stock_position_entity = {
+    .name = "stock.position", .flags = ENTITY_RESIDENT, .help = "What is where",
+    .load = position_load, .key = position_entity_key, .save = position_save};
+const struct entity_kind stock_hold_entity = {
+    .name = "stock.hold", .flags = ENTITY_RESIDENT, .help = "Reservations of carts",
+    .load = hold_load, .key = hold_entity_key, .save = hold_save};
+
+size_t stock_memory(const void *part) {
+    const struct stock_state *s = part;
+    return s->position_count * (sizeof(struct position) + 20) + s->skus.count * (size_t)64 +
+           s->list_count * (sizeof(struct movement_list) + 4 * sizeof(struct movement)) +
+           s->hold_count * (sizeof(struct hold) + 32);
 }
 
 /* --- life -------------------------------------------------------------------------------------------------- */
@@ -345,7 +512,7 @@ static void dump_position(const struct stock_state *s, const struct dump_line *l
                           struct buf *out) {
     const struct position *p = line->position;
     buf_printf(out, "%.*s@%.*s version=%u on_hand=", STR_FMT(line->sku), STR_FMT(line->location),
-               p->now.version);
+               p->version);
     decimal_write(out, p->now.on_hand, QTY_SCALE);
     buf_lit(out, " held=");
     decimal_write(out, p->now.held, QTY_SCALE);
@@ -353,7 +520,7 @@ static void dump_position(const struct stock_state *s, const struct dump_line *l
     decimal_write(out, p->now.committed, QTY_SCALE);
     buf_printf(out, " counted_at=%lld pruned_at=%lld published=%d", (long long)p->counted_at_us,
                (long long)p->pruned_at_us,
-               memcmp(&p->now, &p->seen, offsetof(struct stock_values, version)) == 0);
+               memcmp(&p->now, &p->seen, sizeof p->now) == 0);
     if (p->movements) {
         const struct movement_list *list = &s->lists[p->movements - 1];
         for (uint32_t i = 0; i < list->count; i++)
