@@ -41,22 +41,23 @@ void id_write(char out[ID_TEXT_LEN], struct id128 id);
 /* Reads what id_text wrote; false where prefix or form differ. */
 bool id_parse(struct str text, const char *prefix, struct id128 *out);
 
-/* The id as a key: by time, then by chance. */
+/* The id as a key, evenly spread: its chance in hi, its time (and 16 bits of chance) in lo. */
 static inline struct hash128 id_key(struct id128 id) {
     struct hash128 key = {0, 0};
     for (int i = 0; i < 8; i++) {
-        key.hi = key.hi << 8 | id.bytes[i];
-        key.lo = key.lo << 8 | id.bytes[8 + i];
+        key.lo = key.lo << 8 | id.bytes[i];
+        key.hi = key.hi << 8 | id.bytes[8 + i];
     }
     return key;
 }
 static inline struct id128 id_of_key(struct hash128 key) {
     struct id128 id;
     for (int i = 0; i < 8; i++) {
-        id.bytes[7 - i] = (uint8_t)(key.hi >> (8 * i));
-        id.bytes[15 - i] = (uint8_t)(key.lo >> (8 * i));
+        id.bytes[7 - i] = (uint8_t)(key.lo >> (8 * i));
+        id.bytes[15 - i] = (uint8_t)(key.hi >> (8 * i));
     }
     return id;
 }
+static inline int64_t id_key_ms(struct hash128 key) { return (int64_t)(key.lo >> 16); }
 
 #endif

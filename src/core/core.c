@@ -145,9 +145,9 @@ static enum err core_rebuild(struct core *core, struct fault *fault) {
     arena_init(&replay.arena, 0);
     if (!replay.parser)
         fault_set(fault, ERR_NOMEM, "no memory to build the state");
-    core_shelf_settle(core);
     /* Once more where the shelf proves to be damaged: it is emptied then. */
     for (int attempt = 0; replay.parser && attempt < 2; attempt++) {
+        (void)core_shelf_settle(core); /* a flush of another state can not follow this one */
         replay.seq = 0;
         replay.err = OK;
         err = replay_state(&replay);

@@ -115,8 +115,9 @@ void core_shelve(struct core *core);
 /* The same for a state that is being built by replay, written at once where it is due. */
 enum err core_shelve_replayed(struct core *core, struct state *state, uint64_t seq,
                               struct fault *fault) WARN_UNUSED;
-/* Waits for what is under way; writes what is ready, or gives it up. */
-void core_shelf_settle(struct core *core);
+/* Waits for what is under way; writes what is ready. False: it could not, and what it held is
+ * given up: the state must be made again (or be at its end). */
+bool core_shelf_settle(struct core *core);
 /* Before the end: all there is. Nobody steps the core any more. */
 void core_shelve_rest(struct core *core);
 /* Looks up what the command names, in memory; true: the disk must be asked. Any thread. */

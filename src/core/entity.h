@@ -80,6 +80,11 @@ enum err entity_put(struct state *state, const struct entity_kind *kind, struct 
 enum err entity_drop(struct state *state, const struct entity_kind *kind, struct hash128 key)
     WARN_UNUSED;
 
+/* A number as a key: shelves want keys evenly spread. The number itself is in lo. */
+static inline struct hash128 entity_number_key(uint64_t kind, uint64_t number) {
+    return (struct hash128){.lo = number, .hi = kind ^ number * UINT64_C(0x9e3779b97f4a7c15)};
+}
+
 /* --- bytes ------------------------------------------------------------------------------------ */
 
 /* Integers in as few bytes as they need (7 bits a byte, lowest first; signed ones zigzag), texts

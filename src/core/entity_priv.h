@@ -3,6 +3,7 @@
 #ifndef PENSTOCK_CORE_ENTITY_PRIV_H
 #define PENSTOCK_CORE_ENTITY_PRIV_H
 
+#include "base/rng.h"
 #include "core/entity.h"
 #include "core/shelf.h"
 
@@ -73,7 +74,7 @@ size_t entities_bytes(const struct entities *entities);
 uint32_t entities_dirty(const struct entities *entities);
 /* The time in a timed kind's key, milliseconds since 1970; 0 for others. */
 static inline uint64_t entity_ms(const struct entity_kind *kind, struct hash128 key) {
-    return kind->flags & ENTITY_TIMED ? key.hi >> 16 : 0;
+    return kind->flags & ENTITY_TIMED ? (uint64_t)id_key_ms(key) : 0;
 }
 /* What is on the shelf comes into memory: the resident kinds at a start, the others for dumps. */
 enum err entities_load_all(struct entities *entities, bool resident, struct fault *fault)

@@ -224,43 +224,61 @@ void core_shelve(struct core *core) {
     pthread_mutex_unlock(&core->shelf_wake_lock);
 }
 
+/* Writes at once; what can not be written stays ready for the shelf's thread. Holds shelf_lock. */
+static bool flush_now(struct core *core, struct state *state) {
+    struct fault fault;
+    bool again = true;
+    fault_init(&fault, NULL);
+    enum err err = flush_write(core, &fault);
+    if (err != OK) {
+        log_line(LOG_WARN, "core", "the state could not be written; replay goes on without",
+                 "detail=%s", log_quote(str_c(fault.detail)));
+        return false;
+    }
+    flush_finish(&core->flush, state);
+    atomic_store(&core->flush_state, FLUSH_NONE);
+    while (err == OK && again)
+        err = core->shelf->ops->tidy(core->shelf, &again, &fault);
+    return true;
+}
+
 enum err core_shelve_replayed(struct core *core, struct state *state, uint64_t seq,
                               struct fault *fault) {
+    enum err err = OK;
+    bool written = false;
     if (!core->shelf ||
         seq - core->flushed_seq < (uint64_t)core->config->settings.state_flush_events)
         return OK;
-    enum err err = OK;
-    bool again = true;
     pthread_mutex_lock(&core->shelf_lock);
-    if (!flush_build(core, state, seq))
-        err = fault_set(fault, ERR_NOMEM, "no memory to write the state");
+    if (atomic_load(&core->flush_state) == FLUSH_NONE) {
+        if (flush_build(core, state, seq))
+            atomic_store(&core->flush_state, FLUSH_READY);
+        else
+            err = fault_set(fault, ERR_NOMEM, "no memory to write the state");
+    }
     if (err == OK)
-        err = flush_write(core, fault);
-    if (err == OK)
-        flush_finish(&core->flush, state);
-    atomic_store(&core->flush_state, FLUSH_NONE);
-    while (err == OK && again)
-        err = core->shelf->ops->tidy(core->shelf, &again, fault);
+        written = flush_now(core, state);
     pthread_mutex_unlock(&core->shelf_lock);
-    if (err == OK)
+    if (written)
         core_evict(core, state);
     return err;
 }
 
-void core_shelf_settle(struct core *core) {
+bool core_shelf_settle(struct core *core) {
     struct fault fault;
     fault_init(&fault, NULL);
     if (!core->shelf)
-        return;
+        return true;
     pthread_mutex_lock(&core->shelf_lock);
-    /* What can not be written now is replayed. */
-    if (atomic_load(&core->flush_state) == FLUSH_READY && flush_write(core, &fault) != OK)
+    bool lost = atomic_load(&core->flush_state) == FLUSH_READY && flush_write(core, &fault) != OK;
+    if (lost)
         log_line(LOG_WARN, "core", "the state could not be written", "detail=%s",
                  log_quote(str_c(fault.detail)));
     for (uint32_t i = 0; core->flush.taken && i < core->kind_count; i++)
         core->flush.taken[i].count = 0;
     atomic_store(&core->flush_state, FLUSH_NONE);
     pthread_mutex_unlock(&core->shelf_lock);
+    return !lost;
 }
 
 /* --- the shelf's thread ------------------------------------------------------------------------ */
@@ -449,8 +467,8 @@ void core_shelve_rest(struct core *core) {
     fault_init(&fault, NULL);
     if (!core->shelf || !core->state || core->broken || core->running)
         return;
-    core_shelf_settle(core);
-    if (core->seq == core->flushed_seq || !flush_build(core, core->state, core->seq))
+    /* What was not written is not marked as changed any more: no later flush may follow it. */
+    if (!core_shelf_settle(core) || core->seq == core->flushed_seq || !flush_build(core, core->state, core->seq))
         return;
     atomic_store(&core->flush_state, FLUSH_READY);
     if (core_shelf_step(core, &again, &fault) != OK)

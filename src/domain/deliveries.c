@@ -77,7 +77,7 @@ static uint32_t held_place(const struct deliveries_state *s, struct str subscrip
 }
 
 static struct hash128 held_key(struct str subscription, uint64_t seq) {
-    return (struct hash128){.hi = hash64(subscription, 0), .lo = seq};
+    return entity_number_key(hash64(subscription, 0), seq);
 }
 
 static enum err held_add(struct deliveries_state *s, struct str subscription, uint64_t seq) {

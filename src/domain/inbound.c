@@ -140,7 +140,7 @@ static void inbound_dump(const void *part, struct buf *out) {
 }
 
 /* A payload that waits is a key alone: its seq. */
-static struct hash128 pending_key(uint64_t seq) { return (struct hash128){.lo = seq, .hi = seq}; }
+static struct hash128 pending_key(uint64_t seq) { return entity_number_key(0, seq); }
 
 static enum err pending_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
     (void)bytes;

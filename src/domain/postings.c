@@ -175,7 +175,7 @@ static enum err posted_apply(struct state *state, const struct event *event) {
 
 static struct hash128 page_key(const void *part, uint32_t slot) {
     const struct page *page = ((const struct postings_state *)part)->pages[slot];
-    return (struct hash128){.hi = hash64(page->book->subscription, 0), .lo = page->number};
+    return entity_number_key(hash64(page->book->subscription, 0), page->number);
 }
 
 static void page_save(const void *part, uint32_t slot, struct buf *out) {

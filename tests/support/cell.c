@@ -80,6 +80,115 @@ void journal_mem_init(struct journal_mem *j) {
     arena_init(&j->arena, (size_t)1 << 40);
 }
 
+/* --- shelf in memory --------------------------------------------------------------------------- */
+
+static struct shelf_mem_entry *entry_find(struct shelf_mem *m, uint32_t space, struct hash128 key) {
+    for (uint32_t i = 0; i < m->count; i++)
+        if (m->entries[i].space == space && hash128_eq(m->entries[i].key, key))
+            return &m->entries[i];
+    return NULL;
+}
+
+static void entry_write(struct shelf_mem *m, const struct shelf_entry *from) {
+    struct shelf_mem_entry *e = entry_find(m, from->space, from->key);
+    if (!e) {
+        if (m->count == m->cap) {
+            m->cap = m->cap ? m->cap * 2 : 256;
+            m->entries = realloc(m->entries, m->cap * sizeof *m->entries);
+            must(m->entries);
+        }
+        e = &m->entries[m->count++];
+        *e = (struct shelf_mem_entry){.space = from->space, .key = from->key};
+    }
+    free(e->value);
+    e->value = from->value.ptr ? malloc(from->value.len + 1) : NULL;
+    e->len = from->value.len;
+    if (from->value.ptr)
+        memcpy(e->value, from->value.ptr, e->len);
+}
+
+static enum err shelf_mem_write(struct shelf *s, uint64_t seq, int64_t forget_us,
+                                const struct shelf_entry *entries, uint32_t n,
+                                struct fault *fault) {
+    struct shelf_mem *m = (struct shelf_mem *)s;
+    (void)forget_us;
+    if (m->fail_writes) {
+        m->fail_writes--;
+        return fault_set(fault, ERR_IO, "shelf trouble on purpose");
+    }
+    must(seq >= m->seq);
+    m->seq = seq;
+    for (uint32_t i = 0; i < n; i++)
+        entry_write(m, &entries[i]);
+    return OK;
+}
+static bool shelf_mem_maybe(struct shelf *s, uint32_t space, struct hash128 key) {
+    return entry_find((struct shelf_mem *)s, space, key) != NULL || key.lo % 8 == 0;
+}
+static enum err shelf_mem_get(struct shelf *s, uint32_t space, struct hash128 key,
+                              struct arena *arena, struct str *value, struct fault *fault) {
+    struct shelf_mem *m = (struct shelf_mem *)s;
+    *value = STR_NONE;
+    if (m->damaged)
+        return fault_set(fault, ERR_DAMAGED, "shelf damaged on purpose");
+    if (m->fail_reads) {
+        m->fail_reads--;
+        return fault_set(fault, ERR_IO, "shelf trouble on purpose");
+    }
+    const struct shelf_mem_entry *e = entry_find(m, space, key);
+    if (e && e->value)
+        *value = arena_str(arena, str_of(e->value, e->len));
+    return OK;
+}
+static enum err shelf_mem_each(struct shelf *s, uint32_t space, shelf_visit *visit, void *ctx,
+                               struct fault *fault) {
+    struct shelf_mem *m = (struct shelf_mem *)s;
+    if (m->damaged)
+        return fault_set(fault, ERR_DAMAGED, "shelf damaged on purpose");
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct shelf_mem_entry *e = &m->entries[i];
+        if (e->space == space && e->value && !visit(ctx, e->key, str_of(e->value, e->len)))
+            break;
+    }
+    return OK;
+}
+static enum err shelf_mem_tidy(struct shelf *s, bool *again, struct fault *fault) {
+    (void)s;
+    (void)fault;
+    *again = false;
+    return OK;
+}
+static enum err shelf_mem_reset(struct shelf *s, struct fault *fault) {
+    struct shelf_mem *m = (struct shelf_mem *)s;
+    (void)fault;
+    for (uint32_t i = 0; i < m->count; i++)
+        free(m->entries[i].value);
+    m->count = 0;
+    m->seq = 0;
+    m->damaged = false;
+    return OK;
+}
+static uint64_t shelf_mem_seq(struct shelf *s) { return ((struct shelf_mem *)s)->seq; }
+static size_t shelf_mem_memory(struct shelf *s) {
+    (void)s;
+    return 0;
+}
+static const struct shelf_ops shelf_mem_ops = {
+    .write = shelf_mem_write, .maybe = shelf_mem_maybe, .get = shelf_mem_get,
+    .each = shelf_mem_each, .tidy = shelf_mem_tidy, .reset = shelf_mem_reset,
+    .seq = shelf_mem_seq, .memory = shelf_mem_memory};
+
+void shelf_mem_init(struct shelf_mem *m) { *m = (struct shelf_mem){.shelf = {&shelf_mem_ops}}; }
+
+void shelf_mem_free(struct shelf_mem *m) {
+    struct fault fault;
+    fault_init(&fault, NULL);
+    must(shelf_mem_reset(&m->shelf, &fault) == OK);
+    free(m->entries);
+    m->entries = NULL;
+    m->cap = 0;
+}
+
 /* --- cell ----------------------------------------------------------------------------------------- */
 
 static int64_t cell_now(struct clock *clock) { return ((struct cell *)clock)->now_us; }
@@ -119,6 +228,7 @@ static void core_open(struct cell *cell) {
     struct core_options options = {.capabilities = domain_capabilities,
                                    .config = &cell->config,
                                    .journal = &cell->journal.journal,
+                                   .shelf = cell->shelved ? &cell->shelf.shelf : NULL,
                                    .tail = cell->tail,
                                    .clock = &cell->clock,
                                    .rng = &cell->rng.rng};
@@ -128,10 +238,17 @@ static void core_open(struct cell *cell) {
     must(cell->core);
 }
 
-void cell_open(struct cell *cell, uint64_t seed) {
+static void cell_make(struct cell *cell, uint64_t seed, bool shelved) {
     *cell = (struct cell){.clock = {cell_now, cell_now}, .now_us = INT64_C(1795421700000000)};
     rng_seeded_init(&cell->rng, seed);
     config_fill(&cell->config);
+    cell->shelved = shelved;
+    shelf_mem_init(&cell->shelf);
+    rng_seeded_init(&cell->shelf_rng, seed);
+    if (shelved) {
+        cell->config.settings.state_bytes_max = 4096;
+        cell->config.settings.state_flush_events = 16;
+    }
     journal_mem_init(&cell->journal);
     cell->origin.deliver = cell_deliver;
     arena_init(&cell->arena, 0);
@@ -139,6 +256,9 @@ void cell_open(struct cell *cell, uint64_t seed) {
     must(cell->parser);
     core_open(cell);
 }
+
+void cell_open(struct cell *cell, uint64_t seed) { cell_make(cell, seed, false); }
+void cell_open_shelved(struct cell *cell, uint64_t seed) { cell_make(cell, seed, true); }
 
 static void core_close(struct cell *cell) {
     core_destroy(cell->core);
@@ -148,6 +268,7 @@ static void core_close(struct cell *cell) {
 void cell_close(struct cell *cell) {
     core_close(cell);
     journal_close(&cell->journal.journal);
+    shelf_mem_free(&cell->shelf);
     json_parser_destroy(cell->parser);
     arena_free(&cell->arena);
 }
@@ -155,6 +276,23 @@ void cell_close(struct cell *cell) {
 void cell_restart(struct cell *cell) {
     core_close(cell);
     core_open(cell);
+}
+
+void cell_crash(struct cell *cell) {
+    cell->shelf.fail_writes = UINT32_MAX;
+    core_close(cell);
+    cell->shelf.fail_writes = 0;
+    core_open(cell);
+}
+
+/* What is a thread in production gets its turn now and then. */
+static void cell_shelve(struct cell *cell) {
+    bool again;
+    struct fault fault;
+    fault_init(&fault, NULL);
+    if (cell->shelved && rng_below(&cell->shelf_rng.rng, 3) == 0 &&
+        core_shelf_step(cell->core, &again, &fault) != OK)
+        must(fault.err == ERR_IO);
 }
 
 static enum err cell_prepare(struct cell *cell, const char *type, const char *json, bool fact) {
@@ -185,6 +323,7 @@ static int cell_finish_run(struct cell *cell) {
     if (err != OK)
         return err_info(err)->status;
     core_step(cell->core);
+    cell_shelve(cell);
     must(cell->delivered);
     if (command_unfinished(&cell->command))
         cell->command.answer.err = command_finish(&reader, &cell->command, &cell->fault);

@@ -16,12 +16,32 @@ struct journal_mem {
 };
 void journal_mem_init(struct journal_mem *j);
 
+/* A shelf in memory, slow and simple, that can be told to fail. */
+struct shelf_mem {
+    struct shelf shelf;
+    struct shelf_mem_entry {
+        uint32_t space;
+        struct hash128 key;
+        char *value; /* NULL: gone */
+        size_t len;
+    } *entries;
+    uint32_t count, cap;
+    uint64_t seq;
+    uint32_t fail_writes, fail_reads; /* so many fail from now on */
+    bool damaged;                     /* a read answers ERR_DAMAGED until it is emptied */
+};
+void shelf_mem_init(struct shelf_mem *shelf);
+void shelf_mem_free(struct shelf_mem *shelf);
+
 struct cell {
     struct clock clock; /* first: clock callbacks get the cell back */
     int64_t now_us;
     struct rng_seeded rng;
     struct config config;
     struct journal_mem journal;
+    bool shelved; /* the state is written down, and little of it stays in memory */
+    struct shelf_mem shelf;
+    struct rng_seeded shelf_rng; /* when the shelf gets its turn */
     struct tail *tail; /* of the journal, for followers */
     struct core *core;
     struct command_origin origin;
@@ -32,9 +52,12 @@ struct cell {
     bool delivered;
 };
 void cell_open(struct cell *cell, uint64_t seed);
+void cell_open_shelved(struct cell *cell, uint64_t seed);
 void cell_close(struct cell *cell);
-/* Stops the core and builds it anew from the journal. */
+/* Stops the core and builds it anew from the journal, and the shelf where there is one. */
 void cell_restart(struct cell *cell);
+/* The same as after a kill: what was not written yet is not. */
+void cell_crash(struct cell *cell);
 
 /* Runs one command to its answer; status as HTTP would say it (201, 409 …). json NULL: no body;
  * arg0, idem_key may be NULL. */

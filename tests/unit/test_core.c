@@ -285,7 +285,7 @@ static const char *pick(uint32_t n, const char *const *from) {
     return from[rng_below(&cell.rng.rng, n)];
 }
 
-static void random_command(void) {
+static int random_command(void) {
     static const char *const skus[] = {"A", "B", "C"};
     static const char *const places[] = {"WH-HAM", "WH-BER", "S01"};
     static const char *const shops[] = {"web-de", "hold", "back"};
@@ -293,6 +293,7 @@ static void random_command(void) {
     char json[1024], key[16], extra[128] = "";
     const char *sku = pick(3, skus), *place = pick(3, places);
     int n = (int)rng_below(rng, 9) + 1;
+    int status = 0;
     snprintf(key, sizeof key, "k%d", (int)rng_below(rng, 40));
     switch (rng_below(rng, 8)) {
     case 0:
@@ -300,35 +301,35 @@ static void random_command(void) {
                  "{\"sku\":\"%s\",\"location\":\"%s\",\"on_hand\":\"%d\",\"counted_at\":"
                  "\"2026-11-23T0%d:%d0:00Z\"}",
                  sku, place, n * 5, (int)rng_below(rng, 9), (int)rng_below(rng, 6));
-        cell_run(&cell, "stock.count", json, NULL, NULL);
+        status = cell_run(&cell, "stock.count", json, NULL, NULL);
         break;
     case 1:
         snprintf(json, sizeof json,
                  "{\"sku\":\"%s\",\"location\":\"%s\",\"delta\":\"%d\",\"reason\":\"x\"}", sku,
                  place, n - 5 ? n - 5 : 1);
-        cell_run(&cell, "stock.adjust", json, NULL, n % 3 ? NULL : key);
+        status = cell_run(&cell, "stock.adjust", json, NULL, n % 3 ? NULL : key);
         break;
     case 2:
         snprintf(json, sizeof json,
                  "{\"location\":\"%s\",\"receipt_reference\":\"%s\",\"items\":[{\"sku\":\"A\","
                  "\"quantity\":\"%d\"},{\"sku\":\"B\",\"quantity\":\"1.5\"}]}",
                  place, key, n);
-        cell_run(&cell, "stock.receive", json, NULL, NULL);
+        status = cell_run(&cell, "stock.receive", json, NULL, NULL);
         break;
     case 3:
         snprintf(json, sizeof json,
                  "{\"channel\":\"web-de\",\"sku\":\"%s\",\"quantity\":\"%d\",\"expires_in_s\":%d}",
                  sku, n, n * 40);
-        if (cell_run(&cell, "stock.hold", json, NULL, NULL) == 201)
+        if ((status = cell_run(&cell, "stock.hold", json, NULL, NULL)) == 201)
             snprintf(hold_ids[hold_count++ % 64], 64, "%s", answered("reservation_id"));
         break;
     case 4:
         if (hold_count)
-            cell_run(&cell, "stock.release", NULL, hold_ids[rng_below(rng, hold_count) % 64], NULL);
+            status = cell_run(&cell, "stock.release", NULL, hold_ids[rng_below(rng, hold_count) % 64], NULL);
         break;
     case 5:
         if (order_count)
-            cell_run(&cell, n % 2 ? "order.cancel" : "order.ship",
+            status = cell_run(&cell, n % 2 ? "order.cancel" : "order.ship",
                      n % 3 ? "{\"lines\":[{\"line_id\":\"1\",\"quantity\":\"1\"}]}" : "{}",
                      order_ids[rng_below(rng, order_count) % 64], NULL);
         break;
@@ -337,10 +338,12 @@ static void random_command(void) {
             snprintf(extra, sizeof extra, ",\"reservation_id\":\"%s\"",
                      hold_ids[rng_below(rng, hold_count) % 64]);
         snprintf(json, sizeof json, "%s", order_json(pick(3, shops), key, sku, n, extra));
-        if ((n % 4 ? cell_run(&cell, "order.capture", json, NULL, n % 3 ? NULL : key)
-                   : cell_run_fact(&cell, "order.capture", json)) == 201)
+        status = n % 4 ? cell_run(&cell, "order.capture", json, NULL, n % 3 ? NULL : key)
+                       : cell_run_fact(&cell, "order.capture", json);
+        if (status == 201)
             snprintf(order_ids[order_count++ % 64], 64, "%s", answered("order_id"));
     }
+    return status;
 }
 
 static void the_state_rebuilt_equals_the_live_state(void **state) {
@@ -366,6 +369,107 @@ static void the_state_rebuilt_equals_the_live_state(void **state) {
     }
 }
 
+/* --- property: memory or shelf, all the same ---------------------------------------------------------- */
+
+#define STEPS 600
+/* Answers the status of each step, and the state at the end. */
+static char *random_story(uint64_t seed, bool shelved, int *answers) {
+    cell_close(&cell);
+    if (shelved)
+        cell_open_shelved(&cell, seed);
+    else
+        cell_open(&cell, seed);
+    order_count = hold_count = 0;
+    for (int step = 0; step < STEPS; step++) {
+        if (rng_below(&cell.rng.rng, 60) == 0) {
+            cell.journal.fail_appends = 1;
+            cell.journal.fail_after_write = step % 2;
+        }
+        if (shelved && rng_below(&cell.shelf_rng.rng, 40) == 0)
+            cell.shelf.fail_writes = 2;
+        if (shelved && rng_below(&cell.shelf_rng.rng, 80) == 0)
+            cell_crash(&cell);
+        if (shelved && rng_below(&cell.shelf_rng.rng, 150) == 0)
+            cell_restart(&cell);
+        if (cell.journal.fail_appends == 0)
+            core_step(cell.core); /* what a crash did not answer is mended before the next */
+        answers[step] = random_command();
+        cell.now_us += (int64_t)rng_below(&cell.rng.rng, 30) * 1000000;
+    }
+    cell.journal.fail_appends = 0;
+    core_step(cell.core);
+    core_step(cell.core);
+    assert_true(core_ready(cell.core));
+    return cell_dump(&cell);
+}
+
+static void a_state_larger_than_memory_answers_the_same(void **state) {
+    static int with[STEPS], without[STEPS];
+    struct core_stats stats;
+    uint64_t loads = 0;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        char *memory = random_story(seed, false, without);
+        char *shelf = random_story(seed, true, with);
+        for (int step = 0; step < STEPS; step++)
+            if (with[step] != without[step])
+                fail_msg("seed %d step %d: %d, in memory %d", (int)seed, step, with[step],
+                         without[step]);
+        assert_string_equal(memory, shelf);
+        core_stats(cell.core, &stats);
+        loads += stats.loads;
+        /* And both equal the journal replayed without a shelf. */
+        cell.shelved = false;
+        cell_restart(&cell);
+        char *again = cell_dump(&cell);
+        assert_string_equal(shelf, again);
+        mem_free(memory);
+        mem_free(shelf);
+        mem_free(again);
+    }
+    assert_true(loads > 1000);
+}
+
+static void a_shelf_that_can_not_be_read_costs_no_truth(void **state) {
+    (void)state;
+    char id[64];
+    cell_close(&cell);
+    cell_open_shelved(&cell, 7);
+    assert_int_equal(count_stock("A", "WH-HAM", "10"), 201);
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 1, NULL), NULL, "k"), 201);
+    snprintf(id, sizeof id, "%s", answered("order_id"));
+    cell_restart(&cell); /* the order is on the shelf alone */
+    cell.shelf.fail_reads = 2; /* the loader and the writer */
+    assert_int_equal(cell_run(&cell, "order.cancel", "{}", id, NULL), 503);
+    cell.shelf.fail_reads = 3; /* the loader with both keys, and the writer */
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 1, NULL), NULL, "k"), 503);
+    cell.shelf.damaged = true;
+    assert_int_equal(cell_run(&cell, "order.cancel", "{}", id, NULL), 503);
+    core_step(cell.core); /* made again from the journal */
+    assert_false(cell.shelf.damaged);
+    assert_true(core_ready(cell.core));
+    assert_int_equal(
+        cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 1, NULL), NULL, "k"), 200);
+    assert_int_equal(cell_run(&cell, "order.cancel", "{}", id, NULL), 200);
+    assert_replay_equal();
+}
+
+static void a_shelf_ahead_of_the_journal_is_emptied(void **state) {
+    (void)state;
+    cell_close(&cell);
+    cell_open_shelved(&cell, 8);
+    assert_int_equal(count_stock("A", "WH-HAM", "10"), 201);
+    assert_int_equal(count_stock("A", "WH-HAM", "11"), 201);
+    cell_restart(&cell);
+    assert_int_equal((int)cell.shelf.seq, 2);
+    cell.journal.count = 1; /* a copy of the journal from before */
+    cell_restart(&cell);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "10/0/0");
+    assert_replay_equal();
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, cell_setup, cell_teardown)
     const struct CMUnitTest tests[] = {
@@ -378,6 +482,9 @@ int main(void) {
         TEST(counts_keep_what_came_after_them),
         TEST(a_failing_journal_loses_nothing_acknowledged),
         TEST(the_state_rebuilt_equals_the_live_state),
+        TEST(a_state_larger_than_memory_answers_the_same),
+        TEST(a_shelf_that_can_not_be_read_costs_no_truth),
+        TEST(a_shelf_ahead_of_the_journal_is_emptied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
