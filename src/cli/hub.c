@@ -15,6 +15,7 @@
 #include "connect/inbound.h"
 #include "core/core.h"
 #include "deliver/deliver.h"
+#include "deliver/progress.h"
 #include "domain/list.h"
 #include "gateway/gateway.h"
 #include "ops/erasure.h"
@@ -22,6 +23,7 @@
 #include "ops/overview.h"
 #include "store/journal_sqlite.h"
 #include "store/persons.h"
+#include "store/shelf_sqlite.h"
 #include "store/read_model.h"
 
 #define TIDY_PAUSE_MS 200 /* between two looks at the journal's WAL */
@@ -32,12 +34,14 @@ struct hub {
     char read_path[PATH_MAX];
     char deliver_path[PATH_MAX];
     char persons_path[PATH_MAX];
+    char state_path[PATH_MAX];
     char host[128];
     char url[160];
     struct config *config;
     struct connectors *connectors;
     struct journal *journal;
     struct keyring *keyring;
+    struct shelf *shelf;
     struct tail *tail;
     struct core *core;
     struct inbound *inbound;
@@ -68,9 +72,41 @@ static bool tidy_pause(struct hub_tidy *tidy) {
     return !stopping;
 }
 
+static bool row_seq(void *ctx, const struct progress_row *row) {
+    *(uint64_t *)ctx = row->seq;
+    return false;
+}
+
+/* The lowest seq that someone may still ask the journal for: not beyond the written state, the
+ * read model, a subscription's cursor or what is held behind it. */
+static enum err floor_find(struct hub *hub, uint64_t *floor, struct fault *fault) {
+    struct core_stats core;
+    core_stats(hub->core, &core);
+    uint64_t lowest = core.written_seq, read = read_model_seq(hub->read_model);
+    enum err err = OK;
+    if (read < lowest)
+        lowest = read;
+    for (uint32_t i = 0; err == OK && i < deliver_count(hub->deliver); i++) {
+        struct deliver_stats stats;
+        deliver_stats(hub->deliver, i, &stats);
+        uint64_t held = UINT64_MAX;
+        if (stats.held + stats.parked > 0)
+            err = deliver_held(hub->deliver, stats.subscription, 0, 1, row_seq, &held, fault);
+        if (stats.cursor < lowest)
+            lowest = stats.cursor;
+        if (held <= lowest)
+            lowest = held - 1;
+    }
+    *floor = lowest + 1;
+    return err;
+}
+
 static enum err tidy_journal(struct hub *hub, struct fault *fault) {
     bool again = true;
-    enum err err = OK;
+    uint64_t floor;
+    enum err err = floor_find(hub, &floor, fault);
+    if (err == OK)
+        journal_sqlite_floor(hub->journal, floor);
     while (again && err == OK)
         err = journal_tidy(hub->journal, &again, fault);
     return err;
@@ -178,7 +214,8 @@ static enum err paths_make(struct hub *hub, const struct hub_options *options,
     if (!fits || !path_join(hub->keys_path, hub->data, "keys.db") ||
         !path_join(hub->read_path, hub->data, "read.db") ||
         !path_join(hub->deliver_path, hub->data, "delivery.db") ||
-        !path_join(hub->persons_path, hub->data, "persons.db"))
+        !path_join(hub->persons_path, hub->data, "persons.db") ||
+        !path_join(hub->state_path, hub->data, "state.db"))
         return fault_set(fault, ERR_IO, "the path is too long");
     return files_folder(hub->data, fault);
 }
@@ -208,6 +245,32 @@ static void keyring_tell(struct hub *hub) {
                  (unsigned long long)core_seq(hub->core));
 }
 
+/* The written state. What can not be used costs a replay of the journal, nothing else. */
+static enum err shelf_open(struct hub *hub, struct fault *fault) {
+    struct shelf_space spaces[SHELF_SPACES_MAX];
+    struct shelf_sqlite_opened opened;
+    struct shelf_sqlite_options options = {
+        .spaces = spaces,
+        .space_count = core_spaces(domain_capabilities, spaces),
+        .format = ENTITY_FORMAT,
+    };
+    enum err err = shelf_sqlite_open(hub->state_path, &options, &hub->shelf, &opened, fault);
+    bool damaged = err == ERR_DAMAGED;
+    if (damaged)
+        log_line(LOG_WARN, "cli", "the written state is damaged: it is made again from the journal",
+                 "file=%s detail=%s", hub->state_path, log_quote(str_c(fault->detail)));
+    /* A space that is new was not written so far: what is in the others is not enough. */
+    if (damaged || (err == OK && opened.found == SHELF_KEPT && opened.fresh)) {
+        if (hub->shelf)
+            hub->shelf->ops->close(hub->shelf);
+        hub->shelf = NULL;
+        fault_init(fault, NULL);
+        options.empty = true;
+        err = shelf_sqlite_open(hub->state_path, &options, &hub->shelf, &opened, fault);
+    }
+    return err;
+}
+
 /* Journal, tail and state. */
 static enum err core_open(struct hub *hub, struct fault *fault) {
     struct journal_sqlite_options journal = {
@@ -217,6 +280,8 @@ static enum err core_open(struct hub *hub, struct fault *fault) {
     enum err err = journal_sqlite_open(hub->data, &journal, &hub->journal, fault);
     if (err == OK)
         err = keyring_open(hub, fault);
+    if (err == OK)
+        err = shelf_open(hub, fault);
     if (err != OK)
         return err;
     hub->tail = tail_create(hub->journal, (size_t)hub->config->settings.tail_bytes);
@@ -227,6 +292,7 @@ static enum err core_open(struct hub *hub, struct fault *fault) {
         .config = hub->config,
         .journal = hub->journal,
         .keyring = hub->keyring,
+        .shelf = hub->shelf,
         .tail = hub->tail,
         .clock = &clock_system,
         .rng = &rng_system,
@@ -390,6 +456,8 @@ bool hub_stop(struct hub *hub) {
     if (hub->tail)
         tail_destroy(hub->tail);
     journal_close(hub->journal);
+    if (hub->shelf)
+        hub->shelf->ops->close(hub->shelf);
     keyring_close(hub->keyring);
     if (hub->connectors)
         connectors_destroy(hub->connectors);

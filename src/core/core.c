@@ -84,22 +84,22 @@ static enum err replay_from_shelf(struct replay *replay) {
     if (err != OK || !core->shelf)
         return err;
     uint64_t seq = core->shelf->ops->seq(core->shelf);
-    if (seq > last || core->shelf_damaged) {
+    if (seq > last || atomic_load(&core->shelf_lost)) {
         log_line(LOG_WARN, "core", "the written state is made again from the journal",
                  "seq=%llu journal=%llu damaged=%d", (unsigned long long)seq,
-                 (unsigned long long)last, core->shelf_damaged);
+                 (unsigned long long)last, atomic_load(&core->shelf_lost));
         err = core->shelf->ops->reset(core->shelf, replay->fault);
         seq = 0;
     }
     if (err == OK)
-        core->shelf_damaged = false;
+        atomic_store(&core->shelf_lost, false);
     atomic_store(&core->shelf_seq, seq);
     core->flushed_seq = replay->seq = seq;
     if (err == OK && seq > 0)
         err = entities_load_all(&replay->state->entities, true, replay->fault);
     replay->state->entities.evicted_ms = (uint64_t)(replay->state->time_us / 1000);
     if (err == ERR_DAMAGED)
-        core->shelf_damaged = true;
+        atomic_store(&core->shelf_lost, true);
     return err;
 }
 
@@ -116,7 +116,7 @@ static enum err replay_state(struct replay *replay) {
     if (err == OK)
         err = replay_all(replay);
     if (replay->state->entities.failed == ERR_DAMAGED)
-        core->shelf_damaged = true;
+        atomic_store(&core->shelf_lost, true);
     return err;
 }
 
@@ -155,7 +155,7 @@ static enum err core_rebuild(struct core *core, struct fault *fault) {
             break;
         state_destroy(replay.state);
         replay.state = NULL;
-        if (!core->shelf_damaged)
+        if (!atomic_load(&core->shelf_lost))
             break;
     }
     if (err == OK)

@@ -54,7 +54,6 @@ struct core {
     struct buf scratch;
     uint64_t seq;         /* of the newest event, durable or in the batch */
     int64_t time_us;      /* of the newest event: never runs backwards */
-    bool shelf_damaged;   /* what it holds is not what was written: to be emptied */
     bool broken;          /* state and journal may differ: rebuild before the next command */
     struct command_origin *dirty; /* origins with finished commands */
 
@@ -68,6 +67,7 @@ struct core {
     int64_t flush_tick_us; /* when */
     _Atomic uint64_t shelf_seq, evictions, evicted_ms, state_bytes, loads, writer_loads;
     _Atomic bool shelf_late;
+    _Atomic bool shelf_lost; /* what it holds is not what was written: to be emptied */
     pthread_mutex_t shelf_lock; /* held by whoever writes to the shelf */
     pthread_mutex_t shelf_wake_lock;
     pthread_cond_t shelf_wake;

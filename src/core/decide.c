@@ -220,10 +220,15 @@ static enum err decision_encode(struct decision *decision, struct str idem) {
     return OK;
 }
 
+static void core_shelf_lost(struct core *core) {
+    atomic_store(&core->shelf_lost, true);
+    core->broken = true;
+}
+
 static void core_break(struct core *core, struct decision *decision, const char *what) {
     core->broken = true;
     if (core->state->entities.failed == ERR_DAMAGED)
-        core->shelf_damaged = true;
+        core_shelf_lost(core);
     fault_set(&decision->answer->fault, ERR_UNAVAILABLE, "%s; the hub rebuilds its state", what);
 }
 
@@ -308,7 +313,7 @@ static bool core_read_failed(struct core *core, struct answer *answer) {
     answer->err = fault_set(&answer->fault, ERR_UNAVAILABLE, "the written state can not be read: %s",
                             entities->fault.detail);
     if (entities->failed == ERR_DAMAGED) /* made again from the journal */
-        core->broken = core->shelf_damaged = true;
+        core_shelf_lost(core);
     return true;
 }
 

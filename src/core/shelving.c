@@ -157,6 +157,8 @@ static enum err flush_write(struct core *core, struct fault *fault) {
     struct flush *flush = &core->flush;
     enum err err = core->shelf->ops->write(core->shelf, flush->seq, flush->forget_us,
                                            flush->entries, flush->count, fault);
+    if (err == ERR_DAMAGED)
+        atomic_store(&core->shelf_lost, true);
     if (err == OK) {
         atomic_store(&core->shelf_seq, flush->seq);
         atomic_store(&core->flush_state, FLUSH_DONE);
@@ -209,6 +211,10 @@ static bool flush_due(const struct core *core) {
 void core_shelve(struct core *core) {
     if (!core->shelf || core->broken)
         return;
+    if (atomic_load(&core->shelf_lost)) { /* made again from the journal before the next batch */
+        core->broken = true;
+        return;
+    }
     if (atomic_load(&core->flush_state) == FLUSH_DONE) {
         flush_finish(&core->flush, core->state);
         atomic_store(&core->flush_state, FLUSH_NONE);
@@ -239,6 +245,8 @@ static bool flush_now(struct core *core, struct state *state) {
     atomic_store(&core->flush_state, FLUSH_NONE);
     while (err == OK && again)
         err = core->shelf->ops->tidy(core->shelf, &again, &fault);
+    if (err == ERR_DAMAGED)
+        atomic_store(&core->shelf_lost, true);
     return true;
 }
 
@@ -258,6 +266,8 @@ enum err core_shelve_replayed(struct core *core, struct state *state, uint64_t s
     }
     if (err == OK)
         written = flush_now(core, state);
+    if (atomic_load(&core->shelf_lost))
+        err = fault_set(fault, ERR_DAMAGED, "the written state is damaged");
     pthread_mutex_unlock(&core->shelf_lock);
     if (written)
         core_evict(core, state);
@@ -291,6 +301,8 @@ enum err core_shelf_step(struct core *core, bool *again, struct fault *fault) {
     enum err err = atomic_load(&core->flush_state) == FLUSH_READY ? flush_write(core, fault) : OK;
     if (err == OK)
         err = core->shelf->ops->tidy(core->shelf, again, fault);
+    if (err == ERR_DAMAGED)
+        atomic_store(&core->shelf_lost, true);
     pthread_mutex_unlock(&core->shelf_lock);
     return err;
 }

@@ -209,6 +209,7 @@ enum err state_create(const struct registry *registry, const struct config *conf
         const struct capability *capability = registry->capabilities[i];
         if (capability->state_size == 0)
             continue;
+        must(capability->entities); /* else a restart would forget it */
         void *part = mem_zalloc(capability->state_size);
         if (!part)
             goto nomem;

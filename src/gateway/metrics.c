@@ -79,6 +79,21 @@ static void journal_write(struct journal *journal, struct buf *out) {
         stats.wal_bytes);
 }
 
+static void state_write(const struct core *core, struct buf *out) {
+    struct core_stats stats;
+    core_stats(core, &stats);
+    one(out, "penstock_state_bytes", "gauge", "Memory of the state", stats.state_bytes);
+    one(out, "penstock_state_written_seq", "counter",
+        "Seq that the written state reflects: a restart replays what lies behind",
+        stats.written_seq);
+    one(out, "penstock_state_loads_total", "counter", "Entities brought back into memory",
+        stats.loads);
+    one(out, "penstock_state_writer_loads_total", "counter",
+        "Questions to the disk that the writer had to wait for", stats.writer_loads);
+    one(out, "penstock_state_evictions_total", "counter", "Rounds of taking entities out of memory",
+        stats.evictions);
+}
+
 enum err metrics_query(struct query *query, struct fault *fault) {
     struct gateway *gateway = query->ctx;
     struct core *core = gateway->options.core;
@@ -100,6 +115,7 @@ enum err metrics_query(struct query *query, struct fault *fault) {
     one(out, "penstock_journal_seq", "counter", "Newest durable seq of the journal",
         core_seq(core));
     journal_write(query->reader->journal, out);
+    state_write(core, out);
     if (query->reader->ops->seq(query->reader, &read_seq, fault) == OK)
         one(out, "penstock_read_model_seq", "counter", "Seq that the read model has reached",
             read_seq);

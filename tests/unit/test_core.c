@@ -427,7 +427,7 @@ static void a_state_larger_than_memory_answers_the_same(void **state) {
         mem_free(shelf);
         mem_free(again);
     }
-    assert_true(loads > 1000);
+    assert_true(loads > 100); /* since each story's last restart */
 }
 
 static void a_shelf_that_can_not_be_read_costs_no_truth(void **state) {
