@@ -401,6 +401,30 @@ static enum err serve_start(struct hub *hub, const struct hub_options *options,
     return OK;
 }
 
+/* What to do about a file that is damaged. read.db is none of these: it is made again by itself. */
+static const struct {
+    const char *file, *what;
+} damage_hints[] = {
+    {"keys.db", "put it back from a backup, or remove it and make new API keys (`penstock key "
+                "create`)"},
+    {"delivery.db", "put it back from a backup, or remove it: what is not known to be posted is "
+                    "then looked up at its system before it is posted"},
+    {"persons.db", "put it back from a backup: without it, what is personal in the journal stays "
+                   "sealed for ever"},
+    {"", "`penstock journal verify` lists what is damaged; put the files it names back from a "
+         "backup, an archive or a copy (`penstock journal export`, `import`). Nothing was changed"},
+};
+
+static void damage_tell(enum err err, struct fault *fault) {
+    size_t i = 0;
+    if (err != ERR_DAMAGED && !strstr(fault->detail, "damaged") &&
+        !strstr(fault->detail, "no SQLite database"))
+        return;
+    while (!strstr(fault->detail, damage_hints[i].file))
+        i++;
+    fault_add(fault, STR("what to do"), "%s", damage_hints[i].what);
+}
+
 enum err hub_start(const struct hub_options *options, struct hub **out, struct fault *fault) {
     struct hub *hub = mem_zalloc(sizeof *hub);
     *out = NULL;
@@ -420,6 +444,7 @@ enum err hub_start(const struct hub_options *options, struct hub **out, struct f
     if (err == OK)
         err = serve_start(hub, options, fault);
     if (err != OK) {
+        damage_tell(err, fault);
         hub_stop(hub);
         return err;
     }

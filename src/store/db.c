@@ -258,6 +258,9 @@ enum err db_open(const char *path, const struct db_options *options, sqlite3 **o
     if (err != OK) {
         if (options->damaged)
             *options->damaged = db && db_is_damage(sqlite3_errcode(db));
+        if (db && db_is_damage(sqlite3_errcode(db)))
+            fault_set(fault, err, "%.150s can not be used: %.80s", path,
+                      db_meaning(sqlite3_errcode(db)));
         sqlite3_close(db);
         return err;
     }

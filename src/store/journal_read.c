@@ -203,6 +203,15 @@ static enum err chunk_read(struct journal_sqlite *j, struct journal_conn *conn, 
         int rc = sqlite3_step(conn->select);
         if (rc == SQLITE_DONE)
             break;
+        if (db_is_damage(rc)) { /* first those before it: the fault is then the next one's */
+            if (*n == 0)
+                err = fault_set(fault, ERR_IO,
+                                "record %llu of the journal can not be read: the file is damaged "
+                                "(segment %08llu.db: %.100s)",
+                                (unsigned long long)from, (unsigned long long)conn->number,
+                                sqlite3_errmsg(conn->db));
+            break;
+        }
         if (rc != SQLITE_ROW) {
             err = db_fault(conn->db, "read the journal", fault);
             break;

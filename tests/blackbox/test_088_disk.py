@@ -165,3 +165,60 @@ def test_a_damaged_page_of_the_read_model_does_not_stop_the_rest(idle_hub):
     all_there(api, list(made)[:50])
     until(lambda: api.get("/v1/orders?limit=1000").status == 200, 30, "the list")
     hub.stop()
+
+
+def journal_file(hub):
+    return hub.config / "data" / "journal" / "00000001.db"
+
+
+def test_a_damaged_journal_is_named_and_not_served(idle_hub):
+    hub = idle_hub.start()
+    fill(hub.client(), "JD", 2000)
+    hub.stop()
+    whole = journal_file(hub).read_bytes()
+    pages_damaged(journal_file(hub), 60, 3, 16384)
+    refused = hub.binary.run("serve", "-C", hub.config, "--listen", "127.0.0.1:0", env=hub.env)
+    assert refused.returncode == 1, refused
+    named = re.search(r"record (\d+) of the journal can not be read", refused.stderr)
+    assert named and 1 < int(named.group(1)) < 4001, refused
+    assert "00000001.db" in refused.stderr and "what to do" in refused.stderr
+    found = hub.binary.run("journal", "verify", "-C", hub.config)
+    assert found.returncode == 1 and f"record {named.group(1)}" in found.stdout, found
+    journal_file(hub).write_bytes(whole)  # from the backup
+    hub.start()
+    assert hub.client().get("/readyz").ok()["seq"] == 4001
+
+
+@pytest.mark.parametrize("name, hint", [("keys.db", "key create"), ("delivery.db", "looked up")])
+def test_a_damaged_file_beside_it_is_named(idle_hub, name, hint):
+    hub = idle_hub.start()
+    fill(hub.client(), "BD", 10)
+    hub.stop()
+    path = hub.config / "data" / name
+    whole = path.read_bytes()
+    path.write_bytes(b"rubbish " * 1000)
+    refused = hub.binary.run("serve", "-C", hub.config, "--listen", "127.0.0.1:0", env=hub.env)
+    assert refused.returncode == 1 and name in refused.stderr and hint in refused.stderr, refused
+    path.write_bytes(whole)
+    hub.start()
+    assert hub.client().get("/readyz").status == 200
+
+
+def test_a_page_of_the_journal_that_goes_bad_while_it_runs(idle_hub):
+    hub = idle_hub.start()
+    api = hub.client()
+    made = list(fill(api, "JP", 4000))
+    hub.stop()
+    hub.start()  # what is in no cache any more is read from the file
+    api = hub.client()
+    pages_damaged(journal_file(hub), 200, 40, 16384)
+    bad = [a for a in (api.get(f"/v1/orders/{order}") for order in made[::20]) if a.status != 200]
+    assert bad, "no order met the damaged pages"
+    for answer in bad:
+        assert answer.status in (500, 503) and answer.json["correlation_id"], answer
+        assert "damaged" in answer.json["detail"], answer
+    assert len(bad) < 150, "the others are answered"
+    assert api.get("/livez").status == 200
+    api.post("/v1/stock/counts", docs.count("JP", 5)).ok(201)
+    api.post("/v1/orders", docs.order(("JP", 1)))
+    assert hub.process.popen.poll() is None
