@@ -82,17 +82,35 @@ static char json_escape(unsigned char c) {
     }
 }
 
+/* Where the next byte is that may need an escape, eight at a time. */
+static size_t plain_to(struct str s, size_t at) {
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
+    while (at + 8 <= s.len) {
+        uint64_t w, quote, slash;
+        memcpy(&w, s.ptr + at, 8);
+        quote = w ^ ones * '"';
+        slash = w ^ ones * '\\';
+        if ((((w - ones * 0x20) & ~w) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & high)
+            break;
+        at += 8;
+    }
+    return at;
+}
+
 void buf_json_str(struct buf *buf, struct str s) {
     static const char hex[] = "0123456789abcdef";
     if (!buf_reserve(buf, s.len + 2))
         return;
     buf->data[buf->len++] = '"';
     size_t start = 0;
-    for (size_t i = 0; i < s.len; i++) {
+    for (size_t i = plain_to(s, 0); i < s.len; i++) {
         unsigned char c = (unsigned char)s.ptr[i];
         char escape = json_escape(c);
-        if (!escape)
+        if (!escape) {
+            if ((i & 7) == 7)
+                i = plain_to(s, i + 1) - 1;
             continue;
+        }
         buf_add(buf, s.ptr + start, i - start);
         start = i + 1;
         if (escape == 'u') {

@@ -6,11 +6,38 @@
 #include "core/core.h"
 #include "domain/exceptions.h"
 
+static void bytes_take(struct payload *payload, struct str *member, enum payload_row row,
+                       struct str value) {
+    if (!value.ptr)
+        return;
+    *member = value;
+    payload->has |= UINT64_C(1) << row;
+}
+
+/* The bytes that came, out of their box: the personal part of a payload is nothing else. Then
+ * *data is that part. Where they were erased, the payload has none. */
+static enum err bytes_open(struct slot *slot, const struct event_meta *meta,
+                           struct payload *payload, const struct json **data,
+                           struct fault *fault) {
+    struct str text;
+    const struct json *personal;
+    enum err err = seal_open(core_keyring(slot->worker->inbound->core), meta, &slot->arena, &text,
+                             fault);
+    if (err || !text.ptr)
+        return err;
+    err = json_parse(slot->worker->parser, &slot->arena, text, false, &personal, fault);
+    if (err)
+        return err;
+    bytes_take(payload, &payload->text, PAYLOAD_TEXT, json_member_str(personal, STR("text")));
+    bytes_take(payload, &payload->base64, PAYLOAD_BASE64, json_member_str(personal, STR("base64")));
+    *data = personal;
+    return OK;
+}
+
 /* As event_from_record, but keeps the nodes of the document, so that it is parsed once. */
 enum err slot_load(struct slot *slot, const struct record *record, struct fault *fault) {
     struct event_meta meta;
     const struct json *data;
-    struct str text;
     void *payload;
     slot->payload = NULL;
     slot->document = NULL;
@@ -24,12 +51,11 @@ enum err slot_load(struct slot *slot, const struct record *record, struct fault 
     slot->traceparent = arena_str(&slot->arena, meta.traceparent);
     if (!str_is(record->type, EVENT_PAYLOAD_RECEIVED))
         return OK;
-    err = seal_data(core_keyring(slot->worker->inbound->core), record, &meta, slot->worker->parser,
-                    &slot->arena, &text, fault);
-    if (!err)
-        err = json_parse(slot->worker->parser, &slot->arena, text, false, &data, fault);
+    err = json_parse(slot->worker->parser, &slot->arena, record->data, false, &data, fault);
     if (!err)
         err = shape_load(&payload_shape, data, &slot->arena, &payload, fault);
+    if (!err)
+        err = bytes_open(slot, &meta, payload, &data, fault);
     if (err)
         return err;
     slot->payload = payload;
@@ -127,6 +153,8 @@ static enum err read_payload(struct slot *slot, const struct json **out, struct 
         *out = slot->document;
         return OK;
     }
+    if (!shape_has(payload, PAYLOAD_TEXT) && !shape_has(payload, PAYLOAD_BASE64))
+        return fault_set(fault, ERR_INVALID, "the payload was erased: there is nothing left to map");
     if (shape_has(payload, PAYLOAD_BASE64))
         text = base64_read(&slot->arena, payload->base64);
     return json_parse(slot->worker->parser, &slot->arena, text.ptr ? text : STR(""), false, out,

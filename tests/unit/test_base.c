@@ -104,6 +104,40 @@ static struct str instant_again(struct buf *buf, const char *text) {
     return buf_str(buf);
 }
 
+/* Every byte at every place of a text, beside letters and beside bytes of UTF-8. */
+static void every_byte_is_escaped_wherever_it_stands(void **state) {
+    (void)state;
+    static const char hex[] = "0123456789abcdef";
+    char text[40];
+    for (int around = 0; around < 2; around++)
+        for (size_t len = 1; len <= sizeof text; len += 3)
+            for (size_t at = 0; at < len; at++)
+                for (int byte = 0; byte < 256; byte++) {
+                    struct buf got, want;
+                    memset(text, around ? 0xc3 : 'a', sizeof text);
+                    text[at] = (char)byte;
+                    buf_init(&got, 0);
+                    buf_init(&want, 0);
+                    buf_json_str(&got, str_of(text, len));
+                    buf_char(&want, '"');
+                    buf_add(&want, text, at);
+                    static const char named[] = "\b\f\n\r\t\"\\", letters[] = "bfnrt\"\\";
+                    const char *name = byte ? strchr(named, byte) : NULL;
+                    if (name)
+                        buf_printf(&want, "\\%c", letters[name - named]);
+                    else if (byte < 0x20)
+                        buf_printf(&want, "\\u00%c%c", hex[byte >> 4], hex[byte & 15]);
+                    else
+                        buf_char(&want, (char)byte);
+                    buf_add(&want, text + at + 1, len - at - 1);
+                    buf_char(&want, '"');
+                    assert_int_equal(got.len, want.len);
+                    assert_memory_equal(got.data, want.data, want.len);
+                    buf_free(&got);
+                    buf_free(&want);
+                }
+}
+
 static void instants_are_read_and_written(void **state) {
     (void)state;
     static const char *const same[] = {
@@ -246,6 +280,7 @@ int main(void) {
         cmocka_unit_test(arena_and_buf_survive_failed_allocations),
         cmocka_unit_test(str_numbers_and_cuts),
         cmocka_unit_test(buf_escapes_json_and_keeps_its_maximum),
+        cmocka_unit_test(every_byte_is_escaped_wherever_it_stands),
         cmocka_unit_test(instants_are_read_and_written),
         cmocka_unit_test(ids_sort_by_time_and_read_back),
         cmocka_unit_test(map_agrees_with_an_array),
