@@ -2,7 +2,7 @@
 
 What can be done for real needs to mount: where that is not permitted the test is skipped and says
 so. What a disk does by whim (short writes, errors of single calls, failed syncs) is tested on a
-disk in memory: unit tests disk, shelf_disk, trouble.
+disk in memory: unit tests disk and shelf_disk.
 """
 
 import contextlib
