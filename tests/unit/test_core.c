@@ -8,7 +8,9 @@
 
 #include "../support/cell.h"
 #include "base/mem.h"
+#include "domain/list.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -276,6 +278,104 @@ static void a_failing_journal_loses_nothing_acknowledged(void **state) {
     assert_replay_equal();
 }
 
+/* --- reads beside a writer that waits for its disk ------------------------------------------------- */
+
+static const struct journal_ops *usual_ops;
+static pthread_barrier_t inside, released;
+static enum err slow_append(struct journal *j, const struct record *records, uint32_t n,
+                            struct fault *fault) {
+    pthread_barrier_wait(&inside);
+    pthread_barrier_wait(&released);
+    return usual_ops->append(j, records, n, fault);
+}
+static void *slow_capture(void *arg) {
+    *(int *)arg = cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 4, NULL), NULL,
+                           NULL);
+    return NULL;
+}
+
+/* What a reader on another thread is answered, as JSON. */
+static void available(struct buf *out) {
+    struct arena arena;
+    struct fault fault = {0};
+    arena_init(&arena, 0);
+    struct reader reader = {.core = cell.core};
+    struct query_value values[] = {{STR("sku"), STR("A")}, {STR("location"), STR("WH-HAM")}};
+    struct query query = {.arena = &arena, .reader = &reader, .values = values, .value_count = 2,
+                          .out = out};
+    const struct route *route = NULL;
+    for (const struct capability *const *c = domain_capabilities; *c && !route; c++)
+        for (const struct route *r = (*c)->routes; r && r->method && !route; r++)
+            if (str_is(str_c(r->path), "/v1/availability"))
+                route = r;
+    assert_true(route && route->flags & ROUTE_INLINE);
+    assert_int_equal(route->query(&query, &fault), OK);
+    arena_free(&arena);
+}
+
+/* Answered at once, with what is durable: not with what waits to be. */
+static void availability_does_not_wait_for_the_writer(void **state) {
+    (void)state;
+    static struct journal_ops slow_ops;
+    struct buf before, meanwhile, after;
+    int status = 0;
+    buf_init(&before, 0);
+    buf_init(&meanwhile, 0);
+    buf_init(&after, 0);
+    assert_int_equal(count_stock("A", "WH-HAM", "10"), 201);
+    available(&before);
+    usual_ops = cell.journal.journal.ops;
+    slow_ops = *usual_ops;
+    slow_ops.append = slow_append;
+    cell.journal.journal.ops = &slow_ops;
+    pthread_barrier_init(&inside, NULL, 2);
+    pthread_barrier_init(&released, NULL, 2);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, slow_capture, &status), 0);
+    pthread_barrier_wait(&inside); /* the order is applied, its events are being written */
+    for (int i = 0; i < 1000; i++) {
+        buf_clear(&meanwhile);
+        available(&meanwhile);
+        assert_string_equal(buf_cstr(&meanwhile), buf_cstr(&before));
+    }
+    pthread_barrier_wait(&released);
+    pthread_join(thread, NULL);
+    assert_int_equal(status, 201);
+    available(&after);
+    assert_non_null(strstr(buf_cstr(&after), "\"committed\":\"4\""));
+    cell.journal.journal.ops = usual_ops;
+    buf_free(&before);
+    buf_free(&meanwhile);
+    buf_free(&after);
+}
+
+/* --- a clock that is wrong ---------------------------------------------------------------------------- */
+
+static void a_clock_that_jumps_loses_nothing(void **state) {
+    (void)state;
+    const int64_t year_us = INT64_C(365) * 86400 * 1000000;
+    const int64_t jumps[] = {-5 * year_us, 0, 3 * year_us, -2 * year_us, 0};
+    int64_t begin_us = cell.now_us;
+    char number[8];
+    assert_int_equal(count_stock("A", "WH-HAM", "100"), 201);
+    for (int i = 0; i < 5; i++) {
+        cell.now_us = begin_us + jumps[i];
+        snprintf(number, sizeof number, "%d", i);
+        assert_int_equal(
+            cell_run(&cell, "order.capture", order_json("web-de", number, "A", 1, NULL), NULL,
+                     "same-key" + i), 201);
+        assert_int_equal( /* the natural key and the Idempotency-Key hold, whatever the time */
+            cell_run(&cell, "order.capture", order_json("web-de", number, "A", 1, NULL), NULL,
+                     "same-key" + i), 200);
+        core_step(cell.core);
+        assert_replay_equal();
+    }
+    for (uint32_t i = 1; i < cell.journal.count; i++)
+        assert_true(cell.journal.records[i].time_us >= cell.journal.records[i - 1].time_us);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "100/0/5");
+    cell.now_us = begin_us;
+}
+
 /* --- property: replay equals live ------------------------------------------------------------------ */
 
 static char order_ids[64][64], hold_ids[64][64];
@@ -481,6 +581,8 @@ int main(void) {
         TEST(holds_are_consumed_ended_and_expire),
         TEST(counts_keep_what_came_after_them),
         TEST(a_failing_journal_loses_nothing_acknowledged),
+        TEST(availability_does_not_wait_for_the_writer),
+        TEST(a_clock_that_jumps_loses_nothing),
         TEST(the_state_rebuilt_equals_the_live_state),
         TEST(a_state_larger_than_memory_answers_the_same),
         TEST(a_shelf_that_can_not_be_read_costs_no_truth),
