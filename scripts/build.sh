@@ -21,6 +21,7 @@ if [ ! -f "$dir/build.ninja" ]; then
         set_options="$instrumented -Db_sanitize=address,undefined -Dfuzzer=true"
         export CC=clang CXX=clang++
         ;;
+    build-planted) set_options="-Dplanted=true" ;; # faults on purpose, for tests alone
     *) set_options= ;;
     esac
     rm -rf "$dir" # what an interrupted configuration left behind can not be built upon

@@ -16,7 +16,7 @@ import time
 import xml.etree.ElementTree as xml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-RELEASE, ASAN, TSAN = "build", "build-asan", "build-tsan"
+RELEASE, ASAN, TSAN, PLANTED = "build", "build-asan", "build-tsan", "build-planted"
 SANITIZERS = {
     "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -108,8 +108,10 @@ def sim():
     """The simulator: seeds on the release build and with sanitizers, regressions, planted faults."""
     build(RELEASE, "penstock-sim")
     build(ASAN, "penstock-sim")
+    build(PLANTED, "penstock-sim")
     return pytest_suite(ASAN, ["tests/sim"], {
-        "PENSTOCK_SIM": simulator(RELEASE), "PENSTOCK_SIM_ASAN": simulator(ASAN)})
+        "PENSTOCK_SIM": simulator(RELEASE), "PENSTOCK_SIM_ASAN": simulator(ASAN),
+        "PENSTOCK_SIM_PLANTED": simulator(PLANTED)})
 
 
 def pytest_suite(folder, paths, env):

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/planted.h"
 
 #define REPLAY_CHUNK 4096
 #define RETRY_BROKEN_MS 250
@@ -222,22 +223,30 @@ static struct command *core_take(struct core *core, uint32_t max, uint32_t *coun
     return first;
 }
 
-/* Makes the batch durable and visible. */
+static void state_publish(struct core *core) {
+    for (uint32_t i = 0; i < core->registry->count; i++)
+        if (core->registry->capabilities[i]->publish)
+            core->registry->capabilities[i]->publish(core->state->parts[i]);
+}
+
+/* Makes the batch durable, then visible. */
 static enum err core_commit(struct core *core, struct fault *fault) {
     struct batch *batch = &core->batch;
     if (batch->count == 0)
         return OK;
     batch_seal(batch);
+    if (PLANTED(PUBLISH_EARLY))
+        state_publish(core);
+    if (PLANTED(READ_MODEL_AHEAD) && core->tail)
+        tail_publish(core->tail, batch->records, batch->count);
     enum err err = journal_append(core->journal, batch->records, batch->count, fault);
     if (err != OK) {
         core->broken = true;
         return err;
     }
     atomic_store(&core->durable_seq, core->seq);
-    for (uint32_t i = 0; i < core->registry->count; i++)
-        if (core->registry->capabilities[i]->publish)
-            core->registry->capabilities[i]->publish(core->state->parts[i]);
-    if (core->tail)
+    state_publish(core);
+    if (core->tail && !PLANTED(READ_MODEL_AHEAD))
         tail_publish(core->tail, batch->records, batch->count);
     return OK;
 }

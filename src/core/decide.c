@@ -5,6 +5,8 @@
  * a rebuild from the journal (core->broken). */
 #include "core/core_priv.h"
 
+#include "base/planted.h"
+
 #include <stdio.h>
 
 int64_t core_idempotency_us(const struct core *core) {
@@ -405,6 +407,8 @@ uint32_t core_fire_timers(struct core *core, int64_t now_us) {
             continue;
         const void *part = core->state->parts[i];
         while (fired < max && !core->broken && capability->timer_next(part) <= now_us) {
+            if (PLANTED(LOSE_TIMER) && capability->timer_next(part) / 1000 % 4 == 0)
+                break;
             struct command carrier = {.type = &timer_command, .arena = &core->arena,
                                       .now_us = now_us, .actor = STR("timer"), .if_match = -1};
             struct decision decision = {.core = core, .command = &carrier,

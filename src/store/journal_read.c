@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/planted.h"
 #include "store/journal_sqlite_priv.h"
 
 #define IDLE_READERS_MAX 16
@@ -283,7 +284,16 @@ static enum err part_read(struct journal_sqlite *j, uint64_t from, uint32_t limi
                          n, fault);
     if (*conn && conn_is_brief(j, *conn))
         conn_release(*conn);
-    return err == OK ? chunk_check(*conn, n, fault) : err;
+    if (err == OK)
+        err = chunk_check(*conn, n, fault);
+    if (PLANTED(REPLAY_ORDER) && err == OK && *n > 1) {
+        struct record *last = &(*conn)->records[*n - 1], one = *last;
+        *last = last[-1];
+        last[-1] = one;
+        last[-1].seq = last->seq;
+        last->seq = one.seq;
+    }
+    return err;
 }
 
 enum err journal_sqlite_read(struct journal *journal, uint64_t from, uint32_t limit,
@@ -304,6 +314,8 @@ enum err journal_sqlite_read(struct journal *journal, uint64_t from, uint32_t li
             break;
         for (uint32_t i = 0; i < n && go_on; i++) {
             *next = conn->records[i].seq + 1;
+            if (PLANTED(SEGMENT_END) && conn->records[i].seq == segment.last)
+                continue;
             go_on = visit(ctx, &conn->records[i]);
         }
         limit -= n;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/planted.h"
 
 #define ROW_BYTES 32 /* of a record beside its texts: seq, time, sum, lengths */
 #define REACH_TRIES 3
@@ -162,6 +163,7 @@ enum err segment_open(struct journal_sqlite *j, uint64_t number, bool create,
         .exclusive = j->exclusive,
         .page_bytes = JOURNAL_PAGE_BYTES,
         .cache_bytes = create ? WRITER_CACHE_BYTES : 0,
+        .synchronous = PLANTED(SKIP_FSYNC) ? "OFF" : NULL,
         .application_id = JOURNAL_APPLICATION_ID,
         .user_version = 1,
     };

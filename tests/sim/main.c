@@ -1,7 +1,6 @@
 /* penstock-sim: runs plans and says what came of them. Each run is a process of its own, so that
  * one that ends in a broken invariant is a result like any other, and none leaves a trace. */
 #include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,17 +11,18 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/planted.h"
 #include "sim.h"
 
 #define STEPS_DEFAULT 600u
 #define RUN_LIMIT_S 120
-#define SHRINK_RUNS_MAX 400
+#define SHRINK_RUNS_MAX 3000
 #define SHRINK_US_MAX (INT64_C(20) * 1000000)
 
 struct options {
     uint64_t first, last;
     uint32_t steps;
-    bool commands, shrink, quiet;
+    bool commands, shrink, stop;
     const char *plant, *log, *only, *save, *plan;
 };
 
@@ -40,6 +40,7 @@ static const char usage[] =
     "  --plan FILE    run that plan, whatever the seeds make of it by now\n"
     "  --commands     print the commands and faults of the run\n"
     "  --log FILE     write what was observed, for penstock-oracle\n"
+    "  --stop         end with the first failure\n"
     "  --no-shrink    print a failure as it was met\n"
     "  --plant NAME   switch a planted fault on (a build with -Dplanted=true); 'list' names them\n"
     "\n"
@@ -50,8 +51,20 @@ static const char usage[] =
 
 static struct result *result; /* shared with the process that runs */
 
+/* What the process said, on one line. */
+static void tell_last_words(int words) {
+    char text[2048];
+    ssize_t len = pread(words, text, sizeof text - 1, 0);
+    size_t used = strlen(result->text);
+    for (ssize_t i = 0; i < len; i++)
+        if (text[i] == '\n')
+            text[i] = ' ';
+    text[len > 0 ? len : 0] = '\0';
+    snprintf(result->text + used, sizeof result->text - used, ": %s", text);
+}
+
 /* A broken invariant, a sanitizer's report, a crash, or no end. */
-static void tell_death(int status) {
+static void tell_death(int status, int words) {
     if (WIFEXITED(status) && result->state != RUN_UNFINISHED)
         return;
     result->state = RUN_VIOLATED;
@@ -63,16 +76,17 @@ static void tell_death(int status) {
     else
         snprintf(result->text, sizeof result->text, "the process ended with status %d",
                  WEXITSTATUS(status));
+    tell_last_words(words);
 }
 
-static void run_one(const struct run_options *options, bool silent) {
+static void run_one(const struct run_options *options) {
+    int words = memfd_create("stderr", MFD_CLOEXEC);
+    must(words >= 0);
     memset(result, 0, offsetof(struct result, listing) + 1);
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
-        int null = silent ? open("/dev/null", O_WRONLY | O_CLOEXEC) : -1;
-        if (null >= 0)
-            dup2(null, STDERR_FILENO);
+        dup2(words, STDERR_FILENO);
         alarm(RUN_LIMIT_S);
         sim_run(options);
     }
@@ -80,7 +94,8 @@ static void run_one(const struct run_options *options, bool silent) {
     must(child > 0);
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
-    tell_death(status);
+    tell_death(status, words);
+    close(words);
 }
 
 /* --- shrinking ------------------------------------------------------------------------------------ */
@@ -96,7 +111,7 @@ static bool still_fails(struct shrinking *shrinking, const struct step *steps, u
     shrinking->run.steps = steps;
     shrinking->run.count = count;
     shrinking->runs++;
-    run_one(&shrinking->run, true);
+    run_one(&shrinking->run);
     return result->state == RUN_VIOLATED && strcmp(result->rule, shrinking->rule) == 0;
 }
 
@@ -249,12 +264,12 @@ static void tell_failure(const struct options *options, const struct run_options
 
 static void tell_passed(const struct result *r, uint64_t seed, int64_t took_us) {
     printf("seed %llu passed: %u commands, %u events in %u segments (%u sealed), %u calls, %u "
-           "effects, %u crashes, %u starts\n"
+           "effects, %u personal parts (%u erased), %u crashes, %u starts\n"
            "simulated %lld s in %lld ms, %lld x real time; digest %016llx\n",
            (unsigned long long)seed, r->commands, r->events, r->segments, r->sealed, r->calls,
-           r->effects, r->crashes, r->restarts, (long long)(r->simulated_us / 1000000),
-           (long long)(took_us / 1000), (long long)(r->simulated_us / (took_us ? took_us : 1)),
-           (unsigned long long)r->digest);
+           r->effects, r->boxes, r->destroyed, r->crashes, r->restarts,
+           (long long)(r->simulated_us / 1000000), (long long)(took_us / 1000),
+           (long long)(r->simulated_us / (took_us ? took_us : 1)), (unsigned long long)r->digest);
 }
 
 /* --- many ----------------------------------------------------------------------------------------------- */
@@ -281,7 +296,7 @@ static int run_all(const struct options *options) {
                                   .log = options->log,
                                   .result = result};
         int64_t from_us = clock_tick_us(&clock_system);
-        run_one(&run, false);
+        run_one(&run);
         int64_t now_us = clock_tick_us(&clock_system);
         simulated_us += result->simulated_us;
         if (options->commands)
@@ -294,7 +309,9 @@ static int run_all(const struct options *options) {
             failed++;
             tell_failure(options, &run, steps, count);
         }
-        if (!options->quiet && options->first != options->last && now_us - told_us > 5000000) {
+        if (failed && options->stop)
+            break;
+        if (options->first != options->last && now_us - told_us > 5000000) {
             told_us = now_us;
             printf("%llu of %llu seeds, %llu failed\n", (unsigned long long)(passed + failed),
                    (unsigned long long)(options->last - options->first + 1),
@@ -330,6 +347,10 @@ static bool options_parse(int argc, char **argv, struct options *options) {
             options->commands = true;
             continue;
         }
+        if (strcmp(name, "--stop") == 0) {
+            options->stop = true;
+            continue;
+        }
         if (strcmp(name, "--no-shrink") == 0) {
             options->shrink = false;
             continue;
@@ -358,13 +379,40 @@ static bool options_parse(int argc, char **argv, struct options *options) {
     return seeds || options->plan;
 }
 
+/* False, told: no such fault, or the build carries none. */
+static bool plant(const char *name) {
+#ifdef PENSTOCK_PLANTED
+    bool list = strcmp(name, "list") == 0;
+    for (const struct plant_info *at = plant_table; at->name; at++) {
+        if (list)
+            printf("%-18s %s\n", at->name, at->help);
+        else if (strcmp(name, at->name) == 0)
+            plant_on = at->plant;
+    }
+    if (list)
+        exit(0);
+    if (plant_on == PLANT_NONE)
+        fprintf(stderr, "--plant: there is no %s; 'list' names what there is\n", name);
+    return plant_on != PLANT_NONE;
+#else
+    fprintf(stderr,
+            "--plant %s: this build carries no planted faults; set one up with"
+            " meson setup build-planted -Dplanted=true\n",
+            name);
+    return false;
+#endif
+}
+
 int main(int argc, char **argv) {
     struct options options = {.steps = STEPS_DEFAULT, .shrink = true};
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         fputs(usage, stdout);
         return 0;
     }
-    if (!options_parse(argc, argv, &options)) {
+    bool parsed = options_parse(argc, argv, &options);
+    if (options.plant && !plant(options.plant))
+        return 2;
+    if (!parsed) {
         fputs(usage, stderr);
         return 2;
     }

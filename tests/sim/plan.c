@@ -20,10 +20,13 @@ void plan_make(struct step *steps, uint32_t count, uint64_t seed) {
     uint32_t weight[STEP_KINDS], sum = 0;
     struct rng_seeded rng;
     rng_seeded_init(&rng, seed);
+    bool calm = rng_below(&rng.rng, 4) == 0; /* long lives */
     for (uint32_t i = 0; i < STEP_KINDS; i++) {
         weight[i] = weights[i] * factors[rng_below(&rng.rng, sizeof factors / sizeof *factors)];
         if (weight[i] == 0 && i >= STEP_CORE && i <= STEP_PARTNER)
             weight[i] = weights[i]; /* the hub itself always runs */
+        if (calm && i >= STEP_DISK)
+            weight[i] = weight[i] > 0;
         sum += weight[i];
     }
     for (uint32_t i = 0; i < count; i++) {

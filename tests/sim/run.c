@@ -135,6 +135,7 @@ static void tidy(struct sim *sim, uint64_t times) {
     for (uint64_t i = 0; i < times; i++)
         (void)!journal_tidy(sim->journal, &again, &fault);
     (void)!sim->keyring->ops->tidy(sim->keyring, &again, &fault);
+    (void)!erasure_step(sim->erasure, sim->reader, &again, &fault);
 }
 
 static void time_step(struct sim *sim) {

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "connect/receive.h"
+#include "domain/customers.h"
 #include "domain/list.h"
 #include "sim.h"
 
@@ -29,6 +30,7 @@ struct sending {
     struct sim *sim;
     uint32_t request; /* in requests; NONE: a look at `order` */
     uint32_t order;
+    const struct customer_erasure *erasure; /* NULL: it is none */
     struct arena arena;
     struct command command;
 };
@@ -164,7 +166,10 @@ static void answers_came(struct command_origin *origin, struct command *first) {
         next = command->next;
         if (!sim->dying && command_unfinished(command))
             command->answer.err = command_finish(sim->reader, command, &fault);
-        if (sending->request == NONE) {
+        if (sending->erasure) {
+            if (!sim->dying && command->answer.err == OK)
+                erasure_expect(sim->erasure, sending->erasure->seq);
+        } else if (sending->request == NONE) {
             if (!sim->dying)
                 order_answered(shop, &shop->orders[sending->order], &command->answer, STR_NONE);
         } else {
@@ -429,6 +434,26 @@ static void send_release(struct sim *sim) {
                 shop->holds[shop->hold_count - 1 - chance(sim, among)], NULL);
 }
 
+/* A customer, or a guest by the order. */
+static void send_erase(struct sim *sim) {
+    struct sending *sending = sending_new(sim->shop);
+    struct fault fault = {0};
+    const char *order = chance(sim, 3) == 0 ? some_order(sim) : NULL;
+    struct str person =
+        order ? str_c(order) : arena_printf(&sim->arena, "cust-%u", (unsigned)chance(sim, 7));
+    struct customer_erasure *body = arena_new(&sending->arena, struct customer_erasure);
+    must(body);
+    sending->erasure = body;
+    enum err err = command_prepare(sim->core, &customer_erase_command, &sending->arena, body,
+                                   &sending->command, &fault);
+    sending->command.args[0] = arena_str(&sending->arena, person);
+    sending->command.actor = STR("key_ops");
+    list_line(sim, "erase %.*s", STR_FMT(person));
+    submit(sending, &fault, &err);
+    if (err != OK)
+        sending_end(sim->shop, sending);
+}
+
 /* --- once more -------------------------------------------------------------------------------------- */
 
 static bool may_repeat(const struct shop *shop, const struct request *request) {
@@ -603,6 +628,7 @@ void shop_step(struct sim *sim, enum step_kind kind) {
     case STEP_SHIP: send_change(sim, kind == STEP_SHIP); break;
     case STEP_HOLD: send_hold(sim); break;
     case STEP_RELEASE: send_release(sim); break;
+    case STEP_ERASE: send_erase(sim); break;
     case STEP_AGAIN: send_again(sim); break;
     case STEP_OTHER: send_other(sim); break;
     case STEP_READ: shop_read_stock(sim, sku(sim), "read"); break;

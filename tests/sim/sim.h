@@ -16,6 +16,7 @@
 #include "connect/net.h"
 #include "core/core.h"
 #include "deliver/deliver_priv.h"
+#include "ops/erasure.h"
 #include "store/read_model.h"
 
 /* --- plans -------------------------------------------------------------------------------------- */
@@ -31,6 +32,7 @@
     SIM_STEP(STEP_RECEIVE, "receive", 4)                                                           \
     SIM_STEP(STEP_HOLD, "hold", 4)                                                                 \
     SIM_STEP(STEP_RELEASE, "release", 1)                                                           \
+    SIM_STEP(STEP_ERASE, "erase", 2) /* a person is erased */                                      \
     SIM_STEP(STEP_AGAIN, "again", 6) /* a request once more: answer lost, or impatience */         \
     SIM_STEP(STEP_OTHER, "other", 1) /* another request under a key that was used */               \
     SIM_STEP(STEP_READ, "read", 6)   /* availability */                                            \
@@ -81,7 +83,8 @@ struct result { /* in memory that outlives the process that runs */
     char text[4096];
     uint64_t digest; /* of all that was observed */
     int64_t simulated_us;
-    uint32_t commands, events, crashes, restarts, calls, effects, segments, sealed;
+    uint32_t commands, events, crashes, restarts, calls, effects, segments, sealed, boxes,
+        destroyed;               /* personal parts, and those of erased persons */
     uint32_t listed;             /* bytes used of what follows */
     char listing[LISTING_BYTES]; /* the commands, a line each */
 };
@@ -133,6 +136,7 @@ struct sim {
     struct reader *reader;
     struct inbound *inbound;
     struct deliver *deliver;
+    struct erasure *erasure;
     bool up, dying;
     uint64_t segment_bytes, tail_bytes;
     uint32_t read_model_batch;

@@ -1,6 +1,8 @@
-"""The simulator, run: seeds, regressions, and that a seed fixes everything.
+"""The simulator, run: seeds, regressions, that a seed fixes everything, and that it finds the faults
+that were planted.
 
-PENSTOCK_SIM, PENSTOCK_SIM_ASAN: the programs (default build/, build-asan/)."""
+PENSTOCK_SIM, PENSTOCK_SIM_ASAN, PENSTOCK_SIM_PLANTED: the programs (default build/, build-asan/,
+build-planted/)."""
 
 import os
 import re
@@ -13,6 +15,20 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RELEASE = os.environ.get("PENSTOCK_SIM", str(ROOT / "build" / "penstock-sim"))
 ASAN = os.environ.get("PENSTOCK_SIM_ASAN", str(ROOT / "build-asan" / "penstock-sim"))
+PLANTED = os.environ.get("PENSTOCK_SIM_PLANTED", str(ROOT / "build-planted" / "penstock-sim"))
+# What each is caught by; docs/testing.md has the same table with its reasons.
+PLANTS = {
+    "skip-fsync": {"acknowledged-lost", "start"},
+    "forget-key": {"doubled", "key-reused", "refused-stored", "other-answer"},
+    "publish-early": {"read"},
+    "replay-order": {"replay", "start"},
+    "lose-timer": {"timer"},
+    "segment-end": {"feed", "start", "replay", "journal"},
+    "seal-short": {"replay", "start", "journal", "feed"},
+    "read-model-ahead": {"read-model-ahead", "ahead", "feed"},
+    "key-reuse": {"key-twice", "sealed"},
+}
+PLANT_SEEDS = 60
 
 
 def simulate(program, *args, limit_s=300):
@@ -66,3 +82,32 @@ def test_help_and_wrong_usage():
 def test_steps_can_be_left_out():
     told = simulate(RELEASE, "--seed", "3", "--only", "1-40,90").stdout
     assert "seed 3 passed" in told
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_planted_fault_is_caught(plant):
+    done = simulate(PLANTED, "--plant", plant, "--seeds", f"1..{PLANT_SEEDS}", "--stop",
+                    "--no-shrink")
+    assert done.returncode == 1
+    seed, rule = re.search(r"seed (\d+): violated at [^:]*: ([a-z-]+):", done.stdout).groups()
+    assert rule in PLANTS[plant]
+    assert simulate(PLANTED, "--seed", seed).returncode == 0, "it fails without the fault, too"
+
+
+def test_every_planted_fault_has_a_row():
+    named = [line.split()[0] for line in simulate(PLANTED, "--plant", "list").stdout.splitlines()]
+    assert sorted(named) == sorted(PLANTS)
+    table = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in table for name in named)
+
+
+def test_a_normal_build_carries_none():
+    assert simulate(RELEASE, "--plant", "skip-fsync", "--seed", "1").returncode == 2
+
+
+def test_a_failure_is_shrunk_and_can_be_repeated():
+    told = simulate(PLANTED, "--plant", "lose-timer", "--seeds", f"1..{PLANT_SEEDS}", "--stop").stdout
+    left, = map(int, re.search(r"shrunk to (\d+) steps", told).groups())
+    assert left < 30 and "hold {" in told
+    repeat = re.search(r"repeat: build/penstock-sim (.*)", told).group(1).split()
+    assert ": timer: res_" in simulate(PLANTED, *repeat, "--no-shrink").stdout

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "core/seal.h"
 #include "deliver/deliver_priv.h"
 #include "domain/list.h"
 #include "sim.h"
@@ -208,7 +209,92 @@ static void read_model_equals_rebuilt(struct sim *sim) {
 
 /* --- the journal, to the oracle -------------------------------------------------------------------------- */
 
+/* Boxes of persons (core/seal.h): no key seals two; what was erased can not be opened, the rest
+ * can. */
+struct box {
+    uint64_t seq, key;
+    char person[64];
+    bool payload; /* belongs to the person whose order came in with it, and is erased with that */
+};
+struct erased {
+    uint64_t seq;
+    char person[64];
+};
+struct boxes {
+    struct box *items;
+    struct erased *erased;
+    uint32_t count, cap, erased_count, erased_cap;
+};
+
+static void *grown(void *items, uint32_t count, uint32_t *cap, size_t size) {
+    if (count < *cap)
+        return items;
+    *cap = *cap ? 2 * *cap : 64;
+    items = mem_resize(items, *cap * size);
+    must(items);
+    return items;
+}
+
+static void box_note(struct boxes *boxes, const struct record *record,
+                     const struct event_meta *meta) {
+    if (str_is(record->type, "customer.erased")) {
+        boxes->erased =
+            grown(boxes->erased, boxes->erased_count, &boxes->erased_cap, sizeof *boxes->erased);
+        struct erased *erased = &boxes->erased[boxes->erased_count++];
+        *erased = (struct erased){.seq = record->seq};
+        snprintf(erased->person, sizeof erased->person, "%.*s", STR_FMT(record->subject));
+    }
+    if (meta->key <= 0)
+        return;
+    boxes->items = grown(boxes->items, boxes->count, &boxes->cap, sizeof *boxes->items);
+    struct box *box = &boxes->items[boxes->count++];
+    *box = (struct box){.seq = record->seq,
+                        .key = (uint64_t)meta->key,
+                        .payload = str_is(record->type, "payload.received")};
+    snprintf(box->person, sizeof box->person, "%.*s", STR_FMT(meta->person));
+}
+
+static int box_order(const void *a, const void *b) {
+    const struct box *x = a, *y = b;
+    return x->key != y->key ? (x->key < y->key ? -1 : 1) : x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
+static void box_judge(struct sim *sim, const struct boxes *boxes, const struct box *box) {
+    struct seal_key key;
+    struct fault fault = {0};
+    bool erased = false;
+    for (uint32_t i = 0; i < boxes->erased_count; i++)
+        erased = erased || (boxes->erased[i].seq > box->seq &&
+                            strcmp(boxes->erased[i].person, box->person) == 0);
+    enum err err = sim->keyring->ops->find(sim->keyring, box->key, &key, &fault);
+    if (err != OK && err != ERR_NOT_FOUND)
+        violate(sim, "sealed", "key %llu: %s", (unsigned long long)box->key, fault.detail);
+    sim->result->destroyed += err != OK;
+    if (erased && err == OK)
+        violate(sim, "erased", "%s was erased, and event %llu can be opened", box->person,
+                (unsigned long long)box->seq);
+    if (!erased && err != OK && !(box->payload && boxes->erased_count > 0))
+        violate(sim, "sealed", "event %llu of %s can not be opened: %s",
+                (unsigned long long)box->seq, box->person, fault.detail);
+}
+
+static void boxes_judge(struct sim *sim, struct boxes *boxes) {
+    if (boxes->count > 0)
+        qsort(boxes->items, boxes->count, sizeof *boxes->items, box_order);
+    for (uint32_t i = 1; i < boxes->count; i++)
+        if (boxes->items[i].key == boxes->items[i - 1].key)
+            violate(sim, "key-twice", "events %llu and %llu are sealed with one key",
+                    (unsigned long long)boxes->items[i - 1].seq,
+                    (unsigned long long)boxes->items[i].seq);
+    for (uint32_t i = 0; i < boxes->count; i++)
+        box_judge(sim, boxes, &boxes->items[i]);
+    sim->result->boxes = boxes->count;
+    mem_free(boxes->items);
+    mem_free(boxes->erased);
+}
+
 struct events {
+    struct boxes boxes;
     struct sim *sim;
     struct buf out;
     struct arena arena;
@@ -242,6 +328,7 @@ static bool event_observe(void *ctx, const struct record *record) {
         event_meta_load(record->meta, sim->parser, &events->arena, &meta, &fault) != OK)
         violate(sim, "journal", "event %llu can not be read: %s", (unsigned long long)record->seq,
                 fault.detail);
+    box_note(&events->boxes, record, &meta);
     if (meta.cause > 0) {
         events->out.len--;
         buf_printf(&events->out, ",\"penstockcause\":%lld}", (long long)meta.cause);
@@ -266,6 +353,7 @@ static void events_observe(struct sim *sim) {
         violate(sim, "journal", "%llu events can be read, the last one is %llu",
                 (unsigned long long)events.count, (unsigned long long)last);
     sim->result->events = (uint32_t)events.count;
+    boxes_judge(sim, &events.boxes);
     buf_free(&events.out);
     arena_free(&events.arena);
 }

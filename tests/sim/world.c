@@ -104,10 +104,15 @@ static enum err followers_open(struct sim *sim, struct fault *fault) {
         err = inbound_create(&inbound, &sim->inbound, fault);
     if (err == OK)
         err = deliver_create(&deliver, &sim->deliver, fault);
+    struct erasure_options erasure = {.core = sim->core, .deliver = sim->deliver};
+    if (err == OK)
+        err = erasure_create(&erasure, &sim->erasure, fault);
     return err;
 }
 
 static void hub_close(struct sim *sim) {
+    erasure_destroy(sim->erasure);
+    sim->erasure = NULL;
     if (sim->inbound)
         inbound_destroy(sim->inbound);
     if (sim->deliver)
@@ -226,7 +231,7 @@ static bool delivered(const struct sim *sim) {
 static bool quiet(struct sim *sim) {
     return core_ready(sim->core) && core_waiting(sim->core) == 0 &&
            inbound_under_way(sim->inbound) == 0 && partner_calls(sim) == 0 && delivered(sim) &&
-           read_model_seq(sim->read_model) == core_seq(sim->core);
+           !erasure_pending(sim->erasure) && read_model_seq(sim->read_model) == core_seq(sim->core);
 }
 
 static void all_step(struct sim *sim) {
@@ -245,6 +250,7 @@ static void all_step(struct sim *sim) {
     deliver_step(sim->deliver);
     (void)!read_model_step(sim->read_model, &more, &fault);
     (void)!journal_tidy(sim->journal, &more, &fault);
+    (void)!erasure_step(sim->erasure, sim->reader, &more, &fault);
     (void)!sim->keyring->ops->tidy(sim->keyring, &more, &fault);
 }
 
