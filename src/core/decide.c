@@ -407,7 +407,7 @@ uint32_t core_fire_timers(struct core *core, int64_t now_us) {
             continue;
         const void *part = core->state->parts[i];
         while (fired < max && !core->broken && capability->timer_next(part) <= now_us) {
-            if (PLANTED(LOSE_TIMER) && capability->timer_next(part) / 1000 % 4 == 0)
+            if (PLANTED(LOSE_TIMER) && capability->timer_next(part) / 1000000 % 2 == 0)
                 break;
             struct command carrier = {.type = &timer_command, .arena = &core->arena,
                                       .now_us = now_us, .actor = STR("timer"), .if_match = -1};
