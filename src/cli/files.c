@@ -126,3 +126,48 @@ enum err files_remove(const char *path, struct fault *fault) {
         return failed(fault, "can not take away", path);
     return OK;
 }
+
+static int hex_digit(char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+static bool key_read(struct str text, uint8_t *out, size_t len) {
+    bool good = text.len == 2 * len;
+    for (size_t i = 0; good && i < len; i++) {
+        int high = hex_digit(text.ptr[2 * i]), low = hex_digit(text.ptr[2 * i + 1]);
+        good = high >= 0 && low >= 0;
+        if (good)
+            out[i] = (uint8_t)(high << 4 | low);
+    }
+    return good;
+}
+
+enum err files_key(const char *name, uint8_t *out, size_t len, bool *found, struct fault *fault) {
+    char variable[128], text[512];
+    const char *value = getenv(name);
+    snprintf(variable, sizeof variable, "%s_FILE", name);
+    const char *path = getenv(variable);
+    *found = true;
+    if (value && *value)
+        return key_read(str_trim(str_c(value)), out, len)
+                   ? OK
+                   : fault_set(fault, ERR_INVALID, "%s is not %zu hex digits", name, 2 * len);
+    *found = path && *path;
+    if (!*found)
+        return OK;
+    FILE *file = fopen(path, "rbe");
+    if (!file)
+        return fault_set(fault, ERR_IO, "%s: %s: %s", variable, path, strerror(errno));
+    size_t n = fread(text, 1, sizeof text, file);
+    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+        n--;
+    bool good = !ferror(file) && key_read(str_trim(str_of(text, n)), out, len);
+    fclose(file);
+    explicit_bzero(text, sizeof text);
+    return good ? OK
+                : fault_set(fault, ERR_INVALID, "%s: %s does not hold %zu hex digits", variable, path,
+                            2 * len);
+}

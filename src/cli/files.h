@@ -21,4 +21,10 @@ enum err files_read(const char *path, struct buf *out, struct fault *fault) WARN
 /* Takes away a folder and all in it; follows no links. */
 enum err files_remove(const char *path, struct fault *fault) WARN_UNUSED;
 
+/* A key of `len` bytes in hex digits, from the environment variable NAME, or from the file that
+ * NAME_FILE names. *found false where neither is set. ERR_INVALID: it is no such key; ERR_IO. Nothing
+ * of it is ever shown. */
+enum err files_key(const char *name, uint8_t *out, size_t len, bool *found,
+                   struct fault *fault) WARN_UNUSED;
+
 #endif

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -230,8 +231,13 @@ static enum err keyring_open(struct hub *hub, struct fault *fault) {
         .rng = &rng_system,
         .ready = (uint32_t)hub->config->settings.sealing_keys_ready,
     };
-    bool again;
-    enum err err = persons_open(&options, &hub->keyring, fault);
+    uint8_t master[SEAL_KEY_BYTES];
+    bool again, given;
+    enum err err = files_key("PENSTOCK_PERSONS_KEY", master, sizeof master, &given, fault);
+    options.master = given ? master : NULL;
+    if (err == OK)
+        err = persons_open(&options, &hub->keyring, fault);
+    explicit_bzero(master, sizeof master);
     return err == OK ? hub->keyring->ops->tidy(hub->keyring, &again, fault) : err;
 }
 

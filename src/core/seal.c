@@ -104,6 +104,31 @@ struct hash128 seal_blind(const uint8_t secret[SEAL_KEY_BYTES], struct hash128 h
     return hash;
 }
 
+bool seal_wrap(const uint8_t master[SEAL_KEY_BYTES], struct str bound, struct rng *rng,
+               const uint8_t secret[SEAL_KEY_BYTES], uint8_t out[SEAL_WRAPPED_BYTES]) {
+    struct seal_key key = {0};
+    memcpy(key.bytes, master, SEAL_KEY_BYTES);
+    rng_fill(rng, out, NONCE_BYTES);
+    memcpy(out + NONCE_BYTES, secret, SEAL_KEY_BYTES);
+    bool good = encrypt(&key, bound, out, SEAL_KEY_BYTES);
+    OPENSSL_cleanse(&key, sizeof key);
+    return good;
+}
+
+bool seal_unwrap(const uint8_t master[SEAL_KEY_BYTES], struct str bound,
+                 const uint8_t wrapped[SEAL_WRAPPED_BYTES], uint8_t out[SEAL_KEY_BYTES]) {
+    struct seal_key key = {0};
+    uint8_t work[SEAL_WRAPPED_BYTES];
+    memcpy(key.bytes, master, SEAL_KEY_BYTES);
+    memcpy(work, wrapped, sizeof work);
+    bool good = decrypt(&key, bound, work, SEAL_KEY_BYTES);
+    if (good)
+        memcpy(out, work + NONCE_BYTES, SEAL_KEY_BYTES);
+    OPENSSL_cleanse(&key, sizeof key);
+    OPENSSL_cleanse(work, sizeof work);
+    return good;
+}
+
 /* --- boxes --------------------------------------------------------------------------------- */
 
 enum err seal_close(struct keyring *keyring, struct str command, struct str person,

@@ -97,6 +97,14 @@ struct str seal_mask_likely(struct str text, const struct json *document, struct
  * documents have a given fingerprint, however few there may be to choose from. */
 struct hash128 seal_blind(const uint8_t secret[SEAL_KEY_BYTES], struct hash128 hash);
 
+/* For keyrings: a secret of 32 bytes under a master key, bound to the words that say what it is:
+ * nonce, ciphertext, tag. False when memory is out; or where it is not what was wrapped. */
+#define SEAL_WRAPPED_BYTES (12 + SEAL_KEY_BYTES + 16)
+bool seal_wrap(const uint8_t master[SEAL_KEY_BYTES], struct str bound, struct rng *rng,
+               const uint8_t secret[SEAL_KEY_BYTES], uint8_t out[SEAL_WRAPPED_BYTES]);
+bool seal_unwrap(const uint8_t master[SEAL_KEY_BYTES], struct str bound,
+                 const uint8_t wrapped[SEAL_WRAPPED_BYTES], uint8_t out[SEAL_KEY_BYTES]);
+
 static inline void keyring_close(struct keyring *k) {
     if (k)
         k->ops->close(k);

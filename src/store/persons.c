@@ -8,6 +8,7 @@
 #include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 #include "base/mem.h"
 #include "base/planted.h"
@@ -51,6 +52,8 @@ struct persons {
     sqlite3_stmt *stmt[STATEMENTS];
     int64_t next_block;
     bool fresh;
+    bool wrapped; /* secrets in the file are, under `master` */
+    uint8_t master[SEAL_KEY_BYTES];
     uint8_t secret[SEAL_KEY_BYTES];
 
     pthread_mutex_t cache;
@@ -70,15 +73,56 @@ static struct persons *persons_of(struct keyring *k) { return (struct persons *)
 
 /* --- nodes in the file; `file` held ---------------------------------------------------------- */
 
+/* A secret as it stands in the file. */
+struct stored {
+    uint8_t bytes[SEAL_WRAPPED_BYTES];
+    int len;
+};
+
+static bool secret_put(struct persons *p, const char *what, const uint8_t secret[SEAL_KEY_BYTES],
+                       struct stored *out) {
+    out->len = p->wrapped ? SEAL_WRAPPED_BYTES : SEAL_KEY_BYTES;
+    if (p->wrapped)
+        return seal_wrap(p->master, str_c(what), p->keyring.rng, secret, out->bytes);
+    memcpy(out->bytes, secret, SEAL_KEY_BYTES);
+    return true;
+}
+
+/* Column `at` of the row; false where it is not what was written. */
+static bool secret_get(struct persons *p, const char *what, sqlite3_stmt *stmt, int at,
+                       uint8_t out[SEAL_KEY_BYTES]) {
+    const void *blob = sqlite3_column_blob(stmt, at);
+    int len = sqlite3_column_bytes(stmt, at);
+    if (p->wrapped)
+        return len == SEAL_WRAPPED_BYTES && seal_unwrap(p->master, str_c(what), blob, out);
+    if (len == SEAL_KEY_BYTES)
+        memcpy(out, blob, SEAL_KEY_BYTES);
+    return len == SEAL_KEY_BYTES;
+}
+
+/* What a node's secret is bound to. */
+struct node_name {
+    char text[64];
+};
+static struct node_name node_name(int64_t block, uint32_t level, uint32_t place) {
+    struct node_name name;
+    snprintf(name.text, sizeof name.text, "node %lld %u %u", (long long)block, level, place);
+    return name;
+}
+
 static enum err node_add(struct persons *p, int64_t block, const struct key_node *node,
                          struct fault *fault) {
     sqlite3_stmt *stmt = p->stmt[NODE_ADD];
+    struct stored stored;
+    if (!secret_put(p, node_name(block, node->level, node->index).text, node->bytes, &stored))
+        return fault_set(fault, ERR_NOMEM, "no memory for a key");
     sqlite3_bind_int64(stmt, 1, block);
     sqlite3_bind_int(stmt, 2, (int)node->level);
     sqlite3_bind_int(stmt, 3, (int)node->index);
-    sqlite3_bind_blob(stmt, 4, node->bytes, KEY_NODE_BYTES, SQLITE_STATIC);
+    sqlite3_bind_blob(stmt, 4, stored.bytes, stored.len, SQLITE_STATIC);
     enum err err = db_run(stmt, fault);
     sqlite3_clear_bindings(stmt);
+    OPENSSL_cleanse(&stored, sizeof stored);
     return err;
 }
 
@@ -100,11 +144,11 @@ static enum err node_get(struct persons *p, int64_t block, uint32_t leaf, uint32
     sqlite3_bind_int(stmt, 3, (int)out->index);
     int rc = sqlite3_step(stmt);
     enum err err = rc == SQLITE_DONE ? ERR_NOT_FOUND : OK;
-    if (rc == SQLITE_ROW && sqlite3_column_bytes(stmt, 0) == KEY_NODE_BYTES)
-        memcpy(out->bytes, sqlite3_column_blob(stmt, 0), KEY_NODE_BYTES);
-    else if (rc == SQLITE_ROW)
-        err = fault_set(fault, ERR_DAMAGED, "the key store is damaged: a key has another length");
-    else if (rc != SQLITE_DONE)
+    if (rc == SQLITE_ROW &&
+        !secret_get(p, node_name(block, level, out->index).text, stmt, 0, out->bytes))
+        err = fault_set(fault, ERR_DAMAGED, "the key store is damaged: a key is not what was "
+                        "written");
+    else if (rc != SQLITE_ROW && rc != SQLITE_DONE)
         err = db_fault(p->db, "read a key", fault);
     sqlite3_reset(stmt);
     return err;
@@ -415,30 +459,86 @@ static const struct keyring_ops persons_ops = {
     .close = persons_close,
 };
 
-/* The one row of `cell`, made at first use. */
-static enum err cell_load(struct persons *p, struct fault *fault) {
+static enum err cell_write(struct persons *p, const char *sql, struct fault *fault) {
     sqlite3_stmt *stmt;
-    rng_fill(p->keyring.rng, p->secret, sizeof p->secret);
-    enum err err = db_prepare(p->db, "INSERT OR IGNORE INTO cell VALUES(1, 1, 0, ?1)", &stmt, fault);
+    struct stored stored;
+    if (!secret_put(p, "cell", p->secret, &stored))
+        return fault_set(fault, ERR_NOMEM, "no memory for a key");
+    enum err err = db_prepare(p->db, sql, &stmt, fault);
     if (err != OK)
         return err;
-    sqlite3_bind_blob(stmt, 1, p->secret, sizeof p->secret, SQLITE_STATIC);
+    sqlite3_bind_blob(stmt, 1, stored.bytes, stored.len, SQLITE_STATIC);
     err = db_run(stmt, fault);
-    p->fresh = err == OK && sqlite3_changes(p->db) > 0;
     sqlite3_finalize(stmt);
+    OPENSSL_cleanse(&stored, sizeof stored);
+    return err;
+}
+
+static enum err nodes_copy(struct persons *p, struct fault *fault) {
+    sqlite3_stmt *stmt;
+    enum err err = db_prepare(p->db, "SELECT block, level, place, secret FROM was", &stmt, fault);
+    int rc = SQLITE_DONE;
+    while (err == OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        struct key_node node = {.level = (uint32_t)sqlite3_column_int(stmt, 1),
+                                .index = (uint32_t)sqlite3_column_int(stmt, 2)};
+        if (sqlite3_column_bytes(stmt, 3) != KEY_NODE_BYTES)
+            err = fault_set(fault, ERR_DAMAGED, "the key store is damaged");
+        else
+            memcpy(node.bytes, sqlite3_column_blob(stmt, 3), KEY_NODE_BYTES);
+        if (err == OK)
+            err = node_add(p, sqlite3_column_int64(stmt, 0), &node, fault);
+        OPENSSL_cleanse(&node, sizeof node);
+    }
+    if (err == OK && rc != SQLITE_DONE)
+        err = db_fault(p->db, "read the keys", fault);
+    sqlite3_finalize(stmt);
+    return err;
+}
+
+/* A file whose secrets stand there as they are is written anew, under the master key. */
+static enum err secrets_wrap(struct persons *p, struct fault *fault) {
+    enum err err = db_exec(p->db, "BEGIN IMMEDIATE; ALTER TABLE node RENAME TO was", fault);
+    if (err == OK)
+        err = db_exec(p->db, schema, fault);
+    p->wrapped = true;
+    if (err == OK)
+        err = nodes_copy(p, fault);
+    if (err == OK)
+        err = db_exec(p->db, "DROP TABLE was", fault);
+    if (err == OK)
+        err = cell_write(p, "UPDATE cell SET secret = ?1", fault);
+    err = transaction_end(p, err, fault);
+    return err == OK ? traces_remove(p, fault) : err;
+}
+
+/* The one row of `cell`, made at first use. */
+static enum err cell_load(struct persons *p, bool master, struct fault *fault) {
+    sqlite3_stmt *stmt;
+    bool plain = false;
+    rng_fill(p->keyring.rng, p->secret, sizeof p->secret);
+    p->wrapped = master;
+    enum err err = cell_write(p, "INSERT OR IGNORE INTO cell VALUES(1, 1, 0, ?1)", fault);
+    p->fresh = err == OK && sqlite3_changes(p->db) > 0;
     if (err == OK)
         err = db_prepare(p->db, "SELECT next_block, erased_seq, secret FROM cell", &stmt, fault);
     if (err != OK)
         return err;
-    if (sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_bytes(stmt, 2) == sizeof p->secret) {
+    if (sqlite3_step(stmt) == SQLITE_ROW) {
+        plain = sqlite3_column_bytes(stmt, 2) == SEAL_KEY_BYTES;
         p->next_block = sqlite3_column_int64(stmt, 0);
         atomic_store(&p->erased_seq, (uint64_t)sqlite3_column_int64(stmt, 1));
-        memcpy(p->secret, sqlite3_column_blob(stmt, 2), sizeof p->secret);
+        p->wrapped = !plain;
+        if (!plain && !master)
+            err = fault_set(fault, ERR_CONFLICT, "persons.db is under a master key: give it in "
+                            "PENSTOCK_PERSONS_KEY or PENSTOCK_PERSONS_KEY_FILE");
+        else if (!secret_get(p, "cell", stmt, 2, p->secret))
+            err = fault_set(fault, ERR_CONFLICT, "persons.db is under another master key, or "
+                            "damaged");
     } else {
         err = fault_set(fault, ERR_DAMAGED, "the key store is damaged: it has no secret");
     }
     sqlite3_finalize(stmt);
-    return err;
+    return err == OK && plain && master ? secrets_wrap(p, fault) : err;
 }
 
 static enum err persons_init(struct persons *p, const struct persons_options *options,
@@ -456,7 +556,7 @@ static enum err persons_init(struct persons *p, const struct persons_options *op
     for (int i = 0; err == OK && i < STATEMENTS; i++)
         err = db_prepare(p->db, statements[i], &p->stmt[i], fault);
     if (err == OK)
-        err = cell_load(p, fault);
+        err = cell_load(p, options->master != NULL, fault);
     return err;
 }
 
@@ -472,6 +572,8 @@ enum err persons_open(const struct persons_options *options, struct keyring **ou
     if (p->blocks_ready > READY_MAX)
         p->blocks_ready = READY_MAX;
     p->walk.next = KEY_TREE_LEAVES;
+    if (options->master)
+        memcpy(p->master, options->master, sizeof p->master);
     pthread_mutex_init(&p->file, NULL);
     pthread_mutex_init(&p->cache, NULL);
     pthread_mutex_init(&p->pool, NULL);

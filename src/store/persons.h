@@ -22,9 +22,13 @@ struct persons_options {
     struct clock *clock;
     struct rng *rng;
     uint32_t ready;   /* keys made ahead: settings.sealing_keys_ready */
+    /* 32 bytes under which every secret in the file is encrypted; NULL: none is. A file without is
+     * written anew with it; one with it does not open without. */
+    const uint8_t *master;
 };
 
-/* Makes the file where it is missing. ERR_IO, ERR_CONFLICT (a file of another kind), ERR_NOMEM. */
+/* Makes the file where it is missing. ERR_IO, ERR_CONFLICT (a file of another kind, or under
+ * another master key), ERR_NOMEM. */
 enum err persons_open(const struct persons_options *options, struct keyring **out,
                       struct fault *fault) WARN_UNUSED;
 

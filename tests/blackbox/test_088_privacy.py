@@ -308,6 +308,31 @@ def check_backup(shop, story):
     until(lambda: "an erasure was ended" in shop.log(), 20, "the log line")
 
 
+def test_a_master_key_from_outside(shop, story):
+    shop.stop()
+    secrets = list(roots(shop).values())
+    assert traces(shop.data, secrets)
+    path = shop.folder / "master"
+    path.write_text("5a" * 32 + "\n")
+    shop.env["PENSTOCK_PERSONS_KEY_FILE"] = str(path)
+    shop.start()
+    assert order(shop, story["posted"]["id"])["customer"]["name"] == NAME
+    shop.stop()
+    assert traces(shop.data, secrets) == []
+    for wrong, says in ((None, "give it in PENSTOCK_PERSONS_KEY"), ("a5" * 32, "another master key"),
+                        ("5a", "64 hex digits")):
+        if wrong is None:
+            path.rename(shop.folder / "kept")
+            shop.env.pop("PENSTOCK_PERSONS_KEY_FILE")
+        else:
+            shop.env["PENSTOCK_PERSONS_KEY"] = wrong
+        out = shop.binary.run("serve", "-C", shop.config, "--listen", "127.0.0.1:0", env=shop.env)
+        assert out.returncode == 1 and says in out.stderr and (not wrong or wrong not in out.stderr)
+    shop.env["PENSTOCK_PERSONS_KEY"] = "5A" * 32
+    shop.start()
+    assert order(shop, story["posted"]["id"])["customer"]["name"] == NAME
+
+
 def test_without_its_keys_a_hub_works_and_says_so(shop, story):
     shop.stop()
     before = len(shop.log())

@@ -358,6 +358,51 @@ static void a_destroyed_key_leaves_no_trace(void **state) {
     }
 }
 
+/* Under a master key no secret stands in the file; a file that was without is written anew. */
+static void a_master_key_is_over_all_secrets(void **state) {
+    struct kit *kit = *state;
+    uint8_t master[SEAL_KEY_BYTES] = {9, 8, 7}, other[SEAL_KEY_BYTES] = {1};
+    struct persons_options options = {.path = kit->path, .clock = &clock_system,
+                                      .rng = &kit->rng.rng, .ready = 1};
+    struct seal_key before, after, got;
+    struct key_node secret, root;
+    struct rng_seeded rng;
+    struct keyring *k;
+    rng_seeded_init(&rng, 7);
+    rng_fill(&rng.rng, secret.bytes, sizeof secret.bytes);
+    rng_fill(&rng.rng, root.bytes, sizeof root.bytes);
+    assert_int_equal(kit->keyring->ops->take(kit->keyring, &before, &kit->fault), OK);
+    struct hash128 blind = kit->keyring->ops->blind(kit->keyring, (struct hash128){1, 2});
+    assert_true(folder_holds(kit, root.bytes, sizeof root.bytes));
+    assert_true(folder_holds(kit, secret.bytes, sizeof secret.bytes));
+    keyring_close(kit->keyring);
+    kit->keyring = NULL;
+    for (int life = 0; life < 2; life++) {
+        options.master = master;
+        assert_int_equal(persons_open(&options, &k, &kit->fault), OK);
+        assert_false(folder_holds(kit, root.bytes, sizeof root.bytes));
+        assert_false(folder_holds(kit, secret.bytes, sizeof secret.bytes));
+        assert_int_equal(k->ops->find(k, before.number, &got, &kit->fault), OK);
+        assert_memory_equal(got.bytes, before.bytes, sizeof got.bytes);
+        assert_true(hash128_eq(k->ops->blind(k, (struct hash128){1, 2}), blind));
+        assert_int_equal(k->ops->take(k, &after, &kit->fault), OK);
+        assert_true(after.number > before.number);
+        if (life == 1)
+            assert_int_equal(k->ops->destroy(k, &before.number, 1, 3, &kit->fault), OK);
+        keyring_close(k);
+        options.master = NULL;
+        assert_int_equal(persons_open(&options, &k, &kit->fault), ERR_CONFLICT);
+        options.master = other;
+        assert_int_equal(persons_open(&options, &k, &kit->fault), ERR_CONFLICT);
+    }
+    options.master = master;
+    assert_int_equal(persons_open(&options, &k, &kit->fault), OK);
+    assert_int_equal(k->ops->find(k, before.number, &got, &kit->fault), ERR_NOT_FOUND);
+    assert_int_equal(k->ops->find(k, after.number, &got, &kit->fault), OK);
+    assert_memory_equal(got.bytes, after.bytes, sizeof got.bytes);
+    kit->keyring = k;
+}
+
 /* Over restarts and destroyed keys: a number is never handed out twice, and never one whose key is
  * gone. */
 static void a_key_is_never_taken_twice(void **state) {
@@ -463,6 +508,7 @@ int main(void) {
         cmocka_unit_test(every_command_with_personal_members_has_a_person),
         cmocka_unit_test_setup_teardown(every_key_of_a_block_is_its_own, kit_make, kit_free),
         cmocka_unit_test_setup_teardown(a_destroyed_key_leaves_no_trace, kit_make, kit_free),
+        cmocka_unit_test_setup_teardown(a_master_key_is_over_all_secrets, kit_make, kit_free),
         cmocka_unit_test_setup_teardown(a_key_is_never_taken_twice, kit_make, kit_free),
         cmocka_unit_test_setup_teardown(destroying_survives_any_crash, kit_make, kit_free),
     };
