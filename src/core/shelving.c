@@ -17,6 +17,7 @@
 
 #define FLUSH_IDLE_US 1000000 /* an idle hub writes what is left after so long */
 #define SHELF_RETRY_MS 250
+#define EVICT_SHARE 128 /* of the room is freed at once: some thousand entities, a few ms */
 #define EVICTABLE_BYTES_MIN ((size_t)1 << 20)
 
 /* --- a flush ------------------------------------------------------------------------------- */
@@ -181,7 +182,10 @@ static void core_evict(struct core *core, struct state *state) {
     size_t most = (size_t)core->config->settings.state_bytes_max;
     size_t fixed = resident_bytes(core, state);
     size_t least = most < EVICTABLE_BYTES_MIN ? most : EVICTABLE_BYTES_MIN;
-    entities_evict(&state->entities, most > fixed + least ? most - fixed : least);
+    size_t room = most > fixed + least ? most - fixed : least;
+    /* In rounds, not a few with every batch: each one voids what was looked up before it. */
+    if (entities_bytes(&state->entities) > room)
+        entities_evict(&state->entities, room - room / EVICT_SHARE);
     atomic_store(&core->evicted_ms, state->entities.evicted_ms);
     atomic_store(&core->evictions, state->entities.evictions);
     atomic_store(&core->loads, state->entities.loads);

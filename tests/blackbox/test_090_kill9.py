@@ -25,7 +25,8 @@ KILLS = int(os.environ.get("PENSTOCK_KILLS", "50"))
 def environment(erp):
     # Segments of some hundred events, so that kills meet every step of leaving and sealing one.
     return {**books.env(erp), "SHOPIFY_WEBHOOK_SECRET": SECRET,
-            "PENSTOCK_JOURNAL_SEGMENT_BYTES": "1000000"}
+            "PENSTOCK_JOURNAL_SEGMENT_BYTES": "1000000",
+            "PENSTOCK_STATE_BYTES_MAX": "65536", "PENSTOCK_STATE_FLUSH_EVENTS": "500"}
 
 
 @pytest.fixture
