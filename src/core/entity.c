@@ -285,20 +285,29 @@ static bool set_evict(struct entities *entities, struct entity_set *set) {
     return true;
 }
 
+/* The set with the entity that was written longest ago; NULL: none may leave. */
+static struct entity_set *set_oldest(struct entities *entities) {
+    struct entity_set *oldest = NULL;
+    uint32_t oldest_age = 0;
+    for (uint32_t i = 0; i < entities->count; i++) {
+        struct entity_set *set = &entities->sets[i];
+        if (!set->written_count)
+            continue;
+        uint32_t age = (entities->flush_number - set->written[set->written_first].mark) & MARK_FLUSH;
+        if (oldest && (age < oldest_age || (age == oldest_age && set->bytes <= oldest->bytes)))
+            continue;
+        oldest = set;
+        oldest_age = age;
+    }
+    return oldest;
+}
+
 void entities_evict(struct entities *entities, size_t bytes_max) {
     bool any = false;
-    while (entities_bytes(entities) > bytes_max) {
-        struct entity_set *largest = NULL;
-        for (uint32_t i = 0; i < entities->count; i++) {
-            struct entity_set *set = &entities->sets[i];
-            if (set->written_count && (!largest || set->bytes > largest->bytes))
-                largest = set;
-        }
-        if (!largest)
-            break;
-        for (uint32_t i = 0; i < 64 && largest->written_count; i++)
-            any |= set_evict(entities, largest);
-    }
+    struct entity_set *set;
+    while (entities_bytes(entities) > bytes_max && (set = set_oldest(entities)))
+        for (uint32_t i = 0; i < 64 && set->written_count; i++)
+            any |= set_evict(entities, set);
     entities->evictions += any;
 }
 
