@@ -5,6 +5,7 @@
 #include "core/entity_priv.h"
 
 #include "base/mem.h"
+#include "base/planted.h"
 #include "core/state_priv.h"
 
 bool entity_room(void **items, uint32_t count, uint32_t *cap, size_t size) {
@@ -274,7 +275,8 @@ static bool set_evict(struct entities *entities, struct entity_set *set) {
     struct written_slot oldest = set->written[set->written_first];
     set->written_first = (set->written_first + 1) % set->written_cap;
     set->written_count--;
-    if (set->marks[oldest.slot] != oldest.mark) /* changed since, or gone, or another */
+    bool plant = PLANTED(EVICT_DIRTY) && set->marks[oldest.slot] & MARK_DIRTY;
+    if (set->marks[oldest.slot] != oldest.mark && !plant) /* changed since, or gone, or another */
         return false;
     uint64_t ms = entity_ms(set->kind, set->kind->key(set->part, oldest.slot));
     if (ms > entities->evicted_ms)

@@ -263,11 +263,12 @@ static void tell_failure(const struct options *options, const struct run_options
 }
 
 static void tell_passed(const struct result *r, uint64_t seed, int64_t took_us) {
-    printf("seed %llu passed: %u commands, %u events in %u segments (%u sealed), %u calls, %u "
+    printf("seed %llu passed: %u commands, %u events in %u segments (%u sealed), %u rounds of "
+           "eviction, %u loads, %u calls, %u "
            "effects, %u personal parts (%u erased), %u crashes, %u starts\n"
            "simulated %lld s in %lld ms, %lld x real time; digest %016llx\n",
-           (unsigned long long)seed, r->commands, r->events, r->segments, r->sealed, r->calls,
-           r->effects, r->boxes, r->destroyed, r->crashes, r->restarts,
+           (unsigned long long)seed, r->commands, r->events, r->segments, r->sealed, r->evictions,
+           r->loads, r->calls, r->effects, r->boxes, r->destroyed, r->crashes, r->restarts,
            (long long)(r->simulated_us / 1000000), (long long)(took_us / 1000),
            (long long)(r->simulated_us / (took_us ? took_us : 1)), (unsigned long long)r->digest);
 }

@@ -156,6 +156,7 @@ static void hub_step(struct sim *sim, enum step_kind kind) {
     case STEP_INBOUND: inbound_step(sim->inbound); break;
     case STEP_DELIVER: deliver_step(sim->deliver); break;
     case STEP_READ_MODEL: (void)!read_model_step(sim->read_model, &more, &fault); break;
+    case STEP_SHELF: (void)!core_shelf_step(sim->core, &more, &fault); break;
     default: tidy(sim, 1 + chance(sim, 3));
     }
 }
@@ -169,6 +170,10 @@ static void crash_step(struct sim *sim, enum step_kind kind) {
     case STEP_CRASH_TIDY:
         crash_in(sim, 10);
         tidy(sim, 6);
+        break;
+    case STEP_CRASH_SHELF:
+        crash_in(sim, 12);
+        hub_step(sim, STEP_SHELF);
         break;
     case STEP_CRASH_READ_MODEL:
         crash_in(sim, 12);
@@ -210,7 +215,7 @@ static void step_run(struct sim *sim, const struct step *step) {
         shop_step(sim, kind);
     else if (kind == STEP_FEED)
         watch_feed(sim);
-    else if (kind <= STEP_TIDY)
+    else if (kind <= STEP_SHELF)
         hub_step(sim, kind);
     else if (kind == STEP_PARTNER)
         partner_step(sim);

@@ -43,6 +43,7 @@
     SIM_STEP(STEP_DELIVER, "deliver", 20)                                                          \
     SIM_STEP(STEP_READ_MODEL, "read-model", 8)                                                     \
     SIM_STEP(STEP_TIDY, "tidy", 10)                                                                \
+    SIM_STEP(STEP_SHELF, "shelf", 8)      /* the state is written down */                          \
     SIM_STEP(STEP_PARTNER, "partner", 28) /* one call to a partner ends */                         \
     SIM_STEP(STEP_DOWN, "down", 1)        /* a partner is not there for a while */                 \
     SIM_STEP(STEP_PERSON, "person", 3)    /* what is held is retried or discarded */               \
@@ -54,6 +55,7 @@
     SIM_STEP(STEP_CRASH_TIDY, "crash-tidy", 1)                                                     \
     SIM_STEP(STEP_CRASH_READ_MODEL, "crash-read-model", 1)                                         \
     SIM_STEP(STEP_CRASH_DELIVER, "crash-deliver", 1)                                               \
+    SIM_STEP(STEP_CRASH_SHELF, "crash-shelf", 1)                                                   \
     SIM_STEP(STEP_CRASH_OPEN, "crash-open", 1)
 
 enum step_kind {
@@ -83,8 +85,8 @@ struct result { /* in memory that outlives the process that runs */
     char text[4096];
     uint64_t digest; /* of all that was observed */
     int64_t simulated_us;
-    uint32_t commands, events, crashes, restarts, calls, effects, segments, sealed, boxes,
-        destroyed;               /* personal parts, and those of erased persons */
+    uint32_t commands, events, crashes, restarts, calls, effects, segments, sealed, evictions,
+        loads, boxes, destroyed; /* personal parts, and those of erased persons */
     uint32_t listed;             /* bytes used of what follows */
     char listing[LISTING_BYTES]; /* the commands, a line each */
 };
@@ -130,6 +132,7 @@ struct sim {
     /* the hub; all NULL while it is down */
     struct journal *journal;
     struct keyring *keyring;
+    struct shelf *shelf;
     struct tail *tail;
     struct core *core;
     struct read_model *read_model;

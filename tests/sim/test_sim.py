@@ -21,6 +21,7 @@ PLANTS = {
     "skip-fsync": {"acknowledged-lost", "start"},
     "forget-key": {"doubled", "key-reused", "refused-stored", "other-answer"},
     "publish-early": {"read"},
+    "evict-dirty": {"replay", "died", "order-stale", "stock"},
     "replay-order": {"replay", "start"},
     "lose-timer": {"timer"},
     "segment-end": {"feed", "start", "replay", "journal"},

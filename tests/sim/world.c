@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "connect/receive.h"
 #include "deliver/deliver_priv.h"
@@ -10,6 +11,7 @@
 #include "sim.h"
 #include "store/journal_sqlite.h"
 #include "store/persons.h"
+#include "store/shelf_sqlite.h"
 
 #define STARTS_MAX 60
 #define SETTLE_ROUNDS_MAX 6000
@@ -31,6 +33,11 @@ static struct config_location locations[] = {
     {.location = {"WH-HAM", 6}, .kind = LOCATION_WAREHOUSE},
 };
 
+/* By name, so that a seed means the same to the others when one is added. */
+static int64_t sized(const struct sim *sim, const char *name, uint64_t bound) {
+    return (int64_t)(hash64(str_c(name), sim->run->seed) % bound);
+}
+
 /* Everything is small, so that it is full, rotated and evicted all the time. */
 static void config_fill(struct sim *sim) {
     struct config *config = &sim->config;
@@ -41,17 +48,37 @@ static void config_fill(struct sim *sim) {
 #undef SETTING
     config->channels = (struct shape_list){channels, 3};
     config->locations = (struct shape_list){locations, 3};
-    config->settings.batch_commands_max = 1 + (int64_t)chance(sim, 12);
-    config->settings.deliver_window = 16 + (int64_t)chance(sim, 100);
-    config->settings.inbound_inflight_max = 1 + (int64_t)chance(sim, 6);
-    config->settings.inbound_workers = 1 + (int64_t)chance(sim, 2);
-    config->settings.deliver_flush_ms = 1 + (int64_t)chance(sim, 300);
-    sim->segment_bytes = 40000 + chance(sim, 8) * 20000;
-    sim->tail_bytes = 4000 + chance(sim, 200000);
-    sim->read_model_batch = 1 + (uint32_t)chance(sim, 60);
+    config->settings.batch_commands_max = 1 + sized(sim, "batch_commands_max", 12);
+    config->settings.deliver_window = 16 + sized(sim, "deliver_window", 100);
+    config->settings.inbound_inflight_max = 1 + sized(sim, "inbound_inflight_max", 6);
+    config->settings.inbound_workers = 1 + sized(sim, "inbound_workers", 2);
+    config->settings.deliver_flush_ms = 1 + sized(sim, "deliver_flush_ms", 300);
+    config->settings.state_bytes_max = 4096 + sized(sim, "state_bytes_max", 60000);
+    config->settings.state_flush_events = 1 + sized(sim, "state_flush_events", 40);
+    sim->segment_bytes = 40000 + 20000 * (uint64_t)sized(sim, "segment_bytes", 8);
+    sim->tail_bytes = 4000 + (uint64_t)sized(sim, "tail_bytes", 200000);
+    sim->read_model_batch = 1 + (uint32_t)sized(sim, "read_model_batch", 60);
 }
 
 /* --- starting ----------------------------------------------------------------------------------- */
+
+/* The written state, as cli/hub.c opens it. */
+static enum err shelf_open(struct sim *sim, struct fault *fault) {
+    struct shelf_space spaces[SHELF_SPACES_MAX];
+    struct shelf_sqlite_opened opened;
+    struct shelf_sqlite_options options = {
+        .exclusive = true, .spaces = spaces, .format = ENTITY_FORMAT, .wal_bytes = 100000};
+    options.space_count = core_spaces(domain_capabilities, spaces);
+    enum err err = shelf_sqlite_open("state.db", &options, &sim->shelf, &opened, fault);
+    if (err == ERR_DAMAGED || (err == OK && opened.found == SHELF_KEPT && opened.fresh)) {
+        if (sim->shelf)
+            sim->shelf->ops->close(sim->shelf);
+        sim->shelf = NULL;
+        options.empty = true;
+        err = shelf_sqlite_open("state.db", &options, &sim->shelf, &opened, fault);
+    }
+    return err;
+}
 
 static enum err core_open(struct sim *sim, struct fault *fault) {
     struct journal_sqlite_options journal = {.cell = sim->config.cell,
@@ -63,6 +90,8 @@ static enum err core_open(struct sim *sim, struct fault *fault) {
     enum err err = journal_sqlite_open("cell", &journal, &sim->journal, fault);
     if (err == OK)
         err = persons_open(&persons, &sim->keyring, fault);
+    if (err == OK)
+        err = shelf_open(sim, fault);
     if (err != OK)
         return err;
     sim->tail = tail_create(sim->journal, sim->tail_bytes);
@@ -71,6 +100,7 @@ static enum err core_open(struct sim *sim, struct fault *fault) {
                                 .config = &sim->config,
                                 .journal = sim->journal,
                                 .keyring = sim->keyring,
+                                .shelf = sim->shelf,
                                 .tail = sim->tail,
                                 .clock = &sim->clock,
                                 .rng = &sim->ids.rng};
@@ -124,6 +154,9 @@ static void hub_close(struct sim *sim) {
         core_destroy(sim->core);
     if (sim->tail)
         tail_destroy(sim->tail);
+    if (sim->shelf)
+        sim->shelf->ops->close(sim->shelf);
+    sim->shelf = NULL;
     keyring_close(sim->keyring);
     journal_close(sim->journal);
     sim->inbound = NULL;
@@ -188,6 +221,10 @@ void hub_down(struct sim *sim, bool crash) {
     /* As a process ends: nothing more is written of delivery, nobody hears of what is under way. */
     d->stopping = d->drained = true;
     d->flushed_us = INT64_MAX / 4;
+    struct core_stats stats;
+    core_stats(sim->core, &stats);
+    sim->result->evictions += (uint32_t)stats.evictions;
+    sim->result->loads += (uint32_t)stats.loads;
     partner_lose(sim);
     int rounds = 0;
     while (core_step(sim->core) > 0 || d->out > 0) {
@@ -250,6 +287,7 @@ static void all_step(struct sim *sim) {
     deliver_step(sim->deliver);
     (void)!read_model_step(sim->read_model, &more, &fault);
     (void)!journal_tidy(sim->journal, &more, &fault);
+    (void)!core_shelf_step(sim->core, &more, &fault);
     (void)!erasure_step(sim->erasure, sim->reader, &more, &fault);
     (void)!sim->keyring->ops->tidy(sim->keyring, &more, &fault);
 }
