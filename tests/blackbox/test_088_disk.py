@@ -13,6 +13,7 @@ import time
 import pytest
 
 import docs
+from ledger import Ledger
 from test_067_read_model import fill, metric
 from wire import until
 
@@ -222,3 +223,35 @@ def test_a_page_of_the_journal_that_goes_bad_while_it_runs(idle_hub):
     api.post("/v1/stock/counts", docs.count("JP", 5)).ok(201)
     api.post("/v1/orders", docs.order(("JP", 1)))
     assert hub.process.popen.poll() is None
+
+
+def test_a_full_disk_loses_no_delivery(idle_hub, tmp_path):
+    """Orders on their way to the books while nothing can be written: each is there once."""
+    hub = idle_hub
+    ledger = Ledger()
+    try:
+        ledger.connector(hub.config)
+        with mounted("-t", "tmpfs", "-o", "size=64m", "tmpfs", at=tmp_path / "disk") as disk:
+            hub.args = ["--data", disk / "data"]
+            hub.key = hub.binary.ok("key", "create", "-C", hub.config, "--data", disk / "data",
+                                    "--name", "disk", "--scope", "*").strip()
+            hub.start()
+            api = hub.client()
+            api.post("/v1/stock/counts", docs.count("OUT", 1000000)).ok(201)
+            made = []
+            for _ in range(3):
+                filler = fill_disk(disk, leave=300_000)
+                made += capture_until_refused(api, "OUT")[0]
+                time.sleep(1)
+                filler.unlink()
+                until(lambda: api.get("/readyz").status == 200, 15, "ready again")
+                made.append(api.post("/v1/orders", docs.order(("OUT", 1))).ok(201)["order_id"])
+            captured = {e["subject"] for e in docs.events(api, type="order.captured")}
+            assert set(made) <= captured
+            until(lambda: set(ledger.ids()) == captured, 60 * hub.binary.patience, "all posted")
+            until(lambda: {e["data"]["order_id"] for e in docs.events(api, type="posting.posted")}
+                  == captured, 60 * hub.binary.patience, "all known to be posted")
+            assert len(ledger.ids()) == len(captured), "one of them twice"
+            hub.stop()
+    finally:
+        ledger.stop()
