@@ -24,6 +24,9 @@ static const struct shape_field exception_rows[] = {
                                         "seq of the event that keeps the payload"),
     [EXCEPTION_DETAILS] = SHAPE_ROW(struct exception, details, SHAPE_OPEN,
                                     "Faults with their pointers, quantities, sums"),
+    [EXCEPTION_VERSION] = {.name = "version", .kind = SHAPE_INTEGER, .flags = SHAPE_READ_ONLY,
+                           .offset = offsetof(struct exception, version), .since = 1,
+                           .owner = "hub", .help = "Of the case: 1"},
 };
 SHAPE_DEFINE(exception_shape, "exception", struct exception, "A case a person must decide",
              exception_rows);
@@ -33,8 +36,11 @@ struct resolution {
     struct str exception_id;
     struct str resolution; /* discarded, fixed, retried */
     struct str reason;
+    int64_t version;
 };
-enum resolution_row { RESOLUTION_EXCEPTION_ID, RESOLUTION_RESOLUTION, RESOLUTION_REASON };
+enum resolution_row {
+    RESOLUTION_EXCEPTION_ID, RESOLUTION_RESOLUTION, RESOLUTION_REASON, RESOLUTION_VERSION,
+};
 static const struct shape_field resolution_rows[] = {
     [RESOLUTION_EXCEPTION_ID] = {.name = "exception_id", .kind = SHAPE_ID,
                                  .flags = SHAPE_READ_ONLY,
@@ -44,6 +50,9 @@ static const struct shape_field resolution_rows[] = {
                                         "How: discarded (default), fixed, retried"),
     [RESOLUTION_REASON] = SHAPE_ROW(struct resolution, reason, SHAPE_TEXT, "Why",
                                     .flags = SHAPE_REQUIRED, .min = 1),
+    [RESOLUTION_VERSION] = {.name = "version", .kind = SHAPE_INTEGER, .flags = SHAPE_READ_ONLY,
+                            .offset = offsetof(struct resolution, version), .since = 1,
+                            .owner = "hub", .help = "Of the case, afterwards: 2"},
 };
 static SHAPE_DEFINE(resolution_shape, "exception_resolution", struct resolution,
                     "How a case was closed", resolution_rows);
@@ -268,7 +277,9 @@ enum err exception_raise(struct decision *decision, const struct exception *exce
         return decision_refuse(decision, ERR_NOMEM, "no memory for the exception");
     *e = *exception;
     e->exception_id = text;
+    e->version = 1;
     shape_mark(e, EXCEPTION_ID);
+    shape_mark(e, EXCEPTION_VERSION);
     return OK;
 }
 
@@ -296,7 +307,9 @@ static enum err resolve_decide(struct decision *decision, const struct command *
     r->exception_id = command->args[0];
     if (!r->resolution.len)
         r->resolution = STR("discarded");
+    r->version = 2;
     shape_mark(r, RESOLUTION_EXCEPTION_ID);
+    shape_mark(r, RESOLUTION_VERSION);
     shape_mark(r, RESOLUTION_RESOLUTION);
     return decision_answer(decision, 200, &resolution_shape, r);
 }

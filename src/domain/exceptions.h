@@ -19,10 +19,12 @@ struct exception {
     struct str owner;        /* team: from the connector or the kind */
     int64_t payload_seq;     /* of the event that keeps the payload; 0: none */
     const struct json *details; /* faults with their pointers, quantities wanted … */
+    int64_t version; /* of the case: 1; set by the hub. exception.resolved is 2 */
 };
 enum exception_row {
     EXCEPTION_ID, EXCEPTION_KIND, EXCEPTION_SUBJECT, EXCEPTION_CAUSE, EXCEPTION_ACTION,
     EXCEPTION_OWNER, EXCEPTION_PAYLOAD_SEQ, EXCEPTION_DETAILS,
+    EXCEPTION_VERSION,
 };
 extern const struct shape exception_shape;
 

@@ -29,7 +29,7 @@ static const struct shape_field captured_rows[] = {
     [CAPTURED_STATE] = SHAPE_ROW(struct order_captured, state, SHAPE_ENUM, "accepted or held",
                                  .flags = SHAPE_REQUIRED, .values = order_states),
     [CAPTURED_VERSION] = SHAPE_ROW(struct order_captured, version, SHAPE_INTEGER,
-                                   "Of the order: 1", .flags = SHAPE_REQUIRED),
+                                   "Of the order: 1 (a held one is at 2, by order.held)", .flags = SHAPE_REQUIRED),
     [CAPTURED_RESERVATIONS] = SHAPE_ROW(struct order_captured, reservations, SHAPE_LIST,
                                         "Stock committed for it", .max = 100000,
                                         .shape = &order_reservation_shape),
@@ -322,6 +322,7 @@ static enum err reserve_event(struct decision *decision, struct str order_id,
     *e = (struct stock_event){.has = 1u << STOCK_ORDER_ID | 1u << STOCK_CHANGES,
                               .order_id = order_id,
                               .changes = {taken->changes, taken->count}};
+    stock_versions(decision, taken->changes, taken->count);
     return OK;
 }
 
@@ -351,7 +352,7 @@ static enum err hold_events(struct decision *decision, const struct command *com
                                       1u << ORDER_CHANGE_VERSION | 1u << ORDER_CHANGE_REASON,
                                .order_id = order_id,
                                .state = ORDER_HELD,
-                               .version = 1,
+                               .version = 2, /* order.captured is 1 */
                                .reason = STR("shortage")};
     struct exception exception = {
         .has = 1u << EXCEPTION_KIND | 1u << EXCEPTION_SUBJECT | 1u << EXCEPTION_CAUSE |
@@ -413,7 +414,7 @@ static enum err capture_decide(struct decision *decision, const struct command *
                                          1u << ANSWER_VERSION | 1u << ANSWER_RESERVATIONS,
                                   .order_id = order_id,
                                   .state = held ? ORDER_HELD : ORDER_ACCEPTED,
-                                  .version = 1,
+                                  .version = held ? 2 : 1,
                                   .correlation_id = command->correlation,
                                   .reservations = {taken.reservations, taken.count}};
     if (command->correlation.len)
@@ -594,6 +595,7 @@ static enum err change_stock(struct decision *decision, const struct command *co
                               .order_id = change->order_id,
                               .reason = shipped ? STR("shipment") : STR("cancelled"),
                               .changes = {parts->changes, parts->change_count}};
+    stock_versions(decision, parts->changes, parts->change_count);
     if (!shipped)
         return OK;
     /* Goods can not have left before the hub promised them: a count taken between a wrongly

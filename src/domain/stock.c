@@ -23,6 +23,9 @@ static const struct shape_field change_rows[] = {
                                    "Difference of what orders are promised"),
     [CHANGE_RESERVATION_ID] = SHAPE_ROW(struct stock_change, reservation_id, SHAPE_ID,
                                         "The hold that `held` belongs to"),
+    [CHANGE_VERSION] = {.name = "version", .kind = SHAPE_INTEGER, .since = 1, .owner = "hub",
+                        .offset = offsetof(struct stock_change, version),
+                        .flags = SHAPE_READ_ONLY, .help = "Of the position, after the event"},
 };
 SHAPE_DEFINE(stock_change_shape, "stock_change", struct stock_change,
              "A difference at one position", change_rows);
@@ -66,7 +69,9 @@ static enum err change_apply(struct state *state, const struct stock_change *cha
     p->now.held += change->held;
     p->now.committed += change->committed;
     must(p->now.held >= 0 && p->now.committed >= 0);
-    enum err err = position_touch(state, index);
+    enum err err = position_touch(
+        state, index,
+        shape_has(change, CHANGE_VERSION) ? (uint32_t)change->version : p->version + 1);
     if (err == OK && movement && change->on_hand)
         err = position_move(s, index, at_us, change->on_hand);
     if (err == OK && change->held < 0 && shape_has(change, CHANGE_RESERVATION_ID)) {
@@ -166,6 +171,15 @@ int64_t stock_available(const struct decision *decision, struct str sku, struct 
 int64_t stock_on_hand(const struct decision *decision, struct str sku, struct str location) {
     const struct position *p = decision_position(decision, sku, location);
     return p ? p->now.on_hand : 0;
+}
+
+void stock_versions(const struct decision *decision, struct stock_change *changes, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        const struct position *p =
+            decision_position(decision, changes[i].sku, changes[i].location);
+        changes[i].version = p ? (int64_t)p->version + 1 : 1;
+        shape_mark(&changes[i], CHANGE_VERSION);
+    }
 }
 
 bool stock_hold_item(const struct decision *decision, struct str reservation_id, struct str sku,
@@ -328,6 +342,8 @@ static enum err count_decide(struct decision *decision, const struct command *co
     change_fill(change, count->sku, count->location);
     change->on_hand = after - p->now.on_hand;
     shape_mark(change, CHANGE_ON_HAND);
+    if (!superseded)
+        stock_versions(decision, change, 1);
     e->occurred_at = at;
     e->counted = count->on_hand;
     shape_mark(e, STOCK_OCCURRED_AT);
@@ -402,6 +418,7 @@ static enum err adjustment_decide(struct decision *decision, const struct comman
     change_fill(change, adjustment->sku, adjustment->location);
     change->on_hand = after - before;
     shape_mark(change, CHANGE_ON_HAND);
+    stock_versions(decision, change, 1);
     e->occurred_at = at;
     shape_mark(e, STOCK_OCCURRED_AT);
     event_text(e, &e->reason, adjustment->reason, STOCK_REASON);
@@ -411,7 +428,7 @@ static enum err adjustment_decide(struct decision *decision, const struct comman
         shape_mark(e, STOCK_NEGATIVE);
     struct position_answer answer = {.superseded = superseded};
     answer_fill(&answer, adjustment->sku, adjustment->location, after,
-                p ? p->version + 1 : 1);
+                change->version);
     if (superseded) {
         e->superseded = true;
         shape_mark(e, STOCK_SUPERSEDED);
@@ -496,20 +513,18 @@ static enum err receipt_decide(struct decision *decision, const struct command *
         const struct stock_item *item = list_at(receipt->items, struct stock_item, i);
         const struct position *p = decision_position(decision, item->sku, receipt->location);
         struct stock_change *change = list_at(e->changes, struct stock_change, i);
-        int64_t after = p ? p->now.on_hand : 0, version = p ? p->version : 0;
-        for (uint32_t k = 0; k < i; k++) {
-            if (!str_eq(positions[k].sku, item->sku))
-                continue;
-            after = positions[k].on_hand;
-            version = positions[k].version;
-        }
+        int64_t after = p ? p->now.on_hand : 0;
+        for (uint32_t k = 0; k < i; k++)
+            if (str_eq(positions[k].sku, item->sku))
+                after = positions[k].on_hand;
         if (!decimal_add(after, item->quantity, &after))
             return decision_fault(decision, ERR_INVALID,
                                   arena_printf(arena, "/items/%u/quantity", i), "is too large");
         change_fill(change, item->sku, receipt->location);
         change->on_hand = item->quantity;
         shape_mark(change, CHANGE_ON_HAND);
-        answer_fill(&positions[i], item->sku, receipt->location, after, version + 1);
+        stock_versions(decision, change, 1);
+        answer_fill(&positions[i], item->sku, receipt->location, after, change->version);
     }
     e->occurred_at = shape_has(receipt, RECEIPT_RECEIVED_AT)
                          ? receipt->received_at
@@ -675,6 +690,7 @@ static enum err hold_decide(struct decision *decision, const struct command *com
         change_fill(change, item->sku, location);
         change->held = item->quantity;
         shape_mark(change, CHANGE_HELD);
+        stock_versions(decision, change, 1);
     }
     if (err != OK)
         return err;
@@ -717,6 +733,7 @@ static enum err hold_end(struct decision *decision, const struct command *comman
         change->reservation_id = id;
         shape_mark(change, CHANGE_HELD);
         shape_mark(change, CHANGE_RESERVATION_ID);
+        stock_versions(decision, change, 1);
     }
     e->changes.count = kept;
     event_text(e, &e->reason, str_c(reason), STOCK_REASON);

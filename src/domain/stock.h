@@ -17,10 +17,13 @@ struct stock_change {
     struct str sku, location;
     int64_t on_hand, held, committed;
     struct str reservation_id; /* the hold that `held` belongs to */
+    int64_t version; /* of the position, after the event; set by the hub. An event raises it by
+                        one however many of its changes are at the position; 0 where it is of
+                        before positions had versions in events, and in a superseded count */
 };
 enum stock_change_row {
     CHANGE_LINE_ID, CHANGE_SKU, CHANGE_LOCATION, CHANGE_ON_HAND, CHANGE_HELD, CHANGE_COMMITTED,
-    CHANGE_RESERVATION_ID,
+    CHANGE_RESERVATION_ID, CHANGE_VERSION,
 };
 extern const struct shape stock_change_shape;
 
@@ -55,6 +58,10 @@ extern const struct event_type stock_counted_event, stock_adjusted_event, stock_
 int64_t stock_available(const struct decision *decision, struct str sku, struct str location);
 /* on hand there, now. */
 int64_t stock_on_hand(const struct decision *decision, struct str sku, struct str location);
+
+/* Sets the version of each change, as it will be after an event of these changes. One event of a
+ * decision alone may change a position. */
+void stock_versions(const struct decision *decision, struct stock_change *changes, uint32_t count);
 
 /* What is left of a hold for a SKU: the location and the quantity; false where there is no such
  * hold (expired, used up, never made) or it has none of this SKU. `nth` counts the hold's

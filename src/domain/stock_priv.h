@@ -90,8 +90,8 @@ uint32_t position_find(const struct stock_state *s, struct str sku, struct str l
 uint32_t position_find_ids(const struct stock_state *s, uint32_t sku, uint32_t location);
 /* Finds or makes; MAP_NONE when memory is out. */
 uint32_t position_make(struct stock_state *s, struct str sku, struct str location);
-/* Marks for publishing and for the shelf, and counts the version up. */
-enum err position_touch(struct state *state, uint32_t position) WARN_UNUSED;
+/* Marks for publishing and for the shelf, and sets the version. */
+enum err position_touch(struct state *state, uint32_t position, uint32_t version) WARN_UNUSED;
 /* A movement of on hand: remembered for late counts. */
 enum err position_move(struct stock_state *s, uint32_t position, int64_t at_us, int64_t delta)
     WARN_UNUSED;

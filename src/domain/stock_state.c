@@ -108,10 +108,10 @@ uint32_t position_make(struct stock_state *s, struct str sku, struct str locatio
     return index;
 }
 
-enum err position_touch(struct state *state, uint32_t position) {
+enum err position_touch(struct state *state, uint32_t position, uint32_t version) {
     struct stock_state *s = state_of(state, &stock_capability);
     struct position *p = &s->positions[position];
-    p->version++;
+    p->version = version;
     if (!p->dirty) {
         if (!ARRAY_ROOM(s->dirty, s->dirty_count, s->dirty_cap))
             return ERR_NOMEM;

@@ -219,8 +219,6 @@ static void judge_versions(struct oracle *o) {
         int64_t *last = &LIST_AT(&reached, int64_t, at);
         bool captured = str_is(event->kind, kinds[OP_ORDER]);
         int64_t version = member_i64(event->data, "version", captured ? 1 : 0);
-        if (str_is(event->kind, "order.held") && version == 1 && *last == 1)
-            continue; /* held as it was captured: one change, two events */
         if (version != *last + 1)
             oracle_violate(o, "version", "%.*s went from %lld to %lld at seq %llu",
                            STR_FMT(event->subject), (long long)*last, (long long)version,

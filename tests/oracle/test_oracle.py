@@ -283,8 +283,8 @@ def test_a_fact_that_is_held_promises_nothing(honest):
     op = honest.oracle.sending("order", order("30", ("A", 99)), fact=True)
     honest.oracle.answered(op, 200, {"payload_id": "p"})
     honest.event("order.captured", op, "ord_f", version=1, state="held", order=op.body)
-    honest.event("order.held", op, "ord_f", version=1)
-    honest.orders["ord_f"] = {**op.body, "version": 1}
+    honest.event("order.held", op, "ord_f", version=2)
+    honest.orders["ord_f"] = {**op.body, "version": 2}
     honest.erp.append({"order_id": "ord_f", "total": 9900, "currency": "EUR", "number": "SO-f"})
     honest.numbers["ord_f"] = "SO-f"
     assert honest.rules() == set()
