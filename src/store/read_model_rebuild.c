@@ -101,6 +101,7 @@ static enum err building_take(struct read_model *model, struct read_model *next,
     return err == OK ? model_file_replace(model, next, fault) : err;
 }
 
+/* The last that its thread does with the lock: who sees it done may begin another. */
 static void rebuild_tell(struct read_model *model, enum err err, const struct fault *fault) {
     struct read_model_rebuilding *now = &model->rebuild.now;
     pthread_mutex_lock(&model->lock);
@@ -108,6 +109,7 @@ static void rebuild_tell(struct read_model *model, enum err err, const struct fa
     now->took_us = clock_tick_us(model->options.clock) - model->rebuild.began_us;
     now->seq = read_model_seq(model);
     snprintf(now->reason, sizeof now->reason, "%s", err == OK ? "" : fault->detail);
+    model->rebuild.running = false;
     pthread_mutex_unlock(&model->lock);
     if (err == OK) {
         atomic_fetch_add(&model->rebuilds, 1);
@@ -206,9 +208,6 @@ static void *rebuild_main(void *arg) {
         err = building_give(&b, &fault);
     building_end(&b);
     rebuild_tell(b.model, err, &fault);
-    pthread_mutex_lock(&b.model->lock);
-    b.model->rebuild.running = false;
-    pthread_mutex_unlock(&b.model->lock);
     return NULL;
 }
 
