@@ -113,9 +113,10 @@ static bool start_record(struct worker *w, const struct record *record) {
         slot_submit(slot);
         return true;
     }
-    if (err == ERR_NOMEM) { /* read again later */
+    if (err != OK && err_info(err)->disposition == RETRYABLE) { /* the disk, memory: later */
         slot_free(slot);
         w->full = true;
+        w->again_us = tick(w) + RETRY_FIRST_US;
         return false;
     }
     if (err == OK) { /* a retry that names what is no payload */
@@ -174,9 +175,11 @@ static bool start_seq(struct worker *w, uint64_t seq, uint32_t *started) {
     w->again = 0;
     enum err err = tail_read(w->inbound->tail, seq, 1, follow_visit, &follow, &next, &fault);
     w->again = again;
-    if (err)
+    if (err) {
+        w->again_us = tick(w) + RETRY_FIRST_US;
         log_line(LOG_ERROR, "connect", "the journal can not be read", "seq=%llu detail=%s",
                  (unsigned long long)seq, log_quote(str_c(fault.detail)));
+    }
     *started += follow.started;
     return err == OK && !w->full;
 }
@@ -204,6 +207,7 @@ static uint32_t worker_follow(struct worker *w) {
                                  &fault);
         started += follow.started;
         if (err) {
+            w->again_us = tick(w) + RETRY_FIRST_US;
             log_line(LOG_ERROR, "connect", "the journal can not be read", "seq=%llu detail=%s",
                      (unsigned long long)before, log_quote(str_c(fault.detail)));
             return started;
@@ -265,6 +269,10 @@ static uint32_t worker_answers(struct worker *w) {
 static uint32_t worker_retries(struct worker *w, int64_t now_us, int64_t *due) {
     uint32_t n = 0;
     *due = INT64_MAX;
+    if (w->again_us != 0 && w->again_us <= now_us) {
+        w->again_us = 0;
+        w->full = false;
+    }
     for (uint32_t i = 0; i < w->slot_count; i++) {
         struct slot *slot = &w->slots[i];
         if (slot->phase == SLOT_WAIT && slot->due_us <= now_us) {
@@ -280,7 +288,11 @@ static uint32_t worker_retries(struct worker *w, int64_t now_us, int64_t *due) {
 static uint32_t worker_step(struct worker *w, int64_t *due, bool start) {
     uint32_t n = worker_answers(w);
     n += worker_retries(w, tick(w), due);
-    return start ? n + worker_follow(w) : n;
+    if (start)
+        n += worker_follow(w);
+    if (w->again_us != 0 && w->again_us < *due)
+        *due = w->again_us;
+    return n;
 }
 
 uint32_t inbound_step(struct inbound *inbound) {

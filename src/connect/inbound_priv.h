@@ -55,6 +55,7 @@ struct worker {
     uint64_t from;       /* next seq to follow */
     uint64_t again;      /* payload to read once more (payload.retried), 0: none */
     bool full;           /* the record at `from` waits for a slot or its key */
+    int64_t again_us;    /* tick; then it is tried again, slot or not: it could not be read. 0: none */
     pthread_t thread;
     bool running;
     pthread_mutex_t lock; /* of what follows */

@@ -121,6 +121,23 @@ static void disk_trouble(struct sim *sim) {
     list_line(sim, "%s, at the %u. from now", troubles[i].name, n);
 }
 
+/* Until room is made; the hub must say so, refuse, lose nothing, and go on by itself. */
+static void disk_full(struct sim *sim) {
+    int64_t us = (int64_t)chance(sim, 20000000);
+    vfs_fault_full(sim->disk, true);
+    sim->full_until_us = sim->tick_us + us;
+    list_line(sim, "the disk is full for %lld ms", (long long)us / 1000);
+}
+
+/* Forwards or backwards, by up to half a day. */
+static void clock_set(struct sim *sim) {
+    int64_t us = (int64_t)chance(sim, INT64_C(86400) * 1000000) - INT64_C(43200) * 1000000;
+    sim->now_us += us;
+    if (sim->now_us > sim->latest_us)
+        sim->latest_us = sim->now_us;
+    list_line(sim, "the wall clock is set by %lld s", (long long)us / 1000000);
+}
+
 static void crash_in(struct sim *sim, uint32_t writes) {
     bool write = chance(sim, 3) > 0;
     uint32_t n = 1 + (uint32_t)chance(sim, write ? writes : 3);
@@ -225,6 +242,10 @@ static void step_run(struct sim *sim, const struct step *step) {
         person(sim);
     else if (kind == STEP_TIME)
         time_step(sim);
+    else if (kind == STEP_CLOCK)
+        clock_set(sim);
+    else if (kind == STEP_FULL)
+        disk_full(sim);
     else if (kind == STEP_DISK)
         disk_trouble(sim);
     else
@@ -284,7 +305,7 @@ _Noreturn void sim_run(const struct run_options *options) {
     rng_seeded_init(&sim->dice, options->seed);
     arena_reset(&sim->arena);
     hub_settle(sim);
-    sim->result->simulated_us = sim->now_us - sim->began_us;
+    sim->result->simulated_us = sim->tick_us - sim->began_us;
     watch_end(sim);
     world_close(sim);
     oracle_destroy(sim->oracle);

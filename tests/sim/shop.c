@@ -457,7 +457,7 @@ static void send_erase(struct sim *sim) {
 /* --- once more -------------------------------------------------------------------------------------- */
 
 static bool may_repeat(const struct shop *shop, const struct request *request) {
-    return !request->pending && shop->sim->now_us - request->sent_us < RETRY_WITHIN_US &&
+    return !request->pending && shop->sim->latest_us - request->sent_us < RETRY_WITHIN_US &&
            (request->key[0] || !request->type || request->settled);
 }
 
@@ -491,7 +491,7 @@ static void send_other(struct sim *sim) {
     for (uint32_t i = 0; i < shop->count; i++) {
         struct request *request = &shop->requests[shop->count - 1 - i];
         if (!request->acknowledged || request->keyless || !request->key[0] || !request->type ||
-            sim->now_us - request->sent_us >= RETRY_WITHIN_US)
+            sim->latest_us - request->sent_us >= RETRY_WITHIN_US)
             continue;
         struct str body = arena_printf(&sim->arena,
                                        "{\"sku\":\"SKU-%u\",\"location\":\"S01\",\"delta\":\"%u\","

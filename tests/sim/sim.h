@@ -48,7 +48,9 @@
     SIM_STEP(STEP_DOWN, "down", 1)        /* a partner is not there for a while */                 \
     SIM_STEP(STEP_PERSON, "person", 3)    /* what is held is retried or discarded */               \
     SIM_STEP(STEP_TIME, "time", 14)                                                                \
-    SIM_STEP(STEP_DISK, "disk", 2) /* the disk reports an error */                                 \
+    SIM_STEP(STEP_CLOCK, "clock", 1) /* the wall clock is set */                                   \
+    SIM_STEP(STEP_FULL, "full", 1)   /* the disk is full for a while */                            \
+    SIM_STEP(STEP_DISK, "disk", 2)   /* the disk reports an error */                               \
     SIM_STEP(STEP_RESTART, "restart", 1)                                                           \
     SIM_STEP(STEP_CRASH, "crash", 1)           /* power is lost, between anything */               \
     SIM_STEP(STEP_CRASH_CORE, "crash-core", 1) /* before, inside or after an append */             \
@@ -115,8 +117,10 @@ struct decision_pending {
     bool waiting;
 };
 struct sim {
-    struct clock clock; /* first: its callbacks get the sim back */
-    int64_t now_us, tick_us, began_us;
+    struct clock clock;                /* first: its callbacks get the sim back */
+    int64_t now_us, tick_us, began_us; /* began_us: of the tick */
+    int64_t latest_us;                 /* the latest that the wall clock ever was */
+    int64_t full_until_us;
     const struct run_options *run;
     struct result *result;
     struct rng_seeded dice; /* of the step under way */

@@ -171,6 +171,7 @@ static void hub_close(struct sim *sim) {
 }
 
 static void disk_mend(struct sim *sim) {
+    vfs_fault_full(sim->disk, false);
     for (int i = 0; i < VFS_FAULT_CALLS; i++)
         vfs_fault_fail(sim->disk, (enum vfs_fault_call)i, 0, 0);
 }
@@ -195,7 +196,8 @@ void hub_up(struct sim *sim) {
         } else if (!crashed && vfs_fault_failures(sim->disk) > failures) {
             if (sim->deliver)
                 hub_down(sim, false);
-            hub_close(sim); /* whoever started it tries again */
+            hub_close(sim);
+            disk_mend(sim); /* somebody looks after it, and starts the hub again */
             continue;
         } else if (!crashed) {
             violate(sim, "start", "the hub does not start: %s", fault.detail);
@@ -251,6 +253,10 @@ void hub_revive(struct sim *sim) {
 void time_pass(struct sim *sim, int64_t us) {
     sim->now_us += us;
     sim->tick_us += us;
+    if (sim->now_us > sim->latest_us)
+        sim->latest_us = sim->now_us;
+    if (sim->tick_us >= sim->full_until_us)
+        vfs_fault_full(sim->disk, false);
     partner_work(sim);
 }
 
@@ -334,7 +340,8 @@ void world_open(struct sim *sim) {
     sim->clock = (struct clock){sim_now, sim_tick};
     sim->now_us = INT64_C(1795421700000000);
     sim->tick_us = 1000000;
-    sim->began_us = sim->now_us;
+    sim->began_us = sim->tick_us;
+    sim->latest_us = sim->now_us;
     rng_seeded_init(&sim->dice, sim->run->seed ^ UINT64_C(0x9e3779b97f4a7c15));
     rng_seeded_init(&sim->ids, sim->run->seed);
     arena_init(&sim->arena, 0);

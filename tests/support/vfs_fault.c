@@ -46,6 +46,7 @@ struct vfs_fault {
     bool crashed;
     uint32_t open;
     uint64_t failures;
+    bool full;
     void (*seen)(void *ctx);
     void *seen_ctx;
     struct {
@@ -201,6 +202,10 @@ static int file_read(sqlite3_file *base, void *out, int amount, sqlite3_int64 at
 static int file_write(sqlite3_file *base, const void *data, int amount, sqlite3_int64 at) {
     struct handle *h = (struct handle *)base;
     int rc = call_count(h->disk, VFS_FAULT_WRITE, SQLITE_IOERR_WRITE);
+    if (rc == SQLITE_OK && h->disk->full && (uint64_t)at + (uint64_t)amount > h->file->live.len) {
+        h->disk->failures++;
+        return SQLITE_FULL;
+    }
     if (h->disk->crashed)
         return rc;
     struct change change = {.at = (uint64_t)at, .len = (uint64_t)amount};
@@ -369,7 +374,7 @@ void vfs_fault_reset(struct vfs_fault *disk, uint64_t seed) {
         free(file);
     }
     disk->name_count = 0;
-    disk->crashed = false;
+    disk->crashed = disk->full = false;
     memset(disk->calls, 0, sizeof disk->calls);
     rng_seeded_init(&disk->rng, seed);
     sqlite3_randomness(0, NULL); /* SQLite seeds its own anew at its next use */
@@ -420,6 +425,8 @@ void vfs_fault_fail(struct vfs_fault *disk, enum vfs_fault_call call, uint32_t n
     disk->calls[call].fail_at = n ? disk->calls[call].count + n : 0;
     disk->calls[call].code = code;
 }
+
+void vfs_fault_full(struct vfs_fault *disk, bool full) { disk->full = full; }
 
 uint64_t vfs_fault_failures(const struct vfs_fault *disk) { return disk->failures; }
 

@@ -39,6 +39,8 @@ enum vfs_fault_call { VFS_FAULT_READ, VFS_FAULT_WRITE, VFS_FAULT_SYNC, VFS_FAULT
 void vfs_fault_fail(struct vfs_fault *disk, enum vfs_fault_call call, uint32_t n, int code);
 /* Calls since reset. */
 uint64_t vfs_fault_count(const struct vfs_fault *disk, enum vfs_fault_call call);
+/* From now on every write that makes a file longer fails for want of room; or does no more. */
+void vfs_fault_full(struct vfs_fault *disk, bool full);
 /* Calls that were made to fail since reset, crashes not among them. */
 uint64_t vfs_fault_failures(const struct vfs_fault *disk);
 /* Inverts len bytes of a file, at rest and durably; false where it has none there. */
