@@ -49,6 +49,7 @@ static bool replay_visit(void *ctx, const struct record *record) {
         return false;
     }
     replay->seq = record->seq;
+    replay->state->sum = record_sum(record);
     return true;
 }
 
@@ -76,6 +77,21 @@ static enum err replay_all(struct replay *replay) {
     return err;
 }
 
+static bool sum_visit(void *ctx, const struct record *record) {
+    *(uint64_t *)ctx = record_sum(record);
+    return false;
+}
+
+/* Whether the newest event that the written state knows is the journal's. */
+static enum err shelf_check(struct replay *replay, uint64_t seq) {
+    uint64_t sum = 0, next;
+    enum err err = journal_read(replay->core->journal, seq, 1, sum_visit, &sum, &next,
+                                replay->fault);
+    return err == OK && sum != replay->state->sum
+               ? fault_set(replay->fault, ERR_DAMAGED, "the written state is of another journal")
+               : err;
+}
+
 /* What was written of the state: replay goes on behind it. A shelf that knows more than the
  * journal belongs to another one, or the journal lost its end: it is emptied. */
 static enum err replay_from_shelf(struct replay *replay) {
@@ -98,6 +114,8 @@ static enum err replay_from_shelf(struct replay *replay) {
     core->flushed_seq = replay->seq = seq;
     if (err == OK && seq > 0)
         err = entities_load_all(&replay->state->entities, true, replay->fault);
+    if (err == OK && seq > 0)
+        err = shelf_check(replay, seq);
     replay->state->entities.evicted_ms = (uint64_t)(replay->state->time_us / 1000);
     if (err == ERR_DAMAGED)
         atomic_store(&core->shelf_lost, true);
@@ -244,6 +262,7 @@ static enum err core_commit(struct core *core, struct fault *fault) {
         core->broken = true;
         return err;
     }
+    core->state->sum = record_sum(&batch->records[batch->count - 1]);
     atomic_store(&core->durable_seq, core->seq);
     state_publish(core);
     if (core->tail && !PLANTED(READ_MODEL_AHEAD))

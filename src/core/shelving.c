@@ -97,6 +97,7 @@ static bool flush_fill(struct state *state, struct flush *flush) {
     struct entities *entities = &state->entities;
     size_t at = flush->text.len;
     pack_int(&flush->text, state->time_us);
+    pack_uint(&flush->text, state->sum);
     bool ok = flush_entry(flush, entity_space(entities, &clock_entity), (struct hash128){0}, at);
     for (uint32_t i = 0; ok && i < entities->count; i++)
         ok = flush_loose(flush, &entities->sets[i], i) && flush_dirty(flush, &entities->sets[i], i);

@@ -184,16 +184,23 @@ uint32_t core_spaces(const struct capability *const *capabilities,
     return n;
 }
 
-/* When the newest event happened: time never runs backwards over a restart. */
+uint64_t record_sum(const struct record *record) {
+    uint64_t sum = hash64(record->data, record->seq);
+    sum = hash64(record->meta, sum ^ (uint64_t)record->time_us);
+    return hash64(record->subject, hash64(record->type, sum));
+}
+
+/* When the newest event happened: time never runs backwards over a restart. And which it was. */
 static enum err clock_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
     (void)key;
     (void)slot;
     struct unpack in = unpack_of(bytes);
     ((struct state *)part)->time_us = unpack_int(&in);
+    ((struct state *)part)->sum = unpack_uint(&in);
     return unpack_end(&in);
 }
 const struct entity_kind clock_entity = {.name = "clock", .flags = ENTITY_RESIDENT,
-                                         .help = "Time of the newest event", .load = clock_load};
+                                         .help = "Time and sum of the newest event", .load = clock_load};
 
 enum err state_create(const struct registry *registry, const struct config *config,
                       struct shelf *shelf, struct state **out) {

@@ -10,6 +10,7 @@ struct state {
     const struct registry *registry;
     struct keys natural, idempotent;
     int64_t time_us; /* of the newest event: never runs backwards */
+    uint64_t sum;    /* of the newest event's record: whether a shelf belongs to a journal */
     void **parts; /* by index of the capability in the registry */
     struct entities entities;
 };
@@ -25,6 +26,8 @@ struct registry {
 };
 
 extern const struct entity_kind clock_entity;
+
+uint64_t record_sum(const struct record *record);
 
 /* Every kind of entity, in the order of the shelf's spaces. */
 uint32_t core_kinds(const struct capability *const *capabilities,

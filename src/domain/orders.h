@@ -78,4 +78,7 @@ enum order_change_row {
     ORDER_CHANGE_PARCELS, ORDER_CHANGE_EXT,
 };
 
+/* For command_type.needs of what touches an order. */
+void order_need(struct command *command, struct str order_id);
+
 #endif

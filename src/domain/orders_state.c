@@ -45,11 +45,13 @@ uint32_t order_find_natural(const struct state *state, struct str channel,
     return bytes.ptr ? entity_get(state, &order_entity, unpack_hash(&in)) : MAP_NONE;
 }
 
-void order_needs(struct command *command) {
+void order_need(struct command *command, struct str order_id) {
     struct id128 id;
-    if (id_parse(command->args[0], "ord_", &id))
+    if (id_parse(order_id, "ord_", &id))
         command_need(command, &order_entity, id_key(id));
 }
+
+void order_needs(struct command *command) { order_need(command, command->args[0]); }
 
 void order_needs_natural(struct command *command, struct str channel,
                          struct str channel_order_id) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "domain/orders.h"
 
 static const struct shape_field posting_rows[] = {
     [POSTING_SUBSCRIPTION] = SHAPE_ROW(struct posting, subscription, SHAPE_CODE,
@@ -322,8 +323,13 @@ static enum err record_decide(struct decision *decision, const struct command *c
     *posting = *given;
     return decision_answer(decision, 201, &posting_shape, posting);
 }
+/* The order will note it. */
+static void record_needs(struct command *command) {
+    order_need(command, ((const struct posting *)command->body)->order_id);
+}
 const struct command_type posting_record_command = {
     .name = "posting.record", .shape = &posting_shape, .decide = record_decide,
+    .needs = record_needs,
     .flags = COMMAND_INTERNAL, .help = "Tells that a system has it in its books"};
 static const struct command_type *const posting_commands[] = {&posting_record_command, NULL};
 

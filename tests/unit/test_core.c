@@ -570,6 +570,25 @@ static void a_shelf_ahead_of_the_journal_is_emptied(void **state) {
     assert_replay_equal();
 }
 
+static void a_shelf_of_another_journal_is_emptied(void **state) {
+    (void)state;
+    cell_close(&cell);
+    cell_open_shelved(&cell, 9);
+    assert_int_equal(count_stock("A", "WH-HAM", "10"), 201);
+    assert_int_equal(count_stock("A", "WH-HAM", "11"), 201);
+    cell_restart(&cell);
+    assert_int_equal((int)cell.shelf.seq, 2);
+    cell.journal.count = 1; /* it went back, and on differently, without this shelf */
+    cell.shelved = false;
+    cell_restart(&cell);
+    assert_int_equal(count_stock("A", "WH-HAM", "30"), 201);
+    assert_int_equal(count_stock("A", "WH-HAM", "31"), 201);
+    cell.shelved = true;
+    cell_restart(&cell);
+    assert_string_equal(cell_stock(&cell, "A", "WH-HAM"), "31/0/0");
+    assert_replay_equal();
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, cell_setup, cell_teardown)
     const struct CMUnitTest tests[] = {
@@ -587,6 +606,7 @@ int main(void) {
         TEST(a_state_larger_than_memory_answers_the_same),
         TEST(a_shelf_that_can_not_be_read_costs_no_truth),
         TEST(a_shelf_ahead_of_the_journal_is_emptied),
+        TEST(a_shelf_of_another_journal_is_emptied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
