@@ -348,14 +348,12 @@ static enum err persons_find(struct keyring *k, uint64_t number, struct seal_key
 static void block_forget(struct persons *p, int64_t block) {
     cache_drop(p, block);
     pthread_mutex_lock(&p->pool);
-    if (p->block == block) {
-        if (PLANTED(KEY_REUSE)) {
-            p->walk.next = 0;
-        } else {
-            OPENSSL_cleanse(&p->walk, sizeof p->walk);
-            p->walk.next = KEY_TREE_LEAVES;
-            p->block = 0;
-        }
+    if (PLANTED(KEY_REUSE) && p->block != 0) {
+        p->walk.next = 0;
+    } else if (p->block == block) {
+        OPENSSL_cleanse(&p->walk, sizeof p->walk);
+        p->walk.next = KEY_TREE_LEAVES;
+        p->block = 0;
     }
     for (uint32_t i = 0; i < p->count; i++) /* never used: only a forged number leads there */
         if (p->ready[(p->first + i) % READY_MAX].block == block)
