@@ -275,7 +275,7 @@ const struct cli_command map_command = {
         "       changing each a little and mapping again (<-), or by equal text where no change\n"
         "       maps (<~); then which members were never read.\n"
         "\n"
-        "    penstock map run -C shop shopify order.json\n"
+        "    penstock map run -C shop shopify/order order.json\n"
         "    penstock map test -C shop shopify/order\n"
         "    penstock map trace -C shop shopify/order order.json\n",
     .options = (const struct cli_option[]){

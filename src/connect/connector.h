@@ -51,6 +51,8 @@ struct connector_receive {
     struct connector_signature *signature;
     struct connector_place *dedup; /* the partner's id of the message; absent: each is new */
     struct connector_place *key;   /* payloads with one key are processed in order */
+    struct connector_place *version; /* of what the key names: a number or a time. What is older than
+                                        what was applied is settled as stale; absent: not checked */
     struct str mapping;            /* "order.lua" */
     struct str command;            /* "order.capture" */
     /* not in the file */

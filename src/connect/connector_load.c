@@ -271,6 +271,10 @@ static void load_receive(struct loader *l, uint32_t i) {
     }
     check_place(l, receive->dedup, "dedup", i);
     check_place(l, receive->key, "key", i);
+    check_place(l, receive->version, "version", i);
+    if (receive->version && !receive->key)
+        yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/version", i),
+                   "needs a key: it is the version of what the key names");
     load_secrets(l, signature, i);
     bool plain = signature->scheme == SIGNATURE_HMAC_SHA256_BASE64 ||
                  signature->scheme == SIGNATURE_HMAC_SHA256_HEX;

@@ -159,7 +159,8 @@ static bool follow_visit(void *ctx, const struct record *record) {
         if (!start_record(w, record))
             return false;
         follow->started++;
-    } else if (str_is(record->type, EVENT_PAYLOAD_RETRIED)) {
+    } else if (str_is(record->type, EVENT_PAYLOAD_RETRIED) ||
+               str_is(record->type, EVENT_PAYLOAD_RELEASED)) {
         w->again = retried_seq(w, record);
     }
     if (!follow->all)

@@ -33,6 +33,7 @@ struct slot {
     uint32_t attempts;
     struct arena arena;
     struct command command;
+    struct command_source source; /* of the command */
     const struct payload *payload; /* NULL: the record is none */
     const struct json *document;   /* its nodes; NULL: it came as no plain JSON */
     struct str payload_subject, correlation, traceparent;

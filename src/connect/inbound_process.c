@@ -277,6 +277,22 @@ static enum err prepare_settle(struct slot *slot, struct fault *fault) {
                                 settle, &slot->command, fault);
 }
 
+/* Tells the command whose message it came of. */
+static void tell_source(struct slot *slot) {
+    const struct payload *payload = slot->payload;
+    const struct connector *connector =
+        connector_find(slot->worker->inbound->connectors, payload->connector);
+    slot->source = (struct command_source){.payload_id = payload->payload_id,
+                                           .connector = payload->connector,
+                                           .topic = payload->topic,
+                                           .owner = connector ? connector->owner : STR_NONE,
+                                           .version = payload->version};
+    if (payload->key.len) /* the subject is "connector/key" then */
+        slot->source.entity = slot->payload_subject;
+    slot->command.source = &slot->source;
+    inbound_needs(&slot->command);
+}
+
 enum err slot_prepare(struct slot *slot, struct fault *fault) {
     struct fault found;
     fault_init(&found, &slot->arena);
@@ -299,10 +315,12 @@ enum err slot_prepare(struct slot *slot, struct fault *fault) {
     command->cause_seq = slot->seq;
     command->correlation = slot->correlation;
     command->traceparent = slot->traceparent;
-    if (slot->step == STEP_PROCESS)
+    if (slot->step == STEP_PROCESS) {
         slot->person = command->person; /* for a later step */
-    else
+        tell_source(slot);
+    } else {
         command->person = slot->person;
+    }
     command->actor = slot->payload ? arena_printf(&slot->arena, "connector:%.*s",
                                                   STR_FMT(slot->payload->connector))
                                    : STR("inbound");

@@ -144,6 +144,8 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     set_text(payload, &payload->dedup_id, PAYLOAD_DEDUP_ID,
              place_value(receive->dedup, &message, headers));
     set_text(payload, &payload->key, PAYLOAD_KEY, place_value(receive->key, &message, headers));
+    set_text(payload, &payload->version, PAYLOAD_VERSION,
+             place_value(receive->version, &message, headers));
     set_text(payload, &payload->content_type, PAYLOAD_CONTENT_TYPE,
              header_text(arena, headers, STR("content-type"), 256));
     err = keep_body(payload, &message, fault);

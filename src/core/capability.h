@@ -92,12 +92,17 @@ struct capability {
     /* Called at the apply of every event of every capability, live and at replay, after the
      * event's own apply: may change this capability's state alone. Same rules as apply. */
     enum err (*observe)(struct state *state, const struct event *event);
+    /* Called before a command that has a source (and is not internal) is decided: may make events
+     * and an answer instead, and then sets *done. Same rules as decide. */
+    enum err (*admit)(struct decision *decision, const struct command *command, bool *done);
     /* Called for every event of every capability, after it was applied: may issue further
      * commands in the same batch through decision_issue. Live only, never at replay. */
     enum err (*react)(struct decision *decision, const struct event *event);
     /* After the fsync, before answers go out: makes the batch's changes visible to readers on
      * other threads. */
     void (*publish)(void *state);
+    /* Figures as Prometheus text, from what publish made visible: on any thread. May be NULL. */
+    void (*metrics)(const void *state, struct buf *out);
     /* Earliest due time of a timer, INT64_MAX for none; and the command that is due then. */
     int64_t (*timer_next)(const void *state);
     enum err (*timer_fire)(const void *state, int64_t now_us, struct decision *decision);

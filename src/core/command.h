@@ -74,6 +74,14 @@ struct answer {
     struct str next_cursor; /* lists: of the next page; absent at the end */
 };
 
+/* Whose message a command came of, told by who submits it. */
+struct command_source {
+    struct str payload_id, connector, topic;
+    struct str owner;   /* the team that gets its exceptions; absent: nobody in particular */
+    struct str entity;  /* what the message is about, as the partner names it: "shopify/4711" */
+    struct str version; /* of it, as the partner says; absent: it does not */
+};
+
 #define COMMAND_ARGS_MAX 4
 struct command {
     const struct command_type *type;
@@ -92,6 +100,8 @@ struct command {
     int64_t if_match;           /* entity version, -1: none given */
     uint64_t cause_seq;         /* of the event it follows from, 0: none */
     bool fact;                  /* has happened: shortage and sums become exceptions */
+    const struct command_source *source; /* NULL: it came of no partner's message; with one,
+                                            cause_seq is the message's */
 
     struct entity_need needs[ENTITY_NEEDS_MAX];
     uint32_t need_count;
@@ -134,6 +144,9 @@ struct event *decision_event(struct decision *decision, const struct event_type 
  * its data (absent: the data itself). Each document with personal members goes into exactly one
  * event; others leave such members out. */
 void decision_seal(struct decision *decision, struct event *event, struct str at);
+/* Instead: no event of this decision keeps them, because another document does (the partner's
+ * message that the command came of). */
+void decision_seal_none(struct decision *decision);
 /* The answer, encoded now. */
 enum err decision_answer(struct decision *decision, int status, const struct shape *shape,
                          const void *doc) WARN_UNUSED;

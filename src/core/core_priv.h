@@ -96,6 +96,7 @@ struct decision {
     struct str natural;   /* of the command, hex, absent where it has none */
     uint64_t replay_seq;  /* not 0: answer as that command was answered */
     uint32_t depth;       /* of reactions */
+    bool seal_none;       /* the command's sealed members are kept elsewhere */
     bool may_issue;       /* in react and timer_fire */
     enum err issue_err;   /* first failure of an issued command that must stop the batch */
 };

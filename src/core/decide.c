@@ -51,6 +51,8 @@ void decision_seal(struct decision *decision, struct event *event, struct str at
     }
 }
 
+void decision_seal_none(struct decision *decision) { decision->seal_none = true; }
+
 enum err decision_answer(struct decision *decision, int status, const struct shape *shape,
                          const void *doc) {
     struct buf *scratch = &decision->core->scratch;
@@ -169,6 +171,11 @@ static void meta_first(struct event_meta *meta, const struct decision *decision,
     if (idem.len)
         meta_text(meta, &meta->idem_key, command->idem_key, EVENT_META_IDEM_KEY);
     meta_text(meta, &meta->natural, decision->natural, EVENT_META_NATURAL);
+    if (command->source && command->source->version.len) {
+        meta_text(meta, &meta->partner, command->source->entity, EVENT_META_PARTNER);
+        meta_text(meta, &meta->partner_version, command->source->version,
+                  EVENT_META_PARTNER_VERSION);
+    }
     if (idem.len || decision->natural.len) {
         meta_text(meta, &meta->fingerprint, fingerprint, EVENT_META_FINGERPRINT);
         meta->status = decision->answer->status;
@@ -216,7 +223,7 @@ static enum err decision_encode(struct decision *decision, struct str idem) {
             return err;
         }
     }
-    must(boxes == (command->sealed.box.ptr != NULL)); /* nothing personal is lost, or there twice */
+    must(boxes == (command->sealed.box.ptr != NULL && !decision->seal_none)); /* nothing personal is lost, or there twice */
     core->seq = seq;
     core->time_us = time_us;
     return OK;
@@ -332,6 +339,18 @@ void core_decide(struct core *core, struct command *command) {
     entities->need_count = 0;
 }
 
+/* Decides, unless a capability has dealt with it before. */
+static enum err decision_make(struct decision *decision, const struct command *command) {
+    const struct registry *registry = decision->core->registry;
+    bool done = false;
+    enum err err = OK;
+    if (command->source && !(command->type->flags & COMMAND_INTERNAL))
+        for (uint32_t i = 0; i < registry->count && err == OK && !done; i++)
+            if (registry->capabilities[i]->admit)
+                err = registry->capabilities[i]->admit(decision, command, &done);
+    return err == OK && !done ? command->type->decide(decision, command) : err;
+}
+
 static void core_decide_one(struct core *core, struct command *command) {
     struct answer *answer = &command->answer;
     struct str idem;
@@ -342,7 +361,7 @@ static void core_decide_one(struct core *core, struct command *command) {
     if (core_read_failed(core, answer) || !fresh)
         return;
     struct decision decision = {.core = core, .command = command, .answer = answer};
-    answer->err = command->type->decide(&decision, command);
+    answer->err = decision_make(&decision, command);
     if (core_read_failed(core, answer) || answer->err != OK)
         return;
     if (decision.replay_seq) {

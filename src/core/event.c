@@ -46,6 +46,11 @@ static const struct shape_field event_meta_rows[] = {
      .since = 1, .help = "HTTP status of the first answer"},
     {.name = "answer", .kind = SHAPE_RAW, .offset = offsetof(struct event_meta, answer),
      .since = 1, .help = "Body of the first answer"},
+    {.name = "partner", .kind = SHAPE_TEXT, .offset = offsetof(struct event_meta, partner),
+     .max = FOREIGN_ID_BYTES, .since = 1, .help = "What it is about, as a partner names it"},
+    {.name = "partner_version", .kind = SHAPE_TEXT,
+     .offset = offsetof(struct event_meta, partner_version), .max = FOREIGN_ID_BYTES, .since = 1,
+     .help = "Version or time of that, as the partner says"},
 };
 SHAPE_DEFINE(event_meta_shape, "event_meta", struct event_meta,
              "What is stored beside an event's data", event_meta_rows);

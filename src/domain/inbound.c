@@ -1,7 +1,7 @@
 /* inbound: see inbound.h. State: the seqs of pending payloads, ascending. Those at the front
  * are settled first, so the list is an array with a moving start; a settled one in the middle
  * is taken out, which moves what lies before or behind it, whichever is less. */
-#include "domain/inbound.h"
+#include "domain/inbound_priv.h"
 
 #include "base/encode.h"
 #include "base/mem.h"
@@ -27,6 +27,9 @@ static const struct shape_field payload_rows[] = {
     [PAYLOAD_BASE64] = SHAPE_ROW(struct payload, base64, SHAPE_TEXT,
                                  "The payload as it came, where it is no text",
                                  .max = 2 * PAYLOAD_BYTES_MAX, .privacy = PERSONAL),
+    [PAYLOAD_VERSION] = SHAPE_ROW(struct payload, version, SHAPE_TEXT,
+                                  "Version or time of what the key names, as the sender says",
+                                  .max = 256),
 };
 SHAPE_DEFINE(payload_shape, "payload", struct payload, "What a partner sent", payload_rows);
 
@@ -35,8 +38,9 @@ static const struct shape_field settle_rows[] = {
                                      "seq of the event that keeps the payload",
                                      .flags = SHAPE_REQUIRED, .min = 1, .max = INT64_MAX),
     [SETTLE_OUTCOME] = SHAPE_ROW(struct payload_settle, outcome, SHAPE_CODE,
-                                 "What became of it: replayed, ignored",
+                                 "What became of it: replayed, ignored, stale, nothing-new",
                                  .flags = SHAPE_REQUIRED),
+    [SETTLE_REASON] = SHAPE_ROW(struct payload_settle, reason, SHAPE_TEXT, "Why, in words"),
 };
 static SHAPE_DEFINE(payload_settle_shape, "payload_settle", struct payload_settle,
                     "A payload from which nothing new followed", settle_rows);
@@ -51,14 +55,11 @@ SHAPE_DEFINE(payload_retry_shape, "payload_retry", struct payload_retry,
 
 /* --- state ----------------------------------------------------------------------------- */
 
-struct inbound_state {
-    uint64_t *seqs; /* pending: seqs[first..end), ascending */
-    uint32_t first, end, cap;
-};
-
 static void inbound_free(void *part) {
     struct inbound_state *s = part;
     mem_free(s->seqs);
+    parked_free(&s->parked);
+    partners_free(&s->partners);
 }
 
 /* Position of seq, or of the first one above it. */
@@ -137,6 +138,8 @@ static void inbound_dump(const void *part, struct buf *out) {
     const struct inbound_state *s = part;
     for (uint32_t i = s->first; i < s->end; i++)
         buf_printf(out, "pending %llu\n", (unsigned long long)s->seqs[i]);
+    parked_dump(&s->parked, out);
+    partners_dump(&s->partners, out);
 }
 
 /* A payload that waits is a key alone: its seq. */
@@ -151,9 +154,10 @@ static enum err pending_load(void *part, struct hash128 key, struct str bytes, u
 static const struct entity_kind pending_entity = {
     .name = "payload.pending", .flags = ENTITY_RESIDENT,
     .help = "Messages that wait to be processed", .load = pending_load};
-static const struct entity_kind *const inbound_entities[] = {&pending_entity, NULL};
+static const struct entity_kind *const inbound_entities[] = {&pending_entity, &parked_entity,
+                                                             &partner_entity, NULL};
 
-static enum err pending_begin(struct state *state, uint64_t seq) {
+enum err pending_begin(struct state *state, uint64_t seq) {
     struct inbound_state *s = state_of(state, &inbound_capability);
     if (pending_has(s, seq))
         return OK;
@@ -161,7 +165,7 @@ static enum err pending_begin(struct state *state, uint64_t seq) {
     return err == OK ? entity_put(state, &pending_entity, pending_key(seq), str_of("", 0)) : err;
 }
 
-static enum err pending_end(struct state *state, uint64_t seq) {
+enum err pending_end(struct state *state, uint64_t seq) {
     struct inbound_state *s = state_of(state, &inbound_capability);
     if (!pending_has(s, seq))
         return OK;
@@ -197,19 +201,41 @@ static const struct event_type payload_received_event = {
     .name = EVENT_PAYLOAD_RECEIVED, .shape = &payload_shape, .apply = received_apply,
     .project = received_project, .project_reads = received_reads,
     .help = "A partner's message was stored, as it came"};
-static const struct event_type payload_settled_event = {
+const struct event_type payload_settled_event = {
     .name = "payload.settled", .shape = &payload_settle_shape, .apply = settled_apply,
     .help = "A stored message brought nothing new"};
 static const struct event_type payload_retried_event = {
     .name = EVENT_PAYLOAD_RETRIED, .shape = &payload_retry_shape, .apply = retried_apply,
     .help = "A stored message is to be processed once more"};
 static const struct event_type *const inbound_events[] = {
-    &payload_received_event, &payload_settled_event, &payload_retried_event, NULL};
+    &payload_received_event, &payload_settled_event,  &payload_retried_event,
+    &payload_parked_event,   &payload_released_event, &payload_expired_event, NULL};
 
 /* What followed from a pending payload settles it, whatever it is. A retry names its payload
  * in its data, not as its cause. */
 static enum err inbound_observe(struct state *state, const struct event *event) {
-    return event->meta.cause > 0 ? pending_end(state, (uint64_t)event->meta.cause) : OK;
+    if (event->meta.cause <= 0 || event->type == &payload_parked_event)
+        return OK;
+    uint64_t seq = (uint64_t)event->meta.cause;
+    enum err err = pending_end(state, seq);
+    if (err == OK)
+        err = parked_end(state, seq);
+    if (err == OK && event->type != &payload_settled_event)
+        err = partner_applied(state, event);
+    return err;
+}
+
+static void inbound_publish(void *part) {
+    struct parked_state *parked = &((struct inbound_state *)part)->parked;
+    atomic_store_explicit(&parked->seen, parked->live, memory_order_relaxed);
+}
+
+static void inbound_metrics(const void *part, struct buf *out) {
+    const struct parked_state *parked = &((const struct inbound_state *)part)->parked;
+    buf_printf(out,
+               "# HELP penstock_payloads_parked Messages that wait for what they are about\n"
+               "# TYPE penstock_payloads_parked gauge\npenstock_payloads_parked %u\n",
+               atomic_load_explicit(&parked->seen, memory_order_relaxed));
 }
 
 /* --- commands -------------------------------------------------------------------------- */
@@ -288,6 +314,32 @@ const struct command_type inbound_receive_command = {
     .needs = receive_needs,
     .flags = COMMAND_INTERNAL, .help = "Stores a partner's message"};
 
+enum err payload_settle_now(struct decision *decision, const struct command *command,
+                            const char *outcome, struct str reason, struct str person) {
+    struct payload_settle *settle;
+    struct str subject = arena_printf(decision_arena(decision), "payload-%llu",
+                                      (unsigned long long)command->cause_seq);
+    struct event *event =
+        subject.ptr && reason.ptr
+            ? decision_event(decision, &payload_settled_event, subject, (void **)&settle)
+            : NULL;
+    if (!event)
+        return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
+    decision_seal_none(decision);
+    *settle = (struct payload_settle){.has = 7, .payload_seq = (int64_t)command->cause_seq,
+                                      .outcome = str_c(outcome), .reason = reason};
+    if (person.len) {
+        event->meta.person = arena_str(decision_arena(decision), person);
+        shape_mark(&event->meta, EVENT_META_PERSON);
+    }
+    return decision_answer(decision, 200, &payload_settle_shape, settle);
+}
+
+enum err inbound_nothing_new(struct decision *decision, const struct command *command,
+                             struct str reason, struct str person) {
+    return payload_settle_now(decision, command, "nothing-new", reason, person);
+}
+
 static enum err settle_decide(struct decision *decision, const struct command *command) {
     const struct inbound_state *s = decision_state(decision, &inbound_capability);
     const struct payload_settle *given = command->body;
@@ -327,9 +379,22 @@ const struct command_type inbound_retry_command = {
     .help = "Processes a stored message once more"};
 
 static const struct command_type *const inbound_commands[] = {
-    &inbound_receive_command, &inbound_settle_command, &inbound_retry_command, NULL};
+    &inbound_receive_command, &inbound_settle_command, &inbound_retry_command,
+    &inbound_release_command, &inbound_expire_command, NULL};
+
+static const struct table *const inbound_tables[] = {&parked_table, NULL};
+static const struct query_param parked_params[] = {
+    {"state", false, false, "parked (default), released or expired"},
+    {"connector", false, false, "Only this one's"},
+    {"limit", false, false, "Items on a page, 1 to 1000 (100)"},
+    {"cursor", false, false, "next_cursor of the page before"},
+    {NULL, false, false, NULL},
+};
 
 static const struct route inbound_routes[] = {
+    {.method = "GET", .path = "/ops/parked", .scope = "ops:read", .traffic = CLASS_OPS,
+     .query = parked_query, .params = parked_params, .answer = &payload_wait_shape,
+     .help = "Messages that wait for what they are about, as a cancellation for its order"},
     {.method = "POST", .path = "/ops/payloads/{seq}/retry", .scope = "ops:replay",
      .traffic = CLASS_OPS, .command = &inbound_retry_command, .answer = &payload_retry_shape,
      .help = "Process a stored message once more, after its mapping was mended"},
@@ -345,6 +410,13 @@ const struct capability inbound_capability = {
     .state_size = sizeof(struct inbound_state),
     .state_free = inbound_free,
     .entities = inbound_entities,
+    .tables = inbound_tables,
     .observe = inbound_observe,
+    .admit = partner_admit,
+    .react = parked_react,
+    .publish = inbound_publish,
+    .metrics = inbound_metrics,
+    .timer_next = parked_timer_next,
+    .timer_fire = parked_timer_fire,
     .dump = inbound_dump,
 };

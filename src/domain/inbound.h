@@ -1,7 +1,11 @@
 /* inbound: what partners sent, kept as it came before anything looks at it, and which of it
  * still waits to be processed. A payload is settled by the first event that names it as its
  * cause (an order captured, an exception raised), or by inbound.settle where nothing new
- * followed from it. Mapping and processing are connect/inbound.h's. */
+ * followed from it. Mapping and processing are connect/inbound.h's.
+ *
+ * Two rules of order are kept here, for every command that comes of a payload: what is older than
+ * what was applied of the same partner's entity is settled as stale (inbound_versions.c), and what
+ * comes before the thing it is about waits for it (inbound_parked.c). */
 #ifndef PENSTOCK_DOMAIN_INBOUND_H
 #define PENSTOCK_DOMAIN_INBOUND_H
 
@@ -22,10 +26,12 @@ struct payload {
                                 PAYLOAD_DEPTH_MAX … */
     struct str text;         /* … or UTF-8 without controls … */
     struct str base64;       /* … or anything */
+    struct str version;      /* of what `key` names, as the partner says: number or time */
 };
 enum payload_row {
     PAYLOAD_ID, PAYLOAD_CONNECTOR, PAYLOAD_TOPIC, PAYLOAD_DEDUP_ID, PAYLOAD_KEY,
     PAYLOAD_CONTENT_TYPE, PAYLOAD_DOCUMENT, PAYLOAD_TEXT, PAYLOAD_BASE64,
+    PAYLOAD_VERSION,
 };
 extern const struct shape payload_shape;
 /* Largest payload kept, in bytes of its text. */
@@ -42,9 +48,10 @@ extern const struct command_type inbound_receive_command;
 struct payload_settle {
     uint64_t has;
     int64_t payload_seq;
-    struct str outcome; /* code: "replayed", "ignored" */
+    struct str outcome; /* code: "replayed", "ignored", "stale", "nothing-new" */
+    struct str reason;  /* in words */
 };
-enum payload_settle_row { SETTLE_PAYLOAD_SEQ, SETTLE_OUTCOME };
+enum payload_settle_row { SETTLE_PAYLOAD_SEQ, SETTLE_OUTCOME, SETTLE_REASON };
 extern const struct command_type inbound_settle_command;
 
 /* POST /ops/payloads/{seq}/retry: processes a stored payload once more (after the mapping or
@@ -61,8 +68,25 @@ extern const struct shape payload_retry_shape;
  * is this capability's; the caller is the writer, or the writer does not run. */
 uint32_t inbound_pending(const void *state, uint64_t from, uint64_t *seqs, uint32_t max);
 
+/* --- for other capabilities' decide ------------------------------------------------------ */
+
+/* For a command about something that may not be there yet: `parent` names it ("order web-de/4711",
+ * inbound_order), `there`: whether it is. Where the command came of a payload and has to wait, it is
+ * parked: *parked is set, decide answers what this does, and makes no events of its own. Call it
+ * before any event. ERR_NOT_FOUND where it is not there and the command can not wait. */
+enum err inbound_parent(struct decision *decision, const struct command *command,
+                        struct str parent, bool there, bool *parked) WARN_UNUSED;
+struct str inbound_order(struct arena *arena, struct str channel, struct str channel_order_id);
+/* What the payload asks for is so already: settles it. Only for commands with a source. */
+enum err inbound_nothing_new(struct decision *decision, const struct command *command,
+                             struct str reason, struct str person) WARN_UNUSED;
+
+/* For who submits a command with a source: names what the rules will look up. */
+void inbound_needs(struct command *command);
+
 /* Names of its event types, as followers meet them. */
 #define EVENT_PAYLOAD_RECEIVED "payload.received"
 #define EVENT_PAYLOAD_RETRIED "payload.retried"
+#define EVENT_PAYLOAD_RELEASED "payload.released"
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/decimal.h"
 #include "domain/exceptions.h"
+#include "domain/inbound.h"
 #include "domain/postings.h"
 
 const char *const order_states[] = {"accepted", "held", "allocated", "partially_shipped",
@@ -86,6 +87,39 @@ static const struct shape_field change_rows[] = {
 };
 static SHAPE_DEFINE(order_change_shape, "order_change", struct order_change,
                     "A cancellation, shipment or hold of an order", change_rows);
+
+/* Body of the commands that name the order by its channel's number. */
+struct order_fact {
+    uint64_t has;
+    struct str channel, channel_order_id;
+    struct str reference;
+    struct str reason, location;
+    struct instant shipped_at;
+    struct shape_list lines, parcels;
+};
+enum { FACT_CHANNEL, FACT_CHANNEL_ORDER_ID, FACT_REFERENCE, FACT_REASON, FACT_LOCATION,
+       FACT_SHIPPED_AT, FACT_LINES, FACT_PARCELS };
+static const struct shape_field fact_rows[] = {
+    [FACT_CHANNEL] = SHAPE_ROW(struct order_fact, channel, SHAPE_CODE, "The order's channel",
+                               .flags = SHAPE_REQUIRED),
+    [FACT_CHANNEL_ORDER_ID] = SHAPE_ROW(struct order_fact, channel_order_id, SHAPE_ID,
+                                        "The order's number there", .flags = SHAPE_REQUIRED),
+    [FACT_REFERENCE] = SHAPE_ROW(struct order_fact, reference, SHAPE_ID,
+                                 "The partner's own number of this change: taken once"),
+    [FACT_REASON] = SHAPE_ROW(struct order_fact, reason, SHAPE_TEXT, "Why, free text"),
+    [FACT_LOCATION] = SHAPE_ROW(struct order_fact, location, SHAPE_CODE,
+                                "Where it is shipped from; left out: where it is committed"),
+    [FACT_SHIPPED_AT] = SHAPE_ROW(struct order_fact, shipped_at, SHAPE_INSTANT,
+                                  "When the goods left; left out: now"),
+    [FACT_LINES] = SHAPE_ROW(struct order_fact, lines, SHAPE_LIST,
+                             "Which lines and how much; left out: all that is open", .min = 1,
+                             .max = 5000, .shape = &order_part_shape),
+    [FACT_PARCELS] = SHAPE_ROW(struct order_fact, parcels, SHAPE_LIST, "The parcels",
+                               .max = 1000, .shape = &parcel_shape),
+};
+static SHAPE_DEFINE(order_fact_shape, "order_fact", struct order_fact,
+                    "What a partner says happened to an order, named by the channel's number",
+                    fact_rows);
 
 struct order_answer {
     uint64_t has;
@@ -438,9 +472,9 @@ const struct command_type order_capture_command = {
 
 /* The entry a change is about; NULL with *err set where there is none or it is stale. */
 static const struct order_entry *change_target(struct decision *decision,
-                                               const struct command *command, enum err *err) {
+                                               const struct command *command, struct str id,
+                                               enum err *err) {
     const struct orders_state *s = decision_state(decision, &orders_capability);
-    struct str id = command->args[0];
     uint32_t index = order_find(decision_whole_state(decision), id);
     if (index == MAP_NONE) {
         *err = decision_refuse(decision, ERR_NOT_FOUND, "there is no order %.*s",
@@ -617,11 +651,10 @@ static enum err change_stock(struct decision *decision, const struct command *co
 }
 
 static enum err change_decide(struct decision *decision, const struct command *command,
-                              bool shipped) {
-    const struct order_change *body = command->body;
+                              struct str order_id, const struct order_change *body, bool shipped) {
     struct arena *arena = decision_arena(decision);
     enum err err = OK;
-    const struct order_entry *entry = change_target(decision, command, &err);
+    const struct order_entry *entry = change_target(decision, command, order_id, &err);
     if (!entry)
         return err;
     if (shipped && entry->state == ORDER_HELD)
@@ -637,11 +670,17 @@ static enum err change_decide(struct decision *decision, const struct command *c
     if (err != OK)
         return err;
     struct order_change *e;
-    if (!decision_event(decision, shipped ? &order_shipped_event : &order_cancelled_event,
-                        command->args[0], (void **)&e))
+    struct event *event =
+        decision_event(decision, shipped ? &order_shipped_event : &order_cancelled_event, order_id,
+                       (void **)&e);
+    if (!event)
         return no_memory(decision);
     *e = *body;
-    e->order_id = arena_str(arena, command->args[0]);
+    e->order_id = arena_str(arena, order_id);
+    if (command->source) { /* its message is the person's whose order it is */
+        event->meta.person = e->order_id;
+        shape_mark(&event->meta, EVENT_META_PERSON);
+    }
     e->state = state_after(entry, &parts, shipped);
     e->version = (int64_t)entry->version + 1;
     e->lines = (struct shape_list){parts.parts, parts.part_count};
@@ -679,10 +718,10 @@ static enum err ship_check(const struct command_context *context, void *body, st
 }
 
 static enum err cancel_decide(struct decision *decision, const struct command *command) {
-    return change_decide(decision, command, false);
+    return change_decide(decision, command, command->args[0], command->body, false);
 }
 static enum err ship_decide(struct decision *decision, const struct command *command) {
-    return change_decide(decision, command, true);
+    return change_decide(decision, command, command->args[0], command->body, true);
 }
 static const struct command_type order_cancel_command = {
     .name = "order.cancel", .shape = &order_change_shape, .decide = cancel_decide,
@@ -691,12 +730,85 @@ static const struct command_type order_ship_command = {
     .name = "order.ship", .shape = &order_change_shape, .check = ship_check,
     .decide = ship_decide, .needs = order_needs, .help = "Goods of an order left"};
 
+/* --- the same, by the channel's number --- */
+
+static void fact_needs(struct command *command) {
+    const struct order_fact *fact = command->body;
+    order_needs_natural(command, fact->channel, fact->channel_order_id);
+    if (fact->reference.len) {
+        struct str key = arena_printf(command->arena, "%.*s\n%.*s\n%.*s", STR_FMT(fact->channel),
+                                      STR_FMT(fact->channel_order_id), STR_FMT(fact->reference));
+        if (key.ptr)
+            command_need_first(command, "order-change", key);
+    }
+}
+
+static struct order_change fact_change(const struct order_fact *fact) {
+    static const uint8_t rows[][2] = {{FACT_REASON, ORDER_CHANGE_REASON},
+                                      {FACT_LOCATION, ORDER_CHANGE_LOCATION},
+                                      {FACT_SHIPPED_AT, ORDER_CHANGE_SHIPPED_AT},
+                                      {FACT_LINES, ORDER_CHANGE_LINES},
+                                      {FACT_PARCELS, ORDER_CHANGE_PARCELS}};
+    struct order_change change = {.reason = fact->reason, .location = fact->location,
+                                  .shipped_at = fact->shipped_at, .lines = fact->lines,
+                                  .parcels = fact->parcels};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (shape_has(fact, rows[i][0]))
+            shape_mark(&change, rows[i][1]);
+    return change;
+}
+
+static enum err fact_decide(struct decision *decision, const struct command *command,
+                            bool shipped) {
+    const struct orders_state *s = decision_state(decision, &orders_capability);
+    const struct order_fact *fact = command->body;
+    struct arena *arena = decision_arena(decision);
+    bool parked = false;
+    uint32_t slot = order_find_natural(decision_whole_state(decision), fact->channel,
+                                       fact->channel_order_id);
+    enum err err = inbound_parent(decision, command,
+                                  inbound_order(arena, fact->channel, fact->channel_order_id),
+                                  slot != MAP_NONE, &parked);
+    if (err != OK || parked)
+        return err;
+    struct str id = id_text(arena, "ord_", s->orders[slot].id);
+    struct str key = arena_printf(arena, "%.*s\n%.*s\n%.*s", STR_FMT(fact->channel),
+                                  STR_FMT(fact->channel_order_id), STR_FMT(fact->reference));
+    if (!id.ptr || !key.ptr)
+        return no_memory(decision);
+    if (fact->reference.len && !decision_first(decision, "order-change", key, &err))
+        return err;
+    bool whole = !shape_has(fact, FACT_LINES);
+    if (command->source && whole && !shipped && s->orders[slot].state == ORDER_CANCELLED)
+        return inbound_nothing_new(decision, command, STR("the order is cancelled already"), id);
+    struct order_change change = fact_change(fact);
+    return change_decide(decision, command, id, &change, shipped);
+}
+
+static enum err cancel_fact_decide(struct decision *decision, const struct command *command) {
+    return fact_decide(decision, command, false);
+}
+static enum err ship_fact_decide(struct decision *decision, const struct command *command) {
+    return fact_decide(decision, command, true);
+}
+static enum err ship_fact_check(const struct command_context *context, void *body,
+                                struct arena *arena, struct fault *fault) {
+    struct order_change change = fact_change(body);
+    return ship_check(context, &change, arena, fault);
+}
+static const struct command_type order_cancel_by_number_command = {
+    .name = "order.cancel_by_number", .shape = &order_fact_shape, .decide = cancel_fact_decide,
+    .needs = fact_needs, .help = "A partner cancelled an order or a part of it"};
+static const struct command_type order_ship_by_number_command = {
+    .name = "order.ship_by_number", .shape = &order_fact_shape, .check = ship_fact_check,
+    .decide = ship_fact_decide, .needs = fact_needs, .help = "A partner shipped goods of an order"};
+
 /* --- completion ----------------------------------------------------------------------------------------------- */
 
 static enum err complete_decide(struct decision *decision, const struct command *command) {
     enum err err = OK;
     struct order_change *e;
-    const struct order_entry *entry = change_target(decision, command, &err);
+    const struct order_entry *entry = change_target(decision, command, command->args[0], &err);
     if (!entry)
         return err;
     if (!decision_event(decision, &order_completed_event, command->args[0], (void **)&e))
@@ -730,7 +842,8 @@ static enum err orders_react(struct decision *decision, const struct event *even
 
 static const struct command_type *const order_commands[] = {
     &order_capture_command,  &order_cancel_command, &order_ship_command,
-    &order_complete_command, &order_get_command,    &order_list_command, NULL};
+    &order_complete_command, &order_get_command,    &order_list_command,
+    &order_cancel_by_number_command, &order_ship_by_number_command, NULL};
 
 /* --- routes ------------------------------------------------------------------------------------------------------ */
 

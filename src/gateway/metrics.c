@@ -116,6 +116,11 @@ enum err metrics_query(struct query *query, struct fault *fault) {
         core_seq(core));
     journal_write(query->reader->journal, out);
     state_write(core, out);
+    core_read_begin(core);
+    for (const struct capability *const *c = registry_capabilities(core_registry(core)); *c; c++)
+        if ((*c)->metrics)
+            (*c)->metrics(core_state(core, *c), out);
+    core_read_end(core);
     if (query->reader->ops->seq(query->reader, &read_seq, fault) == OK)
         one(out, "penstock_read_model_seq", "counter", "Seq that the read model has reached",
             read_seq);

@@ -54,7 +54,7 @@ static void subscriptions_write(struct deliver *deliver, struct buf *out) {
 enum err overview_query(struct query *query, struct fault *fault) {
     const struct ops_context *context = query->ctx;
     uint64_t newest = core_seq(context->core), reached = 0;
-    uint32_t held = 0, open = 0;
+    uint32_t held = 0, open = 0, parked = 0;
     struct reader_lag lag;
     enum err err = query->reader->ops->seq(query->reader, &reached, fault);
     query->reader->ops->lag(query->reader, &lag);
@@ -62,6 +62,8 @@ enum err overview_query(struct query *query, struct fault *fault) {
         err = rows_count(query, "orders", "state", STR("held"), &held, fault);
     if (err == OK)
         err = rows_count(query, "exceptions", "state", STR("open"), &open, fault);
+    if (err == OK)
+        err = rows_count(query, "parked", "state", STR("parked"), &parked, fault);
     if (err != OK)
         return err;
     query->seq = reached;
@@ -73,9 +75,9 @@ enum err overview_query(struct query *query, struct fault *fault) {
                     ",\"behind\":%" PRIu64 ",\"behind_ms\":%" PRId64
                     "},\"orders\":{\"held\":%" PRIu32
                     "},\"exceptions\":{\"open\":%" PRIu32 "},\"payloads\":{\"under_way\":%" PRIu32
-                    "},\"counted_to\":%d",
+                    ",\"parked\":%" PRIu32 "},\"counted_to\":%d",
                core_waiting(context->core), reached, newest > reached ? newest - reached : 0, lag.us / 1000, held,
-               open, inbound_under_way(context->inbound), OVERVIEW_COUNT_MAX);
+               open, inbound_under_way(context->inbound), parked, OVERVIEW_COUNT_MAX);
     subscriptions_write(context->outlook.deliver, out);
     buf_char(out, '}');
     return OK;

@@ -34,7 +34,7 @@ def test_every_order_maps_or_says_why(binary, tmp_path):
         for number, order in enumerate(orders(json.loads(file.read_text(), parse_float=Decimal)), 1):
             path = tmp_path / "order.json"
             path.write_text(json.dumps(order, default=float))
-            run = binary.run("map", "run", "-C", config, "shopify", path, "--json")
+            run = binary.run("map", "run", "-C", config, "shopify/order", path, "--json")
             name = f"{file.name} #{number}"
             if run.returncode == 0:
                 answer, mapped = json.loads(run.stdout), mapped + 1
