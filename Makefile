@@ -17,9 +17,9 @@ SEED ?= 1
 .DEFAULT_GOAL := all
 .PHONY: all demo test unit bench asan tsan fuzz sim lint format install-deps clean help
 
-all: ## build the program, build/penstock, and its simulator, build/penstock-sim
+all: ## build the program, build/penstock, its simulator and its judge
 	@$(SETUP_CMD) build
-	@sh scripts/build.sh $(BUILD) penstock penstock-sim
+	@sh scripts/build.sh $(BUILD) penstock penstock-sim penstock-oracle
 
 demo: all ## build, then play a retailer's day: shops, a slow ERP, an outage, a crash
 	@$(BUILD)/penstock demo $(if $(ERP),--erp $(ERP)) $(ARGS)
