@@ -189,6 +189,28 @@ def test_what_is_cancelled_already_or_old_is_settled(webshop):
     assert shop.order_of(api, doc) == order
 
 
+def test_an_erased_person_is_in_no_message_that_waited_or_was_late(webshop):
+    """The payloads of a cancellation, and of what was settled as stale, are the customer's too."""
+    hub = webshop.start()
+    api = hub.client()
+    shop.stock_up(api)
+    doc, cancel = messages()
+    secret = "wanderer@erased.example"
+    for one in (doc, cancel):
+        one.update({"email": secret, "contact_email": secret,
+                    "customer": {"id": 4711123, "email": secret, "first_name": "W"}})
+    send(hub, CANCEL, cancel)
+    waiting(api, 1)
+    send(hub, CREATE, doc)
+    cancelled(api, doc)
+    send(hub, CANCEL, {**cancel, "note": "again"})
+    send(hub, CREATE, {**doc, "note": "late"})
+    until(lambda: settled(api, "stale") and settled(api, "nothing-new"), 20, "both to be settled")
+    assert json.dumps(docs.events(api)).count(secret) >= 4
+    api.delete("/v1/customers/4711123").ok(200)
+    assert secret not in json.dumps(docs.events(api))
+
+
 def test_an_order_that_never_comes_is_an_exception(webshop):
     webshop.env["PENSTOCK_PARK_SECONDS_MAX"] = "2"
     hub = webshop.start()
