@@ -73,6 +73,7 @@ struct read_model {
         _Atomic bool stop;
         _Atomic bool wanted;     /* the file is damaged: one is to begin */
         struct read_model *next; /* lock held: finished but for the last events, to be taken */
+        bool taking;             /* lock held: it is being taken */
         enum err taken;          /* lock held: how that ended */
         struct fault taken_fault;
         struct read_model_rebuilding now; /* lock held; seq is of `building` while there is one */

@@ -167,7 +167,8 @@ static enum err building_give(struct building *b, struct fault *fault) {
     pthread_mutex_lock(&b->model->lock);
     rebuild->next = b->next;
     pthread_cond_signal(&b->model->work);
-    while (rebuild->next && !atomic_load(&rebuild->stop))
+    /* While it is being taken it must stay, stop or not. */
+    while (rebuild->next && (rebuild->taking || !atomic_load(&rebuild->stop)))
         pthread_cond_wait(&b->model->done, &b->model->lock);
     if (rebuild->next) {
         rebuild->next = NULL;
@@ -183,6 +184,7 @@ static enum err building_give(struct building *b, struct fault *fault) {
 void model_rebuild_take(struct read_model *model) {
     pthread_mutex_lock(&model->lock);
     struct read_model *next = model->rebuild.next;
+    model->rebuild.taking = next != NULL;
     pthread_mutex_unlock(&model->lock);
     if (!next)
         return;
@@ -190,6 +192,7 @@ void model_rebuild_take(struct read_model *model) {
     enum err err = building_take(model, next, &fault);
     pthread_mutex_lock(&model->lock);
     model->rebuild.next = NULL;
+    model->rebuild.taking = false;
     model->rebuild.taken = err;
     if (err == OK)
         atomic_store(&model->rebuild.wanted, false);
