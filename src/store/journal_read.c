@@ -231,10 +231,25 @@ static enum err chunk_read(struct journal_sqlite *j, struct journal_conn *conn, 
     return err;
 }
 
-/* How many of the records are whole; not even the first: ERR_DAMAGED. Those before a damaged one
- * are still given out. */
-static enum err chunk_check(const struct journal_conn *conn, uint32_t *n, struct fault *fault) {
+/* A page that went bad may make SQLite skip what it held, as if it had never been. *next: the last
+ * that is missing, so that the caller may go on behind it. */
+static enum err hole_tell(uint64_t first, uint64_t found, uint64_t *next, struct fault *fault) {
+    *next = found - 1;
+    return fault_set(fault, ERR_DAMAGED,
+                     "records %llu to %llu are missing: the journal's file is damaged",
+                     (unsigned long long)first, (unsigned long long)*next);
+}
+
+/* How many of the records, from *next on, are there and whole; not even that one: ERR_DAMAGED.
+ * Those before a damaged one are still given out. */
+static enum err chunk_check(const struct journal_conn *conn, uint64_t oldest, uint64_t *next,
+                            uint32_t *n, struct fault *fault) {
+    uint64_t first = *next > oldest ? *next : oldest;
     for (uint32_t i = 0; i < *n; i++) {
+        if (conn->records[i].seq != first + i) {
+            *n = i;
+            return i > 0 ? OK : hole_tell(first, conn->records[0].seq, next, fault);
+        }
         if (journal_record_sum(&conn->records[i]) == conn->sums[i])
             continue;
         uint64_t seq = conn->records[i].seq;
@@ -267,10 +282,10 @@ static enum err segment_ended(struct journal_sqlite *j, const struct segment *se
 }
 
 /* One chunk of one segment. */
-static enum err part_read(struct journal_sqlite *j, uint64_t from, uint32_t limit,
+static enum err part_read(struct journal_sqlite *j, uint64_t *next, uint32_t limit,
                           struct journal_conn **conn, uint32_t *n, struct segment *segment,
                           struct fault *fault) {
-    enum err err = chain_find(j, from, segment, fault);
+    enum err err = chain_find(j, *next, segment, fault);
     if (err == OK && *conn && (*conn)->number != segment->number) {
         conn_give(j, *conn);
         *conn = NULL;
@@ -280,12 +295,12 @@ static enum err part_read(struct journal_sqlite *j, uint64_t from, uint32_t limi
     if (err == OK && !(*conn)->db)
         err = conn_open(j, segment, *conn, fault);
     if (err == OK)
-        err = chunk_read(j, *conn, from, limit < READ_CHUNK_RECORDS ? limit : READ_CHUNK_RECORDS,
+        err = chunk_read(j, *conn, *next, limit < READ_CHUNK_RECORDS ? limit : READ_CHUNK_RECORDS,
                          n, fault);
     if (*conn && conn_is_brief(j, *conn))
         conn_release(*conn);
     if (err == OK)
-        err = chunk_check(*conn, n, fault);
+        err = chunk_check(*conn, segment->first, next, n, fault);
     if (PLANTED(REPLAY_ORDER) && err == OK && *n > 1) {
         struct record *last = &(*conn)->records[*n - 1], one = *last;
         *last = last[-1];
@@ -307,7 +322,7 @@ enum err journal_sqlite_read(struct journal *journal, uint64_t from, uint32_t li
     *next = from ? from : 1;
     while (limit > 0 && go_on && !end) {
         uint32_t n = 0;
-        err = part_read(j, *next, limit, &conn, &n, &segment, fault);
+        err = part_read(j, next, limit, &conn, &n, &segment, fault);
         if (err == OK && n == 0)
             err = segment_ended(j, &segment, next, &end, fault);
         if (err != OK)
