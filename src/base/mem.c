@@ -30,3 +30,17 @@ void *mem_resize(void *ptr, size_t size) {
     return mem_refuses() ? NULL : realloc(ptr, size ? size : 1);
 }
 void mem_free(void *ptr) { free(ptr); }
+
+bool mem_room(void **items, uint32_t count, uint32_t *cap, uint32_t least, size_t size) {
+    if (count < *cap)
+        return true;
+    if (*cap >= UINT32_MAX / 2)
+        return false;
+    uint32_t more = *cap ? *cap * 2 : least;
+    void *fresh = mem_resize(*items, (size_t)more * size);
+    if (!fresh)
+        return false;
+    *items = fresh;
+    *cap = more;
+    return true;
+}

@@ -2,6 +2,7 @@
 #ifndef PENSTOCK_BASE_MEM_H
 #define PENSTOCK_BASE_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,6 +11,12 @@ void *mem_alloc(size_t size);
 void *mem_zalloc(size_t size);
 void *mem_resize(void *ptr, size_t size);
 void mem_free(void *ptr);
+
+/* Room in an array for one element behind its `count`: grows it twofold, to `least` at first.
+ * False when memory is out, or beyond 2^31 elements: nothing changed. */
+#define MEM_ROOM(items, count, cap, least) \
+    mem_room((void **)&(items), (count), &(cap), (least), sizeof *(items))
+bool mem_room(void **items, uint32_t count, uint32_t *cap, uint32_t least, size_t size);
 
 /* Tests only: the n-th allocation from now fails (1 is the next); 0 switches it off.
  * With `sticky`, all after it fail too. */

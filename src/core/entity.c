@@ -8,20 +8,6 @@
 #include "base/planted.h"
 #include "core/state_priv.h"
 
-bool entity_room(void **items, uint32_t count, uint32_t *cap, size_t size) {
-    if (count < *cap)
-        return true;
-    if (*cap >= UINT32_MAX / 2)
-        return false;
-    uint32_t more = *cap ? *cap * 2 : 64;
-    void *fresh = mem_resize(*items, (size_t)more * size);
-    if (!fresh)
-        return false;
-    *items = fresh;
-    *cap = more;
-    return true;
-}
-
 struct entity_set *entity_set_of(struct entities *entities, const struct entity_kind *kind) {
     for (uint32_t i = 0; i < entities->count; i++)
         if (entities->sets[i].kind == kind)

@@ -3,6 +3,7 @@
 #ifndef PENSTOCK_CORE_ENTITY_PRIV_H
 #define PENSTOCK_CORE_ENTITY_PRIV_H
 
+#include "base/mem.h"
 #include "base/rng.h"
 #include "core/entity.h"
 #include "core/shelf.h"
@@ -80,9 +81,6 @@ static inline uint64_t entity_ms(const struct entity_kind *kind, struct hash128 
 enum err entities_load_all(struct entities *entities, bool resident, struct fault *fault)
     WARN_UNUSED;
 
-/* Room for one more element; false when memory is out. */
-bool entity_room(void **items, uint32_t count, uint32_t *cap, size_t size);
-#define ENTITY_ROOM(items, count, cap) \
-    entity_room((void **)&(items), count, &(cap), sizeof *(items))
+#define ENTITY_ROOM(items, count, cap) MEM_ROOM(items, count, cap, 64)
 
 #endif

@@ -85,14 +85,8 @@ static enum err held_add(struct deliveries_state *s, struct str subscription, ui
     uint32_t at = held_place(s, subscription, seq, &there);
     if (there)
         return OK;
-    if (s->count == s->cap) {
-        uint32_t cap = s->cap ? s->cap * 2 : 64;
-        struct held *more = mem_resize(s->items, (size_t)cap * sizeof *more);
-        if (!more)
-            return ERR_NOMEM;
-        s->items = more;
-        s->cap = cap;
-    }
+    if (!MEM_ROOM(s->items, s->count, s->cap, 64))
+        return ERR_NOMEM;
     must(subscription.len <= sizeof s->items->subscription);
     memmove(s->items + at + 1, s->items + at, (s->count - at) * sizeof *s->items);
     struct held *held = &s->items[at];

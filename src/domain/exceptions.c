@@ -106,14 +106,8 @@ static void exceptions_free(void *part) {
 /* MAP_NONE: memory is out. */
 static uint32_t case_put(struct exceptions_state *s, struct id128 id, struct str kind, uint64_t seq,
                          bool open) {
-    if (!s->free && s->count == s->cap) {
-        uint32_t cap = s->cap ? s->cap * 2 : 64;
-        struct open_case *cases = mem_resize(s->cases, (size_t)cap * sizeof *cases);
-        if (!cases)
-            return MAP_NONE;
-        s->cases = cases;
-        s->cap = cap;
-    }
+    if (!s->free && !MEM_ROOM(s->cases, s->count, s->cap, 64))
+        return MAP_NONE;
     char *text = mem_alloc(kind.len + 1);
     if (!text)
         return MAP_NONE;

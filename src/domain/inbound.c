@@ -89,13 +89,7 @@ static bool pending_room(struct inbound_state *s) {
         s->first = 0;
         return true;
     }
-    uint32_t cap = s->cap ? s->cap * 2 : 256;
-    void *more = mem_resize(s->seqs, cap * sizeof *s->seqs);
-    if (!more)
-        return false;
-    s->seqs = more;
-    s->cap = cap;
-    return true;
+    return MEM_ROOM(s->seqs, s->end, s->cap, 256);
 }
 
 static enum err pending_add(struct inbound_state *s, uint64_t seq) {

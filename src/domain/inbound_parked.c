@@ -77,14 +77,8 @@ static uint32_t due_place(const struct parked_state *s, uint32_t slot) {
 }
 
 static bool due_add(struct parked_state *s, uint32_t slot) {
-    if (s->due_count == s->due_cap) {
-        uint32_t cap = s->due_cap ? s->due_cap * 2 : 64;
-        uint32_t *due = mem_resize(s->due, cap * sizeof *due);
-        if (!due)
-            return false;
-        s->due = due;
-        s->due_cap = cap;
-    }
+    if (!MEM_ROOM(s->due, s->due_count, s->due_cap, 64))
+        return false;
     uint32_t at = due_place(s, slot);
     memmove(s->due + at + 1, s->due + at, (s->due_count - at) * sizeof *s->due);
     s->due[at] = slot;
@@ -144,14 +138,8 @@ static struct str text_keep(char **at, struct str text) {
 
 /* MAP_NONE: memory is out. */
 static uint32_t parked_put(struct parked_state *s, const struct payload_wait *e, bool released) {
-    if (!s->free && s->count == s->cap) {
-        uint32_t cap = s->cap ? s->cap * 2 : 64;
-        struct parked *items = mem_resize(s->items, (size_t)cap * sizeof *items);
-        if (!items)
-            return MAP_NONE;
-        s->items = items;
-        s->cap = cap;
-    }
+    if (!s->free && !MEM_ROOM(s->items, s->count, s->cap, 64))
+        return MAP_NONE;
     char *at = mem_alloc(e->payload_id.len + e->connector.len + e->topic.len + e->owner.len +
                          e->waits_for.len + 1);
     if (!at)

@@ -44,15 +44,8 @@ static char *texts_of(struct str version, struct str person) {
 /* MAP_NONE: memory is out. */
 static uint32_t partner_put(struct partner_state *s, struct hash128 key, struct str version,
                             struct str person) {
-    if (!s->free && s->count == s->cap) {
-        uint32_t cap = s->cap ? s->cap * 2 : 64;
-        struct partner_entry *items =
-            s->cap < UINT32_MAX / 4 ? mem_resize(s->items, (size_t)cap * sizeof *items) : NULL;
-        if (!items)
-            return MAP_NONE;
-        s->items = items;
-        s->cap = cap;
-    }
+    if (!s->free && !MEM_ROOM(s->items, s->count, s->cap, 64))
+        return MAP_NONE;
     char *texts = texts_of(version, person);
     if (!texts)
         return MAP_NONE;

@@ -125,16 +125,7 @@ static enum err entry_fill(struct order_entry *entry, const struct order_capture
 static uint32_t entry_slot(struct orders_state *s) {
     if (s->free)
         return s->free - 1;
-    if (s->count == s->cap) {
-        uint32_t cap = s->cap ? s->cap * 2 : 256;
-        struct order_entry *orders =
-            s->cap < UINT32_MAX / 4 ? mem_resize(s->orders, (size_t)cap * sizeof *orders) : NULL;
-        if (!orders)
-            return MAP_NONE;
-        s->orders = orders;
-        s->cap = cap;
-    }
-    return s->count;
+    return MEM_ROOM(s->orders, s->count, s->cap, 256) ? s->count : MAP_NONE;
 }
 
 /* The entry, with its block, goes into the slot. */

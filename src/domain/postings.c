@@ -119,14 +119,8 @@ static struct book *book_make(struct postings_state *s, struct str subscription)
 }
 
 static struct page *page_new(struct postings_state *s, struct book *book, uint64_t number) {
-    if (s->page_count == s->page_cap) {
-        uint32_t cap = s->page_cap ? s->page_cap * 2 : 64;
-        struct page **pages = mem_resize(s->pages, cap * sizeof *pages);
-        if (!pages)
-            return NULL;
-        s->pages = pages;
-        s->page_cap = cap;
-    }
+    if (!MEM_ROOM(s->pages, s->page_count, s->page_cap, 64))
+        return NULL;
     struct page *page = mem_zalloc(sizeof *page);
     if (!page)
         return NULL;

@@ -7,21 +7,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
-/* Room for one more element; false when memory is out. */
-static bool array_room(void **items, uint32_t count, uint32_t *cap, size_t size) {
-    if (count < *cap)
-        return true;
-    if (*cap >= UINT32_MAX / 2)
-        return false;
-    uint32_t more = *cap ? *cap * 2 : 4;
-    void *fresh = mem_resize(*items, (size_t)more * size);
-    if (!fresh)
-        return false;
-    *items = fresh;
-    *cap = more;
-    return true;
-}
-#define ARRAY_ROOM(items, count, cap) array_room((void **)&(items), count, &(cap), sizeof *(items))
+#define ARRAY_ROOM(items, count, cap) MEM_ROOM(items, count, cap, 4)
 
 /* --- names --------------------------------------------------------------------------------------- */
 
