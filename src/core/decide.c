@@ -274,6 +274,9 @@ static enum err decision_commit(struct decision *decision, struct str idem) {
         }
     }
     decision_react(decision);
+    /* What a reaction could not read it may have taken for absent. */
+    if (!core->broken && core->state->entities.failed != OK)
+        core_break(core, decision, "the written state can not be read");
     return core->broken ? ERR_UNAVAILABLE : OK;
 }
 
@@ -337,6 +340,7 @@ void core_decide(struct core *core, struct command *command) {
     core_decide_one(core, command);
     entities->needs = NULL;
     entities->need_count = 0;
+    entities->failed = OK; /* answered; a timer's event must not stumble over it */
 }
 
 /* Decides, unless a capability has dealt with it before. */

@@ -556,6 +556,40 @@ static void a_shelf_that_can_not_be_read_costs_no_truth(void **state) {
     assert_replay_equal();
 }
 
+static void a_reaction_that_can_not_read_is_not_lost(void **state) {
+    (void)state;
+    for (uint32_t fails = 1; fails <= 6; fails++) {
+        char id[64], posting[256], wanted[128];
+        cell_close(&cell);
+        cell_open_shelved(&cell, fails);
+        assert_int_equal(count_stock("A", "WH-HAM", "10"), 201);
+        assert_int_equal(
+            cell_run(&cell, "order.capture", order_json("web-de", "1", "A", 1, NULL), NULL, NULL),
+            201);
+        snprintf(id, sizeof id, "%s", answered("order_id"));
+        assert_int_equal(cell_run(&cell, "order.ship", "{}", id, NULL), 201);
+        cell_restart(&cell);
+        snprintf(posting, sizeof posting,
+                 "{\"subscription\":\"erp\",\"connector\":\"erp\",\"event_seq\":2,"
+                 "\"order_id\":\"%s\",\"reference\":\"SO-1\"}",
+                 id);
+        cell.shelf.fail_reads = fails;
+        int status = cell_run(&cell, "posting.record", posting, NULL, NULL);
+        cell.shelf.fail_reads = 0;
+        core_step(cell.core);
+        assert_true(core_ready(cell.core));
+        if (status != 201) {
+            assert_int_equal(status, 503);
+            assert_int_equal(cell_run(&cell, "posting.record", posting, NULL, NULL), 201);
+        }
+        char *dump = cell_dump(&cell);
+        snprintf(wanted, sizeof wanted, "%s state=completed posted=1 version=3", id);
+        assert_non_null(strstr(dump, wanted));
+        mem_free(dump);
+        assert_replay_equal();
+    }
+}
+
 static void a_shelf_ahead_of_the_journal_is_emptied(void **state) {
     (void)state;
     cell_close(&cell);
@@ -605,6 +639,7 @@ int main(void) {
         TEST(the_state_rebuilt_equals_the_live_state),
         TEST(a_state_larger_than_memory_answers_the_same),
         TEST(a_shelf_that_can_not_be_read_costs_no_truth),
+        TEST(a_reaction_that_can_not_read_is_not_lost),
         TEST(a_shelf_ahead_of_the_journal_is_emptied),
         TEST(a_shelf_of_another_journal_is_emptied),
     };
