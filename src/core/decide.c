@@ -148,9 +148,13 @@ bool decision_first(struct decision *decision, const char *kind, struct str key,
         *err = decision_replay(decision, entry->first_seq);
     } else {
         decision->answer->replay_seq = entry->first_seq;
+        char words[100]; /* its parts are apart by line ends, for people by blanks */
+        size_t len = key.len < sizeof words ? key.len : sizeof words;
+        for (size_t i = 0; i < len; i++)
+            words[i] = key.ptr[i] == '\n' ? ' ' : key.ptr[i];
         *err = decision_refuse(decision, ERR_DUPLICATE,
                                "the %s %.*s was recorded before with another content", kind,
-                               (int)(key.len < 100 ? key.len : 100), key.ptr);
+                               (int)len, words);
     }
     return false;
 }
@@ -223,7 +227,8 @@ static enum err decision_encode(struct decision *decision, struct str idem) {
             return err;
         }
     }
-    must(boxes == (command->sealed.box.ptr != NULL && !decision->seal_none)); /* nothing personal is lost, or there twice */
+    /* Nothing personal is lost, or there twice. */
+    must(boxes == (command->sealed.box.ptr != NULL && !decision->seal_none));
     core->seq = seq;
     core->time_us = time_us;
     return OK;
