@@ -28,6 +28,7 @@
 #include "store/read_model.h"
 
 #define TIDY_PAUSE_MS 200 /* between two looks at the journal's WAL */
+#define FLOOR_LOOKS 10    /* every so many of them: what the journal must keep */
 
 struct hub {
     char data[PATH_MAX];
@@ -53,6 +54,7 @@ struct hub {
         pthread_mutex_t lock;
         pthread_cond_t wake;
         bool running, stopping;
+        uint32_t looks; /* so far */
     } tidy;
     struct erasure *erasure;
     struct ops_context ops;
@@ -78,10 +80,13 @@ static bool row_seq(void *ctx, const struct progress_row *row) {
     return false;
 }
 
-/* The lowest seq that someone may still ask the journal for: not beyond the written state, the
- * read model, a subscription's cursor or what is held behind it. */
-static enum err floor_find(struct hub *hub, uint64_t *floor, struct fault *fault) {
+/* Tells the journal the lowest seq that someone may still ask for: not beyond the written state,
+ * the read model, a subscription's cursor or what is held behind it. It asks delivery.db, and only
+ * whole segments depend on it: not at every look. */
+static enum err tidy_floor(struct hub *hub, struct fault *fault) {
     struct core_stats core;
+    if (hub->tidy.looks++ % FLOOR_LOOKS)
+        return OK;
     core_stats(hub->core, &core);
     uint64_t lowest = core.written_seq, read = read_model_seq(hub->read_model);
     enum err err = OK;
@@ -98,16 +103,14 @@ static enum err floor_find(struct hub *hub, uint64_t *floor, struct fault *fault
         if (held <= lowest)
             lowest = held - 1;
     }
-    *floor = lowest + 1;
+    if (err == OK)
+        journal_sqlite_floor(hub->journal, lowest + 1);
     return err;
 }
 
 static enum err tidy_journal(struct hub *hub, struct fault *fault) {
     bool again = true;
-    uint64_t floor;
-    enum err err = floor_find(hub, &floor, fault);
-    if (err == OK)
-        journal_sqlite_floor(hub->journal, floor);
+    enum err err = OK;
     while (again && err == OK)
         err = journal_tidy(hub->journal, &again, fault);
     return err;
@@ -137,6 +140,7 @@ static void *tidy_run(void *arg) {
         enum err (*run)(struct hub *hub, struct fault *fault);
         const char *failed;
     } all[] = {{tidy_keys, "no keys can be made ahead"},
+               {tidy_floor, "what the journal must keep can not be told"},
                {tidy_journal, "the journal can not be tidied"},
                {tidy_erasures, "an erasure can not be ended"}};
     struct hub *hub = arg;

@@ -534,7 +534,7 @@ struct core *core_create(const struct core_options *options, struct fault *fault
     pthread_condattr_destroy(&attr);
     pthread_mutex_init(&core->shelf_lock, NULL);
     pthread_mutex_init(&core->shelf_wake_lock, NULL);
-    flush_free(&core->flush, 0);
+    flush_init(&core->flush);
     core->kind_count = core_kinds(options->capabilities, core->kinds);
     core->flush_tick_us = clock_tick_us(options->clock);
     core->registry = registry_create(options->capabilities);

@@ -128,6 +128,7 @@ bool core_load_step(struct core *core);
 enum err core_shelf_start(struct core *core, struct fault *fault) WARN_UNUSED;
 void core_loader_stop(struct core *core);
 void core_shelf_stop(struct core *core);
+void flush_init(struct flush *flush);
 void flush_free(struct flush *flush, uint32_t kinds);
 
 void batch_init(struct batch *batch);

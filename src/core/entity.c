@@ -47,8 +47,7 @@ static bool marks_room(struct entity_set *set, uint32_t slot) {
     return true;
 }
 
-static void set_count(struct entity_set *set, uint32_t slot, int by) {
-    set->count += (uint32_t)by;
+static void set_weigh(struct entity_set *set, uint32_t slot, int by) {
     if (set->kind->bytes)
         set->bytes += (size_t)by * set->kind->bytes(set->part, slot);
 }
@@ -64,7 +63,7 @@ enum err entity_changed(struct state *state, const struct entity_kind *kind, uin
     if (!ENTITY_ROOM(set->dirty, set->dirty_count, set->dirty_cap))
         return ERR_NOMEM;
     if (set->marks[slot] == 0)
-        set_count(set, slot, 1);
+        set_weigh(set, slot, 1);
     set->dirty[set->dirty_count++] = slot;
     set->marks[slot] |= MARK_DIRTY;
     return OK;
@@ -80,7 +79,7 @@ enum err entity_gone(struct state *state, const struct entity_kind *kind, uint32
             return ERR_NOMEM;
         set->gone[set->gone_count++] = kind->key(set->part, slot);
     }
-    set_count(set, slot, -1);
+    set_weigh(set, slot, -1);
     set->marks[slot] = 0;
     return OK;
 }
@@ -109,8 +108,9 @@ static struct loose *loose_of(struct entity_set *set, struct hash128 key, bool *
     return &set->loose[set->loose_count++];
 }
 
-enum err entity_put(struct state *state, const struct entity_kind *kind, struct hash128 key,
-                    struct str bytes) {
+/* ptr NULL: it is gone. */
+static enum err loose_note(struct state *state, const struct entity_kind *kind,
+                           struct hash128 key, struct str bytes) {
     if (!state->entities.shelf)
         return OK;
     struct entity_set *set = entity_set_of(&state->entities, kind);
@@ -118,27 +118,22 @@ enum err entity_put(struct state *state, const struct entity_kind *kind, struct 
     struct loose *loose = loose_of(set, key, &fresh);
     if (!loose)
         return ERR_NOMEM;
-    if (fresh)
-        loose->put_first = true;
-    loose->there = true;
+    loose->there = bytes.ptr != NULL;
+    loose->put_first |= fresh && loose->there;
     loose->at = set->loose_text.len;
     loose->len = bytes.len;
     buf_str_add(&set->loose_text, bytes);
-    set->count++;
     return buf_ok(&set->loose_text) ? OK : ERR_NOMEM;
 }
 
+enum err entity_put(struct state *state, const struct entity_kind *kind, struct hash128 key,
+                    struct str bytes) {
+    must(bytes.ptr);
+    return loose_note(state, kind, key, bytes);
+}
+
 enum err entity_drop(struct state *state, const struct entity_kind *kind, struct hash128 key) {
-    if (!state->entities.shelf)
-        return OK;
-    struct entity_set *set = entity_set_of(&state->entities, kind);
-    bool fresh;
-    struct loose *loose = loose_of(set, key, &fresh);
-    if (!loose)
-        return ERR_NOMEM;
-    loose->there = false;
-    set->count--;
-    return OK;
+    return loose_note(state, kind, key, STR_NONE);
 }
 
 /* --- what comes back --------------------------------------------------------------------------- */
@@ -166,14 +161,12 @@ enum err entity_install(struct entities *entities, struct entity_set *set, struc
     const struct entity_kind *kind = set->kind;
     *slot = MAP_NONE;
     enum err err = kind->load(set->part, key, bytes, slot);
-    if (err != OK || !kind->key) {
-        set->count += err == OK;
+    if (err != OK || !kind->key)
         return err;
-    }
     if (!marks_room(set, *slot))
         return ERR_NOMEM;
     set->marks[*slot] = MARK_WRITTEN | entities->flush_number;
-    set_count(set, *slot, 1);
+    set_weigh(set, *slot, 1);
     return kind->evict ? entity_written(set, *slot, set->marks[*slot]) : OK;
 }
 
@@ -247,15 +240,6 @@ size_t entities_bytes(const struct entities *entities) {
     return bytes;
 }
 
-uint32_t entities_dirty(const struct entities *entities) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < entities->count; i++) {
-        const struct entity_set *set = &entities->sets[i];
-        n += set->dirty_count + set->gone_count + set->loose_count;
-    }
-    return n;
-}
-
 /* One entry off the ring; true where it freed something. */
 static bool set_evict(struct entities *entities, struct entity_set *set) {
     struct written_slot oldest = set->written[set->written_first];
@@ -267,7 +251,7 @@ static bool set_evict(struct entities *entities, struct entity_set *set) {
     uint64_t ms = entity_ms(set->kind, set->kind->key(set->part, oldest.slot));
     if (ms > entities->evicted_ms)
         entities->evicted_ms = ms;
-    set_count(set, oldest.slot, -1);
+    set_weigh(set, oldest.slot, -1);
     set->marks[oldest.slot] = 0;
     set->kind->evict(set->part, oldest.slot);
     return true;

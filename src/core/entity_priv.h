@@ -40,7 +40,6 @@ struct entity_set {
     /* Slots in the order in which they were written or loaded: a ring. */
     struct written_slot *written;
     uint32_t written_first, written_count, written_cap;
-    uint32_t count; /* in memory */
     size_t bytes;   /* they take, for kinds that may leave memory */
 };
 
@@ -72,7 +71,6 @@ enum err entity_written(struct entity_set *set, uint32_t slot, uint32_t mark) WA
  * those that may leave, or none of them is written. */
 void entities_evict(struct entities *entities, size_t bytes_max);
 size_t entities_bytes(const struct entities *entities);
-uint32_t entities_dirty(const struct entities *entities);
 /* The time in a timed kind's key, milliseconds since 1970; 0 for others. */
 static inline uint64_t entity_ms(const struct entity_kind *kind, struct hash128 key) {
     return kind->flags & ENTITY_TIMED ? (uint64_t)id_key_ms(key) : 0;

@@ -144,14 +144,17 @@ static void flush_finish(struct flush *flush, struct state *state) {
         buf_free(&flush->text);
 }
 
+void flush_init(struct flush *flush) {
+    *flush = (struct flush){0};
+    buf_init(&flush->text, SIZE_MAX / 4);
+}
+
 void flush_free(struct flush *flush, uint32_t sets) {
     for (uint32_t i = 0; flush->taken && i < sets; i++)
         mem_free(flush->taken[i].slots);
     mem_free(flush->taken);
     mem_free(flush->entries);
     buf_free(&flush->text);
-    *flush = (struct flush){0};
-    buf_init(&flush->text, SIZE_MAX / 4);
 }
 
 /* Writes the flush that is ready. Holds shelf_lock. */

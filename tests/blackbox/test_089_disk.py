@@ -66,13 +66,18 @@ def log_lines(hub, word):
     return [x for x in hub.process.err_path.read_text("utf-8").splitlines() if word in x]
 
 
+def start_on(hub, disk):
+    """Starts the hub with its data on that disk, its key in there, too."""
+    hub.args = ["--data", disk / "data"]
+    hub.key = hub.binary.ok("key", "create", "-C", hub.config, "--data", disk / "data",
+                            "--name", "disk", "--scope", "*").strip()
+    hub.start()
+
+
 def test_a_full_disk(idle_hub, tmp_path):
     hub = idle_hub
     with mounted("-t", "tmpfs", "-o", "size=64m", "tmpfs", at=tmp_path / "disk") as disk:
-        hub.args = ["--data", disk / "data"]
-        hub.key = hub.binary.ok("key", "create", "-C", hub.config, "--data", disk / "data",
-                                "--name", "disk", "--scope", "*").strip()
-        hub.start()
+        start_on(hub, disk)
         api = hub.client()
         api.post("/v1/stock/counts", docs.count("FULL", 1000000)).ok(201)
         for round_ in range(3):
@@ -102,10 +107,7 @@ def test_a_full_disk(idle_hub, tmp_path):
 def test_a_folder_that_becomes_read_only(idle_hub, tmp_path):
     hub = idle_hub
     with mounted("-t", "tmpfs", "-o", "size=64m", "tmpfs", at=tmp_path / "disk") as disk:
-        hub.args = ["--data", disk / "data"]
-        hub.key = hub.binary.ok("key", "create", "-C", hub.config, "--data", disk / "data",
-                                "--name", "disk", "--scope", "*").strip()
-        hub.start()
+        start_on(hub, disk)
         made = fill(hub.client(), "RO", 50)
         hub.stop()
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
@@ -234,10 +236,7 @@ def test_a_full_disk_loses_no_delivery(idle_hub, tmp_path):
     try:
         ledger.connector(hub.config)
         with mounted("-t", "tmpfs", "-o", "size=64m", "tmpfs", at=tmp_path / "disk") as disk:
-            hub.args = ["--data", disk / "data"]
-            hub.key = hub.binary.ok("key", "create", "-C", hub.config, "--data", disk / "data",
-                                    "--name", "disk", "--scope", "*").strip()
-            hub.start()
+            start_on(hub, disk)
             api = hub.client()
             api.post("/v1/stock/counts", docs.count("OUT", 1000000)).ok(201)
             made = []
