@@ -102,6 +102,26 @@ void http_loop_data_set(struct http_loop *loop, void *data);
 void *http_loop_data(const struct http_loop *loop);
 struct http_loop *http_exchange_loop(const struct http_exchange *ex);
 
+/* --- who is there --------------------------------------------------------------------------- */
+/* The client's certificate, verified against the listener's client CA: what it says of its
+ * holder. Names of one kind stand in the certificate's order (RFC 5280 section 4.2.1.6). */
+struct http_peer {
+    struct str subject; /* distinguished name as of RFC 4514: "CN=till-7,O=Example" */
+    const struct str *dns, *uris, *emails; /* subject alternative names */
+    uint32_t dns_count, uri_count, email_count;
+    char fingerprint[65]; /* SHA-256 of the certificate, 64 hex digits in lower case */
+    int64_t expires_s;    /* notAfter, seconds since 1970 */
+};
+/* NULL where the client showed no certificate, the connection is plain, or the client is gone:
+ * ask in `head` or `handle` and keep what is needed, it lives as long as the connection. */
+const struct http_peer *http_exchange_peer(const struct http_exchange *ex);
+/* The request came over TLS. */
+bool http_exchange_secure(const struct http_exchange *ex);
+/* The address the connection came from, "203.0.113.7" or "2001:db8::7"; text is what it is
+ * written to. "" when the client is gone. */
+#define HTTP_ADDRESS_CHARS 46
+struct str http_exchange_address(const struct http_exchange *ex, char text[HTTP_ADDRESS_CHARS]);
+
 /* --- a request ---------------------------------------------------------------------------- */
 const struct http_request *http_exchange_request(const struct http_exchange *ex);
 /* Lives and dies with the exchange. */

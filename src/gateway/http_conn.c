@@ -517,6 +517,22 @@ static void conn_settle(struct http_conn *conn) {
 
 /* --- opening and time --------------------------------------------------------------------- */
 
+/* An IPv4 address is kept mapped into IPv6; what has no address (a local socket) as "::". */
+static void address_of(int fd, uint8_t address[16]) {
+    struct sockaddr_storage from = {0};
+    socklen_t len = sizeof from;
+
+    memset(address, 0, 16);
+    if (getpeername(fd, (struct sockaddr *)&from, &len) != 0)
+        return;
+    if (from.ss_family == AF_INET6) {
+        memcpy(address, &((struct sockaddr_in6 *)&from)->sin6_addr, 16);
+    } else if (from.ss_family == AF_INET) {
+        address[10] = address[11] = 0xff;
+        memcpy(address + 12, &((struct sockaddr_in *)&from)->sin_addr, 4);
+    }
+}
+
 void http_conn_open(struct http_loop *loop, int fd) {
     struct http_conn *conn = mem_zalloc(sizeof *conn);
 
@@ -528,6 +544,7 @@ void http_conn_open(struct http_loop *loop, int fd) {
     }
     conn->loop = loop;
     conn->tcp.data = conn;
+    address_of(fd, conn->address);
     http_parser_init(&conn->parser, &loop->server->limits);
     buf_init(&conn->held, READ_BYTES + 1);
     conn->next = loop->conns;

@@ -2,6 +2,7 @@
  * here leaves through http_conn.c. */
 #include "gateway/http_priv.h"
 
+#include <arpa/inet.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -75,6 +76,25 @@ void http_exchange_data_set(struct http_exchange *ex, void *data) { ex->data = d
 void *http_exchange_data(const struct http_exchange *ex) { return ex->data; }
 struct http_loop *http_exchange_loop(const struct http_exchange *ex) { return ex->loop; }
 bool http_closed(const struct http_exchange *ex) { return ex->conn == NULL; }
+
+const struct http_peer *http_exchange_peer(const struct http_exchange *ex) {
+    return ex->conn ? ex->conn->peer : NULL;
+}
+bool http_exchange_secure(const struct http_exchange *ex) { return ex->conn && ex->conn->secure; }
+
+struct str http_exchange_address(const struct http_exchange *ex, char text[HTTP_ADDRESS_CHARS]) {
+    struct in6_addr any;
+    bool four;
+
+    text[0] = '\0';
+    if (ex->conn) {
+        memcpy(&any, ex->conn->address, sizeof any);
+        four = IN6_IS_ADDR_V4MAPPED(&any);
+        inet_ntop(four ? AF_INET : AF_INET6, four ? any.s6_addr + 12 : any.s6_addr, text,
+                  HTTP_ADDRESS_CHARS);
+    }
+    return str_c(text);
+}
 
 void http_gone_set(struct http_exchange *ex, void (*gone)(struct http_exchange *ex, void *ctx),
                    void *ctx) {

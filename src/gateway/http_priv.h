@@ -57,6 +57,9 @@ struct http_conn {
     size_t lingered;
     int64_t read_deadline_ms, write_deadline_ms; /* uv_now; 0: none */
     bool idle; /* between requests: the read deadline is the idle time's */
+    bool secure; /* over TLS */
+    uint8_t address[16]; /* where it came from; an IPv4 address mapped (RFC 4291 2.5.5.2) */
+    const struct http_peer *peer; /* its certificate, verified; else NULL */
 };
 
 struct http_loop {

@@ -309,6 +309,11 @@ static void handle(struct http_exchange *ex, void *ctx) {
     } else if (str_is(request->path, "/close")) {
         http_answer_close(ex);
         http_answer(ex, 200, STR("text/plain"), STR("bye"));
+    } else if (str_is(request->path, "/from")) { /* who is there */
+        char address[HTTP_ADDRESS_CHARS];
+        assert_null(http_exchange_peer(ex));
+        assert_false(http_exchange_secure(ex));
+        http_answer(ex, 200, STR("text/plain"), http_exchange_address(ex, address));
     } else if (str_is(request->path, "/none")) {
         http_answer(ex, 204, STR_NONE, STR_NONE);
     } else {
@@ -411,6 +416,10 @@ static void keeps_alive(void **state) {
     fd = dial();
     say(fd, "GET / HTTP/1.0\r\n\r\n");
     heard(hear(fd, NULL), "Connection: close\r\n");
+    close(fd);
+    fd = dial();
+    say(fd, "GET /from HTTP/1.1\r\n" H "\r\n");
+    heard(hear(fd, "0.1"), "\r\n\r\n127.0.0.1");
     close(fd);
     fd = dial();
     say(fd, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
