@@ -1,9 +1,11 @@
-/* metrics: asks a running hub for its figures: Prometheus text as it is, or as JSON. */
+/* metrics: asks a running hub for its figures: Prometheus text as it is, or as JSON; or lists what
+ * there is to ask for. */
 #include "cli/commands.h"
 
+#include "base/metric.h"
 #include "cli/client.h"
 
-struct metric {
+struct family {
     struct str help, kind; /* of the family that is being read */
 };
 
@@ -29,7 +31,7 @@ static void labels_write(struct str labels, struct buf *out) {
     buf_char(out, '}');
 }
 
-static void sample_write(const struct metric *metric, struct str line, bool first,
+static void sample_write(const struct family *family, struct str line, bool first,
                          struct buf *out) {
     size_t name = 0, value = line.len;
     struct str labels = STR_NONE;
@@ -42,9 +44,9 @@ static void sample_write(const struct metric *metric, struct str line, bool firs
     buf_printf(out, "%s{\"name\":", first ? "" : ",");
     buf_json_str(out, str_of(line.ptr, name));
     buf_lit(out, ",\"kind\":");
-    buf_json_str(out, metric->kind);
+    buf_json_str(out, family->kind);
     buf_lit(out, ",\"help\":");
-    buf_json_str(out, metric->help);
+    buf_json_str(out, family->help);
     labels_write(labels, out);
     buf_lit(out, ",\"value\":");
     buf_json_str(out, str_of(line.ptr + value, line.len - value));
@@ -61,18 +63,32 @@ static bool comment_is(struct str line, struct str kind, struct str *text) {
 }
 
 static void metrics_json(struct str text, struct buf *out) {
-    struct metric metric = {STR(""), STR("")};
+    struct family family = {STR(""), STR("")};
     bool first = true;
     buf_lit(out, "{\"items\":[");
     while (text.ptr) {
         struct str line = str_cut(&text, '\n');
-        if (line.len == 0 || comment_is(line, STR("# HELP "), &metric.help) ||
-            comment_is(line, STR("# TYPE "), &metric.kind) || line.ptr[0] == '#')
+        if (line.len == 0 || comment_is(line, STR("# HELP "), &family.help) ||
+            comment_is(line, STR("# TYPE "), &family.kind) || line.ptr[0] == '#')
             continue;
-        sample_write(&metric, line, first, out);
+        sample_write(&family, line, first, out);
         first = false;
     }
     buf_lit(out, "]}\n");
+}
+
+static int list_run(struct cli *cli, bool markdown) {
+    struct buf out;
+    buf_init(&out, 0);
+    if (cli->json)
+        metric_list_json(&out);
+    else if (markdown)
+        metric_list_markdown(&out);
+    else
+        metric_list_text(&out);
+    int code = cli_print(cli, buf_str(&out));
+    buf_free(&out);
+    return code;
 }
 
 static int metrics_run(struct cli *cli) {
@@ -83,6 +99,8 @@ static int metrics_run(struct cli *cli) {
     fault_init(&fault, &cli->arena);
     if (!cli_args_max(cli, 0))
         return EXIT_USAGE;
+    if (cli_flag(cli, "list") || cli_flag(cli, "markdown"))
+        return list_run(cli, cli_flag(cli, "markdown"));
     struct client *client = cli_client(cli);
     if (!client)
         return EXIT_FAILED;
@@ -103,16 +121,19 @@ static int metrics_run(struct cli *cli) {
 
 const struct cli_command metrics_command = {
     .name = "metrics",
-    .synopsis = "metrics [--hub URL] [--key K] [--json]",
-    .summary = "print the figures of a running hub",
+    .synopsis = "metrics [--list [--markdown]] [--hub URL] [--key K] [--json]",
+    .summary = "print the figures of a running hub, or list what there is",
     .help = "Asks a running hub for its figures and prints them as Prometheus text, each with its help\n"
             "and kind, or with --json as a list. The key needs the scope ops:read. A Prometheus\n"
             "server reads the same at GET /metrics.\n"
             "\n"
-            "    penstock metrics | grep penstock_http_requests_total\n",
+            "    penstock metrics | grep penstock_http_requests_total\n"
+            "    penstock metrics --list          every figure: kind, unit, labels, what it says\n",
     .options = (const struct cli_option[]){
         CLI_OPTION_HUB,
         CLI_OPTION_KEY,
+        {"list", 0, NULL, false, "List the figures there are; needs no hub"},
+        {"markdown", 0, NULL, false, "With --list: as the page docs/metrics.md"},
         {0},
     },
     .run = metrics_run,

@@ -3,6 +3,7 @@
 #ifndef PENSTOCK_CORE_CAPABILITY_H
 #define PENSTOCK_CORE_CAPABILITY_H
 
+#include "base/metric.h"
 #include "core/command.h"
 #include "core/config.h"
 #include "core/entity.h"
@@ -101,8 +102,8 @@ struct capability {
     /* After the fsync, before answers go out: makes the batch's changes visible to readers on
      * other threads. */
     void (*publish)(void *state);
-    /* Figures as Prometheus text, from what publish made visible: on any thread. May be NULL. */
-    void (*metrics)(const void *state, struct buf *out);
+    /* Figures (base/metric.h), from what publish made visible: on any thread. May be NULL. */
+    void (*metrics)(const void *state, struct metrics *out);
     /* Earliest due time of a timer, INT64_MAX for none; and the command that is due then. */
     int64_t (*timer_next)(const void *state);
     enum err (*timer_fire)(const void *state, int64_t now_us, struct decision *decision);

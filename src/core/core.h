@@ -62,6 +62,8 @@ struct core_stats {
     uint64_t evictions;     /* rounds of them */
 };
 void core_stats(const struct core *core, struct core_stats *out); /* any thread */
+/* Of core, journal and capabilities; any thread. */
+void core_figures(struct core *core, struct metrics *out);
 const struct registry *core_registry(const struct core *core);
 const struct config *core_config(const struct core *core);
 struct clock *core_clock(const struct core *core);

@@ -224,11 +224,9 @@ static void inbound_publish(void *part) {
     atomic_store_explicit(&parked->seen, parked->live, memory_order_relaxed);
 }
 
-static void inbound_metrics(const void *part, struct buf *out) {
+static void inbound_metrics(const void *part, struct metrics *out) {
     const struct parked_state *parked = &((const struct inbound_state *)part)->parked;
-    buf_printf(out,
-               "# HELP penstock_payloads_parked Messages that wait for what they are about\n"
-               "# TYPE penstock_payloads_parked gauge\npenstock_payloads_parked %u\n",
+    metric_add(out, METRIC_PAYLOADS_PARKED, NULL,
                atomic_load_explicit(&parked->seen, memory_order_relaxed));
 }
 

@@ -5,28 +5,11 @@
 
 #define JSON_TYPE STR("application/json")
 
-static const int64_t bucket_us[GATEWAY_BUCKETS] = {
-    500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000,
-    INT64_MAX,
-};
-
-static void add(_Atomic uint64_t *counter, uint64_t n) {
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-                          memory_order_relaxed);
-}
-
 void call_count(struct call *call, int status) {
-    struct gateway_counters *c = &call->loop->counters;
-    const struct route_entry *entry = call->match.entry;
-    int class = entry ? (int)entry->route->traffic : GATEWAY_CLASSES - 1, b = 0;
     int64_t arrived_us = http_exchange_request(call->ex)->arrived_us;
     int64_t us = arrived_us ? clock_tick_us(call->gateway->clock) - arrived_us : 0;
 
-    while (us > bucket_us[b])
-        b++;
-    add(&c->requests[class][status < GATEWAY_STATUSES ? status : 0], 1);
-    add(&c->seconds[class][b], 1);
-    add(&c->seconds_us[class], (uint64_t)us);
+    counters_count(call->loop, call->match.entry, status, us);
 }
 
 void call_headers(struct call *call, uint64_t seq) {

@@ -115,6 +115,7 @@ static void loop_free(struct gateway_loop *loop) {
     if (loop->reader)
         loop->gateway->options.readers.destroy(loop->reader);
     buf_free(&loop->out);
+    mem_free(loop->routes);
     pthread_mutex_destroy(&loop->lock);
 }
 
@@ -166,6 +167,14 @@ static enum err routes_make(struct gateway *gateway, struct fault *fault) {
         return fault_set(fault, ERR_NOMEM, "no memory for the routes");
     for (uint32_t i = 0; i < router_count(gateway->router); i++)
         gateway->versioned[i] = answers_version(router_entry(gateway->router, i)->route);
+    gateway->route_count = router_count(gateway->router);
+    for (uint32_t i = 0; i < gateway->loop_count; i++) {
+        struct route_counters **routes = &gateway->loops[i].routes;
+
+        *routes = mem_zalloc((gateway->route_count + 1) * sizeof **routes);
+        if (!*routes)
+            return fault_set(fault, ERR_NOMEM, "no memory for the routes' counters");
+    }
     return OK;
 }
 

@@ -34,6 +34,10 @@ struct gateway_options {
     uint16_t port;                 /* 0: any free one, see gateway_port */
     struct gateway_readers readers;
     const struct gateway_table *tables; /* may be NULL */
+    /* What others than gateway and core tell in /metrics: on a loop thread, so it waits for
+     * nothing. May be NULL. */
+    void (*figures)(void *ctx, struct metrics *out);
+    void *figures_ctx;
     const struct api_tables *api; /* what /openapi.json and /asyncapi.json are printed from;
                                   NULL: the capabilities alone */
 };

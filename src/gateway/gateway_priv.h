@@ -15,7 +15,6 @@
 
 #define GATEWAY_CLASSES 6 /* enum traffic_class, and one for what matches no route */
 #define GATEWAY_STATUSES 600
-#define GATEWAY_BUCKETS 13
 #define GATEWAY_JOBS_MAX 10000 /* of one loop, waiting for or at work on worker threads */
 #define WAIT_TICK_MS 5   /* while a call waits for the read model */
 #define FEED_TICK_MS 100 /* while feeds are open */
@@ -37,9 +36,12 @@ struct job {
 /* Written by the loop alone, read by anybody. */
 struct gateway_counters {
     _Atomic uint64_t requests[GATEWAY_CLASSES][GATEWAY_STATUSES];
-    _Atomic uint64_t seconds[GATEWAY_CLASSES][GATEWAY_BUCKETS]; /* not yet cumulated */
-    _Atomic uint64_t seconds_us[GATEWAY_CLASSES];
     _Atomic uint64_t bulk_lines, bulks_held, feeds;
+};
+/* Of one route; the last one is for what matches none. */
+struct route_counters {
+    _Atomic uint64_t statuses[GATEWAY_STATUSES / 100]; /* by first digit */
+    struct histogram seconds;
 };
 
 struct gateway_loop {
@@ -62,8 +64,9 @@ struct gateway_loop {
     struct feed *feeds;
     struct bulk *bulks;    /* with results to send when the inbox is empty */
     struct bulk *held;     /* bulks whose lines wait for the read model */
-    uint32_t jobs;
+    _Atomic uint32_t jobs;
     struct gateway_counters counters;
+    struct route_counters *routes; /* by route index */
 };
 
 struct gateway {
@@ -71,6 +74,7 @@ struct gateway {
     const struct config *config;
     struct clock *clock;
     struct router *router;
+    uint32_t route_count;
     uint32_t personal_scope;
     struct http_server *server;
     struct gateway_loop *loops;
@@ -161,5 +165,8 @@ bool hub_route_receives(const struct route *route);
 
 /* metrics.c */
 enum err metrics_query(struct query *query, struct fault *fault);
+/* A request was answered. `entry` NULL: it matched no route. */
+void counters_count(struct gateway_loop *loop, const struct route_entry *entry, int status,
+                    int64_t us);
 
 #endif

@@ -1,138 +1,126 @@
-/* metrics: the figures of the gateway and the core as Prometheus text (exposition format 0.0.4). */
+/* metrics: GET /metrics: the gateway's own figures, and those of everybody it knows. What each one
+ * means is a row of base/metric.def. */
 #include "gateway/gateway_priv.h"
-
-#include <inttypes.h>
 
 static const char *const class_names[GATEWAY_CLASSES] = {"checkout", "stock", "catalogue",
                                                          "bulk",     "ops",   "none"};
-static const char *const bucket_names[GATEWAY_BUCKETS] = {
-    "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05",
-    "0.1",    "0.25",  "0.5",    "1",     "2.5",  "+Inf"};
+
+void counters_count(struct gateway_loop *loop, const struct route_entry *entry, int status,
+                    int64_t us) {
+    uint32_t route = entry ? entry->index : loop->gateway->route_count;
+    int class = entry ? (int)entry->route->traffic : GATEWAY_CLASSES - 1;
+    struct route_counters *counters = &loop->routes[route];
+
+    status = status < GATEWAY_STATUSES ? status : 0;
+    counter_add(&loop->counters.requests[class][status], 1);
+    counter_add(&counters->statuses[status / 100], 1);
+    histogram_us(&counters->seconds, us);
+}
 
 static uint64_t sum(const struct gateway *gateway, size_t offset) {
     uint64_t total = 0;
 
     for (uint32_t i = 0; i < gateway->loop_count; i++)
-        total += atomic_load_explicit(
-            (_Atomic uint64_t *)((char *)&gateway->loops[i].counters + offset),
-            memory_order_relaxed);
+        total += counter_read((_Atomic uint64_t *)((char *)&gateway->loops[i].counters + offset));
     return total;
 }
 #define COUNTER(member) offsetof(struct gateway_counters, member)
 
-static void head(struct buf *out, const char *name, const char *kind, const char *help) {
-    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
-}
+static void classes_write(const struct gateway *gateway, struct metrics *out) {
+    struct histogram_sum seconds[GATEWAY_CLASSES] = {0};
 
-static void requests_write(const struct gateway *gateway, struct buf *out) {
-    head(out, "penstock_http_requests_total", "counter",
-         "Requests answered, by class of the route and status");
-    for (int c = 0; c < GATEWAY_CLASSES; c++)
+    for (uint32_t r = 0; r <= gateway->route_count; r++) {
+        const struct route_entry *entry = router_entry(gateway->router, r);
+        int class = entry ? (int)entry->route->traffic : GATEWAY_CLASSES - 1;
+
+        for (uint32_t i = 0; i < gateway->loop_count; i++)
+            histogram_read(&gateway->loops[i].routes[r].seconds, &seconds[class]);
+    }
+    for (int c = 0; c < GATEWAY_CLASSES; c++) {
+        struct str name = str_c(class_names[c]);
+
         for (int s = 0; s < GATEWAY_STATUSES; s++) {
+            char status[8];
             uint64_t n = sum(gateway, COUNTER(requests) +
                                           sizeof(uint64_t) * (size_t)(c * GATEWAY_STATUSES + s));
 
+            snprintf(status, sizeof status, "%d", s);
             if (n > 0)
-                buf_printf(out,
-                           "penstock_http_requests_total{class=\"%s\",status=\"%d\"} %" PRIu64 "\n",
-                           class_names[c], s, n);
+                metric_add(out, METRIC_HTTP_REQUESTS, METRIC_LABELS(name, str_c(status)), n);
         }
-}
-
-static void seconds_write(const struct gateway *gateway, struct buf *out) {
-    head(out, "penstock_http_request_seconds", "histogram",
-         "Time from the complete header to the answer, by class of the route");
-    for (int c = 0; c < GATEWAY_CLASSES; c++) {
-        uint64_t total = 0, us = sum(gateway, COUNTER(seconds_us) + sizeof(uint64_t) * (size_t)c);
-
-        for (int b = 0; b < GATEWAY_BUCKETS; b++) {
-            total += sum(gateway, COUNTER(seconds) +
-                                      sizeof(uint64_t) * (size_t)(c * GATEWAY_BUCKETS + b));
-            buf_printf(out,
-                       "penstock_http_request_seconds_bucket{class=\"%s\",le=\"%s\"} %" PRIu64 "\n",
-                       class_names[c], bucket_names[b], total);
-        }
-        buf_printf(out,
-                   "penstock_http_request_seconds_sum{class=\"%s\"} %" PRIu64 ".%06" PRIu64 "\n"
-                   "penstock_http_request_seconds_count{class=\"%s\"} %" PRIu64 "\n",
-                   class_names[c], us / 1000000, us % 1000000, class_names[c], total);
+        metric_histogram(out, METRIC_HTTP_SECONDS, METRIC_LABELS(name), &seconds[c]);
     }
 }
 
-static void one(struct buf *out, const char *name, const char *kind, const char *help,
-                uint64_t value) {
-    head(out, name, kind, help);
-    buf_printf(out, "%s %" PRIu64 "\n", name, value);
+/* Routes nobody has called are left out: most of them, at most hubs. */
+static void route_write(const struct gateway *gateway, uint32_t r, struct metrics *out) {
+    static const char *const statuses[] = {"other", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    const struct route_entry *entry = router_entry(gateway->router, r);
+    struct str method = entry ? str_c(entry->route->method) : STR("any");
+    struct str path = entry ? str_c(entry->route->path) : STR("none");
+    struct histogram_sum seconds = {0};
+
+    for (uint32_t i = 0; i < gateway->loop_count; i++)
+        histogram_read(&gateway->loops[i].routes[r].seconds, &seconds);
+    if (histogram_total(&seconds) == 0)
+        return;
+    for (int s = 0; s < GATEWAY_STATUSES / 100; s++) {
+        uint64_t n = 0;
+
+        for (uint32_t i = 0; i < gateway->loop_count; i++)
+            n += counter_read(&gateway->loops[i].routes[r].statuses[s]);
+        if (n > 0)
+            metric_add(out, METRIC_HTTP_ROUTE_REQUESTS,
+                       METRIC_LABELS(method, path, str_c(statuses[s])), n);
+    }
+    metric_histogram(out, METRIC_HTTP_ROUTE_SECONDS, METRIC_LABELS(method, path), &seconds);
 }
 
-static void journal_write(struct journal *journal, struct buf *out) {
-    struct journal_stats stats;
-    journal_stats(journal, &stats);
-    one(out, "penstock_journal_segments", "gauge", "Files the journal consists of", stats.segments);
-    one(out, "penstock_journal_segments_sealed", "gauge",
-        "Of them sealed: finished, hashed, never changed again", stats.sealed);
-    one(out, "penstock_journal_segments_archived", "gauge", "Of them archived (compressed)",
-        stats.archived);
-    one(out, "penstock_journal_bytes", "gauge", "Length of the journal's files, as sealed",
-        stats.bytes);
-    one(out, "penstock_journal_wal_bytes", "gauge", "Write-ahead log of the live segment",
-        stats.wal_bytes);
+static void workers_write(const struct gateway *gateway, struct metrics *out) {
+    uint64_t jobs = 0;
+
+    for (uint32_t i = 0; i < gateway->loop_count; i++)
+        jobs += atomic_load_explicit(&gateway->loops[i].jobs, memory_order_relaxed);
+    metric_queue(out, "workers", jobs, (uint64_t)GATEWAY_JOBS_MAX * gateway->loop_count);
 }
 
-static void state_write(const struct core *core, struct buf *out) {
-    struct core_stats stats;
-    core_stats(core, &stats);
-    one(out, "penstock_state_bytes", "gauge", "Memory of the state", stats.state_bytes);
-    one(out, "penstock_state_written_seq", "counter",
-        "Seq that the written state reflects: a restart replays what lies behind",
-        stats.written_seq);
-    one(out, "penstock_state_loads_total", "counter", "Entities brought back into memory",
-        stats.loads);
-    one(out, "penstock_state_writer_loads_total", "counter",
-        "Questions to the disk that the writer had to wait for", stats.writer_loads);
-    one(out, "penstock_state_evictions_total", "counter", "Rounds of taking entities out of memory",
-        stats.evictions);
+static void gateway_write(struct gateway *gateway, struct metrics *out) {
+    classes_write(gateway, out);
+    for (uint32_t r = 0; r <= gateway->route_count; r++)
+        route_write(gateway, r, out);
+    metric_add(out, METRIC_CONNECTIONS, NULL, http_server_connections(gateway->server));
+    metric_add(out, METRIC_FEEDS, NULL, sum(gateway, COUNTER(feeds)));
+    metric_add(out, METRIC_BULK_LINES, NULL, sum(gateway, COUNTER(bulk_lines)));
+    metric_add(out, METRIC_BULK_WAITING, NULL, sum(gateway, COUNTER(bulks_held)));
+    workers_write(gateway, out);
+    metric_add(out, METRIC_READY, NULL,
+               core_ready(gateway->options.core) && !atomic_load(&gateway->draining));
+}
+
+static void reader_write(struct reader *reader, struct metrics *out) {
+    uint64_t seq = 0;
+    struct reader_lag lag;
+    struct fault ignored = {0};
+
+    if (reader->ops->seq(reader, &seq, &ignored) == OK)
+        metric_add(out, METRIC_READ_MODEL_SEQ, NULL, seq);
+    reader->ops->lag(reader, &lag);
+    metric_add(out, METRIC_READ_MODEL_LAG_EVENTS, NULL, lag.events);
+    metric_add(out, METRIC_READ_MODEL_LAG_SECONDS, NULL, (uint64_t)lag.us);
 }
 
 enum err metrics_query(struct query *query, struct fault *fault) {
     struct gateway *gateway = query->ctx;
-    struct core *core = gateway->options.core;
-    struct buf *out = query->out;
-    uint64_t read_seq = 0;
-    struct reader_lag lag;
+    struct gateway_options *options = &gateway->options;
+    struct metrics out;
 
     query->media_type = "text/plain; version=0.0.4; charset=utf-8";
-    requests_write(gateway, out);
-    seconds_write(gateway, out);
-    one(out, "penstock_connections", "gauge", "Connections open now",
-        http_server_connections(gateway->server));
-    one(out, "penstock_feeds", "gauge", "Event feeds open now (long polls and streams)",
-        sum(gateway, COUNTER(feeds)));
-    one(out, "penstock_bulk_lines_total", "counter", "Lines of bulk calls answered",
-        sum(gateway, COUNTER(bulk_lines)));
-    one(out, "penstock_queue_commands", "gauge", "Commands waiting for the writer",
-        core_waiting(core));
-    one(out, "penstock_journal_seq", "counter", "Newest durable seq of the journal",
-        core_seq(core));
-    journal_write(query->reader->journal, out);
-    state_write(core, out);
-    core_read_begin(core);
-    for (const struct capability *const *c = registry_capabilities(core_registry(core)); *c; c++)
-        if ((*c)->metrics)
-            (*c)->metrics(core_state(core, *c), out);
-    core_read_end(core);
-    if (query->reader->ops->seq(query->reader, &read_seq, fault) == OK)
-        one(out, "penstock_read_model_seq", "counter", "Seq that the read model has reached",
-            read_seq);
-    query->reader->ops->lag(query->reader, &lag);
-    one(out, "penstock_read_model_lag_events", "gauge",
-        "Durable events that the read model does not show yet", lag.events);
-    head(out, "penstock_read_model_lag_seconds", "gauge", "How old what the read model shows is");
-    buf_printf(out, "penstock_read_model_lag_seconds %" PRId64 ".%06" PRId64 "\n",
-               lag.us / 1000000, lag.us % 1000000);
-    one(out, "penstock_bulk_waiting", "gauge",
-        "Bulk calls that wait until the read model has caught up", sum(gateway, COUNTER(bulks_held)));
-    one(out, "penstock_ready", "gauge", "1 while the hub takes work",
-        core_ready(core) && !atomic_load(&gateway->draining));
+    metrics_init(&out);
+    gateway_write(gateway, &out);
+    core_figures(options->core, &out);
+    reader_write(query->reader, &out);
+    if (options->figures)
+        options->figures(options->figures_ctx, &out);
+    metrics_write(&out, query->out);
     return OK;
 }
