@@ -114,6 +114,34 @@ struct str base64_read(struct arena *arena, struct str s) {
     return str_of(out, len);
 }
 
+void base64url_write(struct buf *out, struct str data) {
+    size_t from = out->len;
+    base64_write(out, data);
+    if (!buf_ok(out))
+        return;
+    while (out->len > from && out->data[out->len - 1] == '=')
+        out->len--;
+    for (size_t i = from; i < out->len; i++)
+        out->data[i] = out->data[i] == '+' ? '-' : out->data[i] == '/' ? '_' : out->data[i];
+}
+
+struct str base64url_read(struct arena *arena, struct str s) {
+    if (!s.ptr || s.len % 4 == 1)
+        return STR_NONE;
+    size_t padded = (s.len + 3) / 4 * 4;
+    char *text = arena_bytes(arena, padded + 1);
+    if (!text)
+        return STR_NONE;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (c == '+' || c == '/' || c == '=')
+            return STR_NONE;
+        text[i] = c == '-' ? '+' : c == '_' ? '/' : c;
+    }
+    memset(text + s.len, '=', padded - s.len);
+    return base64_read(arena, str_of(text, padded));
+}
+
 void base16_write(struct buf *out, struct str data) {
     for (size_t i = 0; i < data.len; i++) {
         unsigned char c = (unsigned char)data.ptr[i];

@@ -15,6 +15,10 @@ void base64_put(char *to, struct str data);
 static inline size_t base64_len(size_t len) { return (len + 2) / 3 * 4; }
 /* The bytes, in the arena; absent where s is not base 64 with exact padding (or memory is out). */
 struct str base64_read(struct arena *arena, struct str s);
+/* The URL-safe alphabet without padding (RFC 4648 section 5 as JOSE uses it); read exactly: no
+ * padding, no other character, no bits that stand for nothing. */
+void base64url_write(struct buf *out, struct str data);
+struct str base64url_read(struct arena *arena, struct str s);
 /* Lower case. */
 void base16_write(struct buf *out, struct str data);
 
