@@ -7,10 +7,13 @@
  *
  * What always holds: an exchange handed to `handle` is answered exactly once by the handler, also
  * when its client is gone by then (http_closed); answers leave in the order of the requests;
- * everything is bounded by the limits. Refused here, because a proxy in front may read it
+ * everything is bounded by the limits. Refused here, because a program in front may read it
  * differently (request smuggling, RFC 9112 section 11.2): line ends other than CR LF, folded
- * headers, a missing or double Host, Transfer-Encoding beside Content-Length or on HTTP/1.0,
- * versions other than 1.0 and 1.1. */
+ * fields, a missing, double or malformed Host, one that differs from the target's, two lengths,
+ * Transfer-Encoding beside Content-Length, on HTTP/1.0, or other than chunked, chunks and trailers
+ * that are not to the letter (http_chunk.h), Connection naming a field that is not for one hop,
+ * versions other than 1.0 and 1.1. Refused is also what asks for something we do not do: Expect
+ * of anything but 100-continue. Upgrade is passed over (RFC 9110 section 7.8). */
 #ifndef PENSTOCK_GATEWAY_HTTP_H
 #define PENSTOCK_GATEWAY_HTTP_H
 

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "gateway/http_chars.h"
 
 #define KEEP_BYTES ((size_t)64 << 10) /* larger buffers are given back after the message */
 #define BLANK_LINES_MAX 4             /* before a request line; RFC 9112 section 2.2 asks for 1 */
@@ -14,16 +15,12 @@ static int on_target(llhttp_t *ll, const char *at, size_t len);
 static int on_field(llhttp_t *ll, const char *at, size_t len);
 static int on_value(llhttp_t *ll, const char *at, size_t len);
 static int on_head(llhttp_t *ll);
-static int on_body(llhttp_t *ll, const char *at, size_t len);
-static int on_done(llhttp_t *ll);
 
 static const llhttp_settings_t llhttp_callbacks = {
     .on_url = on_target,
     .on_header_field = on_field,
     .on_header_value = on_value,
     .on_headers_complete = on_head,
-    .on_body = on_body,
-    .on_message_complete = on_done,
 };
 
 void http_message_init(struct http_message *message, const struct http_limits *limits) {
@@ -139,11 +136,6 @@ static bool head_end(struct http_parser *parser, size_t *end) {
     return false;
 }
 
-static bool token_char(char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-           (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
 /* method SP target SP HTTP/d.d, one space each (RFC 9112 section 3). */
 static bool request_line_ok(struct http_parser *parser) {
     struct http_request *request = &parser->message->request;
@@ -153,7 +145,7 @@ static bool request_line_ok(struct http_parser *parser) {
     const char *last = memrchr(line, ' ', (size_t)(end - line));
 
     for (const char *c = line; c < (space ? space : end); c++)
-        if (!token_char(*c)) {
+        if (!http_char_is(*c, HTTP_CHAR_TOKEN)) {
             refuse(parser, ERR_BAD_REQUEST, "this is no HTTP request");
             return false;
         }
@@ -186,8 +178,6 @@ static int on_field(llhttp_t *ll, const char *at, size_t len) {
     struct http_parser *parser = ll->data;
     struct http_message *m = parser->message;
 
-    if (parser->at != HTTP_AT_HEAD)
-        return 0; /* a trailer field: read past */
     if (parser->field_open) { /* the name goes on */
         struct str *name = &m->headers[m->request.header_count - 1].name;
 
@@ -208,8 +198,6 @@ static int on_value(llhttp_t *ll, const char *at, size_t len) {
     struct http_parser *parser = ll->data;
     struct http_message *m = parser->message;
 
-    if (parser->at != HTTP_AT_HEAD)
-        return 0;
     must(m->request.header_count > 0);
     struct str *value = &m->headers[m->request.header_count - 1].value;
     if (parser->field_open || value->len == 0)
@@ -224,8 +212,7 @@ static int on_head(llhttp_t *ll) {
     struct http_parser *parser = ll->data;
 
     parser->at = HTTP_AT_BODY;
-    ll->upgrade = 0; /* nothing is upgraded to: the request is answered as it is */
-    return 0;
+    return HPE_PAUSED; /* the body is ours, and nothing is upgraded to */
 }
 
 /* What llhttp refused, in our words. */
@@ -252,104 +239,12 @@ static enum http_step refuse_llhttp(struct http_parser *parser, enum llhttp_errn
     }
 }
 
-static bool host_ok(struct str host) {
-    for (size_t i = 0; i < host.len; i++) {
-        char c = host.ptr[i];
-
-        if (!token_char(c) && !strchr("[]:()*,;=@", c))
-            return false;
-        if (c == '@' || c == 0)
-            return false;
-    }
-    return true;
-}
-
-/* The fields that frame the message, each at most once. */
-static enum http_step framing_fields(struct http_parser *parser) {
-    struct http_message *m = parser->message;
-    struct str host = STR_NONE, length = STR_NONE, coding = STR_NONE;
-
-    for (uint32_t i = 0; i < m->request.header_count; i++) {
-        struct http_header *h = &m->headers[i];
-        struct str *slot = NULL;
-
-        h->value = str_trim(h->value);
-        if (h->name.len == 0)
-            return refuse(parser, ERR_BAD_REQUEST, "a header field has no name");
-        if (h->name.len == 4 && str_eq_nocase(h->name, STR("host")))
-            slot = &host;
-        else if (h->name.len == 14 && str_eq_nocase(h->name, STR("content-length")))
-            slot = &length;
-        else if (h->name.len == 17 && str_eq_nocase(h->name, STR("transfer-encoding")))
-            slot = &coding;
-        else if (h->name.len == 12 && str_eq_nocase(h->name, STR("content-type")))
-            slot = &m->request.content_type;
-        else if (h->name.len == 6 && str_eq_nocase(h->name, STR("expect")))
-            m->expect_continue = str_eq_nocase(h->value, STR("100-continue"));
-        if (slot && slot->ptr)
-            return refuse(parser, ERR_BAD_REQUEST,
-                          "Host, Content-Type, Content-Length or Transfer-Encoding is given twice");
-        if (slot)
-            *slot = h->value;
-    }
-    if (!host.ptr && m->request.minor == 1)
-        return refuse(parser, ERR_BAD_REQUEST, "HTTP/1.1 needs a Host header");
-    if (host.ptr && !host_ok(host))
-        return refuse(parser, ERR_BAD_REQUEST, "the Host header is not a host and port");
-    if (coding.ptr && length.ptr)
-        return refuse(parser, ERR_BAD_REQUEST,
-                      "Content-Length is given twice or beside Transfer-Encoding");
-    if (coding.ptr && m->request.minor == 0)
-        return refuse(parser, ERR_BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding");
-    if (coding.ptr && !str_eq_nocase(coding, STR("chunked")))
-        return refuse(parser, ERR_BAD_REQUEST, "the only Transfer-Encoding taken is chunked");
-    if (length.ptr && !str_u64(length, &m->content_length))
-        return refuse(parser, ERR_BAD_REQUEST, "Content-Length is not a number of bytes");
-    m->chunked = coding.ptr != NULL;
-    m->request.has_body = coding.ptr || m->content_length > 0;
-    return HTTP_STEP_HEAD;
-}
-
-static const struct {
-    const char *name;
-    enum http_method method;
-} methods[] = {
-    {"GET", HTTP_METHOD_GET},       {"HEAD", HTTP_METHOD_HEAD},
-    {"POST", HTTP_METHOD_POST},     {"PUT", HTTP_METHOD_PUT},
-    {"PATCH", HTTP_METHOD_PATCH},   {"DELETE", HTTP_METHOD_DELETE},
-    {"OPTIONS", HTTP_METHOD_OPTIONS},
-};
-
-/* Absolute form to origin form (RFC 9112 section 3.2.2), then path and query. */
-static enum http_step split_target(struct http_parser *parser) {
-    struct http_request *request = &parser->message->request;
-    struct str t = request->target, rest;
-
-    request->method = HTTP_METHOD_OTHER;
-    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
-        if (str_is(request->method_name, methods[i].name))
-            request->method = methods[i].method;
-    if (t.len > 7 && str_eq_nocase(str_of(t.ptr, 7), STR("http://"))) {
-        const char *slash = memchr(t.ptr + 7, '/', t.len - 7);
-
-        t = slash ? str_of(slash, t.len - (size_t)(slash - t.ptr)) : STR("/");
-        request->target = t;
-    }
-    if (t.ptr[0] != '/' && !(str_is(t, "*") && request->method == HTTP_METHOD_OPTIONS) &&
-        request->method != HTTP_METHOD_OTHER)
-        return refuse(parser, ERR_BAD_REQUEST, "the request target is not a path");
-    if (memchr(t.ptr, '#', t.len))
-        return refuse(parser, ERR_BAD_REQUEST, "the request target holds a fragment");
-    rest = t;
-    request->path = str_cut(&rest, '?');
-    request->query = rest;
-    return HTTP_STEP_HEAD;
-}
-
 /* The head is whole: have it parsed. */
 static enum http_step head_parse(struct http_parser *parser) {
     struct http_message *m = parser->message;
     enum llhttp_errno error;
+    const char *detail = NULL;
+    enum err err;
 
     if (!m->headers) {
         m->headers = mem_alloc(sizeof *m->headers * parser->limits->header_count_max);
@@ -360,18 +255,17 @@ static enum http_step head_parse(struct http_parser *parser) {
     if (!request_line_ok(parser))
         return HTTP_STEP_REFUSED;
     error = llhttp_execute(&parser->ll, m->head.data, m->head.len);
-    if (error == HPE_PAUSED) {
-        must(llhttp_get_error_pos(&parser->ll) == m->head.data + m->head.len);
-        llhttp_resume(&parser->ll);
-    } else if (error != HPE_OK) {
-        return refuse_llhttp(parser, error);
-    }
-    if (parser->at == HTTP_AT_HEAD)
-        return refuse(parser, ERR_BAD_REQUEST, "the header section does not end where it should");
-    if (framing_fields(parser) == HTTP_STEP_REFUSED || split_target(parser) == HTTP_STEP_REFUSED)
-        return HTTP_STEP_REFUSED;
-    m->keep_alive = llhttp_should_keep_alive(&parser->ll) &&
-                    !str_is(m->request.method_name, "CONNECT"); /* what follows may be a tunnel */
+    if (error != HPE_PAUSED)
+        return error != HPE_OK ? refuse_llhttp(parser, error)
+                               : refuse(parser, ERR_BAD_REQUEST,
+                                        "the header section does not end where it should");
+    err = http_head_read(m, &detail);
+    if (err != OK)
+        return refuse(parser, err, detail);
+    parser->left = m->content_length;
+    parser->at = m->request.has_body ? HTTP_AT_BODY : HTTP_AT_END;
+    http_chunk_init(&parser->chunk, (uint32_t)parser->limits->header_bytes_max,
+                    parser->limits->header_count_max);
     return HTTP_STEP_HEAD;
 }
 
@@ -406,66 +300,37 @@ static enum http_step head_step(struct http_parser *parser, struct str *in) {
 
 /* --- the body ----------------------------------------------------------------------------- */
 
-/* Bytes around the parts of a chunked body: sizes, extensions, trailers. Line ends are CR LF
- * here too, and their amount is bounded. */
-static bool framing_ok(struct http_parser *parser, const char *from, const char *to) {
-    for (const char *c = from; c < to; c++) {
-        if ((parser->framing_last == '\r') != (*c == '\n')) {
-            refuse(parser, ERR_BAD_REQUEST, "a line of the chunked body ends without CR LF");
-            return false;
-        }
-        parser->framing_last = *c;
-    }
-    if (to > from)
-        parser->framing += (uint64_t)(to - from);
-    if (parser->framing > parser->limits->header_bytes_max + 16 * parser->data) {
-        refuse(parser, ERR_TOO_LARGE, "the chunked body is mostly framing");
-        return false;
-    }
-    return true;
-}
-
-static int on_body(llhttp_t *ll, const char *at, size_t len) {
-    struct http_parser *parser = ll->data;
+static bool body_keep(struct http_parser *parser, struct str part) {
     struct http_message *m = parser->message;
 
-    if (m->chunked) {
-        if (!framing_ok(parser, parser->framed, at))
-            return -1;
-        parser->framing_last = 0;
-        parser->framed = at + len;
-    }
-    parser->data += len;
-    if (m->discard)
-        return 0;
-    if (m->part) {
-        m->part(m->part_ctx, str_of(at, len));
-        return 0;
-    }
-    if (parser->data > parser->limits->body_bytes_max) {
+    if (m->body.len + part.len > parser->limits->body_bytes_max) {
         refuse(parser, ERR_TOO_LARGE, "the body is longer than body_bytes_max");
-        return -1;
+        return false;
     }
     if (m->body.len == 0 && m->content_length > 0 && m->content_length <= KEEP_BYTES)
         buf_reserve(&m->body, (size_t)m->content_length + JSON_PADDING);
-    buf_add(&m->body, at, len);
-    if (!buf_ok(&m->body)) {
+    buf_add(&m->body, part.ptr, part.len);
+    if (!buf_ok(&m->body))
         refuse(parser, ERR_NOMEM, "no memory for the body");
-        return -1;
-    }
-    return 0;
+    return parser->err == OK;
 }
 
-static int on_done(llhttp_t *ll) {
-    struct http_parser *parser = ll->data;
+/* A part of the body without what framed it. */
+static bool body_part(struct http_parser *parser, struct str part) {
+    struct http_message *m = parser->message;
 
-    parser->at = HTTP_AT_END;
-    return HPE_PAUSED;
+    if (m->discard)
+        return true;
+    if (!m->part)
+        return body_keep(parser, part);
+    m->part(m->part_ctx, part);
+    return true;
 }
 
 static enum http_step body_done(struct http_parser *parser) {
     struct http_message *m = parser->message;
 
+    parser->at = HTTP_AT_END;
     if (m->body.len > 0) {
         if (!buf_reserve(&m->body, JSON_PADDING))
             return refuse(parser, ERR_NOMEM, "no memory for the body");
@@ -475,27 +340,38 @@ static enum http_step body_done(struct http_parser *parser) {
     return HTTP_STEP_DONE;
 }
 
-static enum http_step body_step(struct http_parser *parser, struct str *in) {
-    struct http_message *m = parser->message;
-    const char *end = in->ptr + in->len;
-    enum llhttp_errno error;
+static enum http_step length_step(struct http_parser *parser, struct str *in) {
+    while (in->len > 0) {
+        size_t n = parser->left < in->len ? (size_t)parser->left : in->len;
+        struct str part = str_of(in->ptr, n);
 
-    if (in->len == 0)
-        return HTTP_STEP_MORE;
-    parser->framed = in->ptr;
-    error = llhttp_execute(&parser->ll, in->ptr, in->len);
-    if (parser->err != OK)
-        return HTTP_STEP_REFUSED;
-    if (error == HPE_PAUSED) {
-        end = llhttp_get_error_pos(&parser->ll);
-        llhttp_resume(&parser->ll);
-    } else if (error != HPE_OK) {
-        return refuse_llhttp(parser, error);
+        *in = str_of(in->ptr + n, in->len - n);
+        parser->left -= n;
+        if (!body_part(parser, part))
+            return HTTP_STEP_REFUSED;
+        if (parser->left == 0)
+            return body_done(parser);
     }
-    if (m->chunked && !framing_ok(parser, parser->framed, end))
-        return HTTP_STEP_REFUSED;
-    *in = str_of(end, in->len - (size_t)(end - in->ptr));
-    return parser->at == HTTP_AT_END ? body_done(parser) : HTTP_STEP_MORE;
+    return HTTP_STEP_MORE;
+}
+
+static enum http_step chunked_step(struct http_parser *parser, struct str *in) {
+    struct str part;
+
+    for (;;) {
+        switch (http_chunk_next(&parser->chunk, in, SIZE_MAX, &part)) {
+        case HTTP_CHUNK_DATA:
+            if (!body_part(parser, part))
+                return HTTP_STEP_REFUSED;
+            break;
+        case HTTP_CHUNK_MORE:
+            return HTTP_STEP_MORE;
+        case HTTP_CHUNK_END:
+            return body_done(parser);
+        case HTTP_CHUNK_BAD:
+            return refuse(parser, parser->chunk.err, parser->chunk.detail);
+        }
+    }
 }
 
 enum http_step http_parse(struct http_parser *parser, struct str *in) {
@@ -505,7 +381,7 @@ enum http_step http_parse(struct http_parser *parser, struct str *in) {
     case HTTP_AT_HEAD:
         return head_step(parser, in);
     case HTTP_AT_BODY:
-        return body_step(parser, in);
+        return parser->message->chunked ? chunked_step(parser, in) : length_step(parser, in);
     default:
         return body_done(parser);
     }

@@ -1,5 +1,6 @@
-/* http_parse: bytes to requests. Around llhttp stands our own check of what it lets through
- * (see http.h); no sockets, so that tests and the fuzzer drive it directly.
+/* http_parse: bytes to requests. llhttp cuts the head into fields; what it lets through and we do
+ * not is checked before and after (http_head.c; see http.h), and the body is ours (http_chunk.h).
+ * No sockets, so that tests and the fuzzer drive it directly.
  *
  * A head is collected whole before llhttp sees it, so that every name and value is one slice of
  * message->head. Private to the server. */
@@ -9,6 +10,7 @@
 #include <llhttp.h>
 
 #include "gateway/http.h"
+#include "gateway/http_chunk.h"
 
 struct http_message {
     struct http_request request;
@@ -32,9 +34,8 @@ struct http_parser {
     size_t scanned, line; /* of the head: bytes looked at, start of the line */
     uint32_t blank_lines; /* before the request line */
     bool field_open;      /* the last header has a name and no value yet */
-    const char *framed;   /* body: up to here its framing was looked at */
-    char framing_last;    /* last byte of framing seen */
-    uint64_t framing, data; /* bytes of the body: around the parts, in the parts */
+    uint64_t left;        /* of a body with Content-Length */
+    struct http_chunk chunk; /* of one without */
     enum err err;
     const char *detail;
 };
@@ -50,6 +51,9 @@ void http_parser_init(struct http_parser *parser, const struct http_limits *limi
 void http_parser_begin(struct http_parser *parser, struct http_message *message);
 /* Takes from the front of *in. */
 enum http_step http_parse(struct http_parser *parser, struct str *in);
+/* http_head.c: reads the fields of a head that llhttp has cut; minor, method_name and target are
+ * set already. *detail says what is wrong. */
+enum err http_head_read(struct http_message *message, const char **detail) WARN_UNUSED;
 /* The message has begun: bytes of it have arrived. */
 bool http_parser_begun(const struct http_parser *parser);
 

@@ -113,7 +113,8 @@ static const struct {
     {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
      ERR_BAD_REQUEST},
     {"POST / HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ERR_BAD_REQUEST},
-    {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", ERR_BAD_REQUEST},
+    {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+     ERR_TRANSFER_CODING},
     {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\n\r\n", ERR_BAD_REQUEST},
     {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
      "0\r\n\r\n", ERR_BAD_REQUEST},
@@ -223,7 +224,7 @@ static void takes(void **state) {
         "X-Empty:\r\nX-Space:   padded \t\r\n\r\n{\"a\":1}"
         "POST http://example.org/x HTTP/1.1\r\nHost: example.org\r\n"
         "Transfer-Encoding: Chunked\r\nConnection: keep-alive\r\n\r\n"
-        "3;ext=1\r\nabc\r\n4\r\ndefg\r\n0\r\nTrailer: 1\r\n\r\n"
+        "3;ext=1\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 1\r\n\r\n"
         "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"
         "DELETE /z HTTP/1.0\r\n\r\n";
 
