@@ -20,6 +20,12 @@ static const struct shape_field signature_rows[] = {
     SHAPE_ROW(struct connector_signature, tolerance_s, SHAPE_INTEGER,
               "Seconds a signed time may be off (stripe, standard-webhooks)", .min = 1,
               .max = 86400),
+    SHAPE_ROW(struct connector_signature, url, SHAPE_TEXT,
+              "The address of this webhook as it is registered at the sender (square)", .min = 1,
+              .max = 2048),
+    SHAPE_ROW(struct connector_signature, replay_window_s, SHAPE_INTEGER,
+              "Seconds in which the same signed bytes are the same message, whatever its id; 0: "
+              "never (0)", .min = 0, .max = 86400),
 };
 static SHAPE_DEFINE(signature_shape, "connector_signature", struct connector_signature,
                     "How a webhook is known to be genuine", signature_rows);
@@ -38,7 +44,8 @@ static const struct shape_field receive_rows[] = {
               "Last part of the path: POST /x/{connector}/{topic}", .flags = SHAPE_REQUIRED),
     SHAPE_ROW(struct connector_receive, signature, SHAPE_OBJECT, "How it is signed",
               .flags = SHAPE_REQUIRED, .shape = &signature_shape),
-    SHAPE_ROW(struct connector_receive, dedup, SHAPE_OBJECT, "The sender's id of the message",
+    SHAPE_ROW(struct connector_receive, dedup, SHAPE_OBJECT,
+              "The sender's id of the message; left out: where the scheme of its signature has it",
               .shape = &place_shape),
     SHAPE_ROW(struct connector_receive, key, SHAPE_OBJECT,
               "Messages with one key are processed in order", .shape = &place_shape),

@@ -19,19 +19,21 @@
 
 /* How a webhook is signed; see connect/signature.h. */
 enum signature_scheme {
-    SIGNATURE_NONE, /* must be said: scheme: none */
-    SIGNATURE_HMAC_SHA256_BASE64,
-    SIGNATURE_HMAC_SHA256_HEX,
-    SIGNATURE_STRIPE,
-    SIGNATURE_STANDARD_WEBHOOKS,
+#define SIGNATURE(symbol, name, verify, key, digest, header, dedup_header, dedup_member, help) symbol,
+#include "connect/signatures.def"
+#undef SIGNATURE
+    SIGNATURE_SCHEMES
 };
 struct connector_signature {
     uint64_t has;
     int32_t scheme;    /* enum signature_scheme */
-    struct str header; /* default by scheme: Stripe-Signature, webhook-signature */
+    struct str header; /* default by scheme: Stripe-Signature, webhook-signature … */
     struct str prefix; /* text before the digest in the header: "sha256=" (hex, base64) */
     const struct json *secret_open; /* as written: one text or a list of them */
     int64_t tolerance_s; /* stripe, standard-webhooks: how old or early; default 300 */
+    struct str url;      /* square: the address as registered there; absent where it is not set */
+    int64_t replay_window_s; /* the same signed bytes again within it are the same message, under
+                                whatever id; 0: never */
     /* resolved, not in the file: those that are set */
     struct str *secrets;
     uint32_t secret_count;
@@ -49,7 +51,8 @@ struct connector_receive {
     uint64_t has;
     struct str topic; /* POST /x/{connector}/{topic} */
     struct connector_signature *signature;
-    struct connector_place *dedup; /* the partner's id of the message; absent: each is new */
+    struct connector_place *dedup; /* the partner's id of the message; absent: where the scheme
+                                      of its signature says, else each is new */
     struct connector_place *key;   /* payloads with one key are processed in order */
     struct connector_place *version; /* of what the key names: a number or a time. What is older than
                                         what was applied is settled as stale; absent: not checked */
@@ -146,6 +149,7 @@ struct connectors {
     struct connector **items; /* sorted by name */
     uint32_t count;
     struct mapping_sources *sources;
+    struct replay *replay; /* NULL: no topic asks for it; the one part that changes, locked */
 };
 
 /* Reads DIR/connectors/NAME/connector.yaml of every folder, and the mappings they name. An absent

@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "base/yaml.h"
 #include "connect/connector_priv.h"
+#include "connect/replay.h"
+#include "connect/signature.h"
 
 #define CONNECTORS_MAX 1024
 #define TEXT_BYTES_MAX 65536
@@ -247,10 +249,35 @@ static void load_secrets(struct loader *l, struct connector_signature *signature
             return;
         }
         struct resolved r = resolve(l, value->text, &l->missing, pointer);
-        if (r.text.len > 0)
+        const char *wrong = r.text.len > 0 ? signature_secret_wrong(
+                                                 (enum signature_scheme)signature->scheme, r.text)
+                                           : NULL;
+        if (wrong)
+            yaml_fault(&l->yaml, l->fault, pointer, "%.*s %s", STR_FMT(value->text), wrong);
+        else if (r.text.len > 0)
             signature->secrets[signature->secret_count++] = r.text;
         value = json_next(value);
     }
+}
+
+static void load_signature(struct loader *l, struct connector_signature *signature,
+                           uint32_t topic) {
+    enum signature_scheme scheme = (enum signature_scheme)signature->scheme;
+    load_secrets(l, signature, topic);
+    if (signature_needs_header(scheme) && !signature->header.len)
+        yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/signature/header", topic),
+                   "is needed for this scheme");
+    struct str at = pointer_of(l, "/receive/%u/signature/url", topic);
+    if (scheme == SIGNATURE_SQUARE && !signature->url.len)
+        yaml_fault(&l->yaml, l->fault, at, "is needed for this scheme");
+    signature->url = resolve(l, signature->url, &l->missing, at).text;
+    if (signature->tolerance_s == 0)
+        signature->tolerance_s = 300;
+    struct fault fault = {0};
+    if (signature->replay_window_s > 0 && !l->set->replay &&
+        replay_create(&l->set->replay, &fault) != OK)
+        yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/signature", topic), "%s",
+                   fault.detail);
 }
 
 static void check_place(struct loader *l, const struct connector_place *place, const char *what,
@@ -275,14 +302,7 @@ static void load_receive(struct loader *l, uint32_t i) {
     if (receive->version && !receive->key)
         yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/version", i),
                    "needs a key: it is the version of what the key names");
-    load_secrets(l, signature, i);
-    bool plain = signature->scheme == SIGNATURE_HMAC_SHA256_BASE64 ||
-                 signature->scheme == SIGNATURE_HMAC_SHA256_HEX;
-    if (plain && !signature->header.len)
-        yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/signature/header", i),
-                   "is needed for this scheme");
-    if (signature->tolerance_s == 0)
-        signature->tolerance_s = 300;
+    load_signature(l, signature, i);
     load_mapping(l, receive->mapping, pointer_of(l, "/receive/%u/mapping", i), &receive->source);
 }
 
@@ -559,6 +579,7 @@ void connectors_destroy(struct connectors *connectors) {
     if (!connectors)
         return;
     mapping_sources_destroy(connectors->sources);
+    replay_destroy(connectors->replay);
     arena_free(&connectors->arena);
     mem_free(connectors);
 }

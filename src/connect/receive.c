@@ -4,6 +4,7 @@
 #include "connect/receive.h"
 
 #include "base/encode.h"
+#include "connect/replay.h"
 #include "connect/signature.h"
 #include "core/core.h"
 #include "domain/inbound.h"
@@ -62,6 +63,12 @@ static bool is_document(const struct message *message) {
            is_shallow(message->doc);
 }
 
+static struct str hash_text(struct arena *arena, struct str value) {
+    struct hash128 hash = hash128(value, 0);
+    return arena_printf(arena, "%016llx%016llx", (unsigned long long)hash.hi,
+                        (unsigned long long)hash.lo);
+}
+
 static struct str place_value(const struct connector_place *place, const struct message *message,
                               const struct receive_header_source *headers) {
     if (!place)
@@ -69,17 +76,35 @@ static struct str place_value(const struct connector_place *place, const struct 
     struct str value = STR_NONE;
     if (place->header.len) {
         value = str_trim(headers->header(headers->ctx, place->header));
-    } else {
+    } else if (place->member.len) {
         value = member_text(message->doc, place->member);
     }
     if (value.len == 0 || !is_text(value))
         return STR_NONE;
-    if (value.len > PLACE_BYTES_MAX) {
-        struct hash128 hash = hash128(value, 0);
-        return arena_printf(message->arena, "%016llx%016llx", (unsigned long long)hash.hi,
-                            (unsigned long long)hash.lo);
-    }
-    return arena_str(message->arena, value);
+    return value.len > PLACE_BYTES_MAX ? hash_text(message->arena, value)
+                                       : arena_str(message->arena, value);
+}
+
+/* The sender's id of the message: what stands where the connector or the scheme of the signature
+ * says. Signed bytes that came a short while ago keep the id they had then (replay.h). */
+static struct str dedup_id(const struct connectors *connectors,
+                           const struct connector *connector,
+                           const struct connector_receive *receive, const struct message *message,
+                           const struct receive_header_source *headers, int64_t now_us) {
+    const struct connector_signature *signature = receive->signature;
+    struct connector_place usual = signature_dedup((enum signature_scheme)signature->scheme);
+    struct str id = place_value(receive->dedup ? receive->dedup : &usual, message, headers);
+    if (signature->replay_window_s <= 0 || !connectors->replay)
+        return id;
+    uint64_t seed = hash64(receive->topic, hash64(connector->name, 0));
+    struct hash128 bytes = hash128(message->body, seed);
+    if (!id.len)
+        id = arena_printf(message->arena, "at-%lld-%016llx", (long long)now_us,
+                          (unsigned long long)bytes.hi);
+    else if (id.len > REPLAY_ID_BYTES)
+        id = hash_text(message->arena, id);
+    return replay_id(connectors->replay, bytes, id, now_us, signature->replay_window_s * 1000000,
+                     message->arena);
 }
 
 static void set_text(struct payload *payload, struct str *member, int row, struct str value) {
@@ -128,8 +153,9 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     const struct connector_receive *receive = connector ? connector_topic(connector, topic) : NULL;
     if (!receive)
         return fault_set(fault, ERR_NOT_FOUND, "no connector takes this topic");
-    int64_t now_us = clock_now_us(core_clock(core));
-    enum err err = signature_verify(receive->signature, headers, body, now_us, fault);
+    struct signature_message came = {.headers = headers, .body = body, .parser = parser,
+                                     .now_us = clock_now_us(core_clock(core))};
+    enum err err = signature_verify(receive->signature, &came, fault);
     if (err)
         return err;
     struct payload *payload = arena_new(arena, struct payload);
@@ -142,7 +168,7 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     set_text(payload, &payload->connector, PAYLOAD_CONNECTOR, connector->name);
     set_text(payload, &payload->topic, PAYLOAD_TOPIC, receive->topic);
     set_text(payload, &payload->dedup_id, PAYLOAD_DEDUP_ID,
-             place_value(receive->dedup, &message, headers));
+             dedup_id(connectors, connector, receive, &message, headers, came.now_us));
     set_text(payload, &payload->key, PAYLOAD_KEY, place_value(receive->key, &message, headers));
     set_text(payload, &payload->version, PAYLOAD_VERSION,
              place_value(receive->version, &message, headers));
