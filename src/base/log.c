@@ -11,6 +11,17 @@
 
 static _Atomic int log_level_now = LOG_INFO;
 
+static _Atomic uint64_t written_lines[LOG_LEVELS];
+
+const char *log_level_name(enum log_level level) {
+    static const char *const names[LOG_LEVELS] = {"debug", "info", "warn", "error"};
+    return names[level];
+}
+
+uint64_t log_lines(enum log_level level) {
+    return atomic_load_explicit(&written_lines[level], memory_order_relaxed);
+}
+
 void log_level_set(enum log_level level) { atomic_store(&log_level_now, (int)level); }
 
 static void quote_into(struct buf *buf, struct str s) {
@@ -26,14 +37,14 @@ static void quote_into(struct buf *buf, struct str s) {
 }
 
 void log_line(enum log_level level, const char *part, const char *message, const char *fmt, ...) {
-    static const char *const names[] = {"debug", "info", "warn", "error"};
     if ((int)level < atomic_load_explicit(&log_level_now, memory_order_relaxed))
         return;
+    atomic_fetch_add_explicit(&written_lines[level], 1, memory_order_relaxed);
     struct buf buf;
     buf_init(&buf, 16384);
     buf_lit(&buf, "ts=");
     instant_write(&buf, (struct instant){.us = clock_now_us(&clock_system)});
-    buf_printf(&buf, " level=%s part=%s msg=", names[level], part);
+    buf_printf(&buf, " level=%s part=%s msg=", log_level_name(level), part);
     quote_into(&buf, str_c(message));
     if (fmt && fmt[0]) {
         char text[4096];

@@ -6,6 +6,10 @@
 #include "base/str.h"
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
+#define LOG_LEVELS (LOG_ERROR + 1)
+const char *log_level_name(enum log_level level);
+/* Lines written so far; any thread. */
+uint64_t log_lines(enum log_level level);
 
 void log_level_set(enum log_level level);
 /* `part` is the folder's name; fmt gives further key=value pairs, already in logfmt.

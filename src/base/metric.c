@@ -114,6 +114,14 @@ void metric_queue(struct metrics *metrics, const char *queue, uint64_t length, u
     metric_add(metrics, METRIC_QUEUE_LIMIT, labels, limit);
 }
 
+void histogram_us_shared(struct histogram *histogram, int64_t us) {
+    int b = 0;
+    while (us > histogram_us_bounds[b])
+        b++;
+    atomic_fetch_add_explicit(&histogram->buckets[b], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&histogram->sum, us > 0 ? (uint64_t)us : 0, memory_order_relaxed);
+}
+
 void histogram_read(const struct histogram *histogram, struct histogram_sum *into) {
     for (int b = 0; b < HISTOGRAM_BUCKETS; b++)
         into->buckets[b] += counter_read(&histogram->buckets[b]);

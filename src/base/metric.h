@@ -80,6 +80,8 @@ static inline void histogram_us(struct histogram *histogram, int64_t us) {
 static inline void histogram_count(struct histogram *histogram, int64_t count) {
     histogram_add(histogram, histogram_count_bounds, count);
 }
+/* The same by several threads at once. */
+void histogram_us_shared(struct histogram *histogram, int64_t us);
 /* What was read of one or of several: the buckets are summed up. */
 struct histogram_sum {
     uint64_t buckets[HISTOGRAM_BUCKETS], sum;

@@ -20,6 +20,7 @@
 #include "domain/list.h"
 #include "gateway/gateway.h"
 #include "ops/erasure.h"
+#include "ops/figures.h"
 #include "ops/ops.h"
 #include "ops/overview.h"
 #include "store/journal_sqlite.h"
@@ -58,6 +59,7 @@ struct hub {
     } tidy;
     struct erasure *erasure;
     struct ops_context ops;
+    struct figures figures;
     struct gateway_table tables[4];
     struct gateway *gateway;
 };
@@ -134,6 +136,10 @@ static enum err tidy_erasures(struct hub *hub, struct fault *fault) {
     return err;
 }
 
+static enum err tidy_figures(struct hub *hub, struct fault *fault) {
+    return figures_count(&hub->figures, fault);
+}
+
 static void *tidy_run(void *arg) {
     pthread_setname_np(pthread_self(), "tidy");
     static const struct {
@@ -142,7 +148,8 @@ static void *tidy_run(void *arg) {
     } all[] = {{tidy_keys, "no keys can be made ahead"},
                {tidy_floor, "what the journal must keep can not be told"},
                {tidy_journal, "the journal can not be tidied"},
-               {tidy_erasures, "an erasure can not be ended"}};
+               {tidy_erasures, "an erasure can not be ended"},
+               {tidy_figures, "open cases can not be counted"}};
     struct hub *hub = arg;
     bool told[sizeof all / sizeof *all] = {false};
     while (tidy_pause(&hub->tidy))
@@ -345,6 +352,12 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
 }
 
 static enum err threads_start(struct hub *hub, struct fault *fault) {
+    hub->figures = (struct figures){.core = hub->core,
+                                    .connectors = hub->connectors,
+                                    .inbound = hub->inbound,
+                                    .deliver = hub->deliver,
+                                    .read_model = hub->read_model,
+                                    .keyring = hub->keyring};
     enum err err = read_model_start(hub->read_model, fault);
     if (err == OK)
         err = core_start(hub->core, fault);
@@ -400,6 +413,8 @@ static enum err serve_start(struct hub *hub, const struct hub_options *options,
         .port = port,
         .readers = {.create = reader_make, .destroy = reader_end, .ctx = hub},
         .tables = hub->tables,
+        .figures = figures_write,
+        .figures_ctx = &hub->figures,
         .api = cli_tables(),
     };
     err = gateway_start(&gateway, &hub->gateway, fault);

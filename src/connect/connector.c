@@ -187,6 +187,25 @@ const struct connector *connector_find(const struct connectors *connectors, stru
     return NULL;
 }
 
+void connectors_figures(const struct connectors *connectors, struct metrics *out) {
+    static const char *const kinds[PROCESSED_KINDS] = {"mapped", "known", "failed"};
+    for (uint32_t i = 0; i < connectors->count; i++) {
+        const struct connector *connector = connectors->items[i];
+        const struct connector_counters *counters = connector->counters;
+        struct histogram_sum processing = {0};
+        if (connector->receive.count == 0)
+            continue;
+        const struct str name[] = {connector->name};
+        metric_add(out, METRIC_CONNECTOR_RECEIVED, name, counter_read(&counters->received));
+        metric_add(out, METRIC_CONNECTOR_REJECTED, name, counter_read(&counters->rejected));
+        for (int k = 0; k < PROCESSED_KINDS; k++)
+            metric_add(out, METRIC_CONNECTOR_PROCESSED, METRIC_LABELS(name[0], str_c(kinds[k])),
+                       counter_read(&counters->processed[k]));
+        histogram_read(&counters->processing_us, &processing);
+        metric_histogram(out, METRIC_CONNECTOR_SECONDS, name, &processing);
+    }
+}
+
 const struct connector_receive *connector_topic(const struct connector *connector,
                                                 struct str topic) {
     for (uint32_t i = 0; i < connector->receive.count; i++) {

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
+#include "base/metric.h"
 #include "map/mapping.h"
 #include "shape/shape.h"
 
@@ -130,6 +131,13 @@ struct connector_send {
     struct str missing; /* names of references that are not set; absent: usable */
 };
 
+/* What came in of one connector: written and read by any thread. */
+enum connector_processed { PROCESSED_MAPPED, PROCESSED_KNOWN, PROCESSED_FAILED, PROCESSED_KINDS };
+struct connector_counters {
+    _Atomic uint64_t received, rejected, processed[PROCESSED_KINDS];
+    struct histogram processing_us;
+};
+
 struct connector {
     uint64_t has;
     struct str name, version, owner, description;
@@ -140,6 +148,7 @@ struct connector {
     struct str dir;            /* DIR/connectors/NAME */
     const struct json *settings; /* resolved: an object of texts and numbers; mappings read it.
                                     Values that came from env or file are not in it. */
+    struct connector_counters *counters;
     struct str missing;        /* "env SHOPIFY_WEBHOOK_SECRET, …"; absent: nothing */
 };
 
@@ -168,6 +177,9 @@ const struct connector_send *connector_subscription(const struct connectors *con
 bool connector_wants(const struct connector_send *send, struct str event_type);
 /* Meaning of a status (100 to 599); others are retryable. */
 enum connector_outcome_kind connector_outcome(const struct connector_send *send, int status);
+
+/* What came in, of all connectors; any thread. */
+void connectors_figures(const struct connectors *connectors, struct metrics *out);
 
 /* The shape of connector.yaml (`penstock schema connector`). */
 extern const struct shape connector_shape;

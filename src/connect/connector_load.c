@@ -501,7 +501,9 @@ static enum err load_connector(struct connectors *set, const char *dir, const ch
     if (!str_is(l.connector->name, name))
         yaml_fault(&l.yaml, fault, STR("/connector"), "must be the folder's name, \"%s\"", name);
     buf_init(&l.missing, TEXT_BYTES_MAX);
-    err = load_parts(&l);
+    l.connector->counters = arena_new(l.arena, struct connector_counters);
+    err = l.connector->counters ? load_parts(&l)
+                                : fault_set(fault, ERR_NOMEM, "no memory for a connector");
     buf_free(&l.missing);
     if (!err)
         set->items[set->count++] = l.connector;

@@ -50,6 +50,22 @@ static void slot_submit(struct slot *slot) {
         slot_wait(slot, &fault);
 }
 
+/* The payload is done with, one way or the other. */
+static void slot_count(const struct slot *slot) {
+    static const enum connector_processed kinds[] = {[STEP_PROCESS] = PROCESSED_MAPPED,
+                                                     [STEP_RAISE] = PROCESSED_FAILED,
+                                                     [STEP_SETTLE] = PROCESSED_KNOWN};
+    const struct inbound *inbound = slot->worker->inbound;
+    const struct connector *connector =
+        slot->payload ? connector_find(inbound->connectors, slot->payload->connector) : NULL;
+    if (!connector)
+        return;
+    atomic_fetch_add_explicit(&connector->counters->processed[kinds[slot->step]], 1,
+                              memory_order_relaxed);
+    histogram_us_shared(&connector->counters->processing_us,
+                        clock_now_us(core_clock(inbound->core)) - slot->stored_us);
+}
+
 /* The writer answered. */
 static void slot_answered(struct slot *slot) {
     const struct answer *answer = &slot->command.answer;
@@ -61,6 +77,7 @@ static void slot_answered(struct slot *slot) {
             slot->prepared = false;
             slot_submit(slot);
         } else {
+            slot_count(slot);
             slot_free(slot);
         }
         return;
@@ -355,7 +372,6 @@ enum err inbound_start(struct inbound *inbound, struct fault *fault) {
             inbound_stop(inbound);
             return fault_set(fault, ERR_NOMEM, "a worker's thread can not be started");
         }
-        pthread_setname_np(w->thread, "penstock-map");
         w->running = true;
     }
     return OK;

@@ -30,6 +30,7 @@ struct slot {
     uint64_t seq;      /* of payload.received */
     uint64_t key_hash; /* of its subject */
     int64_t due_us;    /* tick */
+    int64_t stored_us; /* when the payload came, wall clock */
     uint32_t attempts;
     struct arena arena;
     struct command command;

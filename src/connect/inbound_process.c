@@ -42,6 +42,7 @@ enum err slot_load(struct slot *slot, const struct record *record, struct fault 
     slot->payload = NULL;
     slot->document = NULL;
     slot->seq = record->seq;
+    slot->stored_us = record->time_us;
     slot->key_hash = hash64(record->subject, 0);
     slot->payload_subject = arena_str(&slot->arena, record->subject);
     enum err err = event_meta_load(record->meta, slot->worker->parser, &slot->arena, &meta, fault);

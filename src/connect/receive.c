@@ -156,8 +156,10 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     struct signature_message came = {.headers = headers, .body = body, .parser = parser,
                                      .now_us = clock_now_us(core_clock(core))};
     enum err err = signature_verify(receive->signature, &came, fault);
-    if (err)
+    if (err) {
+        atomic_fetch_add_explicit(&connector->counters->rejected, 1, memory_order_relaxed);
         return err;
+    }
     struct payload *payload = arena_new(arena, struct payload);
     if (!payload)
         return fault_set(fault, ERR_NOMEM, "no memory for the payload");
@@ -180,6 +182,7 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     err = command_prepare_fact(core, &inbound_receive_command, arena, payload, out, fault);
     if (err)
         return err;
+    atomic_fetch_add_explicit(&connector->counters->received, 1, memory_order_relaxed);
     out->actor = arena_printf(arena, "connector:%.*s", STR_FMT(connector->name));
     return OK;
 }

@@ -257,8 +257,12 @@ static enum err core_commit(struct core *core, struct fault *fault) {
         state_publish(core);
     if (PLANTED(READ_MODEL_AHEAD) && core->tail)
         tail_publish(core->tail, batch->records, batch->count);
+    int64_t from_us = clock_tick_us(core->clock);
     enum err err = journal_append(core->journal, batch->records, batch->count, fault);
+    histogram_us(&core->counters.append_us, clock_tick_us(core->clock) - from_us);
+    histogram_count(&core->counters.batch_events, batch->count);
     if (err != OK) {
+        counter_add(&core->counters.append_failures, 1);
         core->broken = true;
         return err;
     }
@@ -344,6 +348,22 @@ static bool core_mend(struct core *core) {
     return true;
 }
 
+/* Of commands that are about to be answered. */
+static void commands_count(struct core_counters *counters, const struct command *first,
+                           uint32_t count, bool committed) {
+    uint64_t replayed = 0, refused = 0;
+    if (count == 0)
+        return;
+    for (const struct command *command = first; committed && command; command = command->next) {
+        refused += command->answer.err != OK;
+        replayed += command->answer.err == OK && command->answer.replayed;
+    }
+    histogram_count(&counters->batch_commands, count);
+    counter_add(committed ? &counters->done : &counters->failed, count - refused - replayed);
+    counter_add(&counters->refused, refused);
+    counter_add(&counters->replayed, replayed);
+}
+
 uint32_t core_step(struct core *core) {
     uint32_t count;
     struct fault fault;
@@ -367,6 +387,7 @@ uint32_t core_step(struct core *core) {
     char why[256];
     if (err != OK)
         core_why(core, why);
+    commands_count(&core->counters, first, count, err == OK);
     for (struct command *command = first, *next; command; command = next) {
         next = command->next;
         if (err != OK)

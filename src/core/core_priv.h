@@ -34,7 +34,15 @@ struct flush {
 };
 enum flush_state { FLUSH_NONE, FLUSH_READY, FLUSH_DONE }; /* writer's, shelf's, writer's turn */
 
+/* Written by the writer, but for flush_us (the shelf's thread); read by anybody. */
+struct core_counters {
+    _Atomic uint64_t done, replayed, refused, failed; /* commands */
+    _Atomic uint64_t append_failures;
+    struct histogram batch_commands, batch_events, append_us, flush_us;
+};
+
 struct core {
+    struct core_counters counters;
     const struct config *config;
     struct journal *journal;
     struct keyring *keyring; /* NULL: nothing is sealed */

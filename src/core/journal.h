@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/metric.h"
 #include "base/str.h"
 
 struct record {
@@ -30,6 +31,7 @@ struct journal_stats {
     uint64_t archived;  /* of them compressed */
     uint64_t bytes;     /* of sealed segments as they were sealed, and the live one's file */
     uint64_t wal_bytes; /* of the live one's write-ahead log in use */
+    struct histogram_sum sync_us, checkpoint_us; /* since the start */
 };
 
 struct journal_ops {

@@ -306,7 +306,12 @@ enum err core_shelf_step(struct core *core, bool *again, struct fault *fault) {
     if (!core->shelf)
         return OK;
     pthread_mutex_lock(&core->shelf_lock);
-    enum err err = atomic_load(&core->flush_state) == FLUSH_READY ? flush_write(core, fault) : OK;
+    enum err err = OK;
+    if (atomic_load(&core->flush_state) == FLUSH_READY) {
+        int64_t from_us = clock_tick_us(core->clock);
+        err = flush_write(core, fault);
+        histogram_us(&core->counters.flush_us, clock_tick_us(core->clock) - from_us);
+    }
     if (err == OK)
         err = core->shelf->ops->tidy(core->shelf, again, fault);
     if (err == ERR_DAMAGED)

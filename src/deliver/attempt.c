@@ -543,6 +543,7 @@ static void send_done(void *ctx, const struct net_answer *answer) {
     struct subscription *sub = attempt->sub;
     struct deliver *d = attempt->deliver;
     attempt->call = NULL;
+    histogram_us(&sub->call_us, answer->elapsed_us);
     enum lane_outcome outcome = outcome_of(attempt, answer);
     if (outcome == LANE_SUCCESS) {
         send_succeeded(attempt, answer);
@@ -626,6 +627,7 @@ static void lookup_done(void *ctx, const struct net_answer *answer) {
     struct fault fault = {0};
     const struct json *doc = NULL;
     attempt->call = NULL;
+    histogram_us(&attempt->sub->call_us, answer->elapsed_us);
     bool answered = answer->error == NET_OK;
     if (answered && answer->status >= 200 && answer->status < 300 &&
         json_parse(d->parser, &attempt->arena, answer->body, false, &doc, &fault) == OK) {
@@ -702,6 +704,7 @@ static bool record_read(void *ctx, const struct record *record) {
     attempt->id = json_member_str(attempt->event, STR("id"));
     attempt->correlation = json_member_str(attempt->event, STR("correlationid"));
     attempt->traceparent = json_member_str(attempt->event, STR("traceparent"));
+    attempt->event_us = record->time_us;
     attempt->type = arena_str(arena, record->type);
     attempt->subject = arena_str(arena, record->subject);
     if (attempt->sub->send->source == NULL)

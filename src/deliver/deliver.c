@@ -287,6 +287,7 @@ static void done_note(struct attempt *attempt) {
     struct deliver *d = sub->deliver;
     sub->stats.delivered++;
     sub->stats.delivered_us = clock_now_us(d->options.clock);
+    histogram_us(&sub->event_us, sub->stats.delivered_us - attempt->event_us);
     d->unflushed++;
     if (!attempt->job.listed || d->failed)
         return;
@@ -325,6 +326,7 @@ bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t r
     pthread_mutex_lock(&d->lock);
     enum lane_verdict verdict = lanes_end(sub->lanes, lane, outcome, retry_after_ms, now_us);
     breaker_tell(sub, cause);
+    counter_add(&sub->outcomes[outcome], 1);
     if (verdict == LANE_DONE)
         done_note(attempt);
     else if (outcome != LANE_UNSETTLED)

@@ -74,6 +74,9 @@ struct deliver_stats {
 uint32_t deliver_count(const struct deliver *deliver);
 void deliver_stats(struct deliver *deliver, uint32_t i, struct deliver_stats *out);
 
+/* Of all subscriptions; any thread. */
+void deliver_figures(struct deliver *deliver, struct metrics *out);
+
 struct progress_row;
 /* Held and parked deliveries (first of their lane), by (subscription, seq) after the given
  * place. `total` behind: see progress.h. */

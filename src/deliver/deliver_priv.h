@@ -23,6 +23,8 @@ struct subscription {
     struct deliver_stats shown; /* under the lock */
     int64_t rate_tick_us;
     uint64_t rate_delivered;
+    _Atomic uint64_t outcomes[LANE_OUTCOMES]; /* attempts that ended so */
+    struct histogram call_us, event_us; /* of one call; from the event until it was delivered */
 };
 
 enum stage {
@@ -47,6 +49,7 @@ struct attempt {
     struct str id, type, subject, correlation, traceparent, data;
     struct net_call *call;
     struct command command;
+    int64_t event_us; /* when the event was recorded, wall clock */
     int64_t again_us; /* STAGE_COMMAND, STAGE_TELL: when to submit again */
     bool found;       /* the look-up found it */
     bool confirming;  /* sent with success but without a number: the look-up is to tell it */

@@ -42,6 +42,7 @@ enum lane_outcome {
     LANE_UNSETTLED,   /* looked up and not found, but what was sent may still be at work */
     LANE_FINAL,       /* never without a person */
 };
+#define LANE_OUTCOMES (LANE_FINAL + 1)
 const char *lane_outcome_name(enum lane_outcome outcome);
 
 struct lanes;

@@ -17,9 +17,8 @@ static bool row_count(void *ctx, const struct row_value *values) {
     return true;
 }
 
-/* Rows of `name` whose column has the value, at most OVERVIEW_COUNT_MAX. */
-static enum err rows_count(struct query *query, const char *name, const char *column,
-                           struct str value, uint32_t *count, struct fault *fault) {
+enum err overview_count(struct query *query, const char *name, const char *column,
+                        struct str value, uint32_t *count, struct fault *fault) {
     const struct table *table = table_find(core_registry(query->reader->core), name);
     struct row_filter filter = {.op = ROW_EQ, .value = row_text(value)};
     struct str next;
@@ -59,11 +58,11 @@ enum err overview_query(struct query *query, struct fault *fault) {
     enum err err = query->reader->ops->seq(query->reader, &reached, fault);
     query->reader->ops->lag(query->reader, &lag);
     if (err == OK)
-        err = rows_count(query, "orders", "state", STR("held"), &held, fault);
+        err = overview_count(query, "orders", "state", STR("held"), &held, fault);
     if (err == OK)
-        err = rows_count(query, "exceptions", "state", STR("open"), &open, fault);
+        err = overview_count(query, "exceptions", "state", STR("open"), &open, fault);
     if (err == OK)
-        err = rows_count(query, "parked", "state", STR("parked"), &parked, fault);
+        err = overview_count(query, "parked", "state", STR("parked"), &parked, fault);
     if (err != OK)
         return err;
     query->seq = reached;

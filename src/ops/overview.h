@@ -19,6 +19,11 @@ struct ops_context {
 
 #define OVERVIEW_COUNT_MAX 1000 /* cases of a kind that are counted; more are "1000 or more" */
 
+/* Rows of the table `name` whose column has the value, at most OVERVIEW_COUNT_MAX. Of the query it
+ * needs reader and arena. */
+enum err overview_count(struct query *query, const char *name, const char *column,
+                        struct str value, uint32_t *count, struct fault *fault) WARN_UNUSED;
+
 /* Query of GET /ops/overview. */
 enum err overview_query(struct query *query, struct fault *fault) WARN_UNUSED;
 

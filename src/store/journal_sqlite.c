@@ -373,12 +373,14 @@ static enum err append_locked(struct journal_sqlite *j, const struct record *rec
                         (unsigned long long)last, (unsigned long long)records[0].seq - 1);
     if (err == OK)
         err = insert_all(j, records, n, fault);
+    int64_t from_us = clock_tick_us(j->clock);
     if (err == OK)
         err = db_run(j->live.commit, fault);
     if (err != OK) {
         append_undo(j);
         return err;
     }
+    histogram_us(&j->sync_us, clock_tick_us(j->clock) - from_us);
     j->settled = true;
     for (uint32_t i = 0; i < n; i++)
         j->live_bytes += records[i].type.len + records[i].subject.len + records[i].meta.len +

@@ -86,6 +86,8 @@ struct journal_sqlite {
     struct seal seal;
     uint32_t tidied_pages; /* of the live WAL copied to the file when tidy last ran */
     _Atomic uint64_t switches, switch_us_max;
+    struct histogram sync_us;       /* the writer's */
+    struct histogram checkpoint_us; /* tidy's */
 };
 
 static inline struct journal_sqlite *journal_of(struct journal *journal) {

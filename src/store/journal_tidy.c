@@ -67,13 +67,16 @@ static enum err tidier_open(struct journal_sqlite *j, struct fault *fault) {
  * the copy met the WAL's end. */
 static enum err live_copy(struct journal_sqlite *j, struct fault *fault) {
     uint32_t in_wal, copied;
+    int64_t from_us = clock_tick_us(j->clock);
     enum err err = tidier_open(j, fault);
     if (err == OK)
         err = wal_checkpoint(j->tidier, SQLITE_CHECKPOINT_PASSIVE, &in_wal, &copied, fault);
     if (err == OK)
         err = segment_sync(j->tidier, fault);
-    if (err == OK)
+    if (err == OK) {
         j->tidied_pages = copied;
+        histogram_us(&j->checkpoint_us, clock_tick_us(j->clock) - from_us);
+    }
     return err;
 }
 
@@ -169,6 +172,8 @@ void journal_stats_read(struct journal *journal, struct journal_stats *out) {
     char path[PATH_BYTES];
     *out = (struct journal_stats){
         .wal_bytes = (uint64_t)atomic_load(&j->wal_pages) * JOURNAL_FRAME_BYTES};
+    histogram_read(&j->sync_us, &out->sync_us);
+    histogram_read(&j->checkpoint_us, &out->checkpoint_us);
     pthread_mutex_lock(&j->pool_lock);
     segment_path(j, j->segments[j->segment_count - 1].number, path);
     for (uint32_t i = 0; i < j->segment_count; i++) {

@@ -1,14 +1,20 @@
 """The figures of a hub at work: Prometheus' own checker finds nothing to say, the printed list is
 what is told, and what is told is what happened."""
 
+import json
 import re
 import shutil
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
 import docs
-from conftest import ROOT
+import test_075_webhook as shop
+from conftest import ROOT, running
+from hub import Hub
+from wire import until
 
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)')
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
@@ -34,7 +40,6 @@ def value(figures, name, **labels):
 
 @pytest.fixture(scope="module")
 def table(binary):
-    import json
     return {row["name"]: row for row in json.loads(binary.ok("metrics", "--list", "--json"))["items"]}
 
 
@@ -117,3 +122,85 @@ def test_requests_are_counted_by_class_route_and_status(fresh_hub, sku):
     assert value(figures, "penstock_http_route_seconds_count", **cancel) == 5, "the template, no ids"
     assert value(figures, "penstock_http_route_requests_total", method="any", route="none",
                  status="4xx") == 1
+
+
+@pytest.fixture
+def trading(binary, tmp_path, erp):
+    """A hub with a web shop before it and an ERP behind it."""
+    env = {"GENERIC_ERP_URL": erp.url, "SHOPIFY_WEBHOOK_SECRET": shop.SECRET}
+    yield from running(Hub(binary, tmp_path, env).start())
+
+
+def message(hub, doc, secret_ok=True):
+    raw = json.dumps(doc).encode()
+    signature = shop.sign(raw if secret_ok else raw + b" ")
+    return hub.client(key=None).post("/x/shopify/orders-create", raw=raw, headers={
+        "X-Shopify-Hmac-Sha256": signature, "X-Shopify-Webhook-Id": f"m-{next(shop._ids)}"})
+
+
+def test_partners_systems_and_cases_are_told(trading):
+    hub, api = trading, trading.client()
+    message(hub, shop.payload()).ok(200, 201, 202)
+    message(hub, {"id": 1, "no": "order"}).ok(200, 201, 202)
+    assert message(hub, shop.payload(), secret_ok=False).status == 401
+
+    def done():
+        figures = scrape(api)
+        outcome = {"connector": "generic-erp", "subscription": "erp-orders", "outcome": "success"}
+        return value(figures, "penstock_deliveries_total", **outcome) == 1 and \
+            value(figures, "penstock_exceptions_open") >= 1 and figures
+    figures = until(done, 20, "the order to be delivered and the case to be counted")
+    shopify, erp = {"connector": "shopify"}, {"connector": "generic-erp", "subscription": "erp-orders"}
+    assert value(figures, "penstock_connector_received_total", **shopify) == 2
+    assert value(figures, "penstock_connector_rejected_total", **shopify) == 1
+    assert value(figures, "penstock_connector_processed_total", outcome="mapped", **shopify) == 1
+    assert value(figures, "penstock_connector_processed_total", outcome="failed", **shopify) == 1
+    assert value(figures, "penstock_connector_processing_seconds_count", **shopify) == 2
+    assert value(figures, "penstock_delivery_call_seconds_count", **erp) >= 1
+    assert value(figures, "penstock_delivery_seconds_count", **erp) == 1
+    assert 0 < value(figures, "penstock_delivery_seconds_sum", **erp) < 60
+    assert value(figures, "penstock_delivery_usable", **erp) == 1
+    assert value(figures, "penstock_keyring_taken_total") >= 1
+
+
+def test_a_system_that_is_away_is_told(trading, erp, sku):
+    erp.stop()
+    api, name = trading.client(), sku()
+    api.post("/v1/stock/counts", docs.count(name, 10)).ok(201)
+    api.post("/v1/orders", docs.order((name, 1))).ok(201)
+    labels = {"connector": "generic-erp", "subscription": "erp-orders"}
+    until(lambda: value(scrape(api), "penstock_delivery_breaker_open", **labels) == 1, 20,
+          "the breaker to be told")
+    figures = scrape(api)
+    assert value(figures, "penstock_delivery_waiting", **labels) == 1
+    assert value(figures, "penstock_deliveries_total", outcome="unreachable", **labels) >= 5
+
+
+def test_commits_and_the_process_are_told(fresh_hub, sku):
+    api, hub = fresh_hub.client(), fresh_hub
+    work(api, sku())
+    figures = scrape(api)
+    assert value(figures, "penstock_commands_total", outcome="done") == 27, "a list was read, too"
+    assert value(figures, "penstock_commands_total", outcome="refused") == 1
+    assert value(figures, "penstock_batch_commands_sum") == 28
+    assert value(figures, "penstock_batch_events_sum") == value(figures, "penstock_journal_seq")
+    appends = value(figures, "penstock_journal_append_seconds_count")
+    assert 0 < appends == value(figures, "penstock_journal_sync_seconds_count") <= 27
+    assert value(figures, "penstock_journal_append_seconds_sum") >= \
+        value(figures, "penstock_journal_sync_seconds_sum") > 0
+    for queue in ("writer", "loader", "workers", "inbound"):
+        assert value(figures, "penstock_queue_limit", queue=queue) >= 100
+        assert ("penstock_queue_length", frozenset({("queue", queue)})) in figures
+    proc = Path(f"/proc/{hub.process.popen.pid}")
+    files = len(list((proc / "fd").iterdir()))
+    assert abs(value(figures, "process_open_fds") - files) <= 3
+    assert 10e6 < value(figures, "process_resident_memory_bytes")
+    assert 0 < value(figures, "process_cpu_seconds_total") < 60
+    assert abs(time.time() - value(figures, "process_start_time_seconds")) < 120
+    for thread in ("loop", "writer", "deliver", "read-model", "inbound"):
+        assert value(figures, "penstock_threads", thread=thread) >= 1, thread
+    assert value(figures, "penstock_log_lines_total", level="warn") >= 1
+    number = docs.order_id()
+    for _ in range(2):
+        api.post("/v1/stock/counts", docs.count(number, 5), headers={"Idempotency-Key": number}).ok(200, 201)
+    assert value(scrape(api), "penstock_commands_total", outcome="replayed") == 1

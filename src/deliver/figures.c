@@ -1,0 +1,37 @@
+/* figures: what delivery tells of each subscription in /metrics. */
+#include "deliver/deliver_priv.h"
+
+static void histogram_figure(const struct histogram *histogram, enum metric row,
+                             const struct str *labels, struct metrics *out) {
+    struct histogram_sum sum = {0};
+    histogram_read(histogram, &sum);
+    metric_histogram(out, row, labels, &sum);
+}
+
+static void subscription_figures(const struct subscription *sub, const struct deliver_stats *stats,
+                                 struct metrics *out) {
+    const struct str labels[] = {stats->connector, stats->subscription};
+    for (int i = 0; i < LANE_OUTCOMES; i++)
+        metric_add(out, METRIC_DELIVERIES,
+                   METRIC_LABELS(labels[0], labels[1], str_c(lane_outcome_name(i))),
+                   counter_read(&sub->outcomes[i]));
+    histogram_figure(&sub->call_us, METRIC_DELIVERY_CALL_SECONDS, labels, out);
+    histogram_figure(&sub->event_us, METRIC_DELIVERY_SECONDS, labels, out);
+    metric_add(out, METRIC_DELIVERY_LOOKUPS, labels, stats->looked_up);
+    metric_add(out, METRIC_DELIVERY_FOUND, labels, stats->found);
+    metric_add(out, METRIC_DELIVERY_BEHIND, labels, stats->behind);
+    metric_add(out, METRIC_DELIVERY_WAITING, labels, stats->waiting);
+    metric_add(out, METRIC_DELIVERY_OUT, labels, stats->out);
+    metric_add(out, METRIC_DELIVERY_HELD, labels, stats->held);
+    metric_add(out, METRIC_DELIVERY_PARKED, labels, stats->parked);
+    metric_add(out, METRIC_DELIVERY_BROKEN, labels, stats->broken);
+    metric_add(out, METRIC_DELIVERY_USABLE, labels, stats->usable);
+}
+
+void deliver_figures(struct deliver *d, struct metrics *out) {
+    for (uint32_t i = 0; i < d->count; i++) {
+        struct deliver_stats stats;
+        deliver_stats(d, i, &stats);
+        subscription_figures(&d->subs[i], &stats, out);
+    }
+}
