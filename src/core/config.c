@@ -49,16 +49,20 @@ SHAPE_DEFINE(config_channel_shape, "channel", struct config_channel, "Who sells"
 
 struct root {
     uint64_t has;
-    struct str cell, listen, locations;
+    struct str cell, locations;
+    const struct json *listen;
+    struct config_tls *tls;
     struct shape_list channels;
     const struct json *settings;
 };
-enum root_row { ROOT_CELL, ROOT_LISTEN, ROOT_LOCATIONS, ROOT_CHANNELS, ROOT_SETTINGS };
+enum root_row { ROOT_CELL, ROOT_LISTEN, ROOT_TLS, ROOT_LOCATIONS, ROOT_CHANNELS, ROOT_SETTINGS };
 static const struct shape_field root_fields[] = {
     [ROOT_CELL] = {.name = "cell", .kind = SHAPE_CODE, AT(root, cell), .max = 32,
                    .help = "Part of event ids and source. Default: main"},
-    [ROOT_LISTEN] = {.name = "listen", .kind = SHAPE_ID, AT(root, listen),
-                     .help = "HOST:PORT. Default: 127.0.0.1:8480"},
+    [ROOT_LISTEN] = {.name = "listen", .kind = SHAPE_OPEN, AT(root, listen),
+                     .help = "HOST:PORT, or a list of them. Default: 127.0.0.1:8480"},
+    [ROOT_TLS] = {.name = "tls", .kind = SHAPE_OBJECT, AT(root, tls), .shape = &config_tls_shape,
+                  .help = "Certificates, and what speaks TLS"},
     [ROOT_LOCATIONS] = {.name = "locations", .kind = SHAPE_ID, AT(root, locations),
                         .help = "The file of stores and warehouses, .yaml or .csv. Default: "
                                 "locations.yaml"},
@@ -216,15 +220,6 @@ const struct config_location *config_location(const struct config *config, struc
 }
 
 /* --- what must agree -------------------------------------------------------------------- */
-static bool listen_valid(struct str listen) {
-    uint64_t port;
-    const char *colon = memrchr(listen.ptr, ':', listen.len);
-    if (!colon || colon == listen.ptr)
-        return false;
-    struct str text = str_of(colon + 1, listen.len - (size_t)(colon + 1 - listen.ptr));
-    return str_u64(text, &port) && port <= 65535;
-}
-
 /* Before the channels are sorted, so that i is the file's. */
 static void channel_agree(struct load *load, const struct config_channel *channel, uint32_t i) {
     char pointer[80];
@@ -272,10 +267,12 @@ static enum err main_read(struct load *load) {
     if (shape_has(load->root, ROOT_CELL))
         config->cell = load->root->cell;
     if (shape_has(load->root, ROOT_LISTEN))
-        config->listen = load->root->listen;
-    if (!listen_valid(config->listen))
-        yaml_fault(&load->main, load->fault, STR("/listen"),
-                   "must be HOST:PORT with a port of at most 65535");
+        err = listen_read(config, load->root->listen, &load->main, "/listen", &config->listen,
+                          load->fault);
+    if (err == OK && shape_has(load->root, ROOT_TLS))
+        err = tls_read(config, load->root->tls, &load->main, load->fault);
+    if (err != OK)
+        return err;
     config->channels = load->root->channels;
     settings_from_file(load);
     return OK;
@@ -331,7 +328,8 @@ enum err config_load(const char *dir, struct config **out, struct fault *fault) 
     arena_init(&config->arena, CONFIG_BYTES_MAX);
     config->dir = arena_str(&config->arena, str_c(dir));
     config->cell = STR("main");
-    config->listen = STR("127.0.0.1:8480");
+    static struct str listen_default = STR("127.0.0.1:8480");
+    config->listen = (struct shape_list){.items = &listen_default, .count = 1};
     for (uint32_t i = 0; i < setting_count; i++)
         *setting_at(&config->settings, i) = setting_table[i].dflt;
     struct load load = {.config = config, .fault = fault ? fault : &own};

@@ -33,6 +33,27 @@ struct config_location {
 };
 enum config_location_row { LOCATION_LOCATION, LOCATION_KIND, LOCATION_NAME, LOCATION_TIME_ZONE };
 
+/* Paths are whole: what the file names relative to the configuration's folder is found there. */
+struct config_certificate {
+    uint64_t has;
+    struct str certificate, key; /* PEM files, NUL behind them */
+};
+enum config_certificate_row { CERTIFICATE_CERTIFICATE, CERTIFICATE_KEY };
+enum config_clients { CLIENTS_NONE, CLIENTS_OPTIONAL, CLIENTS_REQUIRED };
+struct config_tls {
+    uint64_t has;
+    const struct json *listen_value;
+    struct shape_list listen; /* of struct str, "0.0.0.0:8443"; empty: config.listen speaks TLS */
+    struct shape_list certificates; /* of struct config_certificate, at least one */
+    int32_t clients;                /* enum config_clients */
+    struct str client_ca, client_crl; /* absent where there is none */
+    int32_t min_version;              /* 0: TLS 1.2, 1: TLS 1.3 */
+};
+enum config_tls_row {
+    TLS_LISTEN, TLS_CERTIFICATES, TLS_CLIENT_CERTIFICATES, TLS_CLIENT_CA, TLS_CLIENT_CRL,
+    TLS_MIN_VERSION,
+};
+
 struct settings {
 #define SETTING(name, kind, dflt, min, max, unit, help) int64_t name;
 #include "core/settings.def"
@@ -49,7 +70,8 @@ struct config {
     struct arena arena;
     struct str dir;
     struct str cell;   /* "main": part of event ids and source */
-    struct str listen; /* "127.0.0.1:8480" */
+    struct shape_list listen; /* of struct str, "127.0.0.1:8480": one at least */
+    const struct config_tls *tls; /* NULL: everything is plain */
     struct shape_list channels;  /* of struct config_channel, sorted by channel */
     struct shape_list locations; /* of struct config_location, sorted by location */
     struct settings settings;

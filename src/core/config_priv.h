@@ -15,6 +15,14 @@ enum err locations_read(struct config *config, const char *path, struct str name
  * ones left out. Errors as yaml_parse. */
 enum err csv_parse(struct arena *arena, struct str name, struct str text, struct yaml *out,
                    struct fault *fault) WARN_UNUSED;
+/* HOST:PORT, or a list of them, into a list of struct str. Faults go to `fault`; ERR_NOMEM alone
+ * is answered. */
+enum err listen_read(struct config *config, const struct json *value, const struct yaml *yaml,
+                     const char *pointer, struct shape_list *out, struct fault *fault) WARN_UNUSED;
+/* The tls section: completes it and makes it the configuration's. Errors as listen_read. */
+extern const struct shape config_tls_shape;
+enum err tls_read(struct config *config, struct config_tls *tls, const struct yaml *yaml,
+                  struct fault *fault) WARN_UNUSED;
 /* Whether `zone` is a name of the IANA time zone database, as far as this machine knows. */
 bool zone_valid(struct str zone);
 

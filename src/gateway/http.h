@@ -26,6 +26,7 @@
 #include "base/str.h"
 
 struct http_server;
+struct http_tls; /* http_tls.h */
 struct http_loop;
 struct http_exchange;
 
@@ -61,11 +62,23 @@ struct http_limits {
     size_t stream_bytes_max; /* [1 MiB] unsent bytes of a streamed answer before `more` false */
     uint32_t connections_max; /* [10000] of the server */
     uint32_t pipeline_max;   /* [32] requests of one connection under way */
+    uint32_t connections_per_address_max; /* [connections_max] of one client's address */
+    uint32_t handshakes_max; /* [1000] of TLS under way, at least one a loop; beyond them the oldest goes */
     int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms;
     /* [10 s, 30 s, 75 s, 30 s] */
+    int64_t handshake_timeout_ms; /* [10 s] */
+};
+
+#define HTTP_LISTENERS_MAX 16
+struct http_listen {
+    const char *host; /* address, no name; NULL: 127.0.0.1 */
+    uint16_t port;    /* 0: any free one */
+    struct http_tls *tls; /* NULL: plain. Outlives the server */
 };
 
 struct http_options {
+    const struct http_listen *listen; /* where; copied but for what it points to */
+    uint32_t listen_count;            /* at most HTTP_LISTENERS_MAX; 0: host and port, plain */
     const char *host; /* address, no name; NULL: 127.0.0.1 */
     uint16_t port;    /* 0: any free one */
     int threads;      /* loop threads; 0: runs on `loop`, which the caller runs */
@@ -90,10 +103,22 @@ struct http_options {
 enum err http_server_start(const struct http_options *options, struct http_server **out,
                            struct fault *fault) WARN_UNUSED;
 uint16_t http_server_port(const struct http_server *server);
+uint16_t http_server_port_of(const struct http_server *server, uint32_t listener);
 /* Any thread: stops accepting; connections close when what is under way has been answered. */
 void http_server_drain(struct http_server *server);
 /* Any thread: connections open now, over all loops. */
 uint32_t http_server_connections(const struct http_server *server);
+/* Any thread: what became of connections since the start; shaking is of now. */
+struct http_stats {
+    _Atomic uint64_t accepted;
+    _Atomic uint64_t refused_full, refused_address; /* by connections_max, by that of an address */
+    _Atomic uint64_t displaced; /* idle ones closed for others when all places were taken */
+    _Atomic uint64_t handshakes_whole, handshakes_resumed;
+    _Atomic uint64_t handshakes_failed;  /* or given up, or late */
+    _Atomic uint64_t handshakes_crowded; /* of those, closed because newer ones came */
+    _Atomic uint32_t shaking;
+};
+const struct http_stats *http_server_stats(const struct http_server *server);
 /* Closes everything at once, waits for exchanges the handler still owes, ends the threads,
  * frees. With a caller's loop: runs that loop until its own handles are closed. */
 void http_server_stop(struct http_server *server);

@@ -6,14 +6,12 @@
  * is owed outlives the connection. */
 #include "gateway/http_priv.h"
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 
-static void conn_feed(struct http_conn *conn, struct str in);
-static void conn_settle(struct http_conn *conn);
+#define DISPLACE_LOOK 512 /* connections looked at to make room for one */
 
 static int64_t now_ms(const struct http_conn *conn) { return (int64_t)uv_now(conn->loop->uv); }
 
@@ -36,6 +34,9 @@ static void on_closed(uv_handle_t *handle) {
             *at = conn->dirty_next;
             break;
         }
+    if (conn->tls)
+        http_tls_free(conn);
+    http_admit_leave(loop->server->admit, conn->from);
     buf_free(&conn->held);
     mem_free(conn);
     loop->open--;
@@ -67,6 +68,10 @@ void http_conn_close(struct http_conn *conn) {
 
     if (conn->closing)
         return;
+    if (conn->tls) {
+        http_tls_bye(conn);
+        http_tls_leave(conn);
+    }
     conn->closing = true;
     if (conn->prev)
         conn->prev->next = conn->next;
@@ -98,8 +103,22 @@ static void conn_linger(struct http_conn *conn) {
     conn->no_more = true;
     conn->read_deadline_ms = now_ms(conn) + LINGER_MS;
     conn->write_deadline_ms = 0;
+    if (conn->tls)
+        http_tls_bye(conn);
     if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0)
         shutdown(fd, SHUT_WR);
+}
+
+/* What comes makes no sense any more, and why has been said. */
+void http_conn_broken(struct http_conn *conn) {
+    if (conn->closing)
+        return;
+    if (conn->count > 0) {
+        http_conn_close(conn);
+        return;
+    }
+    conn_linger(conn);
+    http_conn_settle(conn);
 }
 
 /* --- writing ------------------------------------------------------------------------------ */
@@ -146,7 +165,26 @@ static uint32_t conn_gather(struct http_conn *conn, uv_buf_t parts[WRITE_PARTS_M
     return n;
 }
 
+/* Whether nothing follows what can be gathered. */
+static bool conn_ends(const struct http_conn *conn) {
+    const struct http_exchange *ex = conn->first;
+
+    while (ex && ex->ended && ex->queued.len == 0 && !ex->close && !ex->cut)
+        ex = ex->next;
+    return ex && ex->ended && ex->queued.len == 0 && ex->close && !ex->cut;
+}
+
 static void on_written(uv_write_t *req, int status);
+
+void http_conn_write(struct http_conn *conn, const uv_buf_t *parts, uint32_t n, size_t counted) {
+    conn->write.data = (void *)counted;
+    conn->writing = true;
+    conn->write_deadline_ms = now_ms(conn) + conn->loop->server->limits.write_timeout_ms;
+    if (uv_write(&conn->write, (uv_stream_t *)&conn->tcp, parts, n, on_written) != 0) {
+        conn->writing = false;
+        http_conn_close(conn);
+    }
+}
 
 /* The kernel takes no more: the rest of these parts waits, at most a slice at a time. */
 static void conn_write_later(struct http_conn *conn, uv_buf_t *parts, uint32_t n, size_t sent) {
@@ -166,13 +204,7 @@ static void conn_write_later(struct http_conn *conn, uv_buf_t *parts, uint32_t n
             part->len = WRITE_SLICE_BYTES - slice;
         slice += part->len;
     }
-    conn->write.data = (void *)slice;
-    conn->writing = true;
-    conn->write_deadline_ms = now_ms(conn) + conn->loop->server->limits.write_timeout_ms;
-    if (uv_write(&conn->write, (uv_stream_t *)&conn->tcp, parts + from, count, on_written) != 0) {
-        conn->writing = false;
-        http_conn_close(conn);
-    }
+    http_conn_write(conn, parts + from, count, slice);
 }
 
 /* Takes out what is answered, sent and read. False when the connection ends with it. */
@@ -181,6 +213,8 @@ static bool conn_pop(struct http_conn *conn) {
 
     while ((ex = conn->first) && ex->ended && !exchange_unsent(ex)) {
         if (ex->cut) {
+            if (conn->tls)
+                http_tls_cut(conn);
             http_conn_close(conn);
             return false;
         }
@@ -233,7 +267,10 @@ static void conn_flush(struct http_conn *conn) {
         n = conn_gather(conn, parts, &total);
         if (n == 0)
             break;
-        sent = uv_try_write((uv_stream_t *)&conn->tcp, parts, n);
+        sent = conn->tls ? (int)http_tls_write(conn, parts, n, n < WRITE_PARTS_MAX && conn_ends(conn))
+                         : uv_try_write((uv_stream_t *)&conn->tcp, parts, n);
+        if (conn->closing)
+            return;
         if (sent < 0 && sent != UV_EAGAIN) {
             http_conn_close(conn);
             return;
@@ -242,7 +279,7 @@ static void conn_flush(struct http_conn *conn) {
             sent = 0;
         conn_sent(conn, (size_t)sent);
         conn_feed_streams(conn);
-        if ((size_t)sent < total)
+        if ((size_t)sent < total && !conn->tls)
             conn_write_later(conn, parts, n, (size_t)sent);
     }
 }
@@ -259,6 +296,10 @@ static void on_written(uv_write_t *req, int status) {
         return;
     }
     conn_sent(conn, (size_t)req->data);
+    if (conn->tls)
+        http_tls_written(conn);
+    if (conn->closing)
+        return;
     conn_feed_streams(conn);
     http_conn_dirty(conn);
 }
@@ -267,9 +308,9 @@ void http_conn_resume(struct http_conn *conn) {
     if (conn->closing || conn->feeding)
         return;
     if (conn->held.len > 0)
-        conn_feed(conn, buf_str(&conn->held));
+        http_conn_feed(conn, buf_str(&conn->held));
     else
-        conn_settle(conn);
+        http_conn_settle(conn);
 }
 
 void http_loop_flush(struct http_loop *loop) {
@@ -387,7 +428,7 @@ static bool conn_begin(struct http_conn *conn) {
     return true;
 }
 
-static void conn_feed(struct http_conn *conn, struct str in) {
+void http_conn_feed(struct http_conn *conn, struct str in) {
     struct http_exchange *ex;
 
     conn->feeding = true;
@@ -432,7 +473,7 @@ static void conn_feed(struct http_conn *conn, struct str in) {
     } else {
         buf_clear(&conn->held);
     }
-    conn_settle(conn);
+    http_conn_settle(conn);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
@@ -464,7 +505,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
 
     if (n == 0 || conn->closing)
         return;
-    if (n == UV_EOF) {
+    if (n == UV_EOF && (!conn->tls || conn->no_more || http_tls_ended(conn))) {
         conn_eof(conn);
     } else if (n < 0) {
         http_conn_close(conn);
@@ -472,18 +513,25 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
         conn->lingered += (size_t)n;
         if (conn->lingered > LINGER_BYTES)
             http_conn_close(conn);
+    } else if (conn->tls) {
+        http_tls_read(conn, str_of(buf->base, (size_t)n));
     } else {
-        conn_feed(conn, str_of(buf->base, (size_t)n));
+        http_conn_feed(conn, str_of(buf->base, (size_t)n));
     }
 }
 
 /* After every change: what is read next, and until when. */
-static void conn_settle(struct http_conn *conn) {
+void http_conn_settle(struct http_conn *conn) {
     struct http_server *server = conn->loop->server;
     bool want;
 
     if (conn->closing)
         return;
+    if (conn->tls && http_tls_ended(conn) && conn->held.len == 0 && !conn->no_more) {
+        conn_eof(conn);
+        if (conn->closing)
+            return;
+    }
     if (conn->no_more && conn->count == 0 && !conn->lingering) {
         if (conn->lingered >= LINGER_BYTES) {
             http_conn_close(conn);
@@ -504,6 +552,7 @@ static void conn_settle(struct http_conn *conn) {
         conn->read_deadline_ms = now_ms(conn) + server->limits.body_timeout_ms;
     want = conn->no_more ? conn->lingered < LINGER_BYTES
                          : conn->held.len == 0 &&
+                               !(conn->tls && http_tls_waits(conn)) &&
                                (conn->reading ? !conn->reading->body_paused
                                               : conn->count < server->limits.pipeline_max);
     if (want == conn->reading_on)
@@ -517,50 +566,73 @@ static void conn_settle(struct http_conn *conn) {
 
 /* --- opening and time --------------------------------------------------------------------- */
 
-/* An IPv4 address is kept mapped into IPv6; what has no address (a local socket) as "::". */
-static void address_of(int fd, uint8_t address[16]) {
-    struct sockaddr_storage from = {0};
-    socklen_t len = sizeof from;
+/* All places are taken: of those that wait for nothing, one of the address that has most goes,
+ * where it has more than the newcomer's. */
+static bool conn_displace(struct http_loop *loop, const struct http_address *newcomer) {
+    uint32_t looked = 0, most = http_admit_open(newcomer);
+    struct http_conn *victim = NULL;
 
-    memset(address, 0, 16);
-    if (getpeername(fd, (struct sockaddr *)&from, &len) != 0)
-        return;
-    if (from.ss_family == AF_INET6) {
-        memcpy(address, &((struct sockaddr_in6 *)&from)->sin6_addr, 16);
-    } else if (from.ss_family == AF_INET) {
-        address[10] = address[11] = 0xff;
-        memcpy(address + 12, &((struct sockaddr_in *)&from)->sin_addr, 4);
+    for (struct http_conn *conn = loop->conns; conn && looked < DISPLACE_LOOK; conn = conn->next) {
+        looked++;
+        if (conn->idle && !conn->lingering && http_admit_open(conn->from) > most) {
+            most = http_admit_open(conn->from);
+            victim = conn;
+        }
     }
+    if (!victim)
+        return false;
+    atomic_fetch_add_explicit(&loop->server->stats.displaced, 1, memory_order_relaxed);
+    http_conn_close(victim);
+    return true;
 }
 
-void http_conn_open(struct http_loop *loop, int fd) {
-    struct http_conn *conn = mem_zalloc(sizeof *conn);
+/* Between requests, with time to begin the first. */
+void http_conn_idle(struct http_conn *conn) {
+    conn->idle = true;
+    conn->read_deadline_ms = now_ms(conn) + conn->loop->server->limits.header_timeout_ms;
+}
 
+void http_conn_open(struct http_loop *loop, const struct http_arrival *arrival) {
+    const struct http_limits *limits = &loop->server->limits;
+    struct http_conn *conn;
+
+    if (atomic_load(&loop->server->connections) > limits->connections_max &&
+        !conn_displace(loop, arrival->from)) {
+        http_arrival_refuse(loop->server, arrival, "connections_max connections are open");
+        return;
+    }
+    conn = mem_zalloc(sizeof *conn);
     if (!conn || uv_tcp_init(loop->uv, &conn->tcp) != 0) {
         mem_free(conn);
-        close(fd);
-        atomic_fetch_sub(&loop->server->connections, 1);
+        http_arrival_refuse(loop->server, arrival, "there is no memory for a connection");
         return;
     }
     conn->loop = loop;
     conn->tcp.data = conn;
-    address_of(fd, conn->address);
-    http_parser_init(&conn->parser, &loop->server->limits);
-    buf_init(&conn->held, READ_BYTES + 1);
+    memcpy(conn->address, arrival->address, sizeof conn->address);
+    conn->from = arrival->from;
+    http_parser_init(&conn->parser, limits);
+    buf_init(&conn->held, PLAIN_BYTES + 1);
     conn->next = loop->conns;
     if (conn->next)
         conn->next->prev = conn;
     loop->conns = conn;
     loop->open++;
-    conn->idle = true;
-    conn->read_deadline_ms = now_ms(conn) + loop->server->limits.header_timeout_ms;
-    if (uv_tcp_open(&conn->tcp, fd) != 0) {
-        close(fd);
+    http_conn_idle(conn);
+    if (uv_tcp_open(&conn->tcp, arrival->fd) != 0) {
+        close(arrival->fd);
         http_conn_close(conn);
         return;
     }
     uv_tcp_nodelay(&conn->tcp, 1);
-    conn_settle(conn);
+    if (arrival->tls) {
+        conn->read_deadline_ms = now_ms(conn) + limits->handshake_timeout_ms;
+        if (!http_tls_open(conn, arrival->tls)) {
+            http_conn_close(conn);
+            return;
+        }
+    }
+    http_conn_settle(conn);
 }
 
 static void conn_late(struct http_conn *conn) {
@@ -571,7 +643,7 @@ static void conn_late(struct http_conn *conn) {
     conn_refuse(conn, ERR_TIMEOUT,
                 conn->parser.at == HTTP_AT_HEAD ? "the header section did not arrive in time"
                                                 : "the body did not arrive in time");
-    conn_settle(conn);
+    http_conn_settle(conn);
 }
 
 void http_loop_sweep(struct http_loop *loop) {

@@ -2,6 +2,7 @@
 #ifndef PENSTOCK_GATEWAY_HTTP_PRIV_H
 #define PENSTOCK_GATEWAY_HTTP_PRIV_H
 
+#include <openssl/x509.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -9,6 +10,7 @@
 #include "gateway/http_parse.h"
 
 #define READ_BYTES ((size_t)128 << 10) /* one read; also the most that waits unparsed */
+#define PLAIN_BYTES (READ_BYTES + ((size_t)64 << 10)) /* at most, out of one read of TLS */
 #define WRITE_SLICE_BYTES ((size_t)256 << 10) /* has to be taken within write_timeout_ms */
 #define WRITE_PARTS_MAX 64
 #define LINGER_MS 1000        /* after an early answer: time to read it before we close */
@@ -40,6 +42,9 @@ struct http_exchange {
     void *more_ctx;
 };
 
+struct http_tls_conn;
+struct http_address;
+
 struct http_conn {
     uv_tcp_t tcp;
     struct http_loop *loop;
@@ -59,7 +64,17 @@ struct http_conn {
     bool idle; /* between requests: the read deadline is the idle time's */
     bool secure; /* over TLS */
     uint8_t address[16]; /* where it came from; an IPv4 address mapped (RFC 4291 2.5.5.2) */
+    struct http_address *from; /* its place among the addresses that are counted */
+    struct http_tls_conn *tls; /* NULL: plain */
     const struct http_peer *peer; /* its certificate, verified; else NULL */
+};
+
+/* A socket on its way from the loop that accepted it to the one that gets it. */
+struct http_arrival {
+    int fd;
+    struct http_tls *tls;
+    uint8_t address[16];
+    struct http_address *from;
 };
 
 struct http_loop {
@@ -72,10 +87,16 @@ struct http_loop {
     uv_timer_t sweep;
     uv_check_t check;
     uv_prepare_t prepare;
-    uv_poll_t accept; /* on loop 0 */
-    uv_timer_t accept_again;
+    uv_timer_t accept_again; /* on loop 0, which accepts */
     bool accepting;
     char *read_buf;
+    char *plain_buf;   /* of a read, opened; small answers, gathered into a record */
+    struct buf cipher; /* what OpenSSL writes, until it leaves */
+    struct http_conn *shaking_first, *shaking_last; /* handshakes under way, oldest first */
+    uint32_t shaking, shaking_max;
+    struct http_conn *turn_first, *turn_last; /* of them, those whose turn it is */
+    uv_idle_t spin;
+    bool spinning;
     struct http_conn *conns; /* all of them */
     struct http_conn *dirty; /* have something to send */
     struct http_exchange *spare;
@@ -89,16 +110,26 @@ struct http_loop {
     char date[32]; /* IMF-fixdate (RFC 9110 section 5.6.7) */
     void *data;
     pthread_mutex_t lock; /* of inbox */
-    int *inbox; /* accepted sockets handed over */
+    struct http_arrival *inbox; /* accepted sockets handed over */
     uint32_t inbox_count, inbox_cap;
+};
+
+struct http_listener {
+    struct http_server *server;
+    struct http_tls *tls;
+    int fd;
+    uint16_t port;
+    uv_poll_t poll; /* on loop 0 */
 };
 
 struct http_server {
     struct http_options options;
     struct http_limits limits;
     struct clock *clock;
-    int listen_fd;
-    uint16_t port;
+    struct http_listener listeners[HTTP_LISTENERS_MAX];
+    uint32_t listener_count;
+    struct http_admit *admit;
+    struct http_stats stats;
     int loop_count;
     struct http_loop *loops;
     _Atomic uint32_t connections;
@@ -107,13 +138,20 @@ struct http_server {
 };
 
 /* http_conn.c */
-void http_conn_open(struct http_loop *loop, int fd);
+void http_conn_open(struct http_loop *loop, const struct http_arrival *arrival);
 void http_conn_close(struct http_conn *conn);
 void http_conn_dirty(struct http_conn *conn);
 void http_loop_flush(struct http_loop *loop);
 void http_loop_sweep(struct http_loop *loop);
 void http_loop_drain(struct http_loop *loop);
 void http_conn_resume(struct http_conn *conn);
+/* For http_tls.c. What has been read; what to read next and until when; between requests; a
+ * write that goes on by itself, with what conn_sent is told at its end; no TLS any more. */
+void http_conn_feed(struct http_conn *conn, struct str in);
+void http_conn_settle(struct http_conn *conn);
+void http_conn_idle(struct http_conn *conn);
+void http_conn_write(struct http_conn *conn, const uv_buf_t *parts, uint32_t n, size_t counted);
+void http_conn_broken(struct http_conn *conn);
 /* http_exchange.c */
 struct http_exchange *http_exchange_take(struct http_loop *loop, struct http_conn *conn);
 void http_exchange_release(struct http_exchange *ex);
@@ -121,5 +159,34 @@ void http_exchange_free(struct http_exchange *ex);
 void http_exchange_refuse(struct http_exchange *ex, enum err err, const char *detail);
 /* http_server.c */
 void http_loop_check_stopped(struct http_loop *loop);
+/* A whole answer to someone who has no exchange. Its length. */
+#define HTTP_REFUSAL_BYTES 768
+size_t http_refusal(char text[HTTP_REFUSAL_BYTES], enum err err, const char *detail);
+/* There is no room for it: said, where it speaks plain, without reading what it wants. */
+void http_arrival_refuse(struct http_server *server, const struct http_arrival *arrival,
+                         const char *detail);
+/* http_tls.c: of connections with a TLS half */
+bool http_tls_open(struct http_conn *conn, struct http_tls *tls); /* false: no memory */
+void http_tls_leave(struct http_conn *conn);
+void http_tls_free(struct http_conn *conn);
+void http_tls_read(struct http_conn *conn, struct str in);
+/* Takes from the front of the parts, at most a slice; answers how much. What the kernel does not
+ * take leaves by itself (conn->writing). last: nothing follows on this connection. */
+size_t http_tls_write(struct http_conn *conn, const uv_buf_t *parts, uint32_t n, bool last);
+void http_tls_written(struct http_conn *conn);
+void http_tls_bye(struct http_conn *conn);
+void http_tls_cut(struct http_conn *conn);
+bool http_tls_ended(const struct http_conn *conn); /* the client said that it sends no more */
+bool http_tls_waits(const struct http_conn *conn); /* enough is read for its next turn */
+void http_loop_shake(struct http_loop *loop);
+/* http_peer.c; NULL: no memory. Freed with mem_free. */
+struct http_peer *http_peer_create(X509 *x509);
+/* http_admit.c: how many connections an address has open. NULL: as many as it may, or no memory.
+ * An IPv6 address stands for its /64 network: one subscriber has all of it. */
+struct http_admit *http_admit_create(uint32_t each_max);
+void http_admit_destroy(struct http_admit *admit);
+struct http_address *http_admit_enter(struct http_admit *admit, const uint8_t address[16]);
+void http_admit_leave(struct http_admit *admit, struct http_address *from);
+uint32_t http_admit_open(const struct http_address *from);
 
 #endif

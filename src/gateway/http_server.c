@@ -1,6 +1,6 @@
-/* http_server: the listening socket, the loops and their threads, start, drain and stop.
+/* http_server: the listening sockets, the loops and their threads, start, drain and stop.
  *
- * One socket, accepted on loop 0, connections handed to the loops in turn. Not
+ * Accepted is on loop 0, connections are handed to the loops in turn. Not
  * SO_REUSEPORT: it spreads few connections unevenly, and a second hub started on the same port
  * by mistake would quietly take half of the calls. */
 #include "gateway/http_priv.h"
@@ -23,6 +23,8 @@
 
 #define BACKLOG 1024
 #define ACCEPT_BATCH 64
+#define ARRIVALS_MAX 64 /* beyond connections_max, while room is made for them */
+#define CIPHER_BYTES_MAX (WRITE_SLICE_BYTES + ((size_t)128 << 10))
 
 /* --- a loop's housekeeping ----------------------------------------------------------------- */
 
@@ -37,10 +39,14 @@ static void accept_off(struct http_loop *loop) {
     if (!loop->accepting)
         return;
     loop->accepting = false;
-    uv_poll_stop(&loop->accept);
-    uv_close((uv_handle_t *)&loop->accept, on_handle_closed);
-    close(loop->server->listen_fd);
-    loop->server->listen_fd = -1;
+    for (uint32_t i = 0; i < loop->server->listener_count; i++) {
+        struct http_listener *listener = &loop->server->listeners[i];
+
+        uv_poll_stop(&listener->poll);
+        uv_close((uv_handle_t *)&listener->poll, on_handle_closed);
+        close(listener->fd);
+        listener->fd = -1;
+    }
 }
 
 /* Told to stop, and nothing is left: let go of the loop's own handles. */
@@ -57,11 +63,13 @@ void http_loop_check_stopped(struct http_loop *loop) {
     uv_close((uv_handle_t *)&loop->check, on_handle_closed);
     uv_close((uv_handle_t *)&loop->prepare, on_handle_closed);
     uv_close((uv_handle_t *)&loop->accept_again, on_handle_closed);
+    uv_close((uv_handle_t *)&loop->spin, on_handle_closed);
 }
 
 static void on_check(uv_check_t *check) {
     struct http_loop *loop = check->data;
 
+    http_loop_shake(loop);
     http_loop_flush(loop);
     http_loop_check_stopped(loop);
 }
@@ -76,15 +84,15 @@ static void on_wake(uv_async_t *async) {
     struct http_server *server = loop->server;
 
     for (;;) {
-        int fd = -1;
+        struct http_arrival arrival = {.fd = -1};
 
         pthread_mutex_lock(&loop->lock);
         if (loop->inbox_count > 0)
-            fd = loop->inbox[--loop->inbox_count];
+            arrival = loop->inbox[--loop->inbox_count];
         pthread_mutex_unlock(&loop->lock);
-        if (fd < 0)
+        if (arrival.fd < 0)
             break;
-        http_conn_open(loop, fd);
+        http_conn_open(loop, &arrival);
     }
     if (atomic_load(&server->draining) || atomic_load(&server->stopping)) {
         accept_off(loop);
@@ -99,85 +107,122 @@ static void on_wake(uv_async_t *async) {
 
 /* --- accepting ---------------------------------------------------------------------------- */
 
-/* No room for another connection: said without reading what it wants. */
-static void refuse_full(int fd) {
-    static const char head[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
-                               "Connection: close\r\nContent-Type: application/problem+json\r\n";
-    char id[33], body[320], text[640];
+size_t http_refusal(char text[HTTP_REFUSAL_BYTES], enum err err, const char *detail) {
+    const struct err_info *info = err_info(err);
+    char id[33], body[400];
+
     snprintf(id, sizeof id, "%016" PRIx64 "%016" PRIx64, rng_u64(&rng_system),
              rng_u64(&rng_system));
     int len = snprintf(body, sizeof body,
-                       "{\"type\":\"https://penstock.org/problems/unavailable\",\"title\":\"The "
-                       "hub can not take this now\",\"status\":503,\"detail\":\"connections_max "
-                       "connections are open\",\"correlation_id\":\"%s\"}", id);
+                       "{\"type\":\"https://penstock.org/problems/%s\",\"title\":\"%s\","
+                       "\"status\":%d,\"detail\":\"%s\",\"correlation_id\":\"%s\"}",
+                       info->slug, info->title, info->status, detail, id);
     must(len > 0 && (size_t)len < sizeof body);
-    len = snprintf(text, sizeof text, "%sPenstock-Correlation-Id: %s\r\nContent-Length: %d\r\n\r\n%s",
-                   head, id, len, body);
-    must(len > 0 && (size_t)len < sizeof text);
-    (void)!write(fd, text, (size_t)len);
-    shutdown(fd, SHUT_WR);
-    close(fd);
+    len = snprintf(text, HTTP_REFUSAL_BYTES,
+                   "HTTP/1.1 %d %s\r\n%sConnection: close\r\n"
+                   "Content-Type: application/problem+json\r\nPenstock-Correlation-Id: %s\r\n"
+                   "Content-Length: %d\r\n\r\n%s",
+                   info->status, http_reason(info->status),
+                   info->status == 503 ? "Retry-After: 1\r\n" : "", id, len, body);
+    must(len > 0 && (size_t)len < HTTP_REFUSAL_BYTES);
+    return (size_t)len;
 }
 
-static void hand_over(struct http_server *server, int fd) {
-    struct http_loop *best = NULL;
-    bool taken = true;
+/* The address is counted already, or never was. */
+void http_arrival_refuse(struct http_server *server, const struct http_arrival *arrival,
+                         const char *detail) {
+    char text[HTTP_REFUSAL_BYTES];
 
-    if (atomic_fetch_add(&server->connections, 1) >= server->limits.connections_max) {
+    if (!arrival->tls)
+        (void)!write(arrival->fd, text, http_refusal(text, ERR_UNAVAILABLE, detail));
+    shutdown(arrival->fd, SHUT_WR);
+    close(arrival->fd);
+    if (arrival->from) {
+        atomic_fetch_add_explicit(&server->stats.refused_full, 1, memory_order_relaxed);
+        http_admit_leave(server->admit, arrival->from);
         atomic_fetch_sub(&server->connections, 1);
-        refuse_full(fd);
+    } else {
+        atomic_fetch_add_explicit(&server->stats.refused_address, 1, memory_order_relaxed);
+    }
+}
+
+static void hand_over(struct http_server *server, struct http_arrival *arrival) {
+    struct http_loop *best = NULL;
+    bool taken;
+
+    arrival->from = http_admit_enter(server->admit, arrival->address);
+    if (!arrival->from) {
+        http_arrival_refuse(server, arrival,
+                            "connections_per_address_max connections of your address are open");
         return;
     }
+    /* A loop may close an idle connection to make room for this one: so many on the way. */
+    if (atomic_fetch_add(&server->connections, 1) >= server->limits.connections_max + ARRIVALS_MAX) {
+        http_arrival_refuse(server, arrival, "connections_max connections are open");
+        return;
+    }
+    atomic_fetch_add_explicit(&server->stats.accepted, 1, memory_order_relaxed);
     best = &server->loops[server->next_loop++ % server->loop_count];
     if (best->index == 0) {
-        http_conn_open(best, fd);
+        http_conn_open(best, arrival);
         return;
     }
     pthread_mutex_lock(&best->lock);
-    if (best->inbox_count == best->inbox_cap) {
-        uint32_t cap = best->inbox_cap ? best->inbox_cap * 2 : 64;
-        int *more = mem_resize(best->inbox, cap * sizeof *more);
-
-        if (more) {
-            best->inbox = more;
-            best->inbox_cap = cap;
-        }
-        taken = more != NULL;
-    }
+    taken = MEM_ROOM(best->inbox, best->inbox_count, best->inbox_cap, 64);
     if (taken)
-        best->inbox[best->inbox_count++] = fd;
+        best->inbox[best->inbox_count++] = *arrival;
     pthread_mutex_unlock(&best->lock);
-    if (!taken) {
-        close(fd);
-        atomic_fetch_sub(&server->connections, 1);
-        return;
+    if (taken)
+        uv_async_send(&best->wake);
+    else
+        http_arrival_refuse(server, arrival, "there is no memory for a connection");
+}
+
+/* An IPv4 address is kept mapped into IPv6. */
+static void address_keep(const struct sockaddr_storage *from, uint8_t address[16]) {
+    if (from->ss_family == AF_INET6) {
+        memcpy(address, &((const struct sockaddr_in6 *)from)->sin6_addr, 16);
+    } else if (from->ss_family == AF_INET) {
+        address[10] = address[11] = 0xff;
+        memcpy(address + 12, &((const struct sockaddr_in *)from)->sin_addr, 4);
     }
-    uv_async_send(&best->wake);
 }
 
 static void on_acceptable(uv_poll_t *poll, int status, int events);
+
+static void accept_on(struct http_server *server) {
+    for (uint32_t i = 0; i < server->listener_count; i++)
+        uv_poll_start(&server->listeners[i].poll, UV_READABLE, on_acceptable);
+}
 
 static void on_accept_again(uv_timer_t *timer) {
     struct http_loop *loop = timer->data;
 
     if (loop->accepting)
-        uv_poll_start(&loop->accept, UV_READABLE, on_acceptable);
+        accept_on(loop->server);
 }
 
 static void on_acceptable(uv_poll_t *poll, int status, int events) {
-    struct http_loop *loop = poll->data;
+    struct http_listener *listener = poll->data;
+    struct http_loop *loop = &listener->server->loops[0];
 
     for (int i = 0; i < ACCEPT_BATCH && loop->accepting; i++) {
-        int fd = accept4(loop->server->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct http_arrival arrival = {.tls = listener->tls};
+        struct sockaddr_storage from = {0};
+        socklen_t len = sizeof from;
 
-        if (fd >= 0) {
-            hand_over(loop->server, fd);
+        arrival.fd = accept4(listener->fd, (struct sockaddr *)&from, &len,
+                             SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (arrival.fd >= 0) {
+            address_keep(&from, arrival.address);
+            hand_over(listener->server, &arrival);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             log_line(LOG_WARN, "gateway", "can not accept", "error=%s",
                      log_quote(str_c(strerror(errno))));
-            uv_poll_stop(&loop->accept); /* else it would spin until one is closed */
+            for (uint32_t k = 0; k < listener->server->listener_count; k++)
+                uv_poll_stop(&listener->server->listeners[k].poll); /* else it would spin */
             uv_timer_start(&loop->accept_again, on_accept_again, 100, 0);
         }
         return;
@@ -186,15 +231,16 @@ static void on_acceptable(uv_poll_t *poll, int status, int events) {
 
 /* --- starting ----------------------------------------------------------------------------- */
 
-static enum err server_listen(struct http_server *server, struct fault *fault) {
-    const char *host = server->options.host ? server->options.host : "127.0.0.1";
+static enum err listener_open(struct http_listener *listener, const struct http_listen *wanted,
+                              struct fault *fault) {
+    const char *host = wanted->host ? wanted->host : "127.0.0.1";
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
     struct sockaddr_storage bound;
     socklen_t len = sizeof bound;
     char port[8];
     int one = 1, fd, why;
 
-    snprintf(port, sizeof port, "%u", server->options.port);
+    snprintf(port, sizeof port, "%u", wanted->port);
     why = getaddrinfo(host, port, &hints, &found);
     if (why != 0)
         return fault_set(fault, ERR_IO, "can not listen on %s: %s", host, gai_strerror(why));
@@ -211,11 +257,30 @@ static enum err server_listen(struct http_server *server, struct fault *fault) {
                          strerror(why));
     }
     freeaddrinfo(found);
-    server->listen_fd = fd;
-    server->port = ntohs(bound.ss_family == AF_INET6
-                             ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                             : ((struct sockaddr_in *)&bound)->sin_port);
+    listener->fd = fd;
+    listener->tls = wanted->tls;
+    listener->port = ntohs(bound.ss_family == AF_INET6
+                               ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                               : ((struct sockaddr_in *)&bound)->sin_port);
     return OK;
+}
+
+static enum err server_listen(struct http_server *server, struct fault *fault) {
+    const struct http_options *options = &server->options;
+    const struct http_listen plain = {.host = options->host, .port = options->port};
+    enum err err = OK;
+
+    must(options->listen_count <= HTTP_LISTENERS_MAX);
+    server->listener_count = options->listen_count ? options->listen_count : 1;
+    for (uint32_t i = 0; i < server->listener_count; i++) {
+        server->listeners[i].server = server;
+        server->listeners[i].poll.data = &server->listeners[i];
+        server->listeners[i].fd = -1;
+    }
+    for (uint32_t i = 0; i < server->listener_count && err == OK; i++)
+        err = listener_open(&server->listeners[i],
+                            options->listen_count ? &options->listen[i] : &plain, fault);
+    return err;
 }
 
 static int64_t sweep_interval_ms(const struct http_limits *l) {
@@ -227,7 +292,28 @@ static int64_t sweep_interval_ms(const struct http_limits *l) {
         least = l->idle_timeout_ms;
     if (l->write_timeout_ms < least)
         least = l->write_timeout_ms;
+    if (l->handshake_timeout_ms < least)
+        least = l->handshake_timeout_ms;
     return least / 8 < 20 ? 20 : least / 8 > 250 ? 250 : least / 8;
+}
+
+static bool server_secure(const struct http_server *server) {
+    for (uint32_t i = 0; i < server->listener_count; i++)
+        if (server->listeners[i].tls)
+            return true;
+    return false;
+}
+
+static enum err loop_accepts(struct http_server *server, struct http_loop *loop,
+                             struct fault *fault) {
+    for (uint32_t i = 0; i < server->listener_count; i++) {
+        if (uv_poll_init_socket(loop->uv, &server->listeners[i].poll, server->listeners[i].fd) != 0)
+            must(!"a listening socket can be watched"); /* at start, before any work was taken */
+        loop->handles++;
+    }
+    loop->accepting = true;
+    accept_on(server);
+    return OK;
 }
 
 static enum err loop_setup(struct http_server *server, struct http_loop *loop, int index,
@@ -236,23 +322,30 @@ static enum err loop_setup(struct http_server *server, struct http_loop *loop, i
     loop->index = index;
     pthread_mutex_init(&loop->lock, NULL);
     loop->read_buf = mem_alloc(READ_BYTES);
+    loop->plain_buf = server_secure(server) ? mem_alloc(PLAIN_BYTES) : NULL;
+    buf_init(&loop->cipher, CIPHER_BYTES_MAX);
+    loop->shaking_max = server->limits.handshakes_max / (uint32_t)server->loop_count;
+    if (loop->shaking_max == 0)
+        loop->shaking_max = 1;
     loop->threaded = server->options.threads > 0;
     loop->uv = loop->threaded ? &loop->own : server->options.loop;
-    if (!loop->read_buf || (loop->threaded && uv_loop_init(&loop->own) != 0))
+    if (!loop->read_buf || (server_secure(server) && !loop->plain_buf) ||
+        (loop->threaded && uv_loop_init(&loop->own) != 0))
         return fault_set(fault, ERR_NOMEM, "no memory for a loop");
     loop->wake.data = loop->sweep.data = loop->check.data = loop->prepare.data = loop;
-    loop->accept.data = loop->accept_again.data = loop;
+    loop->spin.data = loop->accept_again.data = loop;
     if (uv_async_init(loop->uv, &loop->wake, on_wake) != 0)
         return fault_set(fault, ERR_IO, "no file descriptor left for a loop");
     uv_timer_init(loop->uv, &loop->sweep);
     uv_timer_init(loop->uv, &loop->accept_again);
+    uv_idle_init(loop->uv, &loop->spin);
     uv_check_init(loop->uv, &loop->check);
     uv_prepare_init(loop->uv, &loop->prepare);
     uv_check_start(&loop->check, on_check);
     uv_prepare_start(&loop->prepare, on_prepare);
     loop->sweep_ms = sweep_interval_ms(&server->limits);
     uv_timer_start(&loop->sweep, on_sweep, (uint64_t)loop->sweep_ms, (uint64_t)loop->sweep_ms);
-    loop->handles = 5;
+    loop->handles = 6;
     loop->started = true;
     if (server->options.loop_start) {
         enum err err = server->options.loop_start(loop, server->options.ctx, fault);
@@ -260,14 +353,7 @@ static enum err loop_setup(struct http_server *server, struct http_loop *loop, i
         if (err != OK)
             return err;
     }
-    if (index == 0) {
-        if (uv_poll_init_socket(loop->uv, &loop->accept, server->listen_fd) != 0)
-            return fault_set(fault, ERR_IO, "can not watch the listening socket");
-        loop->accepting = true;
-        loop->handles++;
-        uv_poll_start(&loop->accept, UV_READABLE, on_acceptable);
-    }
-    return OK;
+    return index == 0 ? loop_accepts(server, loop, fault) : OK;
 }
 
 static void *loop_run(void *arg) {
@@ -287,11 +373,14 @@ static void limits_default(struct http_limits *l) {
     OR(arena_bytes_max, (size_t)64 << 20);
     OR(stream_bytes_max, (size_t)1 << 20);
     OR(connections_max, 10000);
+    OR(connections_per_address_max, l->connections_max + ARRIVALS_MAX);
+    OR(handshakes_max, 1000);
     OR(pipeline_max, 32);
     OR(header_timeout_ms, 10000);
     OR(body_timeout_ms, 30000);
     OR(idle_timeout_ms, 75000);
     OR(write_timeout_ms, 30000);
+    OR(handshake_timeout_ms, 10000);
 #undef OR
 }
 
@@ -310,9 +399,10 @@ enum err http_server_start(const struct http_options *options, struct http_serve
     server->clock = options->clock ? options->clock : &clock_system;
     server->loop_count = options->threads > 0 ? options->threads : 1;
     server->loops = mem_zalloc(sizeof *server->loops * (size_t)server->loop_count);
-    server->listen_fd = -1;
-    err = server->loops ? server_listen(server, fault)
-                        : fault_set(fault, ERR_NOMEM, "no memory for a server");
+    server->admit = http_admit_create(server->limits.connections_per_address_max);
+    err = server->loops && server->admit
+              ? server_listen(server, fault)
+              : fault_set(fault, ERR_NOMEM, "no memory for a server");
     /* Loop 0 accepts: it is set up last, when all the others can take over connections. */
     for (int i = server->loop_count - 1; err == OK && i >= 0; i--)
         err = loop_setup(server, &server->loops[i], i, fault);
@@ -329,7 +419,16 @@ enum err http_server_start(const struct http_options *options, struct http_serve
     return OK;
 }
 
-uint16_t http_server_port(const struct http_server *server) { return server->port; }
+uint16_t http_server_port(const struct http_server *server) {
+    return server->listeners[0].port;
+}
+uint16_t http_server_port_of(const struct http_server *server, uint32_t listener) {
+    must(listener < server->listener_count);
+    return server->listeners[listener].port;
+}
+const struct http_stats *http_server_stats(const struct http_server *server) {
+    return &server->stats;
+}
 
 uint32_t http_server_connections(const struct http_server *server) {
     return atomic_load(&((struct http_server *)(uintptr_t)server)->connections);
@@ -352,7 +451,7 @@ static void loop_free(struct http_loop *loop) {
     if (loop->threaded && loop->started)
         must(uv_loop_close(&loop->own) == 0);
     for (uint32_t i = 0; i < loop->inbox_count; i++)
-        close(loop->inbox[i]);
+        http_arrival_refuse(loop->server, &loop->inbox[i], "the hub is going down");
     while (loop->spare) {
         struct http_exchange *ex = loop->spare;
 
@@ -361,6 +460,8 @@ static void loop_free(struct http_loop *loop) {
     }
     mem_free(loop->inbox);
     mem_free(loop->read_buf);
+    mem_free(loop->plain_buf);
+    buf_free(&loop->cipher);
     pthread_mutex_destroy(&loop->lock);
 }
 
@@ -383,8 +484,10 @@ void http_server_stop(struct http_server *server) {
             }
         loop_free(loop);
     }
-    if (server->listen_fd >= 0)
-        close(server->listen_fd);
+    for (uint32_t i = 0; i < server->listener_count; i++)
+        if (server->listeners[i].fd >= 0)
+            close(server->listeners[i].fd);
+    http_admit_destroy(server->admit);
     mem_free(server->loops);
     mem_free(server);
 }

@@ -79,7 +79,7 @@ static void a_good_folder_is_read(void **state) {
     struct config *config;
     if (load(&config) != OK)
         fail_msg("%s", fault.detail);
-    assert_true(str_is(config->cell, "north") && str_is(config->listen, "0.0.0.0:80"));
+    assert_true(str_is(config->cell, "north") && str_is(*list_at(config->listen, struct str, 0), "0.0.0.0:80"));
     assert_int_equal(config->channels.count, 2);
     assert_true(str_is(list_at(config->channels, struct config_channel, 0)->channel, "app"));
     const struct config_channel *channel = config_channel(config, STR("web-fr"));
@@ -99,7 +99,7 @@ static void a_good_folder_is_read(void **state) {
     assert_int_equal(load(&config), ERR_INVALID);
     put("penstock.yaml", "{}");
     assert_int_equal(load(&config), OK);
-    assert_true(str_is(config->cell, "main") && str_is(config->listen, "127.0.0.1:8480"));
+    assert_true(str_is(config->cell, "main") && str_is(*list_at(config->listen, struct str, 0), "127.0.0.1:8480"));
     for (uint32_t i = 0; i < setting_count; i++)
         assert_int_equal(((const int64_t *)&config->settings)[i], setting_table[i].dflt);
     config_destroy(config);
