@@ -2,6 +2,7 @@
  * locations, connectors and their mappings. Every fault of all of them, with file and line. */
 #include "cli/commands.h"
 
+#include "cli/hub_listen.h"
 #include "cli/map_priv.h"
 
 struct check {
@@ -10,6 +11,7 @@ struct check {
     struct config *config;
     struct connectors *connectors;
     uint32_t fixtures; /* that ran */
+    struct buf warnings, warnings_json;
 };
 
 /* "file:line:/pointer" in its parts; line 0 where it has none. */
@@ -39,7 +41,8 @@ static void item_json(struct buf *out, const struct fault_item *item) {
     buf_char(out, '}');
 }
 
-static void faults_json(const struct fault *fault, struct buf *out) {
+static void faults_json(const struct check *check, struct buf *out) {
+    const struct fault *fault = &check->fault;
     buf_printf(out, "{\"ok\":%s,\"count\":%u,\"items\":[", fault->err == OK ? "true" : "false",
                (unsigned)fault->count);
     for (const struct fault_item *i = fault->first; i; i = i->next) {
@@ -51,6 +54,8 @@ static void faults_json(const struct fault *fault, struct buf *out) {
         struct fault_item only = {.pointer = STR(""), .detail = str_c(fault->detail)};
         item_json(out, &only);
     }
+    buf_lit(out, "],\"warnings\":[");
+    buf_str_add(out, buf_str(&check->warnings_json));
     buf_lit(out, "]}\n");
 }
 
@@ -65,16 +70,37 @@ static void connectors_say(const struct connectors *connectors) {
     }
 }
 
+static void warning_keep(void *ctx, const char *file, const char *text) {
+    struct check *check = ctx;
+    struct fault_item item = {.pointer = str_c(file), .detail = str_c(text)};
+    buf_printf(&check->warnings, "warning: %s: %s\n", file, text);
+    if (check->warnings_json.len > 0)
+        buf_char(&check->warnings_json, ',');
+    item_json(&check->warnings_json, &item);
+}
+
+/* The files of TLS, as the hub would read them. */
+static enum err tls_check(struct check *check) {
+    struct http_tls *tls;
+    enum err err = hub_tls_create(check->config, check->config->tls, &tls, &check->fault);
+    if (err == OK)
+        http_tls_warnings(tls, warning_keep, check);
+    http_tls_destroy(tls);
+    return err;
+}
+
 static int check_say(const struct check *check) {
     struct buf out;
     const struct fault *fault = &check->fault;
     if (check->cli->json) {
         buf_init(&out, 0);
-        faults_json(fault, &out);
+        faults_json(check, &out);
         int code = cli_print(check->cli, buf_str(&out));
         buf_free(&out);
         return code != EXIT_DONE ? code : fault->err == OK ? EXIT_DONE : EXIT_FAILED;
     }
+    if (check->warnings.len > 0)
+        fputs(buf_cstr((struct buf *)&check->warnings), stderr);
     if (fault->err != OK)
         return cli_fault(check->cli, fault);
     printf("%u channels, %u locations\n", (unsigned)check->config->channels.count,
@@ -101,6 +127,8 @@ static int check_run(struct cli *cli) {
     struct check check = {.cli = cli};
     const char *dir = cli_value(cli, "config");
     fault_init(&check.fault, &cli->arena);
+    buf_init(&check.warnings, 0);
+    buf_init(&check.warnings_json, 0);
     if (!dir)
         return cli_fail(cli, EXIT_USAGE, "which configuration? -C DIR");
     if (!cli_args_max(cli, 0))
@@ -108,11 +136,15 @@ static int check_run(struct cli *cli) {
     /* Both, so that one run lists everything. */
     enum err config = config_load(dir, &check.config, &check.fault);
     enum err connectors = connectors_load(dir, &check.connectors, &check.fault);
+    if (config == OK && check.config->tls)
+        config = tls_check(&check);
     if (check.fault.err == OK && (config != OK || connectors != OK))
         check.fault.err = config != OK ? config : connectors;
     if (check.fault.err == OK && fixtures_check(&check) != OK)
         check.fault.err = ERR_NOMEM;
     int code = check_say(&check);
+    buf_free(&check.warnings);
+    buf_free(&check.warnings_json);
     if (check.connectors)
         connectors_destroy(check.connectors);
     if (check.config)

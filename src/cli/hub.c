@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/files.h"
+#include "cli/hub_listen.h"
 #include "cli/tables.h"
 #include "connect/connector.h"
 #include "connect/inbound.h"
@@ -38,8 +39,7 @@ struct hub {
     char deliver_path[PATH_MAX];
     char persons_path[PATH_MAX];
     char state_path[PATH_MAX];
-    char host[128];
-    char url[160];
+    struct buf url;
     struct config *config;
     struct connectors *connectors;
     struct journal *journal;
@@ -61,6 +61,7 @@ struct hub {
     struct ops_context ops;
     struct figures figures;
     struct gateway_table tables[4];
+    struct hub_listen listen;
     struct gateway *gateway;
 };
 
@@ -140,6 +141,12 @@ static enum err tidy_figures(struct hub *hub, struct fault *fault) {
     return figures_count(&hub->figures, fault);
 }
 
+static enum err tidy_certificates(struct hub *hub, struct fault *fault) {
+    (void)fault; /* says itself what it met */
+    hub_listen_tidy(&hub->listen);
+    return OK;
+}
+
 static void *tidy_run(void *arg) {
     pthread_setname_np(pthread_self(), "tidy");
     static const struct {
@@ -148,6 +155,7 @@ static void *tidy_run(void *arg) {
     } all[] = {{tidy_keys, "no keys can be made ahead"},
                {tidy_floor, "what the journal must keep can not be told"},
                {tidy_journal, "the journal can not be tidied"},
+               {tidy_certificates, "certificates can not be read"},
                {tidy_erasures, "an erasure can not be ended"},
                {tidy_figures, "open cases can not be counted"}};
     struct hub *hub = arg;
@@ -384,17 +392,7 @@ static struct reader *reader_make(void *ctx, struct fault *fault) {
 
 static void reader_end(struct reader *reader) { read_model_reader_destroy(reader); }
 
-static enum err serve_start(struct hub *hub, const struct hub_options *options,
-                            struct fault *fault) {
-    char listen[160];
-    uint16_t port;
-    if (options->listen)
-        snprintf(listen, sizeof listen, "%s", options->listen);
-    else
-        snprintf(listen, sizeof listen, "%.*s", STR_FMT(hub->config->listen));
-    enum err err = hub_listen_parse(listen, hub->host, sizeof hub->host, &port, fault);
-    if (err != OK)
-        return err;
+static enum err serve_start(struct hub *hub, struct fault *fault) {
     hub->ops = (struct ops_context){.core = hub->core,
                                     .inbound = hub->inbound,
                                     .read_model = hub->read_model,
@@ -409,21 +407,18 @@ static enum err serve_start(struct hub *hub, const struct hub_options *options,
         .config = hub->config,
         .connectors = hub->connectors,
         .keys_path = hub->keys_path,
-        .host = hub->host,
-        .port = port,
+        .listen = hub->listen.items,
+        .listen_count = hub->listen.count,
         .readers = {.create = reader_make, .destroy = reader_end, .ctx = hub},
         .tables = hub->tables,
         .figures = figures_write,
         .figures_ctx = &hub->figures,
         .api = cli_tables(),
     };
-    err = gateway_start(&gateway, &hub->gateway, fault);
-    if (err != OK)
-        return err;
-    bool six = strchr(hub->host, ':') != NULL;
-    snprintf(hub->url, sizeof hub->url, "http://%s%s%s:%u", six ? "[" : "", hub->host,
-             six ? "]" : "", (unsigned)gateway_port(hub->gateway));
-    return OK;
+    enum err err = gateway_start(&gateway, &hub->gateway, fault);
+    if (err == OK)
+        hub_listen_urls(&hub->listen, hub->gateway, &hub->url);
+    return err;
 }
 
 /* What to do about a file that is damaged. read.db is none of these: it is made again by itself. */
@@ -455,9 +450,12 @@ enum err hub_start(const struct hub_options *options, struct hub **out, struct f
     *out = NULL;
     if (!hub)
         return fault_set(fault, ERR_NOMEM, "out of memory");
+    buf_init(&hub->url, 4096);
     enum err err = config_load(options->dir, &hub->config, fault);
     if (err == OK)
         err = connectors_load(options->dir, &hub->connectors, fault);
+    if (err == OK)
+        err = hub_listen_make(&hub->listen, hub->config, options, fault);
     if (err == OK)
         err = paths_make(hub, options, fault);
     if (err == OK)
@@ -467,13 +465,14 @@ enum err hub_start(const struct hub_options *options, struct hub **out, struct f
     if (err == OK)
         err = threads_start(hub, fault);
     if (err == OK)
-        err = serve_start(hub, options, fault);
+        err = serve_start(hub, fault);
     if (err != OK) {
         damage_tell(err, fault);
         hub_stop(hub);
         return err;
     }
     connectors_tell(hub->connectors);
+    hub_listen_tell(&hub->listen);
     *out = hub;
     return OK;
 }
@@ -511,12 +510,15 @@ bool hub_stop(struct hub *hub) {
     keyring_close(hub->keyring);
     if (hub->connectors)
         connectors_destroy(hub->connectors);
+    hub_listen_free(&hub->listen);
     if (hub->config)
         config_destroy(hub->config);
+    buf_free(&hub->url);
     mem_free(hub);
     return ended;
 }
 
-const char *hub_url(const struct hub *hub) { return hub->url; }
+const char *hub_url(struct hub *hub) { return buf_cstr(&hub->url); }
+void hub_reload(struct hub *hub) { atomic_store(&hub->listen.wanted, true); }
 uint64_t hub_seq(const struct hub *hub) { return core_seq(hub->core); }
 const struct config *hub_config(const struct hub *hub) { return hub->config; }

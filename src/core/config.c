@@ -328,7 +328,7 @@ enum err config_load(const char *dir, struct config **out, struct fault *fault) 
     arena_init(&config->arena, CONFIG_BYTES_MAX);
     config->dir = arena_str(&config->arena, str_c(dir));
     config->cell = STR("main");
-    static struct str listen_default = STR("127.0.0.1:8480");
+    static struct str listen_default = {"127.0.0.1:8480", 14};
     config->listen = (struct shape_list){.items = &listen_default, .count = 1};
     for (uint32_t i = 0; i < setting_count; i++)
         *setting_at(&config->settings, i) = setting_table[i].dflt;

@@ -213,8 +213,8 @@ static void gateway_free(struct gateway *gateway) {
 static enum err serve(struct gateway *gateway, struct fault *fault) {
     const struct settings *s = &gateway->config->settings;
     struct http_options http = {
-        .host = gateway->options.host,
-        .port = gateway->options.port,
+        .listen = gateway->options.listen,
+        .listen_count = gateway->options.listen_count,
         .threads = (int)gateway->loop_count,
         .limits = {.header_bytes_max = (size_t)s->header_bytes_max,
                    .target_bytes_max = (size_t)s->target_bytes_max,
@@ -222,6 +222,9 @@ static enum err serve(struct gateway *gateway, struct fault *fault) {
                    .body_bytes_max = (size_t)s->body_bytes_max,
                    .stream_bytes_max = (size_t)s->stream_bytes_max,
                    .connections_max = (uint32_t)s->connections_max,
+                   .connections_per_address_max = (uint32_t)s->connections_per_address_max,
+                   .handshakes_max = (uint32_t)s->handshakes_max,
+                   .handshake_timeout_ms = s->handshake_timeout_ms,
                    .pipeline_max = (uint32_t)s->pipeline_max,
                    .header_timeout_ms = s->header_timeout_ms,
                    .body_timeout_ms = s->body_timeout_ms,
@@ -271,7 +274,9 @@ enum err gateway_start(const struct gateway_options *options, struct gateway **o
     return OK;
 }
 
-uint16_t gateway_port(const struct gateway *gateway) { return http_server_port(gateway->server); }
+uint16_t gateway_port(const struct gateway *gateway, uint32_t listener) {
+    return http_server_port_of(gateway->server, listener);
+}
 
 bool gateway_drain(struct gateway *gateway, int64_t timeout_ms) {
     int64_t until_us = clock_tick_us(gateway->clock) + timeout_ms * 1000;

@@ -8,6 +8,7 @@
 #include "connect/connector.h"
 #include "core/core.h"
 #include "gateway/api_tables.h"
+#include "gateway/http.h"
 
 /* Makes what a worker thread reads with (store/read_model.h); called at most once per worker
  * thread of the gateway, on any thread. NULL and fault where it fails. */
@@ -30,8 +31,8 @@ struct gateway_options {
     const struct config *config;
     struct connectors *connectors; /* NULL: /x answers 404 */
     const char *keys_path;         /* "DIR/data/keys.db"; made where missing */
-    const char *host;              /* "127.0.0.1", "::1", "0.0.0.0" */
-    uint16_t port;                 /* 0: any free one, see gateway_port */
+    const struct http_listen *listen; /* where, plain and with TLS; lives as long as this */
+    uint32_t listen_count;            /* one at least */
     struct gateway_readers readers;
     const struct gateway_table *tables; /* may be NULL */
     /* What others than gateway and core tell in /metrics: on a loop thread, so it waits for
@@ -46,7 +47,8 @@ struct gateway;
 /* Listens and serves when it answers. */
 enum err gateway_start(const struct gateway_options *options, struct gateway **out,
                        struct fault *fault) WARN_UNUSED;
-uint16_t gateway_port(const struct gateway *gateway);
+/* The real port of the listener of that number. */
+uint16_t gateway_port(const struct gateway *gateway, uint32_t listener);
 /* Stops accepting, lets what is under way end, at most timeout_ms; true when all has ended.
  * /readyz answers 503 from here on. */
 bool gateway_drain(struct gateway *gateway, int64_t timeout_ms);

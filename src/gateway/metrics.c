@@ -1,6 +1,7 @@
 /* metrics: GET /metrics: the gateway's own figures, and those of everybody it knows. What each one
  * means is a row of base/metric.def. */
 #include "gateway/gateway_priv.h"
+#include "gateway/http_tls.h"
 
 static const char *const class_names[GATEWAY_CLASSES] = {"checkout", "stock", "catalogue",
                                                          "bulk",     "ops",   "none"};
@@ -84,11 +85,39 @@ static void workers_write(const struct gateway *gateway, struct metrics *out) {
     metric_queue(out, "workers", jobs, (uint64_t)GATEWAY_JOBS_MAX * gateway->loop_count);
 }
 
+static void connections_write(const struct gateway *gateway, struct metrics *out) {
+    const struct http_stats *stats = http_server_stats(gateway->server);
+    const struct gateway_options *options = &gateway->options;
+
+    metric_add(out, METRIC_CONNECTIONS, NULL, http_server_connections(gateway->server));
+    metric_add(out, METRIC_CONNECTIONS_TOTAL, NULL, counter_read(&stats->accepted));
+    metric_add(out, METRIC_CONNECTIONS_REFUSED, METRIC_LABELS(STR("full")),
+               counter_read(&stats->refused_full));
+    metric_add(out, METRIC_CONNECTIONS_REFUSED, METRIC_LABELS(STR("address")),
+               counter_read(&stats->refused_address));
+    metric_add(out, METRIC_CONNECTIONS_DISPLACED, NULL, counter_read(&stats->displaced));
+    for (uint32_t i = 0; i < options->listen_count; i++)
+        if (options->listen[i].tls) {
+            const _Atomic uint64_t *const counts[] = {
+                &stats->handshakes_whole, &stats->handshakes_resumed, &stats->handshakes_failed,
+                &stats->handshakes_crowded};
+            static const char *const names[] = {"whole", "resumed", "failed", "crowded"};
+
+            for (int k = 0; k < 4; k++)
+                metric_add(out, METRIC_TLS_HANDSHAKES, METRIC_LABELS(str_c(names[k])),
+                           counter_read(counts[k]));
+            metric_add(out, METRIC_TLS_HANDSHAKES_OPEN, NULL, stats->shaking);
+            metric_add(out, METRIC_TLS_EXPIRY, NULL,
+                       (uint64_t)http_tls_expires_s(options->listen[i].tls) * 1000000);
+            break;
+        }
+}
+
 static void gateway_write(struct gateway *gateway, struct metrics *out) {
     classes_write(gateway, out);
     for (uint32_t r = 0; r <= gateway->route_count; r++)
         route_write(gateway, r, out);
-    metric_add(out, METRIC_CONNECTIONS, NULL, http_server_connections(gateway->server));
+    connections_write(gateway, out);
     metric_add(out, METRIC_FEEDS, NULL, sum(gateway, COUNTER(feeds)));
     metric_add(out, METRIC_BULK_LINES, NULL, sum(gateway, COUNTER(bulk_lines)));
     metric_add(out, METRIC_BULK_WAITING, NULL, sum(gateway, COUNTER(bulks_held)));

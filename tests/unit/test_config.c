@@ -79,7 +79,8 @@ static void a_good_folder_is_read(void **state) {
     struct config *config;
     if (load(&config) != OK)
         fail_msg("%s", fault.detail);
-    assert_true(str_is(config->cell, "north") && str_is(*list_at(config->listen, struct str, 0), "0.0.0.0:80"));
+    assert_true(str_is(config->cell, "north") &&
+                str_is(*list_at(config->listen, struct str, 0), "0.0.0.0:80"));
     assert_int_equal(config->channels.count, 2);
     assert_true(str_is(list_at(config->channels, struct config_channel, 0)->channel, "app"));
     const struct config_channel *channel = config_channel(config, STR("web-fr"));
@@ -94,12 +95,32 @@ static void a_good_folder_is_read(void **state) {
     assert_int_equal(config->settings.loop_threads, 4);
     assert_int_equal(config->settings.hold_seconds_max, 60);
     assert_int_equal(config->settings.idempotency_days, 7);
+    assert_null(config->tls);
+    config_destroy(config);
+    put("penstock.yaml", "listen: [127.0.0.1:80, '[::1]:80']\n"
+                         "tls:\n  listen: 0.0.0.0:443\n  min_version: tls1.3\n"
+                         "  certificates: [{certificate: tls/a.pem, key: /etc/a.key}]\n"
+                         "  client_certificates: optional\n  client_ca: ca.pem\n");
+    if (load(&config) != OK)
+        fail_msg("%s", fault.detail);
+    assert_int_equal(config->listen.count, 2);
+    assert_true(str_is(*list_at(config->listen, struct str, 1), "[::1]:80"));
+    assert_true(str_is(*list_at(config->tls->listen, struct str, 0), "0.0.0.0:443"));
+    const struct config_certificate *pair =
+        list_at(config->tls->certificates, struct config_certificate, 0);
+    assert_true(str_starts(pair->certificate, str_c(dir)));
+    assert_string_equal(pair->certificate.ptr + strlen(dir), "/tls/a.pem");
+    assert_string_equal(pair->key.ptr, "/etc/a.key");
+    assert_int_equal(config->tls->clients, CLIENTS_OPTIONAL);
+    assert_int_equal(config->tls->min_version, 1);
+    assert_null(config->tls->client_crl.ptr);
     config_destroy(config);
     put("penstock.yaml", "");
     assert_int_equal(load(&config), ERR_INVALID);
     put("penstock.yaml", "{}");
     assert_int_equal(load(&config), OK);
-    assert_true(str_is(config->cell, "main") && str_is(*list_at(config->listen, struct str, 0), "127.0.0.1:8480"));
+    assert_true(str_is(config->cell, "main") &&
+                str_is(*list_at(config->listen, struct str, 0), "127.0.0.1:8480"));
     for (uint32_t i = 0; i < setting_count; i++)
         assert_int_equal(((const int64_t *)&config->settings)[i], setting_table[i].dflt);
     config_destroy(config);
@@ -156,6 +177,18 @@ static void every_fault_has_file_and_line(void **state) {
         {"listen: here\n", "[]", "penstock.yaml:1:/listen", "HOST:PORT"},
         {"listen: :80\n", "[]", "penstock.yaml:1:/listen", "HOST:PORT"},
         {"listen: a:65536\n", "[]", "penstock.yaml:1:/listen", "HOST:PORT"},
+        {"listen: []\n", "[]", "penstock.yaml:1:/listen", "list of 1 to"},
+        {"listen:\n- 127.0.0.1:1\n- here\n", "[]", "penstock.yaml:3:/listen/1", "HOST:PORT"},
+        {"tls: {}\n", "[]", "penstock.yaml:1:/tls/certificates", "is required"},
+        {"tls:\n  certificates: []\n", "[]", "penstock.yaml:2:/tls/certificates", ""},
+        {"tls:\n  certificates: [{certificate: c, key: k}]\n  listen: 8443\n", "[]",
+         "penstock.yaml:3:/tls/listen", "HOST:PORT"},
+        {"tls:\n  certificates: [{certificate: c, key: k}]\n  min_version: tls1.1\n", "[]",
+         "penstock.yaml:3:/tls/min_version", "tls1.2"},
+        {"tls:\n  certificates: [{certificate: c, key: k}]\n  client_certificates: required\n", "[]",
+         "penstock.yaml:3:/tls/client_certificates", "needs client_ca"},
+        {"tls:\n  certificates: [{certificate: c, key: k}]\n  client_ca: a\n", "[]",
+         "penstock.yaml:1:/tls", "optional or required"},
         {"a: [\n", "[]", "penstock.yaml:2", ""},
         {"[]\n", "[]", "penstock.yaml:1:", "must be an object"},
         {"channels:\n  - channel: c\n", "[]", "penstock.yaml:2:/channels/0/time_zone", "is required"},
