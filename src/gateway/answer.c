@@ -12,9 +12,22 @@ void call_count(struct call *call, int status) {
     counters_count(call->loop, call->match.entry, status, us);
 }
 
+/* RFC 9745, RFC 8594. */
+static void notice_write(struct http_exchange *ex, const struct contract_notice *notice) {
+    if (notice->deprecation.ptr)
+        http_answer_header(ex, STR("Deprecation"), notice->deprecation);
+    if (notice->sunset.ptr)
+        http_answer_header(ex, STR("Sunset"), notice->sunset);
+    http_answer_header(ex, STR("Link"), notice->link);
+}
+
 void call_headers(struct call *call, uint64_t seq) {
+    const struct route_entry *entry = call->match.entry;
+
     http_answer_header(call->ex, STR("Penstock-Correlation-Id"), call->context.correlation);
     http_answer_header_u64(call->ex, STR("Penstock-Seq"), seq);
+    if (entry && call->gateway->notices[entry->index])
+        notice_write(call->ex, call->gateway->notices[entry->index]);
 }
 
 /* The value of the first "version" of a document that has one (not of a list). */

@@ -144,6 +144,34 @@ static bool answers_version(const struct route *route) {
     return false;
 }
 
+/* What each route's answers carry beside what they are asked for. */
+static enum err routes_learn(struct gateway *gateway, struct fault *fault) {
+    const struct contract *table = gateway->options.api ? gateway->options.api->contracts : NULL;
+    uint32_t count = router_count(gateway->router);
+    enum err err = OK;
+
+    gateway->versioned = arena_array(&gateway->arena, count, sizeof(bool));
+    gateway->notices = arena_array(&gateway->arena, count, sizeof *gateway->notices);
+    if (!gateway->versioned || !gateway->notices)
+        return fault_set(fault, ERR_NOMEM, "no memory for the routes");
+    for (uint32_t i = 0; i < count && err == OK; i++) {
+        const struct route *route = router_entry(gateway->router, i)->route;
+
+        gateway->versioned[i] = answers_version(route);
+        err = contract_notice_make(route, contract_of_path(table, route->path), &gateway->arena,
+                                   &gateway->notices[i], fault);
+    }
+    gateway->route_count = count;
+    for (uint32_t i = 0; i < gateway->loop_count && err == OK; i++) {
+        struct route_counters **routes = &gateway->loops[i].routes;
+
+        *routes = mem_zalloc((count + 1) * sizeof **routes);
+        if (!*routes)
+            err = fault_set(fault, ERR_NOMEM, "no memory for the routes' counters");
+    }
+    return err;
+}
+
 static enum err routes_make(struct gateway *gateway, struct fault *fault) {
     const struct capability *const *c = registry_capabilities(core_registry(gateway->options.core));
     enum err err = OK;
@@ -162,20 +190,7 @@ static enum err routes_make(struct gateway *gateway, struct fault *fault) {
         err = router_add(gateway->router, t->routes, t->ctx, fault);
     if (err != OK)
         return err;
-    gateway->versioned = arena_array(&gateway->arena, router_count(gateway->router), sizeof(bool));
-    if (!gateway->versioned)
-        return fault_set(fault, ERR_NOMEM, "no memory for the routes");
-    for (uint32_t i = 0; i < router_count(gateway->router); i++)
-        gateway->versioned[i] = answers_version(router_entry(gateway->router, i)->route);
-    gateway->route_count = router_count(gateway->router);
-    for (uint32_t i = 0; i < gateway->loop_count; i++) {
-        struct route_counters **routes = &gateway->loops[i].routes;
-
-        *routes = mem_zalloc((gateway->route_count + 1) * sizeof **routes);
-        if (!*routes)
-            return fault_set(fault, ERR_NOMEM, "no memory for the routes' counters");
-    }
-    return OK;
+    return routes_learn(gateway, fault);
 }
 
 /* The same documents as `penstock openapi` and `penstock asyncapi` print. */

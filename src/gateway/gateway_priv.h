@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "gateway/auth.h"
 #include "gateway/context.h"
+#include "gateway/contract.h"
 #include "gateway/gateway.h"
 #include "gateway/http.h"
 #include "gateway/route.h"
@@ -80,6 +81,7 @@ struct gateway {
     struct gateway_loop *loops;
     uint32_t loop_count;
     bool *versioned; /* by route index: the answer has a member "version" */
+    const struct contract_notice **notices; /* by route index: what it says about its end; NULL: nothing */
     _Atomic bool draining;
     pthread_mutex_t readers_lock;
     struct reader **readers; /* idle ones */

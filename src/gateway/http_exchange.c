@@ -136,7 +136,7 @@ const char *http_reason(int status) {
         {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"},
         {304, "Not Modified"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"},
         {404, "Not Found"}, {405, "Method Not Allowed"}, {406, "Not Acceptable"},
-        {408, "Request Timeout"}, {409, "Conflict"}, {412, "Precondition Failed"},
+        {408, "Request Timeout"}, {409, "Conflict"}, {410, "Gone"}, {412, "Precondition Failed"},
         {413, "Content Too Large"}, {414, "URI Too Long"}, {415, "Unsupported Media Type"},
         {417, "Expectation Failed"}, {422, "Unprocessable Content"}, {428, "Precondition Required"},
         {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"},

@@ -110,11 +110,24 @@ static enum err check_caller(struct call *call) {
     return OK;
 }
 
+/* Whether the route has ended, where the hub is told to refuse such calls. */
+static enum err check_sunset(struct call *call) {
+    const struct contract_notice *notice = call->gateway->notices[call->match.entry->index];
+
+    if (!notice || !call->gateway->config->settings.refuse_after_sunset ||
+        clock_now_us(call->gateway->clock) < notice->sunset_us)
+        return OK;
+    return fault_set(&call->fault, ERR_GONE, "this ended on %.*s",
+                     STR_FMT(notice->sunset));
+}
+
 static enum err admit(struct call *call, bool *bulk) {
     const struct http_request *request = request_of(call);
     enum err err = router_match(call->gateway->router, request->method, request->path,
                                 http_exchange_arena(call->ex), &call->match, &call->fault);
 
+    if (err == OK)
+        err = check_sunset(call);
     if (err == OK)
         err = check_caller(call);
     if (err == OK)
