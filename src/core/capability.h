@@ -39,6 +39,7 @@ struct query {
     struct str actor;        /* who asks: API key id; absent where the route is open */
     struct str body;         /* of the request, as it came; absent for GET */
     struct buf *out;         /* body of the answer */
+    struct str packed;       /* the same in gzip, where that is at hand; else absent */
     int status;              /* of the answer; 0 means 200 */
     const char *media_type;  /* of the answer; NULL means application/json */
     struct str next_cursor;  /* lists: set to make the Link header; absent at the end */

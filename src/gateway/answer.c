@@ -86,10 +86,14 @@ void call_answer(struct call *call, int status, struct str media_type, struct st
                  uint64_t seq, struct str next_cursor, bool replayed) {
     struct http_exchange *ex = call->ex;
     const struct route_entry *entry = call->match.entry;
-    struct str version = STR_NONE, copy = body;
+    struct str version = STR_NONE, copy;
+    struct coded coded = {.body = body};
 
-    if (next_cursor.ptr && body.ptr == call->loop->out.data)
-        copy = arena_str(http_exchange_arena(ex), body); /* link_write may move it */
+    if (status == 200)
+        coding_answer(call, body, &coded);
+    copy = coded.body;
+    if (next_cursor.ptr && copy.ptr == call->loop->out.data)
+        copy = arena_str(http_exchange_arena(ex), copy); /* link_write may move it */
     http_answer_begin(ex, status);
     call_headers(call, seq);
     if (replayed)
@@ -98,11 +102,16 @@ void call_answer(struct call *call, int status, struct str media_type, struct st
         version = version_of(body);
     if (version.ptr) {
         char etag[32];
-        int len = snprintf(etag, sizeof etag, "\"%.*s\"", STR_FMT(version));
+        int len = snprintf(etag, sizeof etag, "\"%.*s%s\"", STR_FMT(version),
+                           coded.packed ? CODING_ETAG_SUFFIX : "");
 
         if (len > 0 && (size_t)len < sizeof etag)
             http_answer_header(ex, STR("ETag"), str_of(etag, (size_t)len));
     }
+    if (coded.packed)
+        http_answer_header(ex, STR("Content-Encoding"), STR("gzip"));
+    if (coded.varies)
+        http_answer_header(ex, STR("Vary"), STR("Accept-Encoding"));
     if (next_cursor.ptr)
         link_write(call, next_cursor);
     call_count(call, status);
@@ -122,6 +131,8 @@ void call_problem(struct call *call, enum err err, const struct fault *fault) {
         http_answer_header(ex, STR("WWW-Authenticate"), STR("Bearer realm=\"penstock\""));
     if ((status == 405 || status == 501) && call->match.allow)
         http_answer_header(ex, STR("Allow"), str_c(call->match.allow));
+    if (err == ERR_CONTENT_CODING) /* RFC 9110 section 12.5.3 */
+        http_answer_header(ex, STR("Accept-Encoding"), STR("gzip"));
     if (status == 503 || status == 429)
         http_answer_header(ex, STR("Retry-After"), STR("1"));
     call_count(call, status);

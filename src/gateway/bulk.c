@@ -343,6 +343,8 @@ static void answer_begin(struct bulk *bulk) {
     http_answer_begin(call->ex, 200);
     call_headers(call, core_seq(call->gateway->options.core));
     call_count(call, 200);
+    if (coding_streams(call))
+        http_stream_gzip(call->ex);
     http_stream_begin(call->ex, STR("application/x-ndjson"), on_more, bulk);
 }
 
@@ -359,11 +361,16 @@ static void bulk_end(struct bulk *bulk) {
                 break;
             }
     if (!bulk->began && bulk->cut && !bulk->gone) {
+        const char *detail;
+        enum err err = http_body_fault(call->ex, &detail);
+
         bulk_free(bulk);
         http_answer_close(call->ex);
-        call_problem(call, fault_set(&call->fault, ERR_BAD_REQUEST,
-                                     "the body did not arrive whole or in time"),
-                     &call->fault);
+        if (err == OK)
+            err = fault_set(&call->fault, ERR_BAD_REQUEST, "the body did not arrive whole");
+        else
+            err = fault_set(&call->fault, err, "%s", detail);
+        call_problem(call, err, &call->fault);
         return;
     }
     if (!bulk->began)

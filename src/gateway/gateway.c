@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/version.h"
 #include "gateway/asyncapi.h"
+#include "gateway/http_gzip.h"
 #include "gateway/openapi.h"
 
 #define ROUTE_TABLES_MAX 64
@@ -82,6 +83,7 @@ static enum err on_loop_start(struct http_loop *http, void *ctx, struct fault *f
     http_loop_data_set(http, loop);
     rng_seeded_init(&loop->rng, rng_u64(&rng_system));
     buf_init(&loop->out, 0);
+    buf_init(&loop->packed, 0);
     loop->parser = json_parser_create();
     if (!loop->parser)
         return fault_set(fault, ERR_NOMEM, "no memory for a parser");
@@ -115,6 +117,7 @@ static void loop_free(struct gateway_loop *loop) {
     if (loop->reader)
         loop->gateway->options.readers.destroy(loop->reader);
     buf_free(&loop->out);
+    buf_free(&loop->packed);
     mem_free(loop->routes);
     pthread_mutex_destroy(&loop->lock);
 }
@@ -193,6 +196,17 @@ static enum err routes_make(struct gateway *gateway, struct fault *fault) {
     return routes_learn(gateway, fault);
 }
 
+static struct str packed_make(struct gateway *gateway, struct str text) {
+    struct str packed = STR_NONE;
+    struct buf out;
+
+    buf_init(&out, 0);
+    if (http_gzip_all(text, &out))
+        packed = arena_str(&gateway->arena, buf_str(&out));
+    buf_free(&out);
+    return packed;
+}
+
 /* The same documents as `penstock openapi` and `penstock asyncapi` print. */
 static enum err documents_make(struct gateway *gateway, struct fault *fault) {
     struct api_tables plain = {
@@ -207,7 +221,9 @@ static enum err documents_make(struct gateway *gateway, struct fault *fault) {
     asyncapi_write(tables, PENSTOCK_VERSION, &out);
     gateway->asyncapi = buf_ok(&out) ? arena_str(&gateway->arena, buf_str(&out)) : STR_NONE;
     buf_free(&out);
-    return gateway->openapi.ptr && gateway->asyncapi.ptr
+    gateway->openapi_gzip = packed_make(gateway, gateway->openapi);
+    gateway->asyncapi_gzip = packed_make(gateway, gateway->asyncapi);
+    return gateway->openapi_gzip.ptr && gateway->asyncapi_gzip.ptr
                ? OK
                : fault_set(fault, ERR_NOMEM, "no memory for the API documents");
 }
@@ -240,6 +256,7 @@ static enum err serve(struct gateway *gateway, struct fault *fault) {
                    .connections_per_address_max = (uint32_t)s->connections_per_address_max,
                    .handshakes_max = (uint32_t)s->handshakes_max,
                    .handshake_timeout_ms = s->handshake_timeout_ms,
+                   .gzip_ratio_max = (uint32_t)s->gzip_ratio_max,
                    .pipeline_max = (uint32_t)s->pipeline_max,
                    .header_timeout_ms = s->header_timeout_ms,
                    .body_timeout_ms = s->body_timeout_ms,

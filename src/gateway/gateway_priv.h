@@ -61,6 +61,7 @@ struct gateway_loop {
     struct auth *auth;
     struct reader *reader; /* for inline queries, and for the read model's seq */
     struct buf out;        /* scratch for an answer's body */
+    struct buf packed;     /* scratch for the same in gzip */
     struct call *waiting;  /* for the read model to reach a seq */
     struct feed *feeds;
     struct bulk *bulks;    /* with results to send when the inbox is empty */
@@ -87,6 +88,7 @@ struct gateway {
     struct reader **readers; /* idle ones */
     uint32_t reader_count, reader_cap;
     struct str openapi, asyncapi; /* printed once, at start */
+    struct str openapi_gzip, asyncapi_gzip;
     struct arena arena;
 };
 
@@ -104,9 +106,11 @@ struct call {
     struct call_context context;
     struct str actor;
     bool personal; /* the caller may see what is personal */
+    bool unpacks;  /* a webhook whose body comes in gzip */
     struct command command;
     struct query query;
     struct buf body; /* of a query's answer, worker */
+    struct buf packed; /* the same in gzip, where it was worth it, worker */
     enum err err;    /* of a query, worker */
     struct fault fault;
     struct job job;
@@ -136,6 +140,27 @@ void call_problem(struct call *call, enum err err, const struct fault *fault);
 void call_answer_command(struct call *call);
 void call_headers(struct call *call, uint64_t seq);
 void call_count(struct call *call, int status);
+
+/* coding.c */
+/* Whether the body of this call comes in gzip; ERR_CONTENT_CODING: in something else. */
+enum err coding_read(struct call *call, bool *gzip) WARN_UNUSED;
+/* A whole body out of gzip, into the call's arena, JSON_PADDING behind it. */
+enum err coding_unpack(struct call *call, struct str sent, struct str *body,
+                       struct fault *fault) WARN_UNUSED;
+/* Any thread: the body of this answer into `out` (uninitialised, the caller's to free) where the
+ * caller takes gzip and it is worth it; else false. */
+bool coding_pack(const struct call *call, struct str body, struct buf *out);
+/* So long that packing it is not for a loop thread. */
+bool coding_wants_worker(const struct call *call, struct str body);
+/* How a whole answer leaves. */
+struct coded {
+    struct str body;
+    bool packed; /* in gzip */
+    bool varies; /* depends on Accept-Encoding */
+};
+void coding_answer(struct call *call, struct str body, struct coded *coded);
+/* Whether a streamed answer leaves in gzip. */
+bool coding_streams(const struct call *call);
 
 /* job.c */
 enum err job_start(struct job *job, struct gateway_loop *loop, struct fault *fault) WARN_UNUSED;

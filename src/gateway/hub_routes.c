@@ -38,11 +38,13 @@ static enum err readyz_query(struct query *query, struct fault *fault) {
 }
 
 static enum err openapi_query(struct query *query, struct fault *fault) {
+    query->packed = ((struct gateway *)query->ctx)->openapi_gzip;
     buf_str_add(query->out, ((struct gateway *)query->ctx)->openapi);
     return OK;
 }
 
 static enum err asyncapi_query(struct query *query, struct fault *fault) {
+    query->packed = ((struct gateway *)query->ctx)->asyncapi_gzip;
     buf_str_add(query->out, ((struct gateway *)query->ctx)->asyncapi);
     return OK;
 }

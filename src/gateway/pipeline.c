@@ -66,21 +66,23 @@ static bool media_is(struct str content_type, const char *wanted) {
 static enum err check_media(struct call *call, bool *bulk) {
     const struct http_request *request = request_of(call);
     const struct route *route = call->match.entry->route;
-    struct str encoding = http_request_header(request, "Content-Encoding");
-    bool wants_body = route->command ? route->command->shape && !route->bind
+    bool gzip, wants_body = route->command ? route->command->shape && !route->bind
                                      : request->has_body && request->method != HTTP_METHOD_GET;
 
     *bulk = false;
-    if (!wants_body || !request->has_body || hub_route_receives(route))
+    if (!request->has_body || (!wants_body && !hub_route_receives(route)))
         return OK;
-    if (encoding.ptr && !str_eq_nocase(encoding, STR("identity")))
-        return fault_set(&call->fault, ERR_MEDIA_TYPE, "bodies are taken as they are, not %.*s",
-                         STR_FMT(encoding));
-    if (media_is(request->content_type, "application/json"))
+    if (coding_read(call, &gzip) != OK)
+        return call->fault.err;
+    if (hub_route_receives(route)) { /* what was signed is what was sent */
+        call->unpacks = gzip;
         return OK;
+    }
     *bulk = (route->flags & ROUTE_BULK) && media_is(request->content_type, "application/x-ndjson");
-    if (*bulk)
-        return OK;
+    if (*bulk || media_is(request->content_type, "application/json"))
+        return !gzip || http_body_gunzip(call->ex)
+                   ? OK
+                   : fault_set(&call->fault, ERR_NOMEM, "no memory for the body");
     return fault_set(&call->fault, ERR_MEDIA_TYPE, "send Content-Type: application/json%s",
                      route->flags & ROUTE_BULK ? " or application/x-ndjson" : "");
 }
@@ -216,11 +218,13 @@ enum err command_decode(struct call *call, struct str text, struct arena *arena,
 
 static void command_finished(struct job *job) {
     struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
+    struct buf packed = call->packed;
 
     if (job->fault.err != OK)
         call_problem(call, job->fault.err, &job->fault);
     else
         call_answer_command(call);
+    buf_free(&packed);
 }
 
 static void command_finish_run(struct job *job, struct reader *reader) {
@@ -228,14 +232,18 @@ static void command_finish_run(struct job *job, struct reader *reader) {
     struct answer *answer = &call->command.answer;
 
     reader->keyring = call_keyring(call);
-    answer->err = command_finish(reader, &call->command, &answer->fault);
+    if (command_unfinished(&call->command))
+        answer->err = command_finish(reader, &call->command, &answer->fault);
+    if (answer->err == OK && coding_pack(call, answer->body, &call->packed))
+        call->query.packed = buf_str(&call->packed);
 }
 
 /* The core has answered. */
 static void call_completed(struct command *command) {
     struct call *call = command->origin_ctx;
 
-    if (!command_unfinished(command)) {
+    if (!command_unfinished(command) &&
+        (command->answer.err != OK || !coding_wants_worker(call, command->answer.body))) {
         call_answer_command(call);
         return;
     }
@@ -273,12 +281,16 @@ static enum err command_make(struct call *call) {
 /* --- webhooks ------------------------------------------------------------------------------ */
 
 static struct str header_of(void *ctx, struct str name) {
-    const struct http_request *request = ctx;
+    const struct http_request *request = request_of(ctx);
 
     for (uint32_t i = 0; i < request->header_count; i++)
         if (str_eq_nocase(request->headers[i].name, name))
             return request->headers[i].value;
     return STR_NONE;
+}
+
+static enum err body_unpack(void *ctx, struct str sent, struct str *body, struct fault *fault) {
+    return coding_unpack(ctx, sent, body, fault);
 }
 
 /* Platforms write topics as orders/create; connectors name them orders-create. */
@@ -302,7 +314,8 @@ static struct str receive_topic(struct call *call) {
 
 static enum err receive_make(struct call *call) {
     const struct http_request *request = request_of(call);
-    struct receive_header_source headers = {header_of, (void *)(uintptr_t)request};
+    struct receive_header_source headers = {header_of, call,
+                                            call->unpacks ? body_unpack : NULL};
     struct gateway_options *options = &call->gateway->options;
     enum err err;
 
@@ -322,7 +335,7 @@ static enum err receive_make(struct call *call) {
 
 static void query_answer(struct call *call) {
     struct query *query = &call->query;
-    struct buf *out = query->out, body = call->body;
+    struct buf *out = query->out, body = call->body, packed = call->packed;
     uint64_t seq = query->seq ? query->seq : core_seq(call->gateway->options.core);
     struct fault fault = {0};
 
@@ -337,6 +350,7 @@ static void query_answer(struct call *call) {
                     query->next_cursor, false);
     }
     buf_free(&body);
+    buf_free(&packed);
 }
 
 static void query_run(struct job *job, struct reader *reader) {
@@ -345,6 +359,9 @@ static void query_run(struct job *job, struct reader *reader) {
     reader->keyring = call_keyring(call);
     call->query.reader = reader;
     call->err = call->match.entry->route->query(&call->query, &call->fault);
+    if (call->err == OK && buf_ok(call->query.out) && !call->query.packed.ptr &&
+        coding_pack(call, buf_str(call->query.out), &call->packed))
+        call->query.packed = buf_str(&call->packed);
 }
 
 static void query_done(struct job *job) {
