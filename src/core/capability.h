@@ -9,9 +9,6 @@
 #include "core/entity.h"
 #include "core/rows.h"
 
-/* Traffic classes for admission, most important first (G9). */
-enum traffic_class { CLASS_CHECKOUT, CLASS_STOCK, CLASS_CATALOGUE, CLASS_BULK, CLASS_OPS };
-
 /* A question answered without the writer. */
 enum query_kind {
     QUERY_TEXT,  /* any text */
@@ -73,6 +70,7 @@ void query_member(struct query *query, const char *name, struct str value);
 #define ROUTE_INLINE 0x02u /* the query takes microseconds: run on the loop thread */
 #define ROUTE_LIST 0x04u   /* answers {"items":[…]} of `answer`; so does every route with ?limit= */
 #define ROUTE_BODY_MAY 0x08u /* the body of `body` may be left out */
+#define ROUTE_NEVER_SHED 0x40u /* probes and figures: no limit, no shedding */
 struct route {
     const char *method, *path; /* "POST", "/v1/orders/{order_id}/cancel" */
     const char *scope;         /* "orders:write"; NULL: open to all */

@@ -28,6 +28,7 @@ void call_headers(struct call *call, uint64_t seq) {
     http_answer_header_u64(call->ex, STR("Penstock-Seq"), seq);
     if (entry && call->gateway->notices[entry->index])
         notice_write(call->ex, call->gateway->notices[entry->index]);
+    limit_headers(call);
 }
 
 /* The value of the first "version" of a document that has one (not of a list). */
@@ -134,7 +135,8 @@ void call_problem(struct call *call, enum err err, const struct fault *fault) {
     if (err == ERR_CONTENT_CODING) /* RFC 9110 section 12.5.3 */
         http_answer_header(ex, STR("Accept-Encoding"), STR("gzip"));
     if (status == 503 || status == 429)
-        http_answer_header(ex, STR("Retry-After"), STR("1"));
+        http_answer_header_u64(ex, STR("Retry-After"),
+                               call->retry_after_s > 0 ? (uint64_t)call->retry_after_s : 1);
     call_count(call, status);
     http_answer_end(ex, STR("application/problem+json"), buf_str(out));
 }

@@ -54,12 +54,15 @@ static void on_tick(uv_timer_t *timer) {
     struct gateway_loop *loop = timer->data;
 
     call_waiting_tick(loop);
+    limit_slowed_tick(loop);
     bulks_tick(loop);
     feeds_tick(loop);
 }
 
 void loop_tick_set(struct gateway_loop *loop) {
-    int wanted = loop->waiting ? WAIT_TICK_MS : loop->feeds || loop->held ? FEED_TICK_MS : 0;
+    int wanted = loop->waiting || loop->held || loop->slowed ? WAIT_TICK_MS
+                 : loop->feeds                               ? FEED_TICK_MS
+                                                             : 0;
 
     if (wanted == loop->tick_ms)
         return;
@@ -84,6 +87,7 @@ static enum err on_loop_start(struct http_loop *http, void *ctx, struct fault *f
     rng_seeded_init(&loop->rng, rng_u64(&rng_system));
     buf_init(&loop->out, 0);
     buf_init(&loop->packed, 0);
+    buf_init(&loop->limit_text, 4096);
     loop->parser = json_parser_create();
     if (!loop->parser)
         return fault_set(fault, ERR_NOMEM, "no memory for a parser");
@@ -91,6 +95,9 @@ static enum err on_loop_start(struct http_loop *http, void *ctx, struct fault *f
                       fault);
     if (err != OK)
         return err;
+    loop->limits = limit_view_create(gateway->limiter);
+    if (!loop->limits)
+        return fault_set(fault, ERR_NOMEM, "no memory for the limits");
     loop->reader = reader_take(gateway, fault);
     if (!loop->reader)
         return fault->err != OK ? fault->err : ERR_IO;
@@ -106,7 +113,7 @@ static void on_loop_stop(struct http_loop *http, void *ctx) {
 
     if (!loop || !loop->wake.data)
         return; /* its start failed */
-    must(!loop->feeds && !loop->waiting && !loop->bulks && loop->jobs == 0);
+    must(!loop->feeds && !loop->waiting && !loop->slowed && !loop->bulks && loop->jobs == 0);
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->tick, NULL);
 }
@@ -114,10 +121,12 @@ static void on_loop_stop(struct http_loop *http, void *ctx) {
 static void loop_free(struct gateway_loop *loop) {
     json_parser_destroy(loop->parser);
     auth_destroy(loop->auth);
+    limit_view_destroy(loop->limits);
     if (loop->reader)
         loop->gateway->options.readers.destroy(loop->reader);
     buf_free(&loop->out);
     buf_free(&loop->packed);
+    buf_free(&loop->limit_text);
     mem_free(loop->routes);
     pthread_mutex_destroy(&loop->lock);
 }
@@ -236,6 +245,7 @@ static void gateway_free(struct gateway *gateway) {
     readers_free(gateway);
     pthread_mutex_destroy(&gateway->readers_lock);
     mem_free(gateway->loops);
+    limiter_destroy(gateway->limiter);
     router_destroy(gateway->router);
     arena_free(&gateway->arena);
     mem_free(gateway);
@@ -284,6 +294,7 @@ enum err gateway_start(const struct gateway_options *options, struct gateway **o
     gateway->options = *options;
     gateway->config = options->config;
     gateway->clock = core_clock(options->core);
+    gateway->known_seed = rng_u64(&rng_system); /* nobody can choose credentials that meet */
     arena_init(&gateway->arena, 0);
     pthread_mutex_init(&gateway->readers_lock, NULL);
     gateway->loop_count = (uint32_t)gateway->config->settings.loop_threads;
@@ -294,6 +305,10 @@ enum err gateway_start(const struct gateway_options *options, struct gateway **o
     }
     err = gateway->loops ? routes_make(gateway, fault)
                          : fault_set(fault, ERR_NOMEM, "no memory for the gateway");
+    struct limiter_options limits = {.config = gateway->config, .router = gateway->router,
+                                     .clock = gateway->clock, .path = options->limits_path};
+    if (err == OK)
+        err = limiter_create(&limits, &gateway->limiter, fault);
     if (err == OK)
         err = documents_make(gateway, fault);
     if (err == OK)

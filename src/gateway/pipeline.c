@@ -96,12 +96,18 @@ static enum err check_caller(struct call *call) {
     const struct principal *principal;
     enum err err;
 
-    if (entry->scope == ROUTE_OPEN)
-        return OK;
+    err = limit_guard(call);
+    if (err != OK || entry->scope == ROUTE_OPEN)
+        return err;
     err = auth_check(call->loop->auth, http_request_header(request_of(call), "Authorization"),
                      &principal, &call->fault);
-    if (err != OK)
+    if (err != OK) {
+        if (err == ERR_UNAUTHENTICATED)
+            limit_failed(call);
         return err;
+    }
+    limit_passed(call);
+    call->principal = principal;
     call->actor = arena_str(http_exchange_arena(call->ex), principal->actor);
     if (!call->actor.ptr)
         return fault_set(&call->fault, ERR_NOMEM, "no memory for the request");
@@ -109,7 +115,15 @@ static enum err check_caller(struct call *call) {
     if (!principal_may(principal, entry->scope))
         return fault_set(&call->fault, ERR_FORBIDDEN, "this key lacks the scope %s",
                          entry->route->scope);
-    return OK;
+    return limit_caller(call);
+}
+
+static void traffic_set(struct call *call) {
+    const struct route *route = call->match.entry->route;
+    bool bulk = (route->flags & ROUTE_BULK) &&
+                media_is(request_of(call)->content_type, "application/x-ndjson");
+
+    call->traffic = bulk ? CLASS_BULK : route->traffic;
 }
 
 /* Whether the route has ended, where the hub is told to refuse such calls. */
@@ -130,6 +144,8 @@ static enum err admit(struct call *call, bool *bulk) {
 
     if (err == OK)
         err = check_sunset(call);
+    if (err == OK)
+        traffic_set(call);
     if (err == OK)
         err = check_caller(call);
     if (err == OK)
@@ -482,8 +498,11 @@ enum err call_prepare(struct call *call) {
 void call_handle(struct http_exchange *ex, void *ctx) {
     struct call *call = http_exchange_data(ex);
     const struct route *route = call->match.entry->route;
-    enum err err = call_prepare(call);
+    enum err err;
 
+    if (limit_slowed(call))
+        return;
+    err = call_prepare(call);
     if (err == OK && route == hub_route_events) {
         feed_begin(call);
         return;
@@ -492,6 +511,8 @@ void call_handle(struct http_exchange *ex, void *ctx) {
         err = receive_make(call);
     else if (err == OK && route->command)
         err = command_make(call);
+    if (err == ERR_UNAUTHENTICATED) /* a webhook's signature */
+        limit_failed(call);
     if (err != OK)
         call_problem(call, err, &call->fault);
     else if (!must_wait(call))
