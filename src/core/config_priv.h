@@ -23,6 +23,8 @@ enum err listen_read(struct config *config, const struct json *value, const stru
 extern const struct shape config_tls_shape;
 enum err tls_read(struct config *config, struct config_tls *tls, const struct yaml *yaml,
                   struct fault *fault) WARN_UNUSED;
+/* What must agree in config->auth, and what is computed from it. */
+void auth_agree(struct config *config, const struct yaml *yaml, struct fault *fault);
 /* Whether `zone` is a name of the IANA time zone database, as far as this machine knows. */
 bool zone_valid(struct str zone);
 

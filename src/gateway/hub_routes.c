@@ -2,13 +2,8 @@
  * entrance for webhooks. The table's ctx is the gateway. */
 #include <inttypes.h>
 
-#include "domain/inbound.h"
 #include "gateway/gateway_priv.h"
-#include "gateway/hub_shapes.h"
-
-#define WEBHOOK_MORE                                                                               \
-    "Authentic by the platform's own signature, as connector.yaml says. A message that comes "     \
-    "twice is answered as the first time."
+#include "gateway/token.h"
 
 static enum err livez_query(struct query *query, struct fault *fault) {
     buf_lit(query->out, "{\"alive\":true}");
@@ -38,29 +33,29 @@ static enum err readyz_query(struct query *query, struct fault *fault) {
 }
 
 static enum err openapi_query(struct query *query, struct fault *fault) {
-    query->packed = ((struct gateway *)query->ctx)->openapi_gzip;
     buf_str_add(query->out, ((struct gateway *)query->ctx)->openapi);
     return OK;
 }
 
 static enum err asyncapi_query(struct query *query, struct fault *fault) {
-    query->packed = ((struct gateway *)query->ctx)->asyncapi_gzip;
     buf_str_add(query->out, ((struct gateway *)query->ctx)->asyncapi);
     return OK;
 }
 
 static const struct query_param events_params[] = {
-    {"after", false, false, "Events behind this seq; 0, the default: from the first", QUERY_WHOLE, 0,
-     INT64_MAX},
+    {"after", false, false, "Events behind this seq; 0, the default: from the first"},
     {"type", false, true, "Only events of this type: order.captured, or the full CloudEvents type"},
     {"key", false, true, "Only events about this subject"},
-    {"limit", false, false, "Events in one answer, 1 to 10000; 1000 is the default", QUERY_WHOLE, 1,
-     10000},
+    {"limit", false, false, "Events in one answer, 1 to 10000; 1000 is the default"},
     {"wait", false, false,
-     "Seconds to wait for the first event where there is none yet (long poll)", QUERY_WHOLE, 0,
-     86400},
+     "Seconds to wait for the first event where there is none yet (long poll)"},
     {0},
 };
+
+/* Never run: the pipeline gives this route to token_begin, which answers in OAuth's own words. */
+static enum err token_query(struct query *query, struct fault *fault) {
+    return fault_set(fault, ERR_INTERNAL, "the token endpoint was not reached");
+}
 
 const struct route hub_routes[] = {
     {.method = "GET", .path = "/v1/events", .scope = "events:read", .traffic = CLASS_CATALOGUE,
@@ -69,27 +64,34 @@ const struct route hub_routes[] = {
              "server-sent events (Accept: text/event-stream; Last-Event-ID is the seq to go on "
              "from)"},
     {.method = "POST", .path = "/x/{connector}/{topic}", .traffic = CLASS_CHECKOUT,
-     .answer = &payload_answer_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
-     .more = WEBHOOK_MORE,
      .help = "A partner's own payload under its own signature; stored before anything looks at "
              "what it says"},
     {.method = "POST", .path = "/x/{connector}/{topic}/{part}", .traffic = CLASS_CHECKOUT,
-     .answer = &payload_answer_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
-     .more = WEBHOOK_MORE,
      .help = "The same for platforms whose topics have a slash: orders/create is orders-create"},
-    {.method = "GET", .path = "/livez", .traffic = CLASS_OPS, .query = livez_query, .answer = &alive_shape,
-     .flags = ROUTE_INLINE | ROUTE_NEVER_SHED, .help = "The process lives"},
-    {.method = "GET", .path = "/readyz", .traffic = CLASS_OPS, .query = readyz_query, .answer = &ready_shape,
-     .flags = ROUTE_INLINE | ROUTE_NEVER_SHED, .help = "The hub takes work: 503 while it can not or is stopping"},
+    {.method = "GET", .path = "/livez", .traffic = CLASS_OPS, .query = livez_query,
+     .flags = ROUTE_INLINE, .help = "The process lives"},
+    {.method = "GET", .path = "/readyz", .traffic = CLASS_OPS, .query = readyz_query,
+     .flags = ROUTE_INLINE, .help = "The hub takes work: 503 while it can not or is stopping"},
     {.method = "GET", .path = "/metrics", .scope = "ops:read", .traffic = CLASS_OPS,
-     .query = metrics_query, .flags = ROUTE_INLINE | ROUTE_NEVER_SHED, .help = "Figures as Prometheus text"},
+     .query = metrics_query, .flags = ROUTE_INLINE, .help = "Figures as Prometheus text"},
     {.method = "GET", .path = "/openapi.json", .traffic = CLASS_OPS, .query = openapi_query,
      .flags = ROUTE_INLINE, .help = "This side of the hub as OpenAPI 3.1"},
     {.method = "GET", .path = "/asyncapi.json", .traffic = CLASS_OPS, .query = asyncapi_query,
      .flags = ROUTE_INLINE, .help = "The events of the hub as AsyncAPI 3"},
+    {.method = "POST", .path = "/oauth2/token", .traffic = CLASS_OPS, .query = token_query,
+     .help = "A token for a client (OAuth 2 client credentials: an API key's id and secret), as "
+             "application/x-www-form-urlencoded with grant_type, client_id, client_secret, scope"},
+    {.method = "GET", .path = "/.well-known/jwks.json", .traffic = CLASS_OPS,
+     .query = token_jwks_query, .flags = ROUTE_INLINE,
+     .help = "The public keys that verify the hub's own tokens (RFC 7517)"},
+    {.method = "GET", .path = "/.well-known/oauth-authorization-server", .traffic = CLASS_OPS,
+     .query = token_metadata_query, .flags = ROUTE_INLINE,
+     .help = "The hub as an authorization server (RFC 8414)"},
     {.method = NULL},
 };
 const struct route *const hub_route_events = &hub_routes[0];
+const struct route *const hub_route_token =
+    &hub_routes[sizeof hub_routes / sizeof hub_routes[0] - 4];
 bool hub_route_receives(const struct route *route) {
     return route == &hub_routes[1] || route == &hub_routes[2];
 }

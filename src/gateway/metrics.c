@@ -113,6 +113,21 @@ static void connections_write(const struct gateway *gateway, struct metrics *out
         }
 }
 
+static void callers_write(const struct gateway *gateway, struct metrics *out) {
+    uint64_t refused = 0, verified = 0;
+
+    for (uint32_t i = 0; i < gateway->loop_count; i++) {
+        const struct auth_counters *counters = auth_counters(gateway->loops[i].auth);
+
+        refused += counter_read(&counters->refused);
+        verified += counter_read(&counters->verified);
+    }
+    metric_add(out, METRIC_CALLERS_REFUSED, NULL, refused);
+    metric_add(out, METRIC_TOKENS_VERIFIED, NULL, verified);
+    metric_add(out, METRIC_TOKENS_MADE, NULL, sum(gateway, COUNTER(tokens)));
+    callers_figures(gateway->callers, out);
+}
+
 static void gateway_write(struct gateway *gateway, struct metrics *out) {
     classes_write(gateway, out);
     for (uint32_t r = 0; r <= gateway->route_count; r++)
@@ -121,6 +136,7 @@ static void gateway_write(struct gateway *gateway, struct metrics *out) {
     metric_add(out, METRIC_FEEDS, NULL, sum(gateway, COUNTER(feeds)));
     metric_add(out, METRIC_BULK_LINES, NULL, sum(gateway, COUNTER(bulk_lines)));
     metric_add(out, METRIC_BULK_WAITING, NULL, sum(gateway, COUNTER(bulks_held)));
+    callers_write(gateway, out);
     workers_write(gateway, out);
     metric_add(out, METRIC_READY, NULL,
                core_ready(gateway->options.core) && !atomic_load(&gateway->draining));
@@ -146,7 +162,6 @@ enum err metrics_query(struct query *query, struct fault *fault) {
     query->media_type = "text/plain; version=0.0.4; charset=utf-8";
     metrics_init(&out);
     gateway_write(gateway, &out);
-    limiter_figures(gateway->limiter, &out);
     core_figures(options->core, &out);
     reader_write(query->reader, &out);
     if (options->figures)

@@ -6,6 +6,7 @@
  * What holds always: refusal by who may precedes refusal by validity precedes refusal by state;
  * a call is answered exactly once. */
 #include "gateway/gateway_priv.h"
+#include "gateway/token.h"
 
 #include "base/log.h"
 #include "connect/receive.h"
@@ -66,23 +67,26 @@ static bool media_is(struct str content_type, const char *wanted) {
 static enum err check_media(struct call *call, bool *bulk) {
     const struct http_request *request = request_of(call);
     const struct route *route = call->match.entry->route;
-    bool gzip, wants_body = route->command ? route->command->shape && !route->bind
+    struct str encoding = http_request_header(request, "Content-Encoding");
+    bool wants_body = route->command ? route->command->shape && !route->bind
                                      : request->has_body && request->method != HTTP_METHOD_GET;
 
     *bulk = false;
-    if (!request->has_body || (!wants_body && !hub_route_receives(route)))
+    if (!wants_body || !request->has_body || hub_route_receives(route))
         return OK;
-    if (coding_read(call, &gzip) != OK)
-        return call->fault.err;
-    if (hub_route_receives(route)) { /* what was signed is what was sent */
-        call->unpacks = gzip;
-        return OK;
-    }
-    *bulk = (route->flags & ROUTE_BULK) && media_is(request->content_type, "application/x-ndjson");
-    if (*bulk || media_is(request->content_type, "application/json"))
-        return !gzip || http_body_gunzip(call->ex)
+    if (route == hub_route_token)
+        return media_is(request->content_type, "application/x-www-form-urlencoded")
                    ? OK
-                   : fault_set(&call->fault, ERR_NOMEM, "no memory for the body");
+                   : fault_set(&call->fault, ERR_MEDIA_TYPE,
+                               "send Content-Type: application/x-www-form-urlencoded");
+    if (encoding.ptr && !str_eq_nocase(encoding, STR("identity")))
+        return fault_set(&call->fault, ERR_MEDIA_TYPE, "bodies are taken as they are, not %.*s",
+                         STR_FMT(encoding));
+    if (media_is(request->content_type, "application/json"))
+        return OK;
+    *bulk = (route->flags & ROUTE_BULK) && media_is(request->content_type, "application/x-ndjson");
+    if (*bulk)
+        return OK;
     return fault_set(&call->fault, ERR_MEDIA_TYPE, "send Content-Type: application/json%s",
                      route->flags & ROUTE_BULK ? " or application/x-ndjson" : "");
 }
@@ -93,48 +97,30 @@ struct keyring *call_keyring(const struct call *call) {
 
 static enum err check_caller(struct call *call) {
     const struct route_entry *entry = call->match.entry;
+    struct arena *arena = http_exchange_arena(call->ex);
     const struct principal *principal;
+    struct str header;
     enum err err;
 
-    err = limit_guard(call);
-    if (err != OK || entry->scope == ROUTE_OPEN)
+    if (entry->scope == ROUTE_OPEN)
+        return OK;
+    header = http_request_header(request_of(call), "Authorization");
+    err = auth_check(call->loop->auth, header, http_exchange_peer(call->ex), &principal,
+                     &call->fault);
+    if (err == ERR_UNAUTHENTICATED)
+        call->challenge = auth_challenge(arena, err, header.ptr, NULL, &call->fault);
+    if (err != OK)
         return err;
-    err = auth_check(call->loop->auth, http_request_header(request_of(call), "Authorization"),
-                     &principal, &call->fault);
-    if (err != OK) {
-        if (err == ERR_UNAUTHENTICATED)
-            limit_failed(call);
-        return err;
-    }
-    limit_passed(call);
-    call->principal = principal;
-    call->actor = arena_str(http_exchange_arena(call->ex), principal->actor);
+    call->actor = arena_str(arena, principal->actor);
     if (!call->actor.ptr)
         return fault_set(&call->fault, ERR_NOMEM, "no memory for the request");
     call->personal = principal_may(principal, call->gateway->personal_scope);
-    if (!principal_may(principal, entry->scope))
-        return fault_set(&call->fault, ERR_FORBIDDEN, "this key lacks the scope %s",
-                         entry->route->scope);
-    return limit_caller(call);
-}
-
-static void traffic_set(struct call *call) {
-    const struct route *route = call->match.entry->route;
-    bool bulk = (route->flags & ROUTE_BULK) &&
-                media_is(request_of(call)->content_type, "application/x-ndjson");
-
-    call->traffic = bulk ? CLASS_BULK : route->traffic;
-}
-
-/* Whether the route has ended, where the hub is told to refuse such calls. */
-static enum err check_sunset(struct call *call) {
-    const struct contract_notice *notice = call->gateway->notices[call->match.entry->index];
-
-    if (!notice || !call->gateway->config->settings.refuse_after_sunset ||
-        clock_now_us(call->gateway->clock) < notice->sunset_us)
+    if (principal_may(principal, entry->scope))
         return OK;
-    return fault_set(&call->fault, ERR_GONE, "this ended on %.*s",
-                     STR_FMT(notice->sunset));
+    err = fault_set(&call->fault, ERR_FORBIDDEN, "this caller lacks the scope %s",
+                    entry->route->scope);
+    call->challenge = auth_challenge(arena, err, true, entry->route->scope, &call->fault);
+    return err;
 }
 
 static enum err admit(struct call *call, bool *bulk) {
@@ -142,10 +128,6 @@ static enum err admit(struct call *call, bool *bulk) {
     enum err err = router_match(call->gateway->router, request->method, request->path,
                                 http_exchange_arena(call->ex), &call->match, &call->fault);
 
-    if (err == OK)
-        err = check_sunset(call);
-    if (err == OK)
-        traffic_set(call);
     if (err == OK)
         err = check_caller(call);
     if (err == OK)
@@ -234,13 +216,11 @@ enum err command_decode(struct call *call, struct str text, struct arena *arena,
 
 static void command_finished(struct job *job) {
     struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
-    struct buf packed = call->packed;
 
     if (job->fault.err != OK)
         call_problem(call, job->fault.err, &job->fault);
     else
         call_answer_command(call);
-    buf_free(&packed);
 }
 
 static void command_finish_run(struct job *job, struct reader *reader) {
@@ -248,18 +228,14 @@ static void command_finish_run(struct job *job, struct reader *reader) {
     struct answer *answer = &call->command.answer;
 
     reader->keyring = call_keyring(call);
-    if (command_unfinished(&call->command))
-        answer->err = command_finish(reader, &call->command, &answer->fault);
-    if (answer->err == OK && coding_pack(call, answer->body, &call->packed))
-        call->query.packed = buf_str(&call->packed);
+    answer->err = command_finish(reader, &call->command, &answer->fault);
 }
 
 /* The core has answered. */
 static void call_completed(struct command *command) {
     struct call *call = command->origin_ctx;
 
-    if (!command_unfinished(command) &&
-        (command->answer.err != OK || !coding_wants_worker(call, command->answer.body))) {
+    if (!command_unfinished(command)) {
         call_answer_command(call);
         return;
     }
@@ -297,16 +273,12 @@ static enum err command_make(struct call *call) {
 /* --- webhooks ------------------------------------------------------------------------------ */
 
 static struct str header_of(void *ctx, struct str name) {
-    const struct http_request *request = request_of(ctx);
+    const struct http_request *request = ctx;
 
     for (uint32_t i = 0; i < request->header_count; i++)
         if (str_eq_nocase(request->headers[i].name, name))
             return request->headers[i].value;
     return STR_NONE;
-}
-
-static enum err body_unpack(void *ctx, struct str sent, struct str *body, struct fault *fault) {
-    return coding_unpack(ctx, sent, body, fault);
 }
 
 /* Platforms write topics as orders/create; connectors name them orders-create. */
@@ -330,8 +302,7 @@ static struct str receive_topic(struct call *call) {
 
 static enum err receive_make(struct call *call) {
     const struct http_request *request = request_of(call);
-    struct receive_header_source headers = {header_of, call,
-                                            call->unpacks ? body_unpack : NULL};
+    struct receive_header_source headers = {header_of, (void *)(uintptr_t)request};
     struct gateway_options *options = &call->gateway->options;
     enum err err;
 
@@ -351,7 +322,7 @@ static enum err receive_make(struct call *call) {
 
 static void query_answer(struct call *call) {
     struct query *query = &call->query;
-    struct buf *out = query->out, body = call->body, packed = call->packed;
+    struct buf *out = query->out, body = call->body;
     uint64_t seq = query->seq ? query->seq : core_seq(call->gateway->options.core);
     struct fault fault = {0};
 
@@ -366,7 +337,6 @@ static void query_answer(struct call *call) {
                     query->next_cursor, false);
     }
     buf_free(&body);
-    buf_free(&packed);
 }
 
 static void query_run(struct job *job, struct reader *reader) {
@@ -375,9 +345,6 @@ static void query_run(struct job *job, struct reader *reader) {
     reader->keyring = call_keyring(call);
     call->query.reader = reader;
     call->err = call->match.entry->route->query(&call->query, &call->fault);
-    if (call->err == OK && buf_ok(call->query.out) && !call->query.packed.ptr &&
-        coding_pack(call, buf_str(call->query.out), &call->packed))
-        call->query.packed = buf_str(&call->packed);
 }
 
 static void query_done(struct job *job) {
@@ -498,21 +465,20 @@ enum err call_prepare(struct call *call) {
 void call_handle(struct http_exchange *ex, void *ctx) {
     struct call *call = http_exchange_data(ex);
     const struct route *route = call->match.entry->route;
-    enum err err;
+    enum err err = call_prepare(call);
 
-    if (limit_slowed(call))
-        return;
-    err = call_prepare(call);
     if (err == OK && route == hub_route_events) {
         feed_begin(call);
+        return;
+    }
+    if (err == OK && route == hub_route_token) {
+        token_begin(call);
         return;
     }
     if (err == OK && hub_route_receives(route))
         err = receive_make(call);
     else if (err == OK && route->command)
         err = command_make(call);
-    if (err == ERR_UNAUTHENTICATED) /* a webhook's signature */
-        limit_failed(call);
     if (err != OK)
         call_problem(call, err, &call->fault);
     else if (!must_wait(call))

@@ -159,7 +159,9 @@ static enum err db_identify(sqlite3 *db, const char *path, const struct db_optio
     if (id != options->application_id)
         return fault_set(fault, ERR_CONFLICT, "%s is a file of another kind (application id %lld)",
                          path, (long long)id);
-    if (version != options->user_version)
+    if (version != options->user_version &&
+        !(options->oldest_version && version >= options->oldest_version &&
+          version < options->user_version))
         return fault_set(fault, ERR_CONFLICT, "%s has format %lld, this program knows %d", path,
                          (long long)version, (int)options->user_version);
     return OK;

@@ -24,6 +24,8 @@ struct db_options {
     const char *synchronous; /* "FULL", "NORMAL"; NULL: FULL */
     int32_t application_id;  /* what kind of file it is: written to a new one, else checked */
     int32_t user_version;    /* of its format, likewise; a newer one is refused */
+    int32_t oldest_version;  /* formats from this one on are taken, too: the opener brings the file
+                                up to user_version. 0: user_version alone */
     bool *damaged;        /* set where opening failed because the file is damaged; may be NULL */
 };
 

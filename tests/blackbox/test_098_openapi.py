@@ -2,15 +2,10 @@
 
 import json
 import re
-import sys
-from pathlib import Path
 
 import pytest
 
 import docs
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "contracts"))
-import linters  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -62,35 +57,6 @@ def test_openapi_is_well_formed(openapi):
         resolve(openapi, reference)
 
 
-def test_the_linters_find_nothing(binary, tmp_path):
-    """Spectral with all rules of its sets for OpenAPI and AsyncAPI, and AsyncAPI's own parser."""
-    for name in ("openapi", "asyncapi"):
-        (tmp_path / f"{name}.json").write_text(binary.ok(name), "utf-8")
-    try:
-        found = linters.lint(tmp_path / "openapi.json", tmp_path / "asyncapi.json")
-    except linters.Missing as missing:
-        pytest.skip(str(missing))
-    assert not found, "\n".join(found)
-
-
-def test_the_linters_find_what_is_wrong(binary, tmp_path):
-    """They are switched on: a document with a mistake in each is not passed."""
-    openapi = json.loads(binary.ok("openapi"))
-    asyncapi = json.loads(binary.ok("asyncapi"))
-    del openapi["paths"]["/v1/orders"]["post"]["responses"]
-    openapi["components"]["schemas"]["order"]["properties"]["lines"] = {"$ref": "#/nowhere"}
-    next(iter(asyncapi["operations"].values()))["action"] = "shout"
-    for name, document in (("openapi", openapi), ("asyncapi", asyncapi)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(document), "utf-8")
-    try:
-        found = "\n".join(linters.lint(tmp_path / "openapi.json", tmp_path / "asyncapi.json"))
-    except linters.Missing as missing:
-        pytest.skip(str(missing))
-    for expected in ("spectral:oas: error", "invalid-ref", "spectral:asyncapi: error",
-                     "asyncapi-parser: error"):
-        assert expected in found, found
-
-
 def test_the_contract_is_in_it(openapi):
     for path, method in [
             ("/v1/orders", "post"), ("/v1/orders", "get"), ("/v1/orders/{order_id}", "get"),
@@ -122,6 +88,8 @@ def test_every_operation_but_the_open_ones_needs_a_key(hub, openapi):
     for path, method, _ in operations(openapi):
         if path in ("/livez", "/readyz", "/openapi.json", "/asyncapi.json"):
             continue
+        if path in ("/oauth2/token",) or path.startswith("/.well-known/"):
+            continue  # asks for the client's secret itself; public keys and addresses
         if path.startswith("/x/"):
             continue  # webhooks: by their platform's signature
         real = re.sub(r"{[^}]+}", "none", path)

@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "cli/cli.h"
+#include "cli/tables.h"
 #include "cli/client.h"
 #include "cli/files.h"
 #include "cli/hub.h"
@@ -157,6 +158,46 @@ static void addresses_are_read_or_refused(void **state) {
                                       &port, &fault), ERR_INVALID);
 }
 
+/* What anybody may call, and why. A route without a scope that is not here was forgotten. */
+static const char *const open_routes[] = {
+    "GET /livez", "GET /readyz",             /* probes */
+    "GET /openapi.json", "GET /asyncapi.json", /* the contract, for who may not call yet */
+    "POST /x/{connector}/{topic}", "POST /x/{connector}/{topic}/{part}", /* signed by the partner */
+    "POST /oauth2/token",                    /* asks for the client's secret itself */
+    "GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server", /* public keys */
+    NULL,
+};
+
+static uint32_t routes_check(const struct route *routes) {
+    uint32_t open = 0;
+    for (const struct route *r = routes; r && r->method; r++) {
+        char text[256];
+        bool named = false;
+        snprintf(text, sizeof text, "%s %s", r->method, r->path);
+        for (uint32_t i = 0; open_routes[i]; i++)
+            named = named || strcmp(open_routes[i], text) == 0;
+        if (named != !r->scope)
+            fail_msg("%s: %s", text, named ? "is listed as open and has a scope"
+                                           : "has no scope and is not listed as open");
+        if (r->scope)
+            assert_non_null(strchr(r->scope, ':'));
+        open += named;
+    }
+    return open;
+}
+
+static void every_route_has_a_scope_or_is_open_on_purpose(void **state) {
+    const struct api_tables *tables = cli_tables();
+    uint32_t open = 0, listed = 0;
+    for (const struct capability *const *c = tables->capabilities; *c; c++)
+        open += routes_check((*c)->routes);
+    for (const struct api_extra *e = tables->extras; e && e->name; e++)
+        open += routes_check(e->routes);
+    while (open_routes[listed])
+        listed++;
+    assert_int_equal(open, listed);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(help_goes_to_stdout_and_every_command_has_a_page),
@@ -164,6 +205,7 @@ int main(void) {
         cmocka_unit_test(client_encodes_what_a_path_may_not_hold),
         cmocka_unit_test(files_come_whole_or_not_at_all),
         cmocka_unit_test(addresses_are_read_or_refused),
+        cmocka_unit_test(every_route_has_a_scope_or_is_open_on_purpose),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

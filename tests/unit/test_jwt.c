@@ -206,7 +206,8 @@ static void headers(void **state) {
         "{\"alg\":\"es256\",\"kid\":\"e1\"}", "{\"alg\":7,\"kid\":\"e1\"}", "{\"alg\":\"ES256\",\"kid\":1}",
         "{\"alg\":\"ES256\",\"kid\":\"e1\",\"crit\":[\"exp\"]}", "{\"alg\":\"ES256\",\"kid\":\"e1\",\"crit\":[]}",
         "{\"alg\":\"ES256\",\"alg\":\"ES256\",\"kid\":\"e1\"}", "{\"alg\":\"ES256\",\"kid\":\"e1\",\"cty\":\"JWT\"}",
-        "{\"alg\":\"ES256\",\"kid\":\"e1\",\"typ\":\"logout+jwt\"}", "{\"alg\":\"ES256\",\"kid\":\"e1\",\"zip\":\"DEF\"}",
+        "{\"alg\":\"ES256\",\"kid\":\"e1\",\"typ\":\"logout+jwt\"}",
+        "{\"alg\":\"ES256\",\"kid\":\"e1\",\"zip\":\"DEF\"}",
         "{\"alg\":\"ES256\",\"kid\":\"e1\",\"typ\":7}", "[]", "7", "{", "",
     };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
