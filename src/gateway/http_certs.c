@@ -180,36 +180,45 @@ static int64_t time_s(const ASN1_TIME *time) {
     return time && ASN1_TIME_to_tm(time, &tm) ? (int64_t)timegm(&tm) : 0;
 }
 
-static void pair_load(SSL_CTX *context, const struct http_tls_pair *pair, struct fault *fault) {
+/* What is wrong with a key's file, or NULL. */
+static const char *key_load(SSL_CTX *context, const struct http_tls_pair *pair, char text[160]) {
     bool locked = false;
+    FILE *file = fopen(pair->key, "re");
+    EVP_PKEY *key = file ? PEM_read_PrivateKey(file, NULL, on_passphrase, &locked) : NULL;
+    const char *wrong = NULL;
+
+    if (file)
+        fclose(file);
+    if (!key && locked) {
+        wrong = "is protected by a passphrase: write it without one, readable by the hub's user "
+                "alone";
+    } else if (!key) {
+        wrong = "holds no private key in PEM";
+    } else if (X509_check_private_key(SSL_CTX_get0_certificate(context), key) != 1) {
+        snprintf(text, 160, "is not the key of %.120s", pair->certificate);
+        wrong = text;
+    } else if (SSL_CTX_use_PrivateKey(context, key) != 1) {
+        wrong = why(text);
+    }
+    EVP_PKEY_free(key);
+    ERR_clear_error();
+    return wrong;
+}
+
+static void pair_load(SSL_CTX *context, const struct http_tls_pair *pair, struct fault *fault) {
+    bool certificate = file_fit(pair->certificate, fault), key = file_fit(pair->key, fault);
+    const char *wrong;
     char text[160];
 
-    SSL_CTX_set_default_passwd_cb(context, on_passphrase);
-    SSL_CTX_set_default_passwd_cb_userdata(context, &locked);
     ERR_clear_error();
-    bool certificate = file_fit(pair->certificate, fault), key = file_fit(pair->key, fault);
     if (certificate && SSL_CTX_use_certificate_chain_file(context, pair->certificate) != 1) {
         fault_add(fault, str_c(pair->certificate), "holds no certificate in PEM that is taken: %s",
                   why(text));
         certificate = false;
     }
-    if (!certificate || !key) {
-        /* both are told of, where both are wrong */
-    } else if (SSL_CTX_use_PrivateKey_file(context, pair->key, SSL_FILETYPE_PEM) == 1 &&
-               SSL_CTX_check_private_key(context) == 1) {
-        ERR_clear_error();
-    } else if (locked) {
-        fault_add(fault, str_c(pair->key), "is protected by a passphrase: write it without one, "
-                  "readable by the hub's user alone");
-    } else if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH ||
-               ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_TYPE_MISMATCH) {
-        fault_add(fault, str_c(pair->key), "is not the key of %s", pair->certificate);
-    } else {
-        fault_add(fault, str_c(pair->key), "holds no private key in PEM: %s", why(text));
-    }
-    ERR_clear_error();
-    SSL_CTX_set_default_passwd_cb(context, NULL);
-    SSL_CTX_set_default_passwd_cb_userdata(context, NULL);
+    wrong = certificate && key ? key_load(context, pair, text) : NULL;
+    if (wrong)
+        fault_add(fault, str_c(pair->key), "%s", wrong);
 }
 
 static void crl_load(SSL_CTX *context, const char *path, int64_t *expires_s,
