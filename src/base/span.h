@@ -17,7 +17,7 @@
 #define TRACE_ID_LEN 32
 #define SPAN_ID_LEN 16
 #define SPAN_NAME_MAX 96
-#define SPAN_ATTRIBUTES_MAX 768 /* bytes of them, as JSON */
+#define SPAN_ATTRIBUTES_MAX 1536 /* bytes of them, as JSON */
 #define SPAN_THREADS_MAX 256
 
 /* As OTLP numbers them. */

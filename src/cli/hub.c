@@ -23,6 +23,7 @@
 #include "ops/erasure.h"
 #include "ops/figures.h"
 #include "ops/ops.h"
+#include "ops/otlp.h"
 #include "ops/overview.h"
 #include "store/journal_sqlite.h"
 #include "store/persons.h"
@@ -60,6 +61,7 @@ struct hub {
     struct erasure *erasure;
     struct ops_context ops;
     struct figures figures;
+    struct otlp *otlp;
     struct gateway_table tables[4];
     struct hub_listen listen;
     struct gateway *gateway;
@@ -360,13 +362,17 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
 }
 
 static enum err threads_start(struct hub *hub, struct fault *fault) {
+    enum err err = otlp_start(hub->config, &clock_system, &hub->otlp, fault);
+    if (err != OK)
+        return err;
     hub->figures = (struct figures){.core = hub->core,
                                     .connectors = hub->connectors,
                                     .inbound = hub->inbound,
                                     .deliver = hub->deliver,
                                     .read_model = hub->read_model,
-                                    .keyring = hub->keyring};
-    enum err err = read_model_start(hub->read_model, fault);
+                                    .keyring = hub->keyring,
+                                    .otlp = hub->otlp};
+    err = read_model_start(hub->read_model, fault);
     if (err == OK)
         err = core_start(hub->core, fault);
     if (err == OK)
@@ -494,6 +500,7 @@ bool hub_stop(struct hub *hub) {
     if (hub->core)
         core_stop(hub->core);
     tidy_stop(&hub->tidy);
+    otlp_stop(hub->otlp);
     if (hub->inbound)
         inbound_destroy(hub->inbound);
     if (hub->deliver)

@@ -16,6 +16,7 @@
 static int64_t tick(const struct worker *w) { return clock_tick_us(core_clock(w->inbound->core)); }
 
 static void slot_free(struct slot *slot) {
+    slot_span_end(slot);
     slot->phase = SLOT_FREE;
     slot->worker->full = false;
     atomic_fetch_sub(&slot->worker->inbound->under_way, 1);
@@ -124,6 +125,7 @@ static bool start_record(struct worker *w, const struct record *record) {
     slot->prepared = false;
     slot->problem = NULL;
     slot->correlation = slot->traceparent = slot->person = STR_NONE;
+    slot->traced = false;
     atomic_fetch_add(&w->inbound->under_way, 1);
     enum err err = slot_load(slot, record, &fault);
     if (err == OK && slot->payload) {

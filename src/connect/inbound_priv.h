@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/span.h"
 #include "connect/inbound.h"
 #include "domain/inbound.h"
 
@@ -38,6 +39,10 @@ struct slot {
     const struct payload *payload; /* NULL: the record is none */
     const struct json *document;   /* its nodes; NULL: it came as no plain JSON */
     struct str payload_subject, correlation, traceparent;
+    bool traced; /* the payload's trace is sampled, and what follows is set */
+    char span[SPAN_ID_LEN], under_text[TRACEPARENT_LEN];
+    struct str under;  /* traceparent of what comes of the payload */
+    int64_t began_us;  /* wall clock */
     struct str person; /* whose payload it turned out to be; absent: not known */
     /* why a person is asked; in the arena */
     struct str kind, cause, action;
@@ -86,6 +91,11 @@ enum err slot_prepare(struct slot *slot, struct fault *fault) WARN_UNUSED;
 /* The payload's document was recorded before, by the command whose first event is at seq: whose that
  * is, the payload is as well. */
 void slot_bind(struct slot *slot, uint64_t seq);
+/* inbound_span.c: nothing of it does anything where the payload's trace is not sampled. */
+void slot_span_begin(struct slot *slot);
+void slot_mapped(const struct slot *slot, const struct connector_receive *receive, int64_t from_us,
+                 bool failed);
+void slot_span_end(struct slot *slot);
 /* From now on a person is asked. `fault` is copied. */
 void slot_raise(struct slot *slot, const char *kind, const struct fault *fault);
 

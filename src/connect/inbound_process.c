@@ -50,6 +50,7 @@ enum err slot_load(struct slot *slot, const struct record *record, struct fault 
         return err;
     slot->correlation = arena_str(&slot->arena, meta.correlation);
     slot->traceparent = arena_str(&slot->arena, meta.traceparent);
+    slot_span_begin(slot);
     if (!str_is(record->type, EVENT_PAYLOAD_RECEIVED))
         return OK;
     err = json_parse(slot->worker->parser, &slot->arena, record->data, false, &data, fault);
@@ -183,7 +184,9 @@ static enum err process(struct slot *slot, const char **kind, struct fault *faul
     *kind = kind_of(err, "payload-malformed");
     if (err)
         return err;
+    int64_t from_us = slot->traced ? clock_now_us(core_clock(inbound->core)) : 0;
     err = mapper_run(slot->worker->mapper, receive->source, document, &slot->arena, &mapped, fault);
+    slot_mapped(slot, receive, from_us, err != OK);
     *kind = "mapping-failed";
     if (err)
         return err;
@@ -315,7 +318,7 @@ enum err slot_prepare(struct slot *slot, struct fault *fault) {
     struct command *command = &slot->command;
     command->cause_seq = slot->seq;
     command->correlation = slot->correlation;
-    command->traceparent = slot->traceparent;
+    command->traceparent = slot->traced ? slot->under : slot->traceparent;
     if (slot->step == STEP_PROCESS) {
         slot->person = command->person; /* for a later step */
         tell_source(slot);

@@ -106,6 +106,8 @@ struct command {
     struct entity_need needs[ENTITY_NEEDS_MAX];
     uint32_t need_count;
 
+    int64_t decide_us, decided_us; /* wall clock; 0: its trace is not sampled */
+
     struct answer answer;
     struct command_origin *origin;
     void *origin_ctx; /* the issuer's own */

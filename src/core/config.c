@@ -55,9 +55,11 @@ struct root {
     struct shape_list channels;
     const struct json *settings;
     struct config_auth *auth;
+    struct config_telemetry *telemetry;
 };
 enum root_row {
     ROOT_CELL, ROOT_LISTEN, ROOT_TLS, ROOT_LOCATIONS, ROOT_CHANNELS, ROOT_SETTINGS, ROOT_AUTH,
+    ROOT_TELEMETRY,
 };
 static const struct shape_field root_fields[] = {
     [ROOT_CELL] = {.name = "cell", .kind = SHAPE_CODE, AT(root, cell), .max = 32,
@@ -75,6 +77,8 @@ static const struct shape_field root_fields[] = {
                        .help = "By name, see `penstock settings`"},
     [ROOT_AUTH] = {.name = "auth", .kind = SHAPE_OBJECT, AT(root, auth),
                    .shape = &config_auth_shape, .help = "Who may call, beside API keys"},
+    [ROOT_TELEMETRY] = {.name = "telemetry", .kind = SHAPE_OBJECT, AT(root, telemetry),
+                        .shape = &config_telemetry_shape, .help = "Where traces go"},
 };
 static SHAPE_DEFINE(root_shape, "the configuration", struct root, "penstock.yaml", root_fields);
 
@@ -283,6 +287,7 @@ static enum err main_read(struct load *load) {
         config->auth = load->root->auth;
     auth_agree(config, &load->main, load->fault);
     settings_from_file(load);
+    telemetry_read(config, load->root->telemetry, &load->main, load->fault);
     return OK;
 }
 

@@ -67,6 +67,14 @@ struct setting_info {
 extern const struct setting_info setting_table[];
 extern const uint32_t setting_count;
 
+/* Where traces go (docs/operations.md). */
+struct config_telemetry {
+    uint64_t has;
+    struct str endpoint;     /* "http://collector:4318"; absent: nowhere */
+    struct str service_name; /* never absent once loaded */
+    struct str headers;      /* "name=value,…", percent-encoded; of the environment alone */
+};
+
 struct config {
     struct arena arena;
     struct str dir;
@@ -77,6 +85,7 @@ struct config {
     struct shape_list locations; /* of struct config_location, sorted by location */
     struct config_auth *auth; /* never NULL */
     struct settings settings;
+    struct config_telemetry telemetry;
 };
 
 extern const struct shape config_channel_shape, config_location_shape;

@@ -25,6 +25,10 @@ enum err tls_read(struct config *config, struct config_tls *tls, const struct ya
                   struct fault *fault) WARN_UNUSED;
 /* What must agree in config->auth, and what is computed from it. */
 void auth_agree(struct config *config, const struct yaml *yaml, struct fault *fault);
+extern const struct shape config_telemetry_shape;
+/* The section as read (NULL: there is none), then the environment; faults into `fault`. */
+void telemetry_read(struct config *config, const struct config_telemetry *given,
+                    const struct yaml *yaml, struct fault *fault);
 /* Whether `zone` is a name of the IANA time zone database, as far as this machine knows. */
 bool zone_valid(struct str zone);
 

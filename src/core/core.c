@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/planted.h"
+#include "base/span.h"
 
 #define REPLAY_CHUNK 4096
 #define RETRY_BROKEN_MS 250
@@ -376,10 +377,11 @@ uint32_t core_step(struct core *core) {
     struct command *first =
         core_take(core, (uint32_t)core->config->settings.batch_commands_max, &count);
     for (struct command *command = first; usable && command; command = command->next) {
-        core_decide(core, command);
+        core_decide_traced(core, command);
         if (core->broken)
             break;
     }
+    int64_t commit_us = spans_on() ? clock_now_us(core->clock) : 0;
     enum err err = core->broken ? ERR_UNAVAILABLE : core_commit(core, &fault);
     if (usable && err != OK && core_trouble(core, fault.detail))
         log_line(LOG_ERROR, "core", "batch not committed", "events=%u detail=%s",
@@ -388,6 +390,7 @@ uint32_t core_step(struct core *core) {
     if (err != OK)
         core_why(core, why);
     commands_count(&core->counters, first, count, err == OK);
+    core_spans(core, first, count, commit_us, err == OK);
     for (struct command *command = first, *next; command; command = next) {
         next = command->next;
         if (err != OK)
@@ -406,6 +409,7 @@ enum err core_submit(struct core *core, struct command *command, struct fault *f
     must(command->origin && command->arena && command->type);
     command->next = NULL;
     command->need_count = 0;
+    command->decide_us = 0;
     core_need_keys(command);
     if (command->type->needs)
         command->type->needs(command);

@@ -112,6 +112,11 @@ struct decision {
 /* Decides, applies and reacts to one command; the answer is filled in but for durability.
  * Sets core->broken where state and batch do not agree any more. */
 void core_decide(struct core *core, struct command *command);
+/* command_span.c: decides, and notes the time where the command's trace is sampled. */
+void core_decide_traced(struct core *core, struct command *command);
+/* Records the spans of a batch that was committed, or was not; from_us: when that began. */
+void core_spans(const struct core *core, const struct command *first, uint32_t commands,
+                int64_t from_us, bool committed);
 /* Fires the timers that are due; answers how many commands that made. */
 uint32_t core_fire_timers(struct core *core, int64_t now_us);
 

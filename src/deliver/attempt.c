@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "deliver/attempt_span.h"
 #include "deliver/deliver_priv.h"
 #include "domain/deliveries.h"
 #include "domain/postings.h"
@@ -36,6 +37,7 @@ struct attempt *attempt_take(struct subscription *sub) {
     attempt->id = attempt->type = attempt->subject = attempt->data = STR_NONE;
     attempt->correlation = attempt->traceparent = STR_NONE;
     attempt->call = NULL;
+    attempt->traced = false;
     attempt->found = attempt->confirming = attempt->discarding = false;
     attempt->wish = NULL;
     attempt->job = (struct lane_job){.lane = LANE_NONE};
@@ -185,6 +187,7 @@ static void tell_held(struct attempt *attempt, int status, struct str cause);
 
 static void attempt_finish(struct attempt *attempt, enum lane_outcome outcome,
                            int64_t retry_after_ms, int status, struct str cause) {
+    attempt_span_end(attempt, outcome);
     if (deliver_ended(attempt, outcome, retry_after_ms, status, cause))
         tell_held(attempt, status, cause);
     else
@@ -233,7 +236,7 @@ static enum err command_make(struct attempt *attempt, const struct command_type 
     command->actor = arena_printf(&attempt->arena, "connector:%.*s",
                                   STR_FMT(attempt->sub->send->connector->name));
     command->correlation = attempt->correlation;
-    command->traceparent = attempt->traceparent;
+    command->traceparent = attempt_trace(attempt);
     command->if_match = -1;
     command->cause_seq = cause_seq;
     command->origin = &d->origin;
@@ -465,8 +468,9 @@ static enum err attempt_call(struct attempt *attempt, const struct connector_req
     headers[count++] = (struct net_header){STR("Accept"), STR("application/json")};
     if (attempt->correlation.len > 0)
         headers[count++] = (struct net_header){STR("X-Correlation-ID"), attempt->correlation};
+    attempt->call_url = url;
     if (attempt->traceparent.len > 0)
-        headers[count++] = (struct net_header){STR("traceparent"), attempt->traceparent};
+        headers[count++] = (struct net_header){STR("traceparent"), attempt_call_trace(attempt)};
     if (url.ptr == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for a request");
     struct net_request call = {.method = request->method,
@@ -544,6 +548,7 @@ static void send_done(void *ctx, const struct net_answer *answer) {
     struct deliver *d = attempt->deliver;
     attempt->call = NULL;
     histogram_us(&sub->call_us, answer->elapsed_us);
+    attempt_called(attempt, sub->send->request, answer);
     enum lane_outcome outcome = outcome_of(attempt, answer);
     if (outcome == LANE_SUCCESS) {
         send_succeeded(attempt, answer);
@@ -569,8 +574,10 @@ static enum err attempt_map(struct attempt *attempt, struct str *body, struct fa
         return OK;
     }
     const struct json *out;
+    int64_t from_us = attempt_span_now(attempt);
     enum err err = mapper_run(attempt->deliver->mapper, send->source, attempt->event,
                               &attempt->arena, &out, fault);
+    attempt_mapped(attempt, from_us, err != OK);
     if (err != OK)
         return err;
     buf_clear(&attempt->body);
@@ -628,6 +635,7 @@ static void lookup_done(void *ctx, const struct net_answer *answer) {
     const struct json *doc = NULL;
     attempt->call = NULL;
     histogram_us(&attempt->sub->call_us, answer->elapsed_us);
+    attempt_called(attempt, &lookup->request, answer);
     bool answered = answer->error == NET_OK;
     if (answered && answer->status >= 200 && answer->status < 300 &&
         json_parse(d->parser, &attempt->arena, answer->body, false, &doc, &fault) == OK) {
@@ -727,6 +735,7 @@ void attempt_start(struct subscription *sub, const struct lane_job *job) {
                              &reading.fault);
     if (err == OK)
         err = reading.err;
+    attempt_span_begin(attempt);
     if (err != OK)
         attempt_later(attempt, &reading.fault);
     else if (job->lookup && sub->send->lookup != NULL)

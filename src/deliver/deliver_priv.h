@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <uv.h>
 
+#include "base/span.h"
 #include "deliver/deliver.h"
 #include "deliver/lane.h"
 #include "deliver/progress.h"
@@ -54,6 +55,13 @@ struct attempt {
     bool found;       /* the look-up found it */
     bool confirming;  /* sent with success but without a number: the look-up is to tell it */
     bool discarding;  /* STAGE_TELL: once the journal knows, the delivery is unlisted */
+    /* attempt_span.c */
+    bool traced;                       /* what follows is set */
+    char span[SPAN_ID_LEN], call_span[SPAN_ID_LEN];
+    char under_text[TRACEPARENT_LEN], call_text[TRACEPARENT_LEN];
+    struct str under;                  /* traceparent of what happens within the attempt */
+    struct str call_url;               /* of the call under way */
+    int64_t began_us, call_us;         /* wall clock */
     struct wish *wish; /* of who waits for that; NULL: nobody (any more). Under the lock */
 };
 

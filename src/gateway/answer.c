@@ -1,6 +1,8 @@
 /* answer: what leaves the gateway: answers of commands and queries, and problems, with the
  * headers that every answer carries. Counts them. */
 #include "gateway/gateway_priv.h"
+
+#include "base/span.h"
 #include "gateway/problem.h"
 
 #define JSON_TYPE STR("application/json")
@@ -10,6 +12,8 @@ void call_count(struct call *call, int status) {
     int64_t us = arrived_us ? clock_tick_us(call->gateway->clock) - arrived_us : 0;
 
     counters_count(call->loop, call->match.entry, status, us);
+    if (span_sampled(call->context.traceparent))
+        call_span(call, status);
 }
 
 void call_headers(struct call *call, uint64_t seq) {

@@ -1,6 +1,8 @@
 /* context: see context.h. Pure but for the random span ids. */
 #include "gateway/context.h"
 
+#include "base/span.h"
+
 static bool correlation_ok(struct str s) {
     if (s.len == 0 || s.len > CORRELATION_MAX)
         return false;
@@ -62,9 +64,11 @@ enum err context_read(const struct http_request *request, struct rng *rng, struc
     if (!text)
         return fault_set(fault, ERR_NOMEM, "no memory for the request");
     memcpy(text, "00-", 3);
-    if (!parent.ptr || !traceparent_parse(parent, text + 3, text + 53)) {
+    if (parent.ptr && traceparent_parse(parent, text + 3, text + 53)) {
+        out->parent_span = str_of(parent.ptr + 36, SPAN_ID_LEN);
+    } else {
         hex_random(rng, text + 3, 32);
-        memcpy(text + 53, "01", 2);
+        memcpy(text + 53, spans_sample(text + 3) ? "01" : "00", 2);
     }
     text[35] = text[52] = '-';
     hex_random(rng, text + 36, 16);

@@ -13,6 +13,7 @@
 struct call_context {
     struct str correlation; /* 1 to 128 printable ASCII characters */
     struct str traceparent; /* ours: the caller's trace, a span of our own */
+    struct str parent_span; /* the caller's span, 16 hex digits; absent: the trace begins here */
     struct str idem_key;    /* absent where none was given */
     int64_t if_match;       /* -1: none given, or "*" */
     bool has_wait_seq;
@@ -22,8 +23,9 @@ struct call_context {
 /* Correlation: Penstock-Correlation-Id, else X-Correlation-ID, else the trace id of traceparent,
  * else made (the id of the trace begun here). One that is too long or not printable is passed
  * over: it must not keep a sale from being made. The trace of a valid traceparent (W3C Trace
- * Context, section 3.2) goes on with a new span id; an invalid one is passed over, as the
- * standard asks. ERR_NOMEM. */
+ * Context, section 3.2) goes on with a new span id and is sampled where the caller's is; an invalid
+ * one is passed over, as the standard asks. A trace that begins here is sampled by chance
+ * (base/span.h). ERR_NOMEM. */
 enum err context_read(const struct http_request *request, struct rng *rng, struct arena *arena,
                       struct call_context *out, struct fault *fault) WARN_UNUSED;
 

@@ -139,6 +139,9 @@ void call_answer_command(struct call *call);
 void call_headers(struct call *call, uint64_t seq);
 void call_count(struct call *call, int status);
 
+/* call_span.c */
+void call_span(const struct call *call, int status);
+
 /* job.c */
 enum err job_start(struct job *job, struct gateway_loop *loop, struct fault *fault) WARN_UNUSED;
 struct reader *reader_take(struct gateway *gateway, struct fault *fault); /* worker */

@@ -2,6 +2,7 @@
 #include "ops/figures.h"
 
 #include "base/log.h"
+#include "ops/otlp.h"
 #include "ops/overview.h"
 #include "store/persons.h"
 #include "store/read_model.h"
@@ -50,6 +51,7 @@ void figures_write(void *ctx, struct metrics *out) {
     deliver_figures(figures->deliver, out);
     read_model_figures(figures->read_model, out);
     keyring_figures(figures->keyring, out);
+    otlp_figures(figures->otlp, out);
     log_figures(out);
     process_figures(out);
     if (atomic_load(&figures->counted)) {

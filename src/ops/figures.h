@@ -7,6 +7,7 @@
 #include "core/core.h"
 #include "deliver/deliver.h"
 
+struct otlp;
 struct read_model;
 /* Of one hub. Set the parts; the rest zero. */
 struct figures {
@@ -16,6 +17,7 @@ struct figures {
     struct deliver *deliver;
     struct read_model *read_model;
     struct keyring *keyring;
+    struct otlp *otlp; /* may be NULL */
     /* Counted in the read model, which a scrape must not wait for: one asks, the next one tells. */
     _Atomic bool wanted, counted;
     _Atomic uint32_t exceptions_open, orders_held;

@@ -59,6 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         doc = json.loads(body)
         with ledger.lock:
             ledger.calls.append((time.monotonic(), doc))
+            ledger.traceparents.append(self.headers.get("traceparent"))
             order_id = doc["order_id"]
             todo = ledger.script.pop(0) if ledger.script else ledger.fates.get(order_id, "ok")
             ledger.under_way[order_id] += 1
@@ -112,6 +113,7 @@ class Ledger:
     def __init__(self):
         self.lock = threading.RLock()
         self.script, self.fates, self.book, self.calls, self.lookups = [], {}, [], [], []
+        self.traceparents = []
         self.under_way = defaultdict(int)
         self.together = self.per_order = 0
         self.down = False

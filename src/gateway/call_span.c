@@ -1,0 +1,47 @@
+/* call_span: the server span of a call that was answered, where its trace is sampled: OpenTelemetry's
+ * semantic conventions for HTTP servers, and what the hub knows beyond them. */
+#include "gateway/gateway_priv.h"
+
+#include "base/span.h"
+
+/* Paths of persons say who: of them the template alone goes out. */
+static struct str path_shown(const struct call *call) {
+    const struct route *route = call->match.entry ? call->match.entry->route : NULL;
+
+    if (route && strstr(route->path, "customer"))
+        return str_c(route->path);
+    return http_exchange_request(call->ex)->path;
+}
+
+void call_span(const struct call *call, int status) {
+    static const char *const classes[] = {"checkout", "stock", "catalogue", "bulk", "ops"};
+    const struct http_request *request = http_exchange_request(call->ex);
+    const struct route *route = call->match.entry ? call->match.entry->route : NULL;
+    struct clock *clock = call->gateway->clock;
+    const struct call_context *context = &call->context;
+    int64_t now_us = clock_now_us(clock);
+    int64_t took_us = request->arrived_us ? clock_tick_us(clock) - request->arrived_us : 0;
+    struct span *span =
+        span_begin(SPAN_SERVER, context->traceparent, traceparent_span(context->traceparent),
+                   context->parent_span.ptr, now_us - took_us, now_us);
+
+    if (route)
+        span_name(span, "%.*s %s", STR_FMT(request->method_name), route->path);
+    else
+        span_name(span, "%.*s", STR_FMT(request->method_name));
+    span_text(span, "http.request.method", request->method_name);
+    span_text(span, "url.path", path_shown(call));
+    span_text(span, "url.scheme", STR("http"));
+    span_number(span, "http.response.status_code", status);
+    if (route) {
+        span_text(span, "http.route", str_c(route->path));
+        span_text(span, "penstock.class", str_c(classes[route->traffic]));
+    }
+    span_text(span, "penstock.caller", call->actor);
+    span_text(span, "penstock.correlation", context->correlation);
+    if (status >= 500)
+        span_text(span, "error.type", str_of((const char[]){(char)('0' + status / 100),
+                                                            (char)('0' + status / 10 % 10),
+                                                            (char)('0' + status % 10)}, 3));
+    span_end(span, status >= 500);
+}
