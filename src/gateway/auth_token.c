@@ -239,7 +239,8 @@ static void own_keys_renew(struct auth *auth) {
     auth->own_generation = generation;
 }
 
-/* The signature and the claims, by the rules of the token's issuer. */
+/* The claims and the signature, by the rules of the token's issuer. The claims go first: what they
+ * refuse costs no signature, and leads to no fetch. */
 static enum err own_verify(struct auth *auth, const struct jwt *jwt, int64_t now_us,
                            int64_t *expires_us, struct fault *fault) {
     struct str issuer = callers_issuer(auth->options.callers);
@@ -247,36 +248,49 @@ static enum err own_verify(struct auth *auth, const struct jwt *jwt, int64_t now
                               .audience_count = 1, .leeway_s = OWN_LEEWAY_S};
     enum err err;
 
+    err = jwt_check(jwt, &rules, now_us, expires_us, fault);
+    if (err != OK)
+        return err;
     own_keys_renew(auth);
     err = jwt_verify(jwt, token_keys_set(auth->own), fault);
-    if (err == ERR_NOT_FOUND)
-        err = bad(fault, "names a key that this hub does not sign with");
-    return err == OK ? jwt_check(jwt, &rules, now_us, expires_us, fault) : err;
+    return err == ERR_NOT_FOUND ? bad(fault, "names a key that this hub does not sign with") : err;
+}
+
+/* The set has no key for this token: worth a fetch only where one could help. */
+static enum err key_missing(struct jwks *jwks, uint32_t source, const struct config_issuer *issuer,
+                            const struct jwk_set *set, const struct jwt *jwt,
+                            struct fault *fault) {
+    if (!(issuer->algs & JWT_MASK(jwt->alg)) || jwk_set_has(set, jwt->kid))
+        return bad(fault, "is signed with an algorithm that this key is not for");
+    if (!jwks_ask(jwks, source))
+        return bad(fault, "names a key that its issuer does not have");
+    return fault_set(fault, ERR_UNAVAILABLE, "the token names a key that is not known yet: the keys "
+                     "of its issuer are being fetched");
 }
 
 static enum err issuer_verify(struct auth *auth, const struct jwt *jwt, uint32_t source,
                               int64_t now_us, int64_t *expires_us, struct fault *fault) {
     const struct config_issuer *issuer = auth->issuers[source].config;
     struct jwks *jwks = callers_jwks(auth->options.callers);
-    struct jwk_set *set = jwks_get(jwks, source);
+    struct jwk_set *set;
     struct jwt_rules rules = {.type = issuer->typed ? JWT_ACCESS_STRICT : JWT_ACCESS,
                               .issuer = issuer->issuer,
                               .audiences = issuer->audience.items,
                               .audience_count = issuer->audience.count,
                               .leeway_s = issuer->leeway_s};
-    enum err err;
+    enum err err = jwt_check(jwt, &rules, now_us, expires_us, fault);
 
+    if (err != OK)
+        return err;
+    set = jwks_get(jwks, source);
     if (!set)
         return fault_set(fault, ERR_UNAVAILABLE, "the keys of the token's issuer (%.*s) are not at "
                          "hand", STR_FMT(issuer->name));
     err = jwt_verify(jwt, set, fault);
-    jwk_set_unref(set);
     if (err == ERR_NOT_FOUND)
-        return jwks_ask(jwks, source)
-                   ? fault_set(fault, ERR_UNAVAILABLE, "the token names a key that is not known yet: "
-                               "the keys of its issuer are being fetched")
-                   : bad(fault, "names a key that its issuer does not have");
-    return err == OK ? jwt_check(jwt, &rules, now_us, expires_us, fault) : err;
+        err = key_missing(jwks, source, issuer, set, jwt, fault);
+    jwk_set_unref(set);
+    return err;
 }
 
 static uint32_t source_find(const struct auth *auth, struct str issuer, bool *found) {

@@ -6,8 +6,8 @@
  * leads to a key (jku, x5u, jwk and x5c are never looked at); a critical extension, a member that
  * is there twice, or a text beyond its bounds is refused before anything is computed.
  *
- * The order for a caller: jwt_parse, find the key set of jwt->issuer, jwt_verify, jwt_check. What
- * jwt_parse found is hearsay until both others answered OK. */
+ * The order for a caller: jwt_parse, find the rules and the key set of jwt->issuer, jwt_check (which
+ * costs little), jwt_verify. What jwt_parse found is hearsay until both others answered OK. */
 #ifndef PENSTOCK_GATEWAY_JWT_H
 #define PENSTOCK_GATEWAY_JWT_H
 
