@@ -8,6 +8,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
+#include "base/span.h"
+
+#define PAIRS_MAX 65536 /* bytes of what a line tells behind its message */
 
 static _Atomic int log_level_now = LOG_INFO;
 
@@ -24,6 +28,39 @@ uint64_t log_lines(enum log_level level) {
 
 void log_level_set(enum log_level level) { atomic_store(&log_level_now, (int)level); }
 
+static void escape_add(struct buf *buf, unsigned char c) {
+    static const char hex[] = "0123456789abcdef";
+    const char text[] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+    buf_add(buf, text, sizeof text);
+}
+
+/* As a JSON string, and so that no byte of it can move a terminal or end a line: C0, DEL and C1
+ * controls are escaped, bytes that are no UTF-8 become '?'. */
+static void quoted_add(struct buf *buf, struct str s) {
+    bool utf8 = utf8_valid(s);
+    buf_char(buf, '"');
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.ptr[i];
+        unsigned char next = i + 1 < s.len ? (unsigned char)s.ptr[i + 1] : 0;
+        if (c == '"' || c == '\\') {
+            buf_char(buf, '\\');
+            buf_char(buf, (char)c);
+        } else if (c == '\n') {
+            buf_lit(buf, "\\n");
+        } else if (c < ' ' || c == 0x7f) {
+            escape_add(buf, c);
+        } else if (c >= 0x80 && !utf8) {
+            buf_char(buf, '?');
+        } else if (c == 0xc2 && next < 0xa0) {
+            escape_add(buf, next);
+            i++;
+        } else {
+            buf_char(buf, (char)c);
+        }
+    }
+    buf_char(buf, '"');
+}
+
 static void quote_into(struct buf *buf, struct str s) {
     bool plain = s.len > 0;
     for (size_t i = 0; i < s.len && plain; i++) {
@@ -33,7 +70,22 @@ static void quote_into(struct buf *buf, struct str s) {
     if (plain)
         buf_str_add(buf, s);
     else
-        buf_json_str(buf, s);
+        quoted_add(buf, s);
+}
+
+/* The pairs, whole or not at all: half a quoted value would be no logfmt. */
+static void pairs_add(struct buf *buf, const char *fmt, va_list args) {
+    va_list again;
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, fmt, args);
+    if (len < 0 || len > PAIRS_MAX || !buf_reserve(buf, (size_t)len + 2)) {
+        buf_lit(buf, " left_out=too-long");
+    } else {
+        buf_char(buf, ' ');
+        vsnprintf(buf->data + buf->len, (size_t)len + 1, fmt, again);
+        buf->len += (size_t)len;
+    }
+    va_end(again);
 }
 
 void log_line(enum log_level level, const char *part, const char *message, const char *fmt, ...) {
@@ -41,26 +93,30 @@ void log_line(enum log_level level, const char *part, const char *message, const
         return;
     atomic_fetch_add_explicit(&written_lines[level], 1, memory_order_relaxed);
     struct buf buf;
-    buf_init(&buf, 16384);
+    buf_init(&buf, PAIRS_MAX + 16384);
     buf_lit(&buf, "ts=");
     instant_write(&buf, (struct instant){.us = clock_now_us(&clock_system)});
     buf_printf(&buf, " level=%s part=%s msg=", log_level_name(level), part);
     quote_into(&buf, str_c(message));
     if (fmt && fmt[0]) {
-        char text[4096];
         va_list args;
         va_start(args, fmt);
-        int len = vsnprintf(text, sizeof text, fmt, args);
+        pairs_add(&buf, fmt, args);
         va_end(args);
-        if (len > 0) {
-            buf_char(&buf, ' ');
-            buf_add(&buf, text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
-        }
     }
     buf_char(&buf, '\n');
     ssize_t written = write(STDERR_FILENO, buf.data ? buf.data : "", buf.len);
     (void)written; /* nowhere left to complain */
     buf_free(&buf);
+}
+
+const char *log_trace(struct str traceparent) {
+    static _Thread_local char text[sizeof " trace_id= span_id=" + TRACE_ID_LEN + SPAN_ID_LEN];
+    text[0] = '\0';
+    if (span_sampled(traceparent))
+        snprintf(text, sizeof text, " trace_id=%.32s span_id=%.16s", traceparent.ptr + 3,
+                 traceparent_span(traceparent));
+    return text;
 }
 
 #define QUOTE_MAX 1024 /* bytes of a value that are told */
@@ -72,8 +128,11 @@ const char *log_quote(struct str s) {
     char *text = texts[turn++ % 4];
     struct buf buf;
     buf_init(&buf, sizeof texts[0] - 1);
-    if (s.len > QUOTE_MAX)
+    if (s.len > QUOTE_MAX) {
         s.len = QUOTE_MAX;
+        while (s.len > 0 && ((unsigned char)s.ptr[s.len] & 0xc0) == 0x80)
+            s.len--; /* not within a character */
+    }
     quote_into(&buf, s);
     size_t len = buf_ok(&buf) ? buf.len : 0;
     if (len > 0)

@@ -1,5 +1,6 @@
-/* log: one line of logfmt on stderr per thing worth telling, logged once, where handled.
- * No secrets, no personal data. */
+/* log: one line of logfmt on stderr per thing worth telling, logged once, where handled. What
+ * concerns a request, a message or a delivery says correlation=. No secrets, no personal data; values
+ * that come from outside go through log_quote. */
 #ifndef PENSTOCK_BASE_LOG_H
 #define PENSTOCK_BASE_LOG_H
 
@@ -17,6 +18,9 @@ void log_level_set(enum log_level level);
  *   log_line(LOG_WARN, "deliver", "holding lane", "subscription=%s attempts=%u", name, n); */
 void log_line(enum log_level level, const char *part, const char *message, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* " trace_id=… span_id=…", to follow correlation=, where the trace is sampled; else "". Of this
+ * thread, until the next call. */
+const char *log_trace(struct str traceparent);
 /* s as a logfmt value, quoted and escaped where needed, in one of 4 buffers of this thread. */
 const char *log_quote(struct str s);
 

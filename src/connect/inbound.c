@@ -31,8 +31,10 @@ static void slot_wait(struct slot *slot, const struct fault *fault) {
     slot->phase = SLOT_WAIT;
     slot->due_us = tick(slot->worker) + (pause < RETRY_MAX_US ? pause : RETRY_MAX_US);
     if (slot->attempts % 8 == 0)
-        log_line(LOG_WARN, "connect", "payload waits", "seq=%llu attempts=%u detail=%s",
-                 (unsigned long long)slot->seq, slot->attempts, log_quote(str_c(fault->detail)));
+        log_line(LOG_WARN, "connect", "payload waits",
+                 "seq=%llu attempts=%u detail=%s correlation=%s%s", (unsigned long long)slot->seq,
+                 slot->attempts, log_quote(str_c(fault->detail)), log_quote(slot->correlation),
+                 log_trace(slot->traceparent));
 }
 
 static void slot_submit(struct slot *slot) {

@@ -107,8 +107,10 @@ void slot_bind(struct slot *slot, uint64_t seq) {
     struct fault fault = {0};
     uint64_t next;
     if (tail_read(slot->worker->inbound->tail, seq, 1, person_read, &binding, &next, &fault) != OK)
-        log_line(LOG_ERROR, "connect", "the journal can not be read", "seq=%llu detail=%s",
-                 (unsigned long long)seq, log_quote(str_c(fault.detail)));
+        log_line(LOG_ERROR, "connect", "the journal can not be read",
+                 "seq=%llu detail=%s correlation=%s%s", (unsigned long long)seq,
+                 log_quote(str_c(fault.detail)), log_quote(slot->correlation),
+                 log_trace(slot->traceparent));
     if (binding.person.len)
         slot->person = binding.person;
 }

@@ -296,9 +296,10 @@ void attempt_answered(struct attempt *attempt) {
     }
     if (answer->err != OK)
         log_line(LOG_ERROR, "deliver", "the journal refused what was told",
-                 "subscription=%.*s command=%s error=%s",
+                 "subscription=%.*s command=%s error=%s correlation=%s%s",
                  STR_FMT(attempt->sub->send->subscription), attempt->command.type->name,
-                 log_quote(str_c(answer->fault.detail)));
+                 log_quote(str_c(answer->fault.detail)), log_quote(attempt->correlation),
+                 log_trace(attempt->traceparent));
     if (attempt->stage == STAGE_TELL)
         tell_end(attempt, answer->err);
     else if (answer->err == OK)
@@ -317,8 +318,9 @@ static bool tell(struct attempt *attempt, const struct command_type *type, void 
         attempt_submit(attempt);
         return true;
     }
-    log_line(LOG_ERROR, "deliver", "could not tell the journal", "command=%s error=%s", type->name,
-             log_quote(str_c(fault.detail)));
+    log_line(LOG_ERROR, "deliver", "could not tell the journal",
+             "command=%s error=%s correlation=%s%s", type->name, log_quote(str_c(fault.detail)),
+             log_quote(attempt->correlation), log_trace(attempt->traceparent));
     attempt_give_back(attempt);
     return false;
 }

@@ -355,9 +355,10 @@ bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t r
     pthread_mutex_unlock(&d->lock);
     if (verdict == LANE_HOLD)
         log_line(LOG_WARN, "deliver", "delivery held",
-                 "subscription=%.*s seq=%llu key=%s cause=%s correlation=%.*s",
+                 "subscription=%.*s seq=%llu key=%s cause=%s correlation=%s%s",
                  STR_FMT(sub->send->subscription), (unsigned long long)attempt->job.seq,
-                 log_quote(key), log_quote(cause), STR_FMT(attempt->correlation));
+                 log_quote(key), log_quote(cause), log_quote(attempt->correlation),
+                 log_trace(attempt->traceparent));
     return verdict == LANE_HOLD;
 }
 

@@ -14,6 +14,7 @@ void call_count(struct call *call, int status) {
     counters_count(call->loop, call->match.entry, status, us);
     if (span_sampled(call->context.traceparent))
         call_span(call, status);
+    call_log(call, status, us);
 }
 
 void call_headers(struct call *call, uint64_t seq) {

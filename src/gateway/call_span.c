@@ -31,7 +31,7 @@ void call_span(const struct call *call, int status) {
         span_name(span, "%.*s", STR_FMT(request->method_name));
     span_text(span, "http.request.method", request->method_name);
     span_text(span, "url.path", path_shown(call));
-    span_text(span, "url.scheme", STR("http"));
+    span_text(span, "url.scheme", http_exchange_secure(call->ex) ? STR("https") : STR("http"));
     span_number(span, "http.response.status_code", status);
     if (route) {
         span_text(span, "http.route", str_c(route->path));

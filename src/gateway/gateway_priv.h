@@ -142,6 +142,9 @@ void call_count(struct call *call, int status);
 /* call_span.c */
 void call_span(const struct call *call, int status);
 
+/* call_log.c: the request log: some of the requests, and those answered 500. */
+void call_log(struct call *call, int status, int64_t us);
+
 /* job.c */
 enum err job_start(struct job *job, struct gateway_loop *loop, struct fault *fault) WARN_UNUSED;
 struct reader *reader_take(struct gateway *gateway, struct fault *fault); /* worker */
