@@ -143,6 +143,9 @@ static void options_set(struct client *client, const struct client_request *requ
     curl_easy_reset(curl); /* keeps connections and caches */
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (getenv("PENSTOCK_CA_FILE")) /* whom to trust in place of those the system does */
+        curl_easy_setopt(curl, CURLOPT_CAINFO, getenv("PENSTOCK_CA_FILE"));
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS,

@@ -10,6 +10,7 @@
 #include <curl/curl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -49,6 +50,7 @@ struct driver {
     uv_loop_t *loop;
     struct clock *clock;
     CURLM *multi;
+    struct buf ca_file; /* empty: the system's */
     uv_timer_t timer;
     struct net_call *under_way, *free;
     uint32_t count, calls_max;
@@ -60,8 +62,10 @@ struct driver {
 static void driver_drain(struct driver *driver);
 
 static void handle_closed(struct driver *driver) {
-    if (--driver->handles == 0 && driver->closing)
+    if (--driver->handles == 0 && driver->closing) {
+        buf_free(&driver->ca_file);
         mem_free(driver);
+    }
 }
 
 static void timer_closed(uv_handle_t *handle) { handle_closed(handle->data); }
@@ -364,6 +368,12 @@ static bool call_setup(struct net_call *call, const struct net_request *request)
     ok = ok && curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+    /* libcurl's own defaults, said because everything hangs on them */
+    ok = ok && curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
+    if (call->driver->ca_file.len > 0)
+        ok = ok && curl_easy_setopt(easy, CURLOPT_CAINFO, buf_cstr(&call->driver->ca_file)) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_USERAGENT, "penstock") == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->error) == CURLE_OK;
@@ -470,6 +480,10 @@ enum err driver_http_create(const struct driver_http_options *options, struct ne
     driver->loop = options->loop;
     driver->clock = options->clock;
     driver->multi = multi;
+    buf_init(&driver->ca_file, 4096);
+    const char *ca_file = options->ca_file ? options->ca_file : getenv("PENSTOCK_CA_FILE");
+    if (ca_file)
+        buf_str_add(&driver->ca_file, str_c(ca_file));
     driver->calls_max = options->calls_max ? options->calls_max : 1024;
     long connections = options->connections_max ? (long)options->connections_max : 256;
     uv_timer_init(driver->loop, &driver->timer);

@@ -16,6 +16,8 @@ struct driver_http_options {
     struct clock *clock;
     uint32_t calls_max;       /* under way at once; 0: 1024 */
     uint32_t connections_max; /* kept open; 0: 256 */
+    const char *ca_file; /* PEM bundle: whose certificates are trusted, copied. NULL: that of the
+                            environment's PENSTOCK_CA_FILE, else the system's */
 };
 
 /* The loop must run once more after net_close for its handles to go. ERR_NOMEM, ERR_IO. */
