@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.parse
 
 import data
 
@@ -207,11 +208,25 @@ class Hub(Server):
         port = free_port()
         super().__init__("hub", [program, "serve", "-C", self.configuration, "--listen",
                                  f"127.0.0.1:{port}"], port, dir_,
-                         env={**os.environ, "SHOPIFY_WEBHOOK_SECRET": WEBHOOK_SECRET})
+                         env={**os.environ, "SHOPIFY_WEBHOOK_SECRET": WEBHOOK_SECRET,
+                              "PENSTOCK_TOKEN_SECONDS": "86400"})
         self.await_answer("/readyz")
 
     def headers(self, kind="application/json"):
         return {"Authorization": "Bearer " + self.key, "Content-Type": kind}
+
+    def token(self):
+        """A token of the hub's own with every scope by name: as long as those of identity
+        providers are."""
+        about = json.loads(self.request("GET", "/.well-known/oauth-authorization-server")[1])
+        form = urllib.parse.urlencode({
+            "grant_type": "client_credentials", "client_id": self.key[:15],
+            "client_secret": self.key[16:], "scope": " ".join(about["scopes_supported"])})
+        status, answer = self.request("POST", "/oauth2/token", form.encode(),
+                                      {"Content-Type": "application/x-www-form-urlencoded"})
+        if status != 200:
+            raise Broken(f"no token: {status} {answer!r}")
+        return json.loads(answer)["access_token"]
 
     def count_stock(self, skus, locations, say):
         """Every position of the benchmark gets its stock, by NDJSON bulk, 100 000 to a call."""

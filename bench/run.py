@@ -35,13 +35,15 @@ GOALS = {
     "availability": [("ratio", ">=", 0.8)],
     "bulk": [("per_s", ">=", 40000)],
     "webhook": [("per_s", ">=", 8000)],
+    "jwt": [("of_key", ">=", 0.9)],
 }
-UNITS = {"ratio": "of nginx", "cpu_us": "us CPU", "p99_ms": "ms p99", "per_s": "/s"}
+UNITS = {"of_key": "of the rate with an API key", "ratio": "of nginx", "cpu_us": "us CPU", "p99_ms": "ms p99", "per_s": "/s"}
 POINTS = {
     "orders": "POST /v1/orders",
     "availability": "GET /v1/availability",
     "webhook": "POST /x/shopify/orders-create",
     "bulk": "POST /v1/orders, NDJSON",
+    "jwt": "POST /v1/orders with a JWT",
 }
 
 
@@ -106,12 +108,12 @@ class Bench:
         self.count_rate = self.hub.count_stock(given.skus, given.locations, say)
         self.hub.settle()
 
-    def wrk(self, server, point, seconds):
-        """One load of one server; answers the figures."""
+    def wrk(self, server, point, seconds, key=None):
+        """One load of one server, with the API key or another credential; answers the figures."""
         given = self.given
         self.run_number += 1
         env = {**os.environ, "BENCH_DIR": os.path.join(HERE, "wrk"),
-               "BENCH_FILE": self.files[point], "BENCH_KEY": self.hub.key,
+               "BENCH_FILE": self.files[point], "BENCH_KEY": key or self.hub.key,
                "BENCH_RUN": f"{self.run_number:02d}", "BENCH_SECRET": WEBHOOK_SECRET,
                "BENCH_TARGET": given.webhook_path}
         server.settle()
@@ -156,6 +158,26 @@ class Bench:
         result["nginx_per_s"] = median["nginx"]["per_s"]
         result["nginx_cpu_us"] = median["nginx"]["cpu_us"]
         result["failed"] = sum(r["failed"] for r in rounds["hub"])
+        return result
+
+    def jwt(self):
+        """Orders with a token and with an API key, in turn: what a token costs."""
+        token, rounds = self.hub.token(), {"key": [], "token": []}
+        self.wrk(self.hub, "orders", 1, token)
+        for number in range(self.given.rounds):
+            for side, credential in (("key", self.hub.key), ("token", token)):
+                figures = self.wrk(self.hub, "orders", self.given.seconds, credential)
+                rounds[side].append(figures)
+                say(f"  jwt {number + 1}/{self.given.rounds} {side:5} {figures['per_s']:9.0f}/s  "
+                    f"{figures['cpu_us']:6.1f} us CPU  failed {figures['failed']}")
+        result = {key: statistics.median(r[key] for r in rounds["token"])
+                  for key in rounds["token"][0]}
+        result["failed"] = sum(r["failed"] for list_ in rounds.values() for r in list_)
+        result["of_key"] = statistics.median(
+            t["per_s"] / k["per_s"] for t, k in zip(rounds["token"], rounds["key"]))
+        result["key_per_s"] = statistics.median(r["per_s"] for r in rounds["key"])
+        result["key_cpu_us"] = statistics.median(r["cpu_us"] for r in rounds["key"])
+        result["token_bytes"] = len(token)
         return result
 
     def bulk_bodies(self, number):
@@ -235,6 +257,12 @@ def table(given, results, count_rate):
                      f"| {cell('ratio', '{:.2f}')} | {result['cpu_us']:.1f} | "
                      f"{cell('nginx_cpu_us', '{:.1f}')} | {cell('p50_ms', '{:.2f}')} | "
                      f"{cell('p99_ms', '{:.2f}')} | {result['failed']} | {result['rss_mib']:.0f} |")
+    if "jwt" in results:
+        jwt = results["jwt"]
+        lines += ["", f"Orders with a token of {jwt['token_bytes']} bytes instead of an API key, in "
+                  f"turn: {jwt['of_key']:.2f} of the rate ({jwt['per_s']:.0f} of "
+                  f"{jwt['key_per_s']:.0f}/s), {jwt['cpu_us']:.1f} us CPU instead of "
+                  f"{jwt['key_cpu_us']:.1f}."]
     lines += ["", f"Stock counts by NDJSON bulk, one connection: {count_rate:.0f}/s.", "",
               "| point | goal | held |", "| --- | --- | --- |"]
     for name, result in results.items():
@@ -262,7 +290,8 @@ def measure(given, dir_):
             if name not in given.only:
                 continue
             say(POINTS[name])
-            results[name] = bench.bulk() if name == "bulk" else bench.point(name)
+            special = {"bulk": bench.bulk, "jwt": bench.jwt}.get(name)
+            results[name] = special() if special else bench.point(name)
     finally:
         bench.stop()
     return results, bench.count_rate
