@@ -21,7 +21,7 @@ struct clock clock_system = {.now_us = system_now, .tick_us = system_tick};
 
 #define DAY_US (INT64_C(86400) * 1000000)
 
-static int32_t days_of(int year, int month, int day) {
+int32_t date_days(int year, int month, int day) {
     year -= month <= 2;
     int era = (year >= 0 ? year : year - 399) / 400;
     int yoe = year - era * 400;
@@ -30,7 +30,7 @@ static int32_t days_of(int year, int month, int day) {
     return era * 146097 + doe - 719468;
 }
 
-static void date_of(int32_t days, int *year, int *month, int *day) {
+void date_parts(int32_t days, int *year, int *month, int *day) {
     days += 719468;
     int era = (days >= 0 ? days : days - 146096) / 146097;
     int doe = days - era * 146097;
@@ -68,7 +68,7 @@ static bool date_head(struct str text, int32_t *days) {
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     if (day > lengths[month - 1] + (month == 2 && leap))
         return false;
-    *days = days_of(year, month, day);
+    *days = date_days(year, month, day);
     return true;
 }
 
@@ -125,7 +125,7 @@ static void two_digits(char *at, int value) {
 
 static void date_text(char out[10], int32_t days) {
     int year, month, day;
-    date_of(days, &year, &month, &day);
+    date_parts(days, &year, &month, &day);
     two_digits(out, year / 100 % 100);
     two_digits(out + 2, year % 100);
     out[4] = out[7] = '-';

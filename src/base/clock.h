@@ -33,5 +33,8 @@ void instant_write(struct buf *buf, struct instant at);
 /* Full date "2026-11-23" to days since the epoch, real calendar dates only; and back. */
 bool date_parse(struct str text, int32_t *days);
 void date_write(struct buf *buf, int32_t days);
+/* The same by its numbers: year, month 1 to 12, day 1 to 31 (proleptic Gregorian). */
+int32_t date_days(int year, int month, int day);
+void date_parts(int32_t days, int *year, int *month, int *day);
 
 #endif

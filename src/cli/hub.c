@@ -35,7 +35,7 @@
 
 struct hub {
     char data[PATH_MAX];
-    char keys_path[PATH_MAX];
+    char keys_path[PATH_MAX], limits_path[PATH_MAX];
     char read_path[PATH_MAX];
     char deliver_path[PATH_MAX];
     char persons_path[PATH_MAX];
@@ -234,6 +234,7 @@ static enum err paths_make(struct hub *hub, const struct hub_options *options,
                     ? (size_t)snprintf(hub->data, PATH_MAX, "%s", options->data) < PATH_MAX
                     : path_join(hub->data, options->dir, "data");
     if (!fits || !path_join(hub->keys_path, hub->data, "keys.db") ||
+        !path_join(hub->limits_path, hub->data, "limits.db") ||
         !path_join(hub->read_path, hub->data, "read.db") ||
         !path_join(hub->deliver_path, hub->data, "delivery.db") ||
         !path_join(hub->persons_path, hub->data, "persons.db") ||
@@ -415,6 +416,7 @@ static enum err serve_start(struct hub *hub, struct fault *fault) {
         .keys_path = hub->keys_path,
         .listen = hub->listen.items,
         .listen_count = hub->listen.count,
+        .limits_path = hub->limits_path,
         .readers = {.create = reader_make, .destroy = reader_end, .ctx = hub},
         .tables = hub->tables,
         .figures = figures_write,

@@ -3,6 +3,7 @@
 
 #include "deliver/deliver.h"
 #include "domain/list.h"
+#include "gateway/contract.h"
 #include "gateway/gateway.h"
 #include "ops/erasure.h"
 #include "ops/ops.h"
@@ -33,6 +34,6 @@ const struct api_tables *cli_tables(void) {
     extras[count++] = (struct api_extra){"customers", "Persons, and their erasure", erasure_routes};
     extras[count] = (struct api_extra){"deliveries", "What goes out, and what is held",
                                        deliver_routes};
-    tables = (struct api_tables){.capabilities = domain_capabilities, .extras = extras};
+    tables = (struct api_tables){.capabilities = domain_capabilities, .extras = extras, .contracts = contracts};
     return &tables;
 }

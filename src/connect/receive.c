@@ -160,6 +160,9 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
         atomic_fetch_add_explicit(&connector->counters->rejected, 1, memory_order_relaxed);
         return err;
     }
+    err = headers->unpack ? headers->unpack(headers->ctx, body, &body, fault) : OK;
+    if (err)
+        return err;
     struct payload *payload = arena_new(arena, struct payload);
     if (!payload)
         return fault_set(fault, ERR_NOMEM, "no memory for the payload");

@@ -11,6 +11,9 @@
 struct receive_header_source {
     struct str (*header)(void *ctx, struct str name);
     void *ctx;
+    /* Where the body was sent in a content coding: takes it out of it, once, after the signature,
+     * which is over the bytes as sent, was found good. NULL: there is none. */
+    enum err (*unpack)(void *ctx, struct str sent, struct str *body, struct fault *fault);
 };
 
 /* Prepares *out (zeroed by the caller or not: all is overwritten) for core_submit, in `arena`,

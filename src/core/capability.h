@@ -9,14 +9,21 @@
 #include "core/entity.h"
 #include "core/rows.h"
 
-/* Traffic classes for admission, most important first (G9). */
-enum traffic_class { CLASS_CHECKOUT, CLASS_STOCK, CLASS_CATALOGUE, CLASS_BULK, CLASS_OPS };
-
 /* A question answered without the writer. */
+enum query_kind {
+    QUERY_TEXT,  /* any text */
+    QUERY_WHOLE, /* a whole number from min to max */
+    QUERY_TIME,  /* RFC 3339 with offset */
+    QUERY_WORD,  /* one of `values` */
+};
 struct query_param {
     const char *name;
     bool required, repeated;
     const char *help;
+    /* What a value looks like, for the printed documents; who reads it checks it. */
+    enum query_kind kind;
+    int64_t min, max;
+    const char *const *values; /* ends with NULL */
 };
 struct query {
     struct arena *arena;
@@ -29,6 +36,7 @@ struct query {
     struct str actor;        /* who asks: API key id; absent where the route is open */
     struct str body;         /* of the request, as it came; absent for GET */
     struct buf *out;         /* body of the answer */
+    struct str packed;       /* the same in gzip, where that is at hand; else absent */
     int status;              /* of the answer; 0 means 200 */
     const char *media_type;  /* of the answer; NULL means application/json */
     struct str next_cursor;  /* lists: set to make the Link header; absent at the end */
@@ -60,6 +68,9 @@ void query_member(struct query *query, const char *name, struct str value);
 
 #define ROUTE_BULK 0x01u   /* the same path takes NDJSON, one document a line */
 #define ROUTE_INLINE 0x02u /* the query takes microseconds: run on the loop thread */
+#define ROUTE_LIST 0x04u   /* answers {"items":[…]} of `answer`; so does every route with ?limit= */
+#define ROUTE_BODY_MAY 0x08u /* the body of `body` may be left out */
+#define ROUTE_NEVER_SHED 0x40u /* probes and figures: no limit, no shedding */
 struct route {
     const char *method, *path; /* "POST", "/v1/orders/{order_id}/cancel" */
     const char *scope;         /* "orders:write"; NULL: open to all */
@@ -75,7 +86,18 @@ struct route {
     /* Command routes whose query parameters fill the body (GET): how. May be NULL. */
     enum err (*bind)(const struct query *query, void *body, struct arena *arena,
                      struct fault *fault);
+    /* For the printed documents, held to what the hub answers by tests: */
+    int status;               /* of success; 0 means 200. 201: a repetition is answered with 200 */
+    const enum err *refusals; /* by the present state, ends with OK; may be NULL. What follows from
+                                 the row itself (who may, a body that is wrong) is not in it */
+    const struct shape *body; /* of a query route's body; commands have their own */
+    const char *more;         /* what a caller should know beyond `help`; may be NULL */
+    /* Days ("2027-03-31", UTC) from which on the route is deprecated (RFC 9745) and answers no
+     * more (RFC 8594); NULL: what its contract says (gateway/contract.h). */
+    const char *deprecated, *sunset;
 };
+/* The refusals of a row: ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT). */
+#define ROUTE_REFUSES(...) (const enum err[]) { __VA_ARGS__, OK }
 
 struct capability {
     const char *name;

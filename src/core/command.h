@@ -19,6 +19,11 @@ struct config;
 struct decision;
 struct reader;
 
+/* Traffic classes for admission, most important first (customers wait for checkout; tills are
+ * checkout, too). Bulk is also what is only read for statistics. */
+enum traffic_class { CLASS_CHECKOUT, CLASS_STOCK, CLASS_CATALOGUE, CLASS_BULK, CLASS_OPS };
+#define TRAFFIC_CLASSES 5
+
 /* One row per type of command, in the capability's table. */
 struct command_type {
     const char *name;          /* "order.capture" */
@@ -106,6 +111,9 @@ struct command {
     struct entity_need needs[ENTITY_NEEDS_MAX];
     uint32_t need_count;
 
+    enum traffic_class traffic; /* its place in the writer's queue, set by who submits it; those
+                                   of one class are decided in the order they came */
+    int64_t queued_us;          /* clock_tick_us when it was submitted; the core's */
     int64_t decide_us, decided_us; /* wall clock; 0: its trace is not sampled */
 
     struct answer answer;

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "core/config_priv.h"
+#include "core/limits.h"
 #include "retail/money.h"
 
 #define CONFIG_BYTES_MAX ((size_t)512 << 20)
@@ -54,12 +55,14 @@ struct root {
     struct config_tls *tls;
     struct shape_list channels;
     const struct json *settings;
+    struct str time_zone;
+    struct shape_list limits;
     struct config_auth *auth;
     struct config_telemetry *telemetry;
 };
 enum root_row {
-    ROOT_CELL, ROOT_LISTEN, ROOT_TLS, ROOT_LOCATIONS, ROOT_CHANNELS, ROOT_SETTINGS, ROOT_AUTH,
-    ROOT_TELEMETRY,
+    ROOT_CELL, ROOT_LISTEN, ROOT_TLS, ROOT_LOCATIONS, ROOT_CHANNELS, ROOT_SETTINGS,
+    ROOT_TIME_ZONE, ROOT_LIMITS, ROOT_AUTH, ROOT_TELEMETRY,
 };
 static const struct shape_field root_fields[] = {
     [ROOT_CELL] = {.name = "cell", .kind = SHAPE_CODE, AT(root, cell), .max = 32,
@@ -75,6 +78,11 @@ static const struct shape_field root_fields[] = {
                        .max = 10000, .shape = &config_channel_shape, .help = "Who sells"},
     [ROOT_SETTINGS] = {.name = "settings", .kind = SHAPE_OPEN, AT(root, settings),
                        .help = "By name, see `penstock settings`"},
+    [ROOT_TIME_ZONE] = {.name = "time_zone", .kind = SHAPE_ID, AT(root, time_zone),
+                        .help = "IANA time zone of the hub's calendar (quotas). Default: UTC"},
+    [ROOT_LIMITS] = {.name = "limits", .kind = SHAPE_LIST, AT(root, limits),
+                     .max = LIMIT_POLICIES_MAX - 8, .shape = &config_limit_shape,
+                     .help = "How much callers may ask"},
     [ROOT_AUTH] = {.name = "auth", .kind = SHAPE_OBJECT, AT(root, auth),
                    .shape = &config_auth_shape, .help = "Who may call, beside API keys"},
     [ROOT_TELEMETRY] = {.name = "telemetry", .kind = SHAPE_OBJECT, AT(root, telemetry),
@@ -255,6 +263,19 @@ static void channel_agree(struct load *load, const struct config_channel *channe
     }
 }
 
+static void limits_agree(struct load *load) {
+    struct config *config = load->config;
+    for (uint32_t i = 0; i < config->limits.count; i++) {
+        char pointer[64];
+        const char *member;
+        const char *wrong = limit_settle(list_at(config->limits, struct config_limit, i), &member);
+        if (!wrong)
+            continue;
+        snprintf(pointer, sizeof pointer, "/limits/%u/%s", i, member);
+        yaml_fault(&load->main, load->fault, str_c(pointer), "%s", wrong);
+    }
+}
+
 /* --- loading --------------------------------------------------------------------------- */
 static enum err main_read(struct load *load) {
     struct config *config = load->config;
@@ -283,6 +304,13 @@ static enum err main_read(struct load *load) {
     if (err != OK)
         return err;
     config->channels = load->root->channels;
+    config->limits = load->root->limits;
+    limits_agree(load);
+    if (shape_has(load->root, ROOT_TIME_ZONE))
+        config->time_zone = load->root->time_zone;
+    if (!zone_valid(config->time_zone))
+        yaml_fault(&load->main, load->fault, STR("/time_zone"),
+                   "\"%.*s\" is not an IANA time zone", STR_FMT(config->time_zone));
     if (shape_has(load->root, ROOT_AUTH))
         config->auth = load->root->auth;
     auth_agree(config, &load->main, load->fault);
@@ -343,6 +371,7 @@ enum err config_load(const char *dir, struct config **out, struct fault *fault) 
     config->cell = STR("main");
     static struct str listen_default = {"127.0.0.1:8480", 14};
     config->listen = (struct shape_list){.items = &listen_default, .count = 1};
+    config->time_zone = STR("UTC");
     config->auth = arena_new(&config->arena, struct config_auth);
     for (uint32_t i = 0; i < setting_count; i++)
         *setting_at(&config->settings, i) = setting_table[i].dflt;

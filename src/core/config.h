@@ -83,6 +83,8 @@ struct config {
     const struct config_tls *tls; /* NULL: everything is plain */
     struct shape_list channels;  /* of struct config_channel, sorted by channel */
     struct shape_list locations; /* of struct config_location, sorted by location */
+    struct str time_zone;        /* of the hub's own calendar; IANA, default UTC */
+    struct shape_list limits;    /* of struct config_limit (core/limits.h), in the file's order */
     struct config_auth *auth; /* never NULL */
     struct settings settings;
     struct config_telemetry telemetry;

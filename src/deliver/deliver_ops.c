@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "deliver/deliver_priv.h"
+#include "deliver/deliver_shapes.h"
 
 static void member_instant(struct buf *out, const char *name, int64_t us) {
     buf_printf(out, ",\"%s\":", name);
@@ -217,22 +218,27 @@ static enum err held_discard(struct query *query, struct fault *fault) {
 }
 
 static const struct query_param list_params[] = {
-    {"limit", false, false, "Items on a page, 1 to 1000 (100)"},
+    {"limit", false, false, "Items on a page, 1 to 1000 (100)", QUERY_WHOLE, 1, 1000},
     {"cursor", false, false, "next_cursor of the page before"},
     {NULL, false, false, NULL},
 };
 const struct route deliver_routes[] = {
     {.method = "GET", .path = "/ops/subscriptions", .scope = "ops:read", .traffic = CLASS_OPS,
-     .query = subscriptions_query, .help = "What goes out, how far it is and how it fares"},
+     .query = subscriptions_query, .answer = &subscription_shape, .flags = ROUTE_LIST,
+     .help = "What goes out, how far it is and how it fares"},
     {.method = "GET", .path = "/ops/held", .scope = "ops:read", .traffic = CLASS_OPS,
-     .query = held_query, .params = list_params,
+     .query = held_query, .params = list_params, .answer = &held_shape,
      .help = "Deliveries that are held or retried aside, first of their key"},
     {.method = "GET", .path = "/ops/held/{id}", .scope = "ops:read", .traffic = CLASS_OPS,
-     .query = held_show, .help = "A held delivery and its failed attempts"},
+     .query = held_show, .answer = &held_story_shape,
+     .refusals = ROUTE_REFUSES(ERR_NOT_FOUND), .help = "A held delivery and its failed attempts"},
     {.method = "POST", .path = "/ops/held/{id}/retry", .scope = "ops:retry", .traffic = CLASS_OPS,
-     .query = held_retry, .help = "Send a held delivery again, and what waits behind it"},
+     .query = held_retry, .body = &held_retry_shape, .answer = &held_decided_shape,
+     .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
+     .help = "Send a held delivery again, and what waits behind it"},
     {.method = "POST", .path = "/ops/held/{id}/discard", .scope = "ops:retry",
-     .traffic = CLASS_OPS, .query = held_discard,
+     .traffic = CLASS_OPS, .query = held_discard, .body = &held_discard_shape,
+     .answer = &held_decided_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
      .help = "Give a held delivery up for good, with a reason; what waits behind it goes on"},
     {.method = NULL},
 };

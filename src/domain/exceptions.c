@@ -361,7 +361,7 @@ static const struct query_param exception_params[] = {
     {"state", false, false, "open or resolved"},
     {"kind", false, false, "Only this kind"},
     {"owner", false, false, "Only this team's"},
-    {"limit", false, false, "Items on a page, 1 to 1000 (100)"},
+    {"limit", false, false, "Items on a page, 1 to 1000 (100)", QUERY_WHOLE, 1, 1000},
     {"cursor", false, false, "next_cursor of the page before"},
     {NULL, false, false, NULL},
 };
@@ -371,6 +371,7 @@ static const struct route exception_routes[] = {
      .help = "Cases that need, or needed, a person's decision"},
     {.method = "POST", .path = "/ops/exceptions/{exception_id}/resolve", .scope = "ops:resolve",
      .traffic = CLASS_OPS, .command = &exception_resolve_command, .answer = &resolution_shape,
+     .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
      .help = "Close a case with a reason"},
     {.method = NULL},
 };

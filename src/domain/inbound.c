@@ -242,7 +242,7 @@ static const struct shape_field answer_rows[] = {
     SHAPE_ROW(struct payload_answer, payload_id, SHAPE_ID, "The hub's id of the payload"),
     SHAPE_ROW(struct payload_answer, seq, SHAPE_INTEGER, "seq of the event that keeps it"),
 };
-static SHAPE_DEFINE(payload_answer_shape, "payload_answer", struct payload_answer,
+SHAPE_DEFINE(payload_answer_shape, "payload_answer", struct payload_answer,
                     "A message was stored", answer_rows);
 
 /* "shopify/orders-create/ID/<hash of all of it>" */
@@ -378,7 +378,7 @@ static const struct table *const inbound_tables[] = {&parked_table, NULL};
 static const struct query_param parked_params[] = {
     {"state", false, false, "parked (default), released or expired"},
     {"connector", false, false, "Only this one's"},
-    {"limit", false, false, "Items on a page, 1 to 1000 (100)"},
+    {"limit", false, false, "Items on a page, 1 to 1000 (100)", QUERY_WHOLE, 1, 1000},
     {"cursor", false, false, "next_cursor of the page before"},
     {NULL, false, false, NULL},
 };
@@ -389,6 +389,7 @@ static const struct route inbound_routes[] = {
      .help = "Messages that wait for what they are about, as a cancellation for its order"},
     {.method = "POST", .path = "/ops/payloads/{seq}/retry", .scope = "ops:replay",
      .traffic = CLASS_OPS, .command = &inbound_retry_command, .answer = &payload_retry_shape,
+     .status = 202, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
      .help = "Process a stored message once more, after its mapping was mended"},
     {.method = NULL},
 };

@@ -34,6 +34,7 @@ enum payload_row {
     PAYLOAD_VERSION,
 };
 extern const struct shape payload_shape;
+extern const struct shape payload_answer_shape; /* what the sender gets */
 /* Largest payload kept, in bytes of its text. */
 #define PAYLOAD_BYTES_MAX (INT64_C(64) << 20)
 /* Below JSON_DEPTH_MAX, so that a document still reads inside an event. */

@@ -416,8 +416,9 @@ const struct query_param order_list_params[] = {
     {"channel", false, false, "Only this channel's"},
     {"channel_order_id", false, false, "With channel: the one order with this natural key"},
     {"state", false, false, "Only those in this state"},
-    {"updated_since", false, false, "Only those changed at or after this time (RFC 3339)"},
-    {"limit", false, false, "Items on a page, 1 to 1000 (100)"},
+    {"updated_since", false, false, "Only those changed at or after this time (RFC 3339)",
+     QUERY_TIME},
+    {"limit", false, false, "Items on a page, 1 to 1000 (100)", QUERY_WHOLE, 1, 1000},
     {"cursor", false, false, "next_cursor of the page before"},
     {NULL, false, false, NULL},
 };

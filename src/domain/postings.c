@@ -354,7 +354,7 @@ static const struct query_param posting_params[] = {
     {"order_id", false, false, "Only of this order"},
     {"subscription", false, false, "Only by this subscription"},
     {"connector", false, false, "Only to this system"},
-    {"limit", false, false, "Items on a page, 1 to 1000 (100)"},
+    {"limit", false, false, "Items on a page, 1 to 1000 (100)", QUERY_WHOLE, 1, 1000},
     {"cursor", false, false, "next_cursor of the page before"},
     {NULL, false, false, NULL},
 };

@@ -17,9 +17,23 @@ void call_count(struct call *call, int status) {
     call_log(call, status, us);
 }
 
+/* RFC 9745, RFC 8594. */
+static void notice_write(struct http_exchange *ex, const struct contract_notice *notice) {
+    if (notice->deprecation.ptr)
+        http_answer_header(ex, STR("Deprecation"), notice->deprecation);
+    if (notice->sunset.ptr)
+        http_answer_header(ex, STR("Sunset"), notice->sunset);
+    http_answer_header(ex, STR("Link"), notice->link);
+}
+
 void call_headers(struct call *call, uint64_t seq) {
+    const struct route_entry *entry = call->match.entry;
+
     http_answer_header(call->ex, STR("Penstock-Correlation-Id"), call->context.correlation);
     http_answer_header_u64(call->ex, STR("Penstock-Seq"), seq);
+    if (entry && call->gateway->notices[entry->index])
+        notice_write(call->ex, call->gateway->notices[entry->index]);
+    limit_headers(call);
 }
 
 /* The value of the first "version" of a document that has one (not of a list). */
@@ -78,10 +92,14 @@ void call_answer(struct call *call, int status, struct str media_type, struct st
                  uint64_t seq, struct str next_cursor, bool replayed) {
     struct http_exchange *ex = call->ex;
     const struct route_entry *entry = call->match.entry;
-    struct str version = STR_NONE, copy = body;
+    struct str version = STR_NONE, copy;
+    struct coded coded = {.body = body};
 
-    if (next_cursor.ptr && body.ptr == call->loop->out.data)
-        copy = arena_str(http_exchange_arena(ex), body); /* link_write may move it */
+    if (status == 200)
+        coding_answer(call, body, &coded);
+    copy = coded.body;
+    if (next_cursor.ptr && copy.ptr == call->loop->out.data)
+        copy = arena_str(http_exchange_arena(ex), copy); /* link_write may move it */
     http_answer_begin(ex, status);
     call_headers(call, seq);
     if (replayed)
@@ -90,11 +108,16 @@ void call_answer(struct call *call, int status, struct str media_type, struct st
         version = version_of(body);
     if (version.ptr) {
         char etag[32];
-        int len = snprintf(etag, sizeof etag, "\"%.*s\"", STR_FMT(version));
+        int len = snprintf(etag, sizeof etag, "\"%.*s%s\"", STR_FMT(version),
+                           coded.packed ? CODING_ETAG_SUFFIX : "");
 
         if (len > 0 && (size_t)len < sizeof etag)
             http_answer_header(ex, STR("ETag"), str_of(etag, (size_t)len));
     }
+    if (coded.packed)
+        http_answer_header(ex, STR("Content-Encoding"), STR("gzip"));
+    if (coded.varies)
+        http_answer_header(ex, STR("Vary"), STR("Accept-Encoding"));
     if (next_cursor.ptr)
         link_write(call, next_cursor);
     call_count(call, status);
@@ -116,8 +139,11 @@ void call_problem(struct call *call, enum err err, const struct fault *fault) {
         http_answer_header(ex, STR("WWW-Authenticate"), STR("Bearer realm=\"penstock\""));
     if ((status == 405 || status == 501) && call->match.allow)
         http_answer_header(ex, STR("Allow"), str_c(call->match.allow));
+    if (err == ERR_CONTENT_CODING) /* RFC 9110 section 12.5.3 */
+        http_answer_header(ex, STR("Accept-Encoding"), STR("gzip"));
     if (status == 503 || status == 429)
-        http_answer_header(ex, STR("Retry-After"), STR("1"));
+        http_answer_header_u64(ex, STR("Retry-After"),
+                               call->retry_after_s > 0 ? (uint64_t)call->retry_after_s : 1);
     call_count(call, status);
     http_answer_end(ex, STR("application/problem+json"), buf_str(out));
 }

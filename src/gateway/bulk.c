@@ -26,8 +26,10 @@ struct bulk {
     struct call *call;
     struct bulk *next; /* in the loop's list of those to pump */
     bool listed;
-    struct bulk *held_next; /* in the loop's list of those that wait for the read model */
-    bool held;
+    struct bulk *held_next; /* in the loop's list of those that wait */
+    bool held;              /* for the read model, or for what the caller may ask */
+    int64_t held_until_us;
+    bool over; /* a quota is used up: what comes is refused line by line */
     struct bulk_line **ring;
     uint32_t cap, head, count;
     struct buf rest;   /* read and not yet taken: a part of a line, or what has no room */
@@ -78,19 +80,25 @@ static void held_count(struct gateway_loop *loop, uint64_t by) {
                           memory_order_relaxed);
 }
 
-/* Whether its lines wait; the loop's tick looks again. */
-static bool bulk_hold(struct bulk *bulk) {
+/* Its lines wait; the loop's tick looks again. */
+static void bulk_hold(struct bulk *bulk) {
     struct gateway_loop *loop = bulk_loop(bulk);
-    struct reader_lag lag;
 
-    if (bulk->held || bulk->gone || bulk->cut || !lags(loop, &lag))
-        return bulk->held;
+    if (bulk->held)
+        return;
     bulk->held = true;
     bulk->held_next = loop->held;
     loop->held = bulk;
     held_count(loop, 1);
     loop_tick_set(loop);
-    return true;
+}
+
+static bool bulk_lags(struct bulk *bulk) {
+    struct reader_lag lag;
+
+    if (!bulk->held && !bulk->gone && !bulk->cut && lags(bulk_loop(bulk), &lag))
+        bulk_hold(bulk);
+    return bulk->held;
 }
 
 static void bulk_release(struct bulk *bulk) {
@@ -106,11 +114,14 @@ static void bulk_release(struct bulk *bulk) {
 }
 
 void bulks_tick(struct gateway_loop *loop) {
+    int64_t now_us = clock_tick_us(loop->gateway->clock);
     struct reader_lag lag;
+    bool lagging = loop->held && lags(loop, &lag);
 
-    if (!loop->held || lags(loop, &lag))
-        return;
-    for (struct bulk *bulk; (bulk = loop->held);) {
+    for (struct bulk *bulk = loop->held, *next; bulk; bulk = next) {
+        next = bulk->held_next;
+        if (!bulk->gone && (lagging || now_us < bulk->held_until_us))
+            continue;
         bulk_release(bulk);
         bulk_list(bulk);
     }
@@ -218,10 +229,26 @@ static bool blank(struct str text) {
     return true;
 }
 
+/* Whether the line's turn is later. Blank ones cost nothing, and what is refused does not wait. */
+static bool line_waits(struct bulk *bulk, struct str text) {
+    struct fault ignored = {0};
+    int64_t wait_us;
+
+    if (blank(text) || limit_line(bulk->call, &wait_us, &ignored) == OK)
+        return false;
+    bulk->over = wait_us == 0;
+    if (!bulk->over) {
+        bulk->held_until_us = clock_tick_us(bulk->call->gateway->clock) + wait_us;
+        bulk_hold(bulk);
+    }
+    return !bulk->over;
+}
+
 /* A line without its end; `whole` false: only its beginning, which is too long already. */
 static void line_begin(struct bulk *bulk, struct str text, bool whole) {
     struct bulk_line *line;
     size_t max = (size_t)bulk->call->gateway->config->settings.bulk_line_bytes_max;
+    int64_t wait_us;
 
     bulk->number++;
     if (whole && blank(text))
@@ -234,8 +261,11 @@ static void line_begin(struct bulk *bulk, struct str text, bool whole) {
     if (!whole || text.len > max)
         line->err = fault_set(&line->fault, ERR_TOO_LARGE,
                               "the line is longer than bulk_line_bytes_max");
-    else
+    else if (bulk->over) /* asked again, because that tells until when */
+        line->err = limit_line(bulk->call, &wait_us, &line->fault);
+    if (line->err == OK)
         line->err = line_submit(line, text);
+    bulk->over = false;
     line->done = line->err != OK;
 }
 
@@ -245,7 +275,7 @@ static void line_begin(struct bulk *bulk, struct str text, bool whole) {
 static size_t bulk_take(struct bulk *bulk, struct str in) {
     size_t max = (size_t)bulk->call->gateway->config->settings.bulk_line_bytes_max, taken = 0;
 
-    if (bulk_hold(bulk))
+    if (bulk_lags(bulk))
         return 0;
     while (taken < in.len && bulk->count < bulk->cap && !bulk->cut) {
         const char *from = in.ptr + taken;
@@ -254,6 +284,8 @@ static size_t bulk_take(struct bulk *bulk, struct str in) {
 
         if (bulk->skipping) {
             bulk->skipping = !end;
+        } else if ((end || bulk->body_ended) && line_waits(bulk, str_of(from, len))) {
+            break;
         } else if (end || bulk->body_ended) {
             line_begin(bulk, str_of(from, len), true);
         } else if (len > max) {
@@ -343,6 +375,8 @@ static void answer_begin(struct bulk *bulk) {
     http_answer_begin(call->ex, 200);
     call_headers(call, core_seq(call->gateway->options.core));
     call_count(call, 200);
+    if (coding_streams(call))
+        http_stream_gzip(call->ex);
     http_stream_begin(call->ex, STR("application/x-ndjson"), on_more, bulk);
 }
 
@@ -359,11 +393,16 @@ static void bulk_end(struct bulk *bulk) {
                 break;
             }
     if (!bulk->began && bulk->cut && !bulk->gone) {
+        const char *detail;
+        enum err err = http_body_fault(call->ex, &detail);
+
         bulk_free(bulk);
         http_answer_close(call->ex);
-        call_problem(call, fault_set(&call->fault, ERR_BAD_REQUEST,
-                                     "the body did not arrive whole or in time"),
-                     &call->fault);
+        if (err == OK)
+            err = fault_set(&call->fault, ERR_BAD_REQUEST, "the body did not arrive whole");
+        else
+            err = fault_set(&call->fault, err, "%s", detail);
+        call_problem(call, err, &call->fault);
         return;
     }
     if (!bulk->began)

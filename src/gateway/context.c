@@ -108,12 +108,16 @@ static enum err idem_key_read(struct str text, struct arena *arena, struct str *
 }
 
 static bool if_match_read(struct str text, int64_t *out) {
+    static const struct str gzip = {CODING_ETAG_SUFFIX, sizeof CODING_ETAG_SUFFIX - 1};
     uint64_t version;
 
     if (str_is(text, "*"))
         return true;
     if (text.len >= 2 && text.ptr[0] == '"' && text.ptr[text.len - 1] == '"')
         text = str_of(text.ptr + 1, text.len - 2);
+    if (text.len > gzip.len &&
+        str_eq(str_of(text.ptr + text.len - gzip.len, gzip.len), gzip))
+        text.len -= gzip.len;
     if (text.len > 1 && text.ptr[0] == 'v')
         text = str_of(text.ptr + 1, text.len - 1);
     if (!str_u64(text, &version) || version > INT64_MAX)

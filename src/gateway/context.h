@@ -10,6 +10,10 @@
 #define CORRELATION_MAX 128
 #define IDEM_KEY_MAX 255
 
+/* An entity tag names a representation: that in gzip is another one (RFC 9110 section 8.8.3.3), of
+ * the same version. If-Match takes both. */
+#define CODING_ETAG_SUFFIX "-gzip"
+
 struct call_context {
     struct str correlation; /* 1 to 128 printable ASCII characters */
     struct str traceparent; /* ours: the caller's trace, a span of our own */

@@ -33,6 +33,7 @@ struct feed {
     int64_t said_us; /* when a stream last sent anything */
     /* of the job: */
     struct buf out;
+    struct buf page, packed; /* of a page with events: the whole answer, and in gzip */
     uint32_t count; /* events in out */
     uint32_t scanned;
     bool at_end; /* there was nothing more */
@@ -81,6 +82,16 @@ static bool feed_visit(void *ctx, const struct record *record) {
            feed->scanned < FEED_SCAN_MAX && feed->out.len < FEED_BYTES_MAX;
 }
 
+/* The answer as it leaves; a page of events may be large, and packing it takes time. */
+static void page_make(struct feed *feed, struct buf *page) {
+    buf_lit(page, "{\"items\":[");
+    buf_str_add(page, buf_str(&feed->out));
+    if (feed->at_end)
+        buf_lit(page, "],\"next_cursor\":null}");
+    else
+        buf_printf(page, "],\"next_cursor\":\"%llu\"}", (unsigned long long)feed->from - 1);
+}
+
 static void feed_run(struct job *job, struct reader *reader) {
     struct feed *feed = (struct feed *)job;
     struct tail *tail = feed->call->gateway->options.tail;
@@ -104,6 +115,12 @@ static void feed_run(struct job *job, struct reader *reader) {
     feed->at_end = feed->from > tail_last(tail);
     if (feed->err == OK && !buf_ok(&feed->out))
         feed->err = fault_set(&feed->fault, ERR_NOMEM, "no memory for the events");
+    if (feed->err != OK || feed->stream || feed->count == 0)
+        return;
+    page_make(feed, &feed->page);
+    buf_free(&feed->out);
+    if (buf_ok(&feed->page) && coding_pack(feed->call, buf_str(&feed->page), &feed->packed))
+        feed->call->query.packed = buf_str(&feed->packed);
 }
 
 /* --- the loop's list ----------------------------------------------------------------------- */
@@ -158,35 +175,26 @@ static void feeds_count(struct gateway_loop *loop, uint64_t by) {
 /* The last word of a page or long poll; the feed is gone afterwards. */
 static void page_answer(struct feed *feed) {
     struct call *call = feed->call;
-    struct buf out = feed->out, *body = &call->loop->out;
+    struct buf out = feed->out, page = feed->page, packed = feed->packed;
     struct str next = STR_NONE;
 
     feed_unlist(feed);
     feeds_count(call->loop, (uint64_t)-1);
-    if (feed->err != OK) {
-        call_problem(call, feed->err, &feed->fault);
-        buf_free(&out);
-        return;
-    }
+    if (page.len == 0)
+        page_make(feed, &page);
     if (!feed->at_end)
         next = arena_printf(http_exchange_arena(call->ex), "%llu",
                             (unsigned long long)feed->from - 1);
-    buf_clear(body);
-    buf_lit(body, "{\"items\":[");
-    buf_str_add(body, buf_str(&out));
-    buf_lit(body, "],\"next_cursor\":");
-    if (next.ptr)
-        buf_json_str(body, next);
+    if (feed->err == OK && !buf_ok(&page))
+        feed->err = fault_set(&feed->fault, ERR_NOMEM, "no memory for the events");
+    if (feed->err != OK)
+        call_problem(call, feed->err, &feed->fault);
     else
-        buf_lit(body, "null");
-    buf_char(body, '}');
-    buf_free(&out);
-    if (buf_ok(body))
-        call_answer(call, 200, STR("application/json"), buf_str(body),
+        call_answer(call, 200, STR("application/json"), buf_str(&page),
                     core_seq(call->gateway->options.core), next, false);
-    else
-        call_problem(call, fault_set(&feed->fault, ERR_NOMEM, "no memory for the events"),
-                     &feed->fault);
+    buf_free(&out);
+    buf_free(&page);
+    buf_free(&packed);
 }
 
 static void stream_end(struct feed *feed, bool complete) {
@@ -423,6 +431,8 @@ void feed_begin(struct call *call) {
     }
     feed->call = call;
     buf_init(&feed->out, 2 * FEED_BYTES_MAX + ((size_t)64 << 20));
+    buf_init(&feed->page, 0);
+    buf_init(&feed->packed, 0);
     err = feed_params(feed, &call->fault);
     if (err == OK && stream_asked(http_exchange_request(call->ex)))
         err = stream_begin(feed);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/version.h"
 #include "gateway/asyncapi.h"
+#include "gateway/http_gzip.h"
 #include "gateway/openapi.h"
 #include "gateway/token.h"
 
@@ -54,12 +55,15 @@ static void on_tick(uv_timer_t *timer) {
     struct gateway_loop *loop = timer->data;
 
     call_waiting_tick(loop);
+    limit_slowed_tick(loop);
     bulks_tick(loop);
     feeds_tick(loop);
 }
 
 void loop_tick_set(struct gateway_loop *loop) {
-    int wanted = loop->waiting ? WAIT_TICK_MS : loop->feeds || loop->held ? FEED_TICK_MS : 0;
+    int wanted = loop->waiting || loop->held || loop->slowed ? WAIT_TICK_MS
+                 : loop->feeds                               ? FEED_TICK_MS
+                                                             : 0;
 
     if (wanted == loop->tick_ms)
         return;
@@ -83,6 +87,8 @@ static enum err on_loop_start(struct http_loop *http, void *ctx, struct fault *f
     http_loop_data_set(http, loop);
     rng_seeded_init(&loop->rng, rng_u64(&rng_system));
     buf_init(&loop->out, 0);
+    buf_init(&loop->packed, 0);
+    buf_init(&loop->limit_text, 4096);
     loop->parser = json_parser_create();
     if (!loop->parser)
         return fault_set(fault, ERR_NOMEM, "no memory for a parser");
@@ -96,6 +102,9 @@ static enum err on_loop_start(struct http_loop *http, void *ctx, struct fault *f
         err = token_guards_init(loop, fault);
     if (err != OK)
         return err;
+    loop->limits = limit_view_create(gateway->limiter);
+    if (!loop->limits)
+        return fault_set(fault, ERR_NOMEM, "no memory for the limits");
     loop->reader = reader_take(gateway, fault);
     if (!loop->reader)
         return fault->err != OK ? fault->err : ERR_IO;
@@ -111,7 +120,7 @@ static void on_loop_stop(struct http_loop *http, void *ctx) {
 
     if (!loop || !loop->wake.data)
         return; /* its start failed */
-    must(!loop->feeds && !loop->waiting && !loop->bulks && loop->jobs == 0);
+    must(!loop->feeds && !loop->waiting && !loop->slowed && !loop->bulks && loop->jobs == 0);
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->tick, NULL);
 }
@@ -119,10 +128,13 @@ static void on_loop_stop(struct http_loop *http, void *ctx) {
 static void loop_free(struct gateway_loop *loop) {
     json_parser_destroy(loop->parser);
     auth_destroy(loop->auth);
+    limit_view_destroy(loop->limits);
     mem_free(loop->guards);
     if (loop->reader)
         loop->gateway->options.readers.destroy(loop->reader);
     buf_free(&loop->out);
+    buf_free(&loop->packed);
+    buf_free(&loop->limit_text);
     mem_free(loop->routes);
     pthread_mutex_destroy(&loop->lock);
 }
@@ -152,6 +164,34 @@ static bool answers_version(const struct route *route) {
     return false;
 }
 
+/* What each route's answers carry beside what they are asked for. */
+static enum err routes_learn(struct gateway *gateway, struct fault *fault) {
+    const struct contract *table = gateway->options.api ? gateway->options.api->contracts : NULL;
+    uint32_t count = router_count(gateway->router);
+    enum err err = OK;
+
+    gateway->versioned = arena_array(&gateway->arena, count, sizeof(bool));
+    gateway->notices = arena_array(&gateway->arena, count, sizeof *gateway->notices);
+    if (!gateway->versioned || !gateway->notices)
+        return fault_set(fault, ERR_NOMEM, "no memory for the routes");
+    for (uint32_t i = 0; i < count && err == OK; i++) {
+        const struct route *route = router_entry(gateway->router, i)->route;
+
+        gateway->versioned[i] = answers_version(route);
+        err = contract_notice_make(route, contract_of_path(table, route->path), &gateway->arena,
+                                   &gateway->notices[i], fault);
+    }
+    gateway->route_count = count;
+    for (uint32_t i = 0; i < gateway->loop_count && err == OK; i++) {
+        struct route_counters **routes = &gateway->loops[i].routes;
+
+        *routes = mem_zalloc((count + 1) * sizeof **routes);
+        if (!*routes)
+            err = fault_set(fault, ERR_NOMEM, "no memory for the routes' counters");
+    }
+    return err;
+}
+
 static enum err routes_make(struct gateway *gateway, struct fault *fault) {
     const struct capability *const *c = registry_capabilities(core_registry(gateway->options.core));
     enum err err = OK;
@@ -170,20 +210,18 @@ static enum err routes_make(struct gateway *gateway, struct fault *fault) {
         err = router_add(gateway->router, t->routes, t->ctx, fault);
     if (err != OK)
         return err;
-    gateway->versioned = arena_array(&gateway->arena, router_count(gateway->router), sizeof(bool));
-    if (!gateway->versioned)
-        return fault_set(fault, ERR_NOMEM, "no memory for the routes");
-    for (uint32_t i = 0; i < router_count(gateway->router); i++)
-        gateway->versioned[i] = answers_version(router_entry(gateway->router, i)->route);
-    gateway->route_count = router_count(gateway->router);
-    for (uint32_t i = 0; i < gateway->loop_count; i++) {
-        struct route_counters **routes = &gateway->loops[i].routes;
+    return routes_learn(gateway, fault);
+}
 
-        *routes = mem_zalloc((gateway->route_count + 1) * sizeof **routes);
-        if (!*routes)
-            return fault_set(fault, ERR_NOMEM, "no memory for the routes' counters");
-    }
-    return OK;
+static struct str packed_make(struct gateway *gateway, struct str text) {
+    struct str packed = STR_NONE;
+    struct buf out;
+
+    buf_init(&out, 0);
+    if (http_gzip_all(text, &out))
+        packed = arena_str(&gateway->arena, buf_str(&out));
+    buf_free(&out);
+    return packed;
 }
 
 /* The same documents as `penstock openapi` and `penstock asyncapi` print. */
@@ -200,7 +238,9 @@ static enum err documents_make(struct gateway *gateway, struct fault *fault) {
     asyncapi_write(tables, PENSTOCK_VERSION, &out);
     gateway->asyncapi = buf_ok(&out) ? arena_str(&gateway->arena, buf_str(&out)) : STR_NONE;
     buf_free(&out);
-    return gateway->openapi.ptr && gateway->asyncapi.ptr
+    gateway->openapi_gzip = packed_make(gateway, gateway->openapi);
+    gateway->asyncapi_gzip = packed_make(gateway, gateway->asyncapi);
+    return gateway->openapi_gzip.ptr && gateway->asyncapi_gzip.ptr
                ? OK
                : fault_set(fault, ERR_NOMEM, "no memory for the API documents");
 }
@@ -214,6 +254,7 @@ static void gateway_free(struct gateway *gateway) {
     callers_destroy(gateway->callers);
     pthread_mutex_destroy(&gateway->readers_lock);
     mem_free(gateway->loops);
+    limiter_destroy(gateway->limiter);
     router_destroy(gateway->router);
     arena_free(&gateway->arena);
     mem_free(gateway);
@@ -252,6 +293,7 @@ static enum err serve(struct gateway *gateway, struct fault *fault) {
                    .connections_per_address_max = (uint32_t)s->connections_per_address_max,
                    .handshakes_max = (uint32_t)s->handshakes_max,
                    .handshake_timeout_ms = s->handshake_timeout_ms,
+                   .gzip_ratio_max = (uint32_t)s->gzip_ratio_max,
                    .pipeline_max = (uint32_t)s->pipeline_max,
                    .header_timeout_ms = s->header_timeout_ms,
                    .body_timeout_ms = s->body_timeout_ms,
@@ -279,6 +321,7 @@ enum err gateway_start(const struct gateway_options *options, struct gateway **o
     gateway->options = *options;
     gateway->config = options->config;
     gateway->clock = core_clock(options->core);
+    gateway->known_seed = rng_u64(&rng_system); /* nobody can choose credentials that meet */
     arena_init(&gateway->arena, 0);
     pthread_mutex_init(&gateway->readers_lock, NULL);
     gateway->loop_count = (uint32_t)gateway->config->settings.loop_threads;
@@ -289,6 +332,10 @@ enum err gateway_start(const struct gateway_options *options, struct gateway **o
     }
     err = gateway->loops ? routes_make(gateway, fault)
                          : fault_set(fault, ERR_NOMEM, "no memory for the gateway");
+    struct limiter_options limits = {.config = gateway->config, .router = gateway->router,
+                                     .clock = gateway->clock, .path = options->limits_path};
+    if (err == OK)
+        err = limiter_create(&limits, &gateway->limiter, fault);
     if (err == OK)
         err = documents_make(gateway, fault);
     if (err == OK)

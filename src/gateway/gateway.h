@@ -33,6 +33,7 @@ struct gateway_options {
     const char *keys_path;         /* "DIR/data/keys.db"; made where missing */
     const struct http_listen *listen; /* where, plain and with TLS; lives as long as this */
     uint32_t listen_count;            /* one at least */
+    const char *limits_path;       /* "DIR/data/limits.db"; NULL: quotas begin anew at each start */
     struct gateway_readers readers;
     const struct gateway_table *tables; /* may be NULL */
     /* What others than gateway and core tell in /metrics: on a loop thread, so it waits for

@@ -9,14 +9,17 @@
 #include "base/json.h"
 #include "gateway/auth.h"
 #include "gateway/context.h"
+#include "gateway/contract.h"
 #include "gateway/gateway.h"
 #include "gateway/http.h"
+#include "gateway/limit.h"
 #include "gateway/route.h"
 
 #define GATEWAY_CLASSES 6 /* enum traffic_class, and one for what matches no route */
 #define GATEWAY_STATUSES 600
 #define GATEWAY_JOBS_MAX 10000 /* of one loop, waiting for or at work on worker threads */
 #define WAIT_TICK_MS 5   /* while a call waits for the read model */
+#define LIMIT_KNOWN 4096
 #define FEED_TICK_MS 100 /* while feeds are open */
 
 struct call;
@@ -62,10 +65,16 @@ struct gateway_loop {
     uint64_t guard_seed;
     struct reader *reader; /* for inline queries, and for the read model's seq */
     struct buf out;        /* scratch for an answer's body */
+    struct buf packed;     /* scratch for the same in gzip */
     struct call *waiting;  /* for the read model to reach a seq */
     struct feed *feeds;
     struct bulk *bulks;    /* with results to send when the inbox is empty */
-    struct bulk *held;     /* bulks whose lines wait for the read model */
+    struct bulk *held;     /* bulks whose lines wait for the read model, or their turn */
+    struct call *slowed;   /* whole, and not their turn yet */
+    uint32_t slowed_count;
+    struct limit_view *limits;
+    struct buf limit_text; /* scratch for headers */
+    uint64_t known[LIMIT_KNOWN]; /* credentials that were good lately, hashed; direct mapped */
     _Atomic uint32_t jobs;
     struct gateway_counters counters;
     struct route_counters *routes; /* by route index */
@@ -76,6 +85,8 @@ struct gateway {
     const struct config *config;
     struct clock *clock;
     struct router *router;
+    struct limiter *limiter;
+    uint64_t known_seed;
     uint32_t route_count;
     uint32_t personal_scope;
     struct callers *callers;
@@ -83,11 +94,13 @@ struct gateway {
     struct gateway_loop *loops;
     uint32_t loop_count;
     bool *versioned; /* by route index: the answer has a member "version" */
+    const struct contract_notice **notices; /* by route index: what it says about its end; NULL: nothing */
     _Atomic bool draining;
     pthread_mutex_t readers_lock;
     struct reader **readers; /* idle ones */
     uint32_t reader_count, reader_cap;
     struct str openapi, asyncapi; /* printed once, at start */
+    struct str openapi_gzip, asyncapi_gzip;
     struct arena arena;
 };
 
@@ -106,9 +119,16 @@ struct call {
     struct str actor;
     struct str challenge; /* of WWW-Authenticate, where the caller was refused; else absent */
     bool personal; /* the caller may see what is personal */
+    bool unpacks;  /* a webhook whose body comes in gzip */
+    const struct principal *principal; /* with the head alone */
+    enum traffic_class traffic;        /* the route's, or bulk */
+    struct limit_set limits;           /* policies that count for it */
+    int64_t slow_until_us;             /* 0: it need not wait */
+    int retry_after_s;                 /* of a refusal; 0: the usual */
     struct command command;
     struct query query;
     struct buf body; /* of a query's answer, worker */
+    struct buf packed; /* the same in gzip, where it was worth it, worker */
     enum err err;    /* of a query, worker */
     struct fault fault;
     struct job job;
@@ -139,6 +159,27 @@ void call_answer_command(struct call *call);
 void call_headers(struct call *call, uint64_t seq);
 void call_count(struct call *call, int status);
 
+/* coding.c */
+/* Whether the body of this call comes in gzip; ERR_CONTENT_CODING: in something else. */
+enum err coding_read(struct call *call, bool *gzip) WARN_UNUSED;
+/* A whole body out of gzip, into the call's arena, JSON_PADDING behind it. */
+enum err coding_unpack(struct call *call, struct str sent, struct str *body,
+                       struct fault *fault) WARN_UNUSED;
+/* Any thread: the body of this answer into `out` (uninitialised, the caller's to free) where the
+ * caller takes gzip and it is worth it; else false. */
+bool coding_pack(const struct call *call, struct str body, struct buf *out);
+/* So long that packing it is not for a loop thread. */
+bool coding_wants_worker(const struct call *call, struct str body);
+/* How a whole answer leaves. */
+struct coded {
+    struct str body;
+    bool packed; /* in gzip */
+    bool varies; /* depends on Accept-Encoding */
+};
+void coding_answer(struct call *call, struct str body, struct coded *coded);
+/* Whether a streamed answer leaves in gzip. */
+bool coding_streams(const struct call *call);
+
 /* call_span.c */
 void call_span(const struct call *call, int status);
 
@@ -150,6 +191,23 @@ enum err job_start(struct job *job, struct gateway_loop *loop, struct fault *fau
 struct reader *reader_take(struct gateway *gateway, struct fault *fault); /* worker */
 void reader_give(struct gateway *gateway, struct reader *reader);
 void readers_free(struct gateway *gateway);
+
+/* limit_stage.c */
+/* With the head alone, before the credentials are looked at: whether who has no known ones may try
+ * (ERR_RATE). Open routes and webhooks take what they need here. */
+enum err limit_guard(struct call *call) WARN_UNUSED;
+/* The credentials were wrong: that counts against the address; or right, as far as is known. */
+void limit_failed(struct call *call);
+void limit_passed(struct call *call);
+/* With the head alone, when it is known who calls. */
+enum err limit_caller(struct call *call) WARN_UNUSED;
+/* With the whole request: true where it waits for its turn; call_handle is called again then. */
+bool limit_slowed(struct call *call);
+void limit_slowed_tick(struct gateway_loop *loop);
+/* One more line of a bulk call. OK; ERR_RATE with wait_us > 0: not now; ERR_RATE with 0: the line
+ * is to be refused. */
+enum err limit_line(struct call *call, int64_t *wait_us, struct fault *fault) WARN_UNUSED;
+void limit_headers(struct call *call);
 
 /* bulk.c */
 void bulk_begin(struct call *call);

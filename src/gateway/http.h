@@ -61,6 +61,7 @@ struct http_limits {
     size_t arena_bytes_max;  /* [64 MiB] of one exchange */
     size_t stream_bytes_max; /* [1 MiB] unsent bytes of a streamed answer before `more` false */
     uint32_t connections_max; /* [10000] of the server */
+    uint32_t gzip_ratio_max;  /* [200] bytes out for each byte in of a body in gzip */
     uint32_t pipeline_max;   /* [32] requests of one connection under way */
     uint32_t connections_per_address_max; /* [connections_max] of one client's address */
     uint32_t handshakes_max; /* [1000] of TLS under way, at least one a loop; beyond them the oldest goes */
@@ -175,6 +176,11 @@ struct http_body_sink {
     void *ctx;
 };
 void http_stream_body(struct http_exchange *ex, const struct http_body_sink *sink);
+/* In `head` alone: the body comes in gzip and is taken out of it before anybody sees it; its bounds
+ * hold for what comes out. False: no memory. */
+bool http_body_gunzip(struct http_exchange *ex) WARN_UNUSED;
+/* Why `end` came with complete false, OK where the client is gone. */
+enum err http_body_fault(const struct http_exchange *ex, const char **detail);
 /* No further parts until resumed (a part or `end` already read may still come). */
 void http_body_pause(struct http_exchange *ex);
 void http_body_resume(struct http_exchange *ex);
@@ -198,6 +204,8 @@ void http_answer_close(struct http_exchange *ex);
  * When the client goes away (http_gone_set), call http_stream_end all the same. */
 void http_stream_begin(struct http_exchange *ex, struct str media_type,
                        void (*more)(struct http_exchange *ex, void *ctx), void *ctx);
+/* Before stream_begin: the answer leaves in gzip; each part can be read as soon as it is there. */
+void http_stream_gzip(struct http_exchange *ex);
 /* Takes all of it; false: wait for `more` before the next. */
 bool http_stream_write(struct http_exchange *ex, struct str part);
 size_t http_stream_unsent(const struct http_exchange *ex);

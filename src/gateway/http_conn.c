@@ -345,6 +345,8 @@ static void conn_refuse(struct http_conn *conn, enum err err, const char *detail
     if (ex->sink_open) {
         ex->sink_open = false;
         ex->close = true;
+        ex->body_err = err;
+        ex->body_detail = detail;
         if (!ex->ended)
             ex->sink.end(ex, false, ex->sink.ctx);
     } else if (!ex->began) {
@@ -376,6 +378,7 @@ static void conn_head(struct http_conn *conn, struct http_exchange *ex) {
     if (ex->sink_open) {
         m->part = on_body_part;
         m->part_ctx = ex;
+        m->paused = &ex->body_paused;
     }
     if (m->expect_continue && m->request.has_body && m->request.minor == 1 && !m->discard &&
         !ex->began) {

@@ -45,6 +45,8 @@ void http_exchange_release(struct http_exchange *ex) {
     struct http_message message = ex->message;
     struct buf out = ex->out, queued = ex->queued;
 
+    http_gzip_destroy(ex->gzip);
+    ex->gzip = NULL;
     if (loop->spare_count >= EXCHANGES_KEPT) {
         http_exchange_free(ex);
         return;
@@ -117,6 +119,15 @@ void http_stream_body(struct http_exchange *ex, const struct http_body_sink *sin
     ex->sink = *sink;
     ex->sink_open = true;
 }
+bool http_body_gunzip(struct http_exchange *ex) {
+    must(!ex->received && !ex->message.gunzip);
+    ex->message.gunzip = http_gunzip_create(ex->loop->server->limits.gzip_ratio_max);
+    return ex->message.gunzip != NULL;
+}
+enum err http_body_fault(const struct http_exchange *ex, const char **detail) {
+    *detail = ex->body_detail;
+    return ex->body_err;
+}
 void http_body_pause(struct http_exchange *ex) { ex->body_paused = true; }
 void http_body_resume(struct http_exchange *ex) {
     if (!ex->body_paused)
@@ -136,7 +147,7 @@ const char *http_reason(int status) {
         {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"},
         {304, "Not Modified"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"},
         {404, "Not Found"}, {405, "Method Not Allowed"}, {406, "Not Acceptable"},
-        {408, "Request Timeout"}, {409, "Conflict"}, {412, "Precondition Failed"},
+        {408, "Request Timeout"}, {409, "Conflict"}, {410, "Gone"}, {412, "Precondition Failed"},
         {413, "Content Too Large"}, {414, "URI Too Long"}, {415, "Unsupported Media Type"},
         {417, "Expectation Failed"}, {422, "Unprocessable Content"}, {428, "Precondition Required"},
         {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"},
@@ -284,15 +295,38 @@ size_t http_stream_unsent(const struct http_exchange *ex) {
     return ex->out.len - ex->sent + ex->queued.len;
 }
 
+void http_stream_gzip(struct http_exchange *ex) {
+    must(ex->began && !ex->streamed && !ex->gzip);
+    http_answer_header(ex, STR("Vary"), STR("Accept-Encoding"));
+    ex->gzip = http_gzip_create();
+    if (ex->gzip) /* else it leaves as it is */
+        http_answer_header(ex, STR("Content-Encoding"), STR("gzip"));
+}
+
+/* A part as it leaves: packed, and as a chunk. */
+static void part_queue(struct http_exchange *ex, struct str part, enum http_gzip_flush flush) {
+    struct buf *packed = &ex->loop->packed;
+
+    if (ex->gzip) {
+        buf_clear(packed);
+        if (!http_gzip_write(ex->gzip, part, flush, packed)) {
+            ex->queued.failed = true; /* the end cuts the connection */
+            return;
+        }
+        part = buf_str(packed);
+    }
+    if (part.len > 0 && ex->chunked)
+        buf_printf(&ex->queued, "%zx\r\n", part.len);
+    buf_str_add(&ex->queued, part);
+    if (part.len > 0 && ex->chunked)
+        buf_lit(&ex->queued, "\r\n");
+}
+
 bool http_stream_write(struct http_exchange *ex, struct str part) {
     must(ex->streamed && !ex->ended);
     if (!ex->conn || part.len == 0 || ex->message.request.method == HTTP_METHOD_HEAD)
         return true;
-    if (ex->chunked)
-        buf_printf(&ex->queued, "%zx\r\n", part.len);
-    buf_str_add(&ex->queued, part);
-    if (ex->chunked)
-        buf_lit(&ex->queued, "\r\n");
+    part_queue(ex, part, HTTP_GZIP_FLUSH);
     http_conn_dirty(ex->conn);
     ex->starved = http_stream_unsent(ex) > ex->loop->server->limits.stream_bytes_max;
     return !ex->starved;
@@ -300,6 +334,8 @@ bool http_stream_write(struct http_exchange *ex, struct str part) {
 
 void http_stream_end(struct http_exchange *ex, bool complete) {
     must(ex->streamed && !ex->ended);
+    if (complete && ex->gzip && ex->conn && ex->message.request.method != HTTP_METHOD_HEAD)
+        part_queue(ex, STR(""), HTTP_GZIP_END);
     if (complete && ex->chunked && ex->message.request.method != HTTP_METHOD_HEAD)
         buf_lit(&ex->queued, "0\r\n\r\n");
     if (!complete || !buf_ok(&ex->queued))

@@ -33,6 +33,7 @@ void http_message_reset(struct http_message *message) {
     struct buf head = message->head, body = message->body;
     struct http_header *headers = message->headers;
 
+    http_gunzip_destroy(message->gunzip);
     if (head.cap > KEEP_BYTES)
         buf_free(&head);
     if (body.cap > KEEP_BYTES)
@@ -49,6 +50,7 @@ void http_message_reset(struct http_message *message) {
 }
 
 void http_message_free(struct http_message *message) {
+    http_gunzip_destroy(message->gunzip);
     buf_free(&message->head);
     buf_free(&message->body);
     mem_free(message->headers);
@@ -315,21 +317,44 @@ static bool body_keep(struct http_parser *parser, struct str part) {
     return parser->err == OK;
 }
 
-/* A part of the body without what framed it. */
-static bool body_part(struct http_parser *parser, struct str part) {
+/* A part of the body without coding. */
+static bool body_plain(void *ctx, struct str part) {
+    struct http_parser *parser = ctx;
     struct http_message *m = parser->message;
 
-    if (m->discard)
-        return true;
     if (!m->part)
         return body_keep(parser, part);
     m->part(m->part_ctx, part);
     return true;
 }
 
+/* A part of the body without what framed it. */
+static bool body_part(struct http_parser *parser, struct str part) {
+    struct http_message *m = parser->message;
+    const char *detail = NULL;
+    enum err err;
+
+    if (m->discard)
+        return true;
+    if (!m->gunzip)
+        return body_plain(parser, part);
+    err = http_gunzip_part(m->gunzip, part, body_plain, parser, &detail);
+    if (err != OK)
+        refuse(parser, err, detail);
+    return parser->err == OK;
+}
+
+/* How much of the body is looked at before somebody is asked whether he can take more. */
+static size_t part_max(const struct http_message *m) {
+    return m->gunzip && m->part ? HTTP_GUNZIP_SLICE : SIZE_MAX;
+}
+static bool paused(const struct http_message *m) { return m->paused && *m->paused; }
+
 static enum http_step body_done(struct http_parser *parser) {
     struct http_message *m = parser->message;
 
+    if (m->gunzip && !m->discard && !http_gunzip_whole(m->gunzip))
+        return refuse(parser, ERR_BAD_REQUEST, "the gzip body is cut off");
     parser->at = HTTP_AT_END;
     if (m->body.len > 0) {
         if (!buf_reserve(&m->body, JSON_PADDING))
@@ -341,8 +366,12 @@ static enum http_step body_done(struct http_parser *parser) {
 }
 
 static enum http_step length_step(struct http_parser *parser, struct str *in) {
-    while (in->len > 0) {
-        size_t n = parser->left < in->len ? (size_t)parser->left : in->len;
+    size_t most = part_max(parser->message);
+
+    while (in->len > 0 && !paused(parser->message)) {
+        size_t n = in->len < most ? in->len : most;
+
+        n = parser->left < n ? (size_t)parser->left : n;
         struct str part = str_of(in->ptr, n);
 
         *in = str_of(in->ptr + n, in->len - n);
@@ -356,10 +385,11 @@ static enum http_step length_step(struct http_parser *parser, struct str *in) {
 }
 
 static enum http_step chunked_step(struct http_parser *parser, struct str *in) {
+    size_t most = part_max(parser->message);
     struct str part;
 
-    for (;;) {
-        switch (http_chunk_next(&parser->chunk, in, SIZE_MAX, &part)) {
+    while (!paused(parser->message)) {
+        switch (http_chunk_next(&parser->chunk, in, most, &part)) {
         case HTTP_CHUNK_DATA:
             if (!body_part(parser, part))
                 return HTTP_STEP_REFUSED;
@@ -372,6 +402,7 @@ static enum http_step chunked_step(struct http_parser *parser, struct str *in) {
             return refuse(parser, parser->chunk.err, parser->chunk.detail);
         }
     }
+    return HTTP_STEP_MORE;
 }
 
 enum http_step http_parse(struct http_parser *parser, struct str *in) {

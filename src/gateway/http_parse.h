@@ -11,6 +11,7 @@
 
 #include "gateway/http.h"
 #include "gateway/http_chunk.h"
+#include "gateway/http_gzip.h"
 
 struct http_message {
     struct http_request request;
@@ -21,6 +22,8 @@ struct http_message {
     bool discard; /* the body is read and dropped */
     void (*part)(void *ctx, struct str part); /* where set, gets the body as it arrives */
     void *part_ctx;
+    const bool *paused;         /* with part: true: takes no more for now */
+    struct http_gunzip *gunzip; /* where set, the body is taken out of gzip first */
 };
 void http_message_init(struct http_message *message, const struct http_limits *limits);
 void http_message_reset(struct http_message *message);
@@ -41,7 +44,7 @@ struct http_parser {
 };
 
 enum http_step {
-    HTTP_STEP_MORE,    /* all input taken; more is needed */
+    HTTP_STEP_MORE,    /* all input taken, or the part's taker paused; more is needed */
     HTTP_STEP_HEAD,    /* the head is complete; call again, even without input, for the rest */
     HTTP_STEP_DONE,    /* the message is complete; input may hold the next one */
     HTTP_STEP_REFUSED, /* err and detail say why; the connection can not be used further */

@@ -33,8 +33,11 @@ struct http_exchange {
     bool began, ended; /* the answer */
     bool bodiless; /* its status has no body */
     bool streamed, chunked, interim, close, cut;
+    struct http_gzip *gzip; /* of a streamed answer */
     bool starved; /* the stream's writer waits for more() */
     struct http_body_sink sink;
+    enum err body_err; /* what broke off the body */
+    const char *body_detail;
     bool sink_open, body_paused;
     void (*gone)(struct http_exchange *ex, void *ctx);
     void *gone_ctx;
@@ -97,6 +100,7 @@ struct http_loop {
     struct http_conn *turn_first, *turn_last; /* of them, those whose turn it is */
     uv_idle_t spin;
     bool spinning;
+    struct buf packed; /* scratch: a part in gzip */
     struct http_conn *conns; /* all of them */
     struct http_conn *dirty; /* have something to send */
     struct http_exchange *spare;

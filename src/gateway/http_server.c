@@ -327,6 +327,7 @@ static enum err loop_setup(struct http_server *server, struct http_loop *loop, i
     loop->shaking_max = server->limits.handshakes_max / (uint32_t)server->loop_count;
     if (loop->shaking_max == 0)
         loop->shaking_max = 1;
+    buf_init(&loop->packed, 0);
     loop->threaded = server->options.threads > 0;
     loop->uv = loop->threaded ? &loop->own : server->options.loop;
     if (!loop->read_buf || (server_secure(server) && !loop->plain_buf) ||
@@ -376,6 +377,7 @@ static void limits_default(struct http_limits *l) {
     OR(connections_per_address_max, l->connections_max + ARRIVALS_MAX);
     OR(handshakes_max, 1000);
     OR(pipeline_max, 32);
+    OR(gzip_ratio_max, 200);
     OR(header_timeout_ms, 10000);
     OR(body_timeout_ms, 30000);
     OR(idle_timeout_ms, 75000);
@@ -462,6 +464,7 @@ static void loop_free(struct http_loop *loop) {
     mem_free(loop->read_buf);
     mem_free(loop->plain_buf);
     buf_free(&loop->cipher);
+    buf_free(&loop->packed);
     pthread_mutex_destroy(&loop->lock);
 }
 

@@ -2,8 +2,14 @@
  * entrance for webhooks. The table's ctx is the gateway. */
 #include <inttypes.h>
 
+#include "domain/inbound.h"
 #include "gateway/gateway_priv.h"
+#include "gateway/hub_shapes.h"
 #include "gateway/token.h"
+
+#define WEBHOOK_MORE                                                                               \
+    "Authentic by the platform's own signature, as connector.yaml says. A message that comes "     \
+    "twice is answered as the first time."
 
 static enum err livez_query(struct query *query, struct fault *fault) {
     buf_lit(query->out, "{\"alive\":true}");
@@ -33,22 +39,27 @@ static enum err readyz_query(struct query *query, struct fault *fault) {
 }
 
 static enum err openapi_query(struct query *query, struct fault *fault) {
+    query->packed = ((struct gateway *)query->ctx)->openapi_gzip;
     buf_str_add(query->out, ((struct gateway *)query->ctx)->openapi);
     return OK;
 }
 
 static enum err asyncapi_query(struct query *query, struct fault *fault) {
+    query->packed = ((struct gateway *)query->ctx)->asyncapi_gzip;
     buf_str_add(query->out, ((struct gateway *)query->ctx)->asyncapi);
     return OK;
 }
 
 static const struct query_param events_params[] = {
-    {"after", false, false, "Events behind this seq; 0, the default: from the first"},
+    {"after", false, false, "Events behind this seq; 0, the default: from the first", QUERY_WHOLE, 0,
+     INT64_MAX},
     {"type", false, true, "Only events of this type: order.captured, or the full CloudEvents type"},
     {"key", false, true, "Only events about this subject"},
-    {"limit", false, false, "Events in one answer, 1 to 10000; 1000 is the default"},
+    {"limit", false, false, "Events in one answer, 1 to 10000; 1000 is the default", QUERY_WHOLE, 1,
+     10000},
     {"wait", false, false,
-     "Seconds to wait for the first event where there is none yet (long poll)"},
+     "Seconds to wait for the first event where there is none yet (long poll)", QUERY_WHOLE, 0,
+     86400},
     {0},
 };
 
@@ -64,16 +75,20 @@ const struct route hub_routes[] = {
              "server-sent events (Accept: text/event-stream; Last-Event-ID is the seq to go on "
              "from)"},
     {.method = "POST", .path = "/x/{connector}/{topic}", .traffic = CLASS_CHECKOUT,
+     .answer = &payload_answer_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
+     .more = WEBHOOK_MORE,
      .help = "A partner's own payload under its own signature; stored before anything looks at "
              "what it says"},
     {.method = "POST", .path = "/x/{connector}/{topic}/{part}", .traffic = CLASS_CHECKOUT,
+     .answer = &payload_answer_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
+     .more = WEBHOOK_MORE,
      .help = "The same for platforms whose topics have a slash: orders/create is orders-create"},
-    {.method = "GET", .path = "/livez", .traffic = CLASS_OPS, .query = livez_query,
-     .flags = ROUTE_INLINE, .help = "The process lives"},
-    {.method = "GET", .path = "/readyz", .traffic = CLASS_OPS, .query = readyz_query,
-     .flags = ROUTE_INLINE, .help = "The hub takes work: 503 while it can not or is stopping"},
+    {.method = "GET", .path = "/livez", .traffic = CLASS_OPS, .query = livez_query, .answer = &alive_shape,
+     .flags = ROUTE_INLINE | ROUTE_NEVER_SHED, .help = "The process lives"},
+    {.method = "GET", .path = "/readyz", .traffic = CLASS_OPS, .query = readyz_query, .answer = &ready_shape,
+     .flags = ROUTE_INLINE | ROUTE_NEVER_SHED, .help = "The hub takes work: 503 while it can not or is stopping"},
     {.method = "GET", .path = "/metrics", .scope = "ops:read", .traffic = CLASS_OPS,
-     .query = metrics_query, .flags = ROUTE_INLINE, .help = "Figures as Prometheus text"},
+     .query = metrics_query, .flags = ROUTE_INLINE | ROUTE_NEVER_SHED, .help = "Figures as Prometheus text"},
     {.method = "GET", .path = "/openapi.json", .traffic = CLASS_OPS, .query = openapi_query,
      .flags = ROUTE_INLINE, .help = "This side of the hub as OpenAPI 3.1"},
     {.method = "GET", .path = "/asyncapi.json", .traffic = CLASS_OPS, .query = asyncapi_query,

@@ -162,6 +162,7 @@ enum err metrics_query(struct query *query, struct fault *fault) {
     query->media_type = "text/plain; version=0.0.4; charset=utf-8";
     metrics_init(&out);
     gateway_write(gateway, &out);
+    limiter_figures(gateway->limiter, &out);
     core_figures(options->core, &out);
     reader_write(query->reader, &out);
     if (options->figures)

@@ -58,6 +58,8 @@ void call_refuse(struct http_exchange *ex, enum err err, const char *detail, voi
 
 /* --- with the head alone ------------------------------------------------------------------- */
 
+#define FORM_TYPE "application/x-www-form-urlencoded"
+
 static bool media_is(struct str content_type, const char *wanted) {
     struct str rest = content_type;
 
@@ -67,27 +69,26 @@ static bool media_is(struct str content_type, const char *wanted) {
 static enum err check_media(struct call *call, bool *bulk) {
     const struct http_request *request = request_of(call);
     const struct route *route = call->match.entry->route;
-    struct str encoding = http_request_header(request, "Content-Encoding");
+    bool form = route == hub_route_token, gzip;
     bool wants_body = route->command ? route->command->shape && !route->bind
                                      : request->has_body && request->method != HTTP_METHOD_GET;
 
     *bulk = false;
-    if (!wants_body || !request->has_body || hub_route_receives(route))
+    if (!request->has_body || (!wants_body && !hub_route_receives(route)))
         return OK;
-    if (route == hub_route_token)
-        return media_is(request->content_type, "application/x-www-form-urlencoded")
-                   ? OK
-                   : fault_set(&call->fault, ERR_MEDIA_TYPE,
-                               "send Content-Type: application/x-www-form-urlencoded");
-    if (encoding.ptr && !str_eq_nocase(encoding, STR("identity")))
-        return fault_set(&call->fault, ERR_MEDIA_TYPE, "bodies are taken as they are, not %.*s",
-                         STR_FMT(encoding));
-    if (media_is(request->content_type, "application/json"))
+    if (coding_read(call, &gzip) != OK)
+        return call->fault.err;
+    if (hub_route_receives(route)) { /* what was signed is what was sent */
+        call->unpacks = gzip;
         return OK;
+    }
     *bulk = (route->flags & ROUTE_BULK) && media_is(request->content_type, "application/x-ndjson");
-    if (*bulk)
-        return OK;
-    return fault_set(&call->fault, ERR_MEDIA_TYPE, "send Content-Type: application/json%s",
+    if (*bulk || media_is(request->content_type, form ? FORM_TYPE : "application/json"))
+        return !gzip || http_body_gunzip(call->ex)
+                   ? OK
+                   : fault_set(&call->fault, ERR_NOMEM, "no memory for the body");
+    return fault_set(&call->fault, ERR_MEDIA_TYPE, "send Content-Type: %s%s",
+                     form ? FORM_TYPE : "application/json",
                      route->flags & ROUTE_BULK ? " or application/x-ndjson" : "");
 }
 
@@ -102,25 +103,49 @@ static enum err check_caller(struct call *call) {
     struct str header;
     enum err err;
 
-    if (entry->scope == ROUTE_OPEN)
-        return OK;
+    err = limit_guard(call);
+    if (err != OK || entry->scope == ROUTE_OPEN)
+        return err;
     header = http_request_header(request_of(call), "Authorization");
     err = auth_check(call->loop->auth, header, http_exchange_peer(call->ex), &principal,
                      &call->fault);
-    if (err == ERR_UNAUTHENTICATED)
+    if (err == ERR_UNAUTHENTICATED) {
+        limit_failed(call);
         call->challenge = auth_challenge(arena, err, header.ptr, NULL, &call->fault);
+    }
     if (err != OK)
         return err;
+    limit_passed(call);
+    call->principal = principal;
     call->actor = arena_str(arena, principal->actor);
     if (!call->actor.ptr)
         return fault_set(&call->fault, ERR_NOMEM, "no memory for the request");
     call->personal = principal_may(principal, call->gateway->personal_scope);
     if (principal_may(principal, entry->scope))
-        return OK;
+        return limit_caller(call);
     err = fault_set(&call->fault, ERR_FORBIDDEN, "this caller lacks the scope %s",
                     entry->route->scope);
     call->challenge = auth_challenge(arena, err, true, entry->route->scope, &call->fault);
     return err;
+}
+
+static void traffic_set(struct call *call) {
+    const struct route *route = call->match.entry->route;
+    bool bulk = (route->flags & ROUTE_BULK) &&
+                media_is(request_of(call)->content_type, "application/x-ndjson");
+
+    call->traffic = bulk ? CLASS_BULK : route->traffic;
+}
+
+/* Whether the route has ended, where the hub is told to refuse such calls. */
+static enum err check_sunset(struct call *call) {
+    const struct contract_notice *notice = call->gateway->notices[call->match.entry->index];
+
+    if (!notice || !call->gateway->config->settings.refuse_after_sunset ||
+        clock_now_us(call->gateway->clock) < notice->sunset_us)
+        return OK;
+    return fault_set(&call->fault, ERR_GONE, "this ended on %.*s",
+                     STR_FMT(notice->sunset));
 }
 
 static enum err admit(struct call *call, bool *bulk) {
@@ -128,6 +153,10 @@ static enum err admit(struct call *call, bool *bulk) {
     enum err err = router_match(call->gateway->router, request->method, request->path,
                                 http_exchange_arena(call->ex), &call->match, &call->fault);
 
+    if (err == OK)
+        err = check_sunset(call);
+    if (err == OK)
+        traffic_set(call);
     if (err == OK)
         err = check_caller(call);
     if (err == OK)
@@ -216,11 +245,13 @@ enum err command_decode(struct call *call, struct str text, struct arena *arena,
 
 static void command_finished(struct job *job) {
     struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
+    struct buf packed = call->packed;
 
     if (job->fault.err != OK)
         call_problem(call, job->fault.err, &job->fault);
     else
         call_answer_command(call);
+    buf_free(&packed);
 }
 
 static void command_finish_run(struct job *job, struct reader *reader) {
@@ -228,14 +259,18 @@ static void command_finish_run(struct job *job, struct reader *reader) {
     struct answer *answer = &call->command.answer;
 
     reader->keyring = call_keyring(call);
-    answer->err = command_finish(reader, &call->command, &answer->fault);
+    if (command_unfinished(&call->command))
+        answer->err = command_finish(reader, &call->command, &answer->fault);
+    if (answer->err == OK && coding_pack(call, answer->body, &call->packed))
+        call->query.packed = buf_str(&call->packed);
 }
 
 /* The core has answered. */
 static void call_completed(struct command *command) {
     struct call *call = command->origin_ctx;
 
-    if (!command_unfinished(command)) {
+    if (!command_unfinished(command) &&
+        (command->answer.err != OK || !coding_wants_worker(call, command->answer.body))) {
         call_answer_command(call);
         return;
     }
@@ -273,12 +308,16 @@ static enum err command_make(struct call *call) {
 /* --- webhooks ------------------------------------------------------------------------------ */
 
 static struct str header_of(void *ctx, struct str name) {
-    const struct http_request *request = ctx;
+    const struct http_request *request = request_of(ctx);
 
     for (uint32_t i = 0; i < request->header_count; i++)
         if (str_eq_nocase(request->headers[i].name, name))
             return request->headers[i].value;
     return STR_NONE;
+}
+
+static enum err body_unpack(void *ctx, struct str sent, struct str *body, struct fault *fault) {
+    return coding_unpack(ctx, sent, body, fault);
 }
 
 /* Platforms write topics as orders/create; connectors name them orders-create. */
@@ -302,7 +341,8 @@ static struct str receive_topic(struct call *call) {
 
 static enum err receive_make(struct call *call) {
     const struct http_request *request = request_of(call);
-    struct receive_header_source headers = {header_of, (void *)(uintptr_t)request};
+    struct receive_header_source headers = {header_of, call,
+                                            call->unpacks ? body_unpack : NULL};
     struct gateway_options *options = &call->gateway->options;
     enum err err;
 
@@ -322,7 +362,7 @@ static enum err receive_make(struct call *call) {
 
 static void query_answer(struct call *call) {
     struct query *query = &call->query;
-    struct buf *out = query->out, body = call->body;
+    struct buf *out = query->out, body = call->body, packed = call->packed;
     uint64_t seq = query->seq ? query->seq : core_seq(call->gateway->options.core);
     struct fault fault = {0};
 
@@ -337,6 +377,7 @@ static void query_answer(struct call *call) {
                     query->next_cursor, false);
     }
     buf_free(&body);
+    buf_free(&packed);
 }
 
 static void query_run(struct job *job, struct reader *reader) {
@@ -345,6 +386,9 @@ static void query_run(struct job *job, struct reader *reader) {
     reader->keyring = call_keyring(call);
     call->query.reader = reader;
     call->err = call->match.entry->route->query(&call->query, &call->fault);
+    if (call->err == OK && buf_ok(call->query.out) && !call->query.packed.ptr &&
+        coding_pack(call, buf_str(call->query.out), &call->packed))
+        call->query.packed = buf_str(&call->packed);
 }
 
 static void query_done(struct job *job) {
@@ -465,8 +509,11 @@ enum err call_prepare(struct call *call) {
 void call_handle(struct http_exchange *ex, void *ctx) {
     struct call *call = http_exchange_data(ex);
     const struct route *route = call->match.entry->route;
-    enum err err = call_prepare(call);
+    enum err err;
 
+    if (limit_slowed(call))
+        return;
+    err = call_prepare(call);
     if (err == OK && route == hub_route_events) {
         feed_begin(call);
         return;
@@ -479,6 +526,8 @@ void call_handle(struct http_exchange *ex, void *ctx) {
         err = receive_make(call);
     else if (err == OK && route->command)
         err = command_make(call);
+    if (err == ERR_UNAUTHENTICATED) /* a webhook's signature */
+        limit_failed(call);
     if (err != OK)
         call_problem(call, err, &call->fault);
     else if (!must_wait(call))

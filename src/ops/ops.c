@@ -2,6 +2,7 @@
 #include "ops/ops.h"
 
 #include "core/core.h"
+#include "ops/ops_shapes.h"
 #include "ops/overview.h"
 #include "ops/read_model.h"
 #include "ops/trace.h"
@@ -24,24 +25,31 @@ const struct route ops_routes[] = {
      .scope = "ops:read",
      .traffic = CLASS_OPS,
      .query = overview_query,
+     .answer = &overview_shape,
      .help = "The state of the hub at a glance: what waits for a person, what for another system"},
     {.method = "GET",
      .path = "/ops/read-model",
      .scope = "ops:read",
      .traffic = CLASS_OPS,
      .query = read_model_query,
+     .answer = &read_model_shape,
      .help = "How far the tables for queries are behind the journal, and how far a rebuild is"},
     {.method = "POST",
      .path = "/ops/read-model/rebuild",
      .scope = "ops:rebuild",
      .traffic = CLASS_OPS,
      .query = read_model_rebuild_query,
+     .answer = &read_model_shape,
+     .status = 202,
+     .refusals = ROUTE_REFUSES(ERR_CONFLICT),
      .help = "Makes the tables for queries anew from the journal, while the present ones answer"},
     {.method = "GET",
      .path = "/ops/trace/{id}",
      .scope = "ops:read",
      .traffic = CLASS_OPS,
      .query = trace_query,
+     .answer = &trace_shape,
+     .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
      .help = "The whole story behind any id a person holds: every match, its events in order, in "
              "words"},
     {0},

@@ -29,6 +29,11 @@ static void member_int(struct buf *out, const char *name, int64_t value) {
     buf_i64(out, value);
 }
 
+static void type_write(const struct shape_field *field, const char *type, struct buf *out) {
+    bool may_null = field->flags & SHAPE_NULL;
+    buf_printf(out, may_null ? "\"type\":[\"%s\",\"null\"]" : "\"type\":\"%s\"", type);
+}
+
 static void text_schema(const struct shape_field *field, struct buf *out) {
     static const char *const patterns[] = {
         [SHAPE_ID] = "^[^\\u0000-\\u0020\\u007f-\\u009f]"
@@ -36,7 +41,7 @@ static void text_schema(const struct shape_field *field, struct buf *out) {
         [SHAPE_CODE] = "^[A-Za-z0-9._:/-]+$",
         [SHAPE_TEXT] = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f]*$",
     };
-    buf_lit(out, "\"type\":\"string\"");
+    type_write(field, "string", out);
     if (shape_least(field) > 0)
         member_int(out, "minLength", shape_least(field) > 1 ? shape_least(field) / 4 + 1 : 1);
     member_int(out, "maxLength", shape_most(field));
@@ -45,7 +50,7 @@ static void text_schema(const struct shape_field *field, struct buf *out) {
 
 static void decimal_schema(const struct shape_field *field, struct buf *out) {
     int scale = shape_scale(field);
-    buf_lit(out, "\"type\":\"string\"");
+    type_write(field, "string", out);
     buf_printf(out, ",\"pattern\":\"^-?(0|[1-9][0-9]*)(\\\\.[0-9]{1,%d}0*)?$\"", scale);
     if (field->min == 0 && field->max == 0)
         return;
@@ -57,13 +62,14 @@ static void decimal_schema(const struct shape_field *field, struct buf *out) {
 }
 
 static void enum_schema(const struct shape_field *field, struct buf *out) {
-    buf_lit(out, "\"type\":\"string\",\"enum\":[");
+    type_write(field, "string", out);
+    buf_lit(out, ",\"enum\":[");
     for (int32_t i = 0; field->values[i]; i++) {
         if (i > 0)
             buf_char(out, ',');
         buf_json_str(out, str_c(field->values[i]));
     }
-    buf_char(out, ']');
+    buf_str_add(out, str_c(field->flags & SHAPE_NULL ? ",null]" : "]"));
 }
 
 static void ref_write(const struct shape *shape, const char *ref_prefix, struct buf *out) {
@@ -92,7 +98,8 @@ static void kind_schema(const struct shape_field *field, const char *ref_prefix,
     case SHAPE_MONEY:
     case SHAPE_INTEGER: {
         bool bound = field->min != 0 || field->max != 0;
-        buf_lit(out, "\"type\":\"integer\",\"format\":\"int64\"");
+        type_write(field, "integer", out);
+        buf_lit(out, ",\"format\":\"int64\"");
         member_int(out, "minimum", bound ? field->min : INT64_MIN);
         member_int(out, "maximum", bound ? field->max : INT64_MAX);
         break;
@@ -100,7 +107,7 @@ static void kind_schema(const struct shape_field *field, const char *ref_prefix,
     case SHAPE_DECIMAL:
     case SHAPE_RATE: decimal_schema(field, out); break;
     case SHAPE_INSTANT:
-        buf_lit(out, "\"type\":\"string\"");
+        type_write(field, "string", out);
         if (field->flags & SHAPE_LOCAL_OK)
             member(out, "pattern",
                    STR("^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,6})?"
@@ -108,9 +115,12 @@ static void kind_schema(const struct shape_field *field, const char *ref_prefix,
         else
             buf_lit(out, ",\"format\":\"date-time\"");
         break;
-    case SHAPE_DATE: buf_lit(out, "\"type\":\"string\",\"format\":\"date\""); break;
+    case SHAPE_DATE:
+        type_write(field, "string", out);
+        buf_lit(out, ",\"format\":\"date\"");
+        break;
     case SHAPE_ENUM: enum_schema(field, out); break;
-    case SHAPE_BOOL: buf_lit(out, "\"type\":\"boolean\""); break;
+    case SHAPE_BOOL: type_write(field, "boolean", out); break;
     case SHAPE_OBJECT: ref_write(field->shape, ref_prefix, out); break;
     case SHAPE_LIST: list_schema(field, ref_prefix, out); break;
     case SHAPE_OPEN:

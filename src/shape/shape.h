@@ -58,6 +58,7 @@ enum privacy { PUBLIC, PERSONAL, SECRET };
 #define SHAPE_REQUIRED 0x01u
 #define SHAPE_READ_ONLY 0x02u /* set by the hub: refused in input, written in output */
 #define SHAPE_LOCAL_OK 0x04u  /* INSTANT: the offset may be missing (a store's local time) */
+#define SHAPE_NULL 0x08u      /* written as null where there is none (documents that are said) */
 
 /* offset_min of an INSTANT that came without offset: us is then the wall clock's reading, as
  * if it were UTC, and whoever knows the zone makes an instant of it. Written without offset. */
@@ -106,6 +107,16 @@ struct shape_list {
     const struct shape sym = {.name = doc_name,                                                    \
                               .help = help_text,                                                   \
                               .size = sizeof(type),                                                \
+                              .fields = field_rows,                                                \
+                              .count = sizeof field_rows / sizeof field_rows[0]}
+
+/* Documents that a handler writes itself have no C struct: their shapes only say what they hold,
+ * and are never decoded into. SHAPE_SAID("name", SHAPE_TEXT, "help", .flags = SHAPE_REQUIRED). */
+#define SHAPE_SAID(name_, kind_, help_text, ...)                                                   \
+    {.name = name_, .kind = kind_, .since = 1, .help = help_text, ##__VA_ARGS__}
+#define SHAPE_DEFINE_SAID(sym, doc_name, help_text, field_rows)                                    \
+    const struct shape sym = {.name = doc_name,                                                    \
+                              .help = help_text,                                                   \
                               .fields = field_rows,                                                \
                               .count = sizeof field_rows / sizeof field_rows[0]}
 

@@ -2,10 +2,15 @@
 
 import json
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
 import docs
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "contracts"))
+import linters  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,35 @@ def test_openapi_is_well_formed(openapi):
         assert named == given, path
     for reference in references(openapi):
         resolve(openapi, reference)
+
+
+def test_the_linters_find_nothing(binary, tmp_path):
+    """Spectral with all rules of its sets for OpenAPI and AsyncAPI, and AsyncAPI's own parser."""
+    for name in ("openapi", "asyncapi"):
+        (tmp_path / f"{name}.json").write_text(binary.ok(name), "utf-8")
+    try:
+        found = linters.lint(tmp_path / "openapi.json", tmp_path / "asyncapi.json")
+    except linters.Missing as missing:
+        pytest.skip(str(missing))
+    assert not found, "\n".join(found)
+
+
+def test_the_linters_find_what_is_wrong(binary, tmp_path):
+    """They are switched on: a document with a mistake in each is not passed."""
+    openapi = json.loads(binary.ok("openapi"))
+    asyncapi = json.loads(binary.ok("asyncapi"))
+    del openapi["paths"]["/v1/orders"]["post"]["responses"]
+    openapi["components"]["schemas"]["order"]["properties"]["lines"] = {"$ref": "#/nowhere"}
+    next(iter(asyncapi["operations"].values()))["action"] = "shout"
+    for name, document in (("openapi", openapi), ("asyncapi", asyncapi)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(document), "utf-8")
+    try:
+        found = "\n".join(linters.lint(tmp_path / "openapi.json", tmp_path / "asyncapi.json"))
+    except linters.Missing as missing:
+        pytest.skip(str(missing))
+    for expected in ("spectral:oas: error", "invalid-ref", "spectral:asyncapi: error",
+                     "asyncapi-parser: error"):
+        assert expected in found, found
 
 
 def test_the_contract_is_in_it(openapi):

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "gateway/asyncapi.h"
+#include "gateway/contract.h"
 #include "gateway/openapi.h"
 
 struct batch {
@@ -43,10 +44,10 @@ static const struct query_param params[] = {
     {"sku", true, true, "Stock keeping unit"}, {"cursor", false, false, "Next page"}, {0}};
 static const struct route stock_routes[] = {
     {.method = "POST", .path = "/v1/stock/counts", .scope = "stock:write",
-     .command = &count_command, .answer = &position_shape, .flags = ROUTE_BULK,
-     .help = "Count stock"},
+     .command = &count_command, .answer = &position_shape, .flags = ROUTE_BULK, .status = 201,
+     .refusals = ROUTE_REFUSES(ERR_CONFLICT), .help = "Count stock"},
     {.method = "GET", .path = "/v1/stock", .scope = "stock:read", .command = &read_command,
-     .params = params, .answer = &position_shape, .help = "List stock"},
+     .params = params, .answer = &position_shape, .flags = ROUTE_LIST, .help = "List stock"},
     {.method = "GET", .path = "/v1/stock/{sku}/at/{location}", .scope = "stock:read",
      .command = &read_command, .answer = &position_shape, .help = "One position"},
     {.method = "GET", .path = "/v1/stock/counts", .scope = "stock:read",
@@ -65,7 +66,30 @@ static const struct capability stock = {
 };
 static const struct capability *const capabilities[] = {&stock, NULL};
 static const struct api_extra extras[] = {{"hub", "The hub itself", open_routes}, {0}};
-static const struct api_tables tables = {capabilities, extras};
+static const struct contract own_contracts[] = {
+    {.name = "counts", .help = "Counting", .owner = "inventory", .version = "2.1",
+     .status = CONTRACT_DEPRECATED, .since = "2026-01-01", .level = "None", .link = "docs/x.md",
+     .deprecated = "2026-12-01", .sunset = "2027-03-31",
+     .paths = (const char *const[]){"/v1/stock/counts", NULL},
+     .events = (const char *const[]){"plain", NULL}},
+    {.name = "stock", .help = "Stock", .owner = "inventory", .version = "1.0",
+     .status = CONTRACT_STABLE, .since = "2026-01-01", .level = "Always", .link = "docs/y.md",
+     .availability_ppm = 999900, .paths = (const char *const[]){"/v1/stock", NULL},
+     .events = (const char *const[]){"stock", NULL}},
+    {0},
+};
+static const struct api_example_param example_params[] = {{"sku", "[\"TEE\"]"}, {0}};
+static const struct api_example examples[] = {
+    {.name = "count", .title = "Ten were counted", .method = "POST", .path = "/v1/stock/counts",
+     .body_media = "application/json", .body = "{\"sku\":\"TEE\"}", .status = 201,
+     .answer_media = "application/json", .answer = "{\"sku\":\"TEE\"}"},
+    {.name = "list", .title = "All", .method = "GET", .path = "/v1/stock", .params = example_params,
+     .status = 200, .answer_media = "application/json", .answer = "{\"items\":[]}"},
+    {.name = "counted", .title = "It was counted", .path = "stock.counted",
+     .answer = "{\"data\":{\"sku\":\"TEE\"}}"},
+    {0},
+};
+static const struct api_tables tables = {capabilities, extras, own_contracts, examples};
 
 struct doc {
     struct buf text;
@@ -156,7 +180,42 @@ static void openapi_says_what_the_tables_say(void **state) {
     assert_int_equal(at(&doc, "paths|/livez|get|security")->count, 0);
     assert_int_equal(at(&doc, "paths|/v1/stock|get|security")->count, 1);
     assert_non_null(at(&doc, "components|schemas|position|properties|on_hand"));
-    assert_int_equal(at(&doc, "tags")->count, 2);
+    assert_int_equal(at(&doc, "tags")->count, 3);
+    doc_free(&doc);
+}
+
+static void openapi_says_who_answers_for_what_and_until_when(void **state) {
+    (void)state;
+    struct doc doc;
+    buf_init(&doc.text, 0);
+    openapi_write(&tables, "1.2.3", &doc.text);
+    doc_read(&doc);
+    /* the longest beginning wins, and whole segments alone count */
+    assert_true(str_is(at(&doc, "paths|/v1/stock/counts|post|x-contract")->text, "counts"));
+    assert_true(str_is(at(&doc, "paths|/v1/stock|get|x-contract")->text, "stock"));
+    assert_true(str_is(at(&doc, "paths|/v1/stock|get|x-owner")->text, "inventory"));
+    assert_null(at(&doc, "paths|/livez|get|x-contract"));
+    assert_non_null(at(&doc, "paths|/v1/stock/counts|post|deprecated"));
+    assert_true(str_is(at(&doc, "paths|/v1/stock/counts|post|x-sunset")->text, "2027-03-31"));
+    assert_non_null(at(&doc, "paths|/v1/stock/counts|post|responses|410"));
+    assert_non_null(at(&doc, "paths|/v1/stock/counts|post|responses|201|headers|Sunset"));
+    assert_null(at(&doc, "paths|/v1/stock|get|deprecated"));
+    assert_null(at(&doc, "paths|/v1/stock|get|responses|410"));
+    assert_non_null(at(&doc, "paths|/v1/stock/counts|post|requestBody|content|application/json|"
+                             "examples|count|value|sku"));
+    assert_non_null(at(&doc, "paths|/v1/stock/counts|post|responses|201|content|application/json|"
+                             "examples|count|value|sku"));
+    assert_null(at(&doc, "paths|/v1/stock/counts|post|responses|200|content|application/json|"
+                         "examples"));
+    /* refusals by the state are those of the row, no others */
+    assert_non_null(at(&doc, "paths|/v1/stock/counts|post|responses|409"));
+    assert_null(at(&doc, "paths|/v1/stock/counts|post|responses|404"));
+    doc_free(&doc);
+    buf_init(&doc.text, 0);
+    asyncapi_write(&tables, "1.2.3", &doc.text);
+    doc_read(&doc);
+    assert_true(str_is(at(&doc, "operations|send.plain.happened|x-contract")->text, "counts"));
+    assert_non_null(at(&doc, "components|messages|stock.counted|examples"));
     doc_free(&doc);
 }
 
@@ -196,6 +255,7 @@ static void without_tables_both_are_still_documents(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(openapi_says_what_the_tables_say),
+        cmocka_unit_test(openapi_says_who_answers_for_what_and_until_when),
         cmocka_unit_test(asyncapi_has_a_channel_and_a_message_per_event),
         cmocka_unit_test(without_tables_both_are_still_documents),
     };

@@ -1,0 +1,88 @@
+/* deliver_shapes: what the answers about deliveries hold. Those answers are written by hand
+ * (deliver_ops.c); the shapes say so to whoever reads the OpenAPI document, and a test holds the
+ * two together. */
+#include "deliver/deliver_shapes.h"
+
+static const char *const subscription_states[] = {"unusable", "unreachable", "running", NULL};
+static const char *const held_states[] = {"held", "retrying", NULL};
+static const char *const decided_states[] = {"discarded", "retrying", NULL};
+
+#define COUNT(name, help) SHAPE_SAID(name, SHAPE_INTEGER, help, .flags = SHAPE_REQUIRED, .max = INT64_MAX)
+#define MAYBE(name, kind, help, ...) \
+    SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL, ##__VA_ARGS__)
+
+static const struct shape_field subscription_rows[] = {
+    SHAPE_SAID("subscription", SHAPE_ID, "Its name", .flags = SHAPE_REQUIRED),
+    MAYBE("connector", SHAPE_ID, "The connector that describes the system"),
+    SHAPE_SAID("state", SHAPE_ENUM, "How it fares", .flags = SHAPE_REQUIRED,
+               .values = subscription_states),
+    COUNT("cursor", "All up to this seq is done, save what is held"),
+    COUNT("last", "The newest position of the journal"),
+    COUNT("behind", "Events not yet looked at"),
+    COUNT("waiting", "Deliveries that wait"),
+    COUNT("out", "Calls under way"),
+    COUNT("held", "Deliveries that are held"),
+    COUNT("parked", "Deliveries retried aside"),
+    COUNT("delivered", "Since the start"),
+    COUNT("attempts", "Since the start"),
+    COUNT("failed", "Attempts that failed, since the start"),
+    COUNT("looked_up", "Look-ups after an end that told nothing, since the start"),
+    COUNT("found", "Of these: was there already"),
+    COUNT("rate_per_s", "Deliveries in the last second"),
+    MAYBE("delivered_at", SHAPE_INSTANT, "The last success"),
+    MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
+    MAYBE("error", SHAPE_TEXT, "What it was", .max = 65536),
+};
+SHAPE_DEFINE_SAID(subscription_shape, "subscription", "What goes out to one system",
+                  subscription_rows);
+
+#define HELD_ROWS                                                                                  \
+    SHAPE_SAID("id", SHAPE_TEXT, "SUBSCRIPTION:SEQ", .flags = SHAPE_REQUIRED),                     \
+        SHAPE_SAID("subscription", SHAPE_ID, "Which subscription", .flags = SHAPE_REQUIRED),       \
+        COUNT("seq", "Of the event"), MAYBE("type", SHAPE_ID, "Of the event"),                     \
+        MAYBE("subject", SHAPE_TEXT, "Of the event"),                                              \
+        MAYBE("key", SHAPE_TEXT, "The lane: later deliveries of it wait"),                         \
+        SHAPE_SAID("state", SHAPE_ENUM, "held: until somebody decides", .flags = SHAPE_REQUIRED,   \
+                   .values = held_states),                                                         \
+        COUNT("attempts", "How often it was tried"),                                               \
+        SHAPE_SAID("status", SHAPE_INTEGER, "HTTP status of the last answer, 0: none",             \
+                   .flags = SHAPE_REQUIRED),                                                       \
+        MAYBE("cause", SHAPE_TEXT, "What went wrong", .max = 65536),                               \
+        MAYBE("since", SHAPE_INSTANT, "When it first failed"),                                     \
+        MAYBE("next_attempt_at", SHAPE_INSTANT, "When it is tried again")
+
+static const struct shape_field held_rows[] = {HELD_ROWS};
+SHAPE_DEFINE_SAID(held_shape, "held_delivery", "A delivery that is held or retried aside",
+                  held_rows);
+
+static const struct shape_field failure_rows[] = {
+    COUNT("attempt", "Which one, from 1"),
+    SHAPE_SAID("outcome", SHAPE_TEXT, "What became of it", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("status", SHAPE_INTEGER, "HTTP status of the answer, 0: none",
+               .flags = SHAPE_REQUIRED),
+    MAYBE("at", SHAPE_INSTANT, "When it ended"),
+    MAYBE("cause", SHAPE_TEXT, "What went wrong", .max = 65536),
+};
+static SHAPE_DEFINE_SAID(failure_shape, "delivery_failure", "A failed attempt", failure_rows);
+static const struct shape_field held_story_rows[] = {
+    HELD_ROWS,
+    SHAPE_SAID("failures", SHAPE_LIST, "The failed attempts, oldest first", .flags = SHAPE_REQUIRED,
+               .shape = &failure_shape),
+};
+SHAPE_DEFINE_SAID(held_story_shape, "held_delivery_story",
+                  "A held delivery with its failed attempts", held_story_rows);
+
+static const struct shape_field decision_rows[] = {
+    SHAPE_SAID("reason", SHAPE_TEXT, "Why; kept with the event"),
+};
+SHAPE_DEFINE_SAID(held_retry_shape, "held_retry", "Sending a held delivery again", decision_rows);
+static const struct shape_field discard_rows[] = {
+    SHAPE_SAID("reason", SHAPE_TEXT, "Why; kept with the event", .flags = SHAPE_REQUIRED, .min = 1),
+};
+SHAPE_DEFINE_SAID(held_discard_shape, "held_discard", "Giving a held delivery up", discard_rows);
+static const struct shape_field decided_rows[] = {
+    SHAPE_SAID("id", SHAPE_TEXT, "SUBSCRIPTION:SEQ", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("state", SHAPE_ENUM, "What becomes of it", .flags = SHAPE_REQUIRED,
+               .values = decided_states),
+};
+SHAPE_DEFINE_SAID(held_decided_shape, "held_decision", "What was decided", decided_rows);

@@ -1,0 +1,10 @@
+/* deliver_shapes: what the answers about deliveries hold. */
+#ifndef PENSTOCK_DELIVER_DELIVER_SHAPES_H
+#define PENSTOCK_DELIVER_DELIVER_SHAPES_H
+
+#include "shape/shape.h"
+
+extern const struct shape subscription_shape, held_shape, held_story_shape, held_retry_shape,
+    held_discard_shape, held_decided_shape;
+
+#endif

@@ -1,0 +1,9 @@
+/* hub_shapes: what the gateway's own answers hold. */
+#ifndef PENSTOCK_GATEWAY_HUB_SHAPES_H
+#define PENSTOCK_GATEWAY_HUB_SHAPES_H
+
+#include "shape/shape.h"
+
+extern const struct shape alive_shape, ready_shape;
+
+#endif

@@ -1,0 +1,9 @@
+/* ops_shapes: what the answers of the operations side hold. */
+#ifndef PENSTOCK_OPS_OPS_SHAPES_H
+#define PENSTOCK_OPS_OPS_SHAPES_H
+
+#include "shape/shape.h"
+
+extern const struct shape overview_shape, read_model_shape, trace_shape;
+
+#endif
