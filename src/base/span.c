@@ -94,9 +94,11 @@ static uint64_t hex_value(const char *text, int digits) {
 }
 
 bool spans_sample(const char trace_id[TRACE_ID_LEN]) {
+    if (!spans_on())
+        return false;
     /* The last 56 bits are random by W3C Trace Context level 2. */
     uint64_t chance = hex_value(trace_id + TRACE_ID_LEN - 14, 14);
-    return spans_on() && chance < (UINT64_C(1) << 56) / 1000000 * options_now.sample_per_million;
+    return chance < (UINT64_C(1) << 56) / 1000000 * options_now.sample_per_million;
 }
 
 void span_id_make(char out[SPAN_ID_LEN]) {

@@ -45,9 +45,10 @@ static void classes_write(const struct gateway *gateway, struct metrics *out) {
             uint64_t n = sum(gateway, COUNTER(requests) +
                                           sizeof(uint64_t) * (size_t)(c * GATEWAY_STATUSES + s));
 
+            if (n == 0)
+                continue;
             snprintf(status, sizeof status, "%d", s);
-            if (n > 0)
-                metric_add(out, METRIC_HTTP_REQUESTS, METRIC_LABELS(name, str_c(status)), n);
+            metric_add(out, METRIC_HTTP_REQUESTS, METRIC_LABELS(name, str_c(status)), n);
         }
         metric_histogram(out, METRIC_HTTP_SECONDS, METRIC_LABELS(name), &seconds[c]);
     }

@@ -204,3 +204,14 @@ def test_commits_and_the_process_are_told(fresh_hub, sku):
     for _ in range(2):
         api.post("/v1/stock/counts", docs.count(number, 5), headers={"Idempotency-Key": number}).ok(200, 201)
     assert value(scrape(api), "penstock_commands_total", outcome="replayed") == 1
+
+
+def test_the_example_alerts_are_rules_about_figures_there_are(table):
+    path = ROOT / "docs/alerts.example.yml"
+    done = subprocess.run([shutil.which("promtool"), "check", "rules", path], capture_output=True,
+                          text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "SUCCESS" in done.stdout, done
+    names = set(re.findall(r"\b(?:penstock|process)_[a-z_]+\b", path.read_text()))
+    assert len(names) >= 15
+    for name in names:
+        assert re.sub(r"_(bucket|sum|count)$", "", name) in table or name in table, name
