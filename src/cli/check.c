@@ -2,6 +2,7 @@
  * locations, connectors and their mappings. Every fault of all of them, with file and line. */
 #include "cli/commands.h"
 
+#include "cli/check_against.h"
 #include "cli/hub_listen.h"
 #include "cli/map_priv.h"
 
@@ -79,6 +80,19 @@ static void warning_keep(void *ctx, const char *file, const char *text) {
     item_json(&check->warnings_json, &item);
 }
 
+/* A connector is a contract with a partner: the file must name its owner and version, and should
+ * say what is promised. */
+static void levels_check(struct check *check) {
+    for (uint32_t i = 0; i < check->connectors->count; i++) {
+        const struct connector *c = check->connectors->items[i];
+        struct str file = arena_printf(&check->cli->arena, "connectors/%.*s/connector.yaml",
+                                       STR_FMT(c->name));
+        if (c->service_level.len == 0 && file.ptr)
+            warning_keep(check, file.ptr, "says no service_level: what is promised to and expected of "
+                                          "this system, in a line");
+    }
+}
+
 /* The files of TLS, as the hub would read them. */
 static enum err tls_check(struct check *check) {
     struct http_tls *tls;
@@ -123,16 +137,11 @@ static enum err fixtures_check(struct check *check) {
     return err;
 }
 
-static int check_run(struct cli *cli) {
+static int check_config(struct cli *cli, const char *dir) {
     struct check check = {.cli = cli};
-    const char *dir = cli_value(cli, "config");
     fault_init(&check.fault, &cli->arena);
     buf_init(&check.warnings, 0);
     buf_init(&check.warnings_json, 0);
-    if (!dir)
-        return cli_fail(cli, EXIT_USAGE, "which configuration? -C DIR");
-    if (!cli_args_max(cli, 0))
-        return EXIT_USAGE;
     /* Both, so that one run lists everything. */
     enum err config = config_load(dir, &check.config, &check.fault);
     enum err connectors = connectors_load(dir, &check.connectors, &check.fault);
@@ -142,6 +151,8 @@ static int check_run(struct cli *cli) {
         check.fault.err = config != OK ? config : connectors;
     if (check.fault.err == OK && fixtures_check(&check) != OK)
         check.fault.err = ERR_NOMEM;
+    if (check.connectors)
+        levels_check(&check);
     int code = check_say(&check);
     buf_free(&check.warnings);
     buf_free(&check.warnings_json);
@@ -152,10 +163,25 @@ static int check_run(struct cli *cli) {
     return code;
 }
 
+static int check_run(struct cli *cli) {
+    const char *dir = cli_value(cli, "config"), *release = cli_value(cli, "against");
+    if (!dir && !release)
+        return cli_fail(cli, EXIT_USAGE, "which configuration? -C DIR; or which release? --against");
+    if (dir && release && cli->json)
+        return cli_fail(cli, EXIT_USAGE, "with --json one at a time: -C or --against");
+    if (!release && (cli_value(cli, "allow") || cli_value(cli, "accept")))
+        return cli_fail(cli, EXIT_USAGE, "--allow and --accept go with --against");
+    if (!cli_args_max(cli, 0))
+        return EXIT_USAGE;
+    int code = dir ? check_config(cli, dir) : EXIT_DONE;
+    int kept = release ? check_against(cli, release) : EXIT_DONE;
+    return code != EXIT_DONE ? code : kept;
+}
+
 const struct cli_command check_command = {
     .name = "check",
-    .synopsis = "check -C DIR [--json]",
-    .summary = "lint configuration, connectors and mappings",
+    .synopsis = "check -C DIR [--json]\ncheck --against RELEASE [--allow RULE…] [--accept FILE] [--json]",
+    .summary = "lint configuration, connectors, mappings and contracts",
     .help =
         "Reads a configuration as the hub would, without running it: penstock.yaml and the files\n"
         "it names, every connector, every mapping; runs the connectors' fixtures. Lists every\n"
@@ -163,10 +189,24 @@ const struct cli_command check_command = {
         "to the environment that are not set are named; what needs them is not usable until they\n"
         "are.\n"
         "\n"
+        "--against compares what this program promises (routes, events, shapes: `penstock contracts\n"
+        "export`) with what a release promised, and refuses what breaks somebody, each change with\n"
+        "its contract and owner, whom it breaks, and what to do instead; `penstock contracts rules`\n"
+        "lists what counts. Changes of a draft, and of what has passed its sunset, pass. RELEASE is\n"
+        "a snapshot, a folder of snapshots (the newest counts), or - for standard input. A file of\n"
+        "--accept names single changes that were agreed with those they break, a line each: RULE\n"
+        "PLACE # why.\n"
+        "\n"
+        "    penstock check --against contracts\n"
+        "    git show v1.2.0:contracts/1.2.0.json | penstock check --against - --allow value-added\n"
+        "\n"
         "    penstock check -C shop\n"
         "    penstock check -C shop --json | jq '.items[]'\n",
     .options = (const struct cli_option[]){
         CLI_OPTION_CONFIG,
+        {"against", 0, "RELEASE", false, "Compare the contracts with those of this release"},
+        {"allow", 0, "RULE", true, "With --against: changes of this kind pass"},
+        {"accept", 0, "FILE", false, "With --against: the changes named in it pass"},
         {0},
     },
     .run = check_run,

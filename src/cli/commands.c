@@ -7,6 +7,7 @@ const struct cli_command *const cli_commands[] = {
     &demo_command,
     &key_command,
     &check_command,
+    &contracts_command,
     &openapi_command,
     &asyncapi_command,
     &settings_command,

@@ -165,6 +165,8 @@ static const struct shape_field connector_rows[] = {
                                     .flags = SHAPE_REQUIRED),
     [CONNECTOR_OWNER] = SHAPE_ROW(struct connector, owner, SHAPE_CODE,
                                   "The team that answers for it", .flags = SHAPE_REQUIRED),
+    [CONNECTOR_SERVICE_LEVEL] = SHAPE_ROW(struct connector, service_level, SHAPE_TEXT,
+                                          "What is promised to and expected of the system"),
     [CONNECTOR_DESCRIPTION] = SHAPE_ROW(struct connector, description, SHAPE_TEXT,
                                         "What it connects"),
     [CONNECTOR_SETTINGS] = ROW_AS("settings", struct connector, settings_open, SHAPE_OPEN,

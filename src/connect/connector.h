@@ -140,7 +140,7 @@ struct connector_counters {
 
 struct connector {
     uint64_t has;
-    struct str name, version, owner, description;
+    struct str name, version, owner, service_level, description;
     const struct json *settings_open;
     struct shape_list receive; /* of struct connector_receive */
     struct shape_list send;    /* of struct connector_send */

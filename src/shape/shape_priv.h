@@ -10,6 +10,16 @@
 #define SHAPE_TEXT_MAX 4096
 #define SHAPE_LIST_MAX 1000
 
+/* By enum shape_kind, as snapshots name them. */
+#define SHAPE_KIND_NAMES                                                                           \
+    {                                                                                              \
+        [SHAPE_ID] = "id", [SHAPE_CODE] = "code", [SHAPE_TEXT] = "text", [SHAPE_MONEY] = "money",  \
+        [SHAPE_INTEGER] = "integer", [SHAPE_DECIMAL] = "decimal", [SHAPE_RATE] = "rate",           \
+        [SHAPE_INSTANT] = "instant", [SHAPE_DATE] = "date", [SHAPE_ENUM] = "enum",                 \
+        [SHAPE_BOOL] = "bool", [SHAPE_OBJECT] = "object", [SHAPE_LIST] = "list",                   \
+        [SHAPE_OPEN] = "open", [SHAPE_RAW] = "raw",                                                \
+    }
+
 /* Most bytes (ID, CODE, TEXT) or elements (LIST). */
 static inline int64_t shape_most(const struct shape_field *field) {
     if (field->max > 0)
