@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/encode.h"
+#include "base/pan.h"
 #include "base/span.h"
 
 #define PAIRS_MAX 65536 /* bytes of what a line tells behind its message */
@@ -104,6 +105,8 @@ void log_line(enum log_level level, const char *part, const char *message, const
         pairs_add(&buf, fmt, args);
         va_end(args);
     }
+    if (buf.len > 0)
+        pan_mask(buf.data, buf.len);
     buf_char(&buf, '\n');
     ssize_t written = write(STDERR_FILENO, buf.data ? buf.data : "", buf.len);
     (void)written; /* nowhere left to complain */

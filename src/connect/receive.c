@@ -4,10 +4,12 @@
 #include "connect/receive.h"
 
 #include "base/encode.h"
+#include "base/pan.h"
 #include "connect/replay.h"
 #include "connect/signature.h"
 #include "core/core.h"
 #include "domain/inbound.h"
+#include "retail/cards.h"
 
 /* Values used as ids: longer ones are cut to their hash, so that nothing is refused. */
 #define PLACE_BYTES_MAX 200
@@ -38,6 +40,7 @@ struct message {
     struct arena *arena;
     struct str body;
     const struct json *doc;
+    bool strict; /* setting card_numbers_strict */
 };
 
 /* Nested no deeper than still reads inside an event. */
@@ -81,8 +84,12 @@ static struct str place_value(const struct connector_place *place, const struct 
     }
     if (value.len == 0 || !is_text(value))
         return STR_NONE;
-    return value.len > PLACE_BYTES_MAX ? hash_text(message->arena, value)
-                                       : arena_str(message->arena, value);
+    if (value.len > PLACE_BYTES_MAX)
+        return hash_text(message->arena, value);
+    value = arena_str(message->arena, value);
+    if (cards_in_id(value, message->strict))
+        pan_mask((char *)(uintptr_t)value.ptr, value.len);
+    return value;
 }
 
 /* The sender's id of the message: what stands where the connector or the scheme of the signature
@@ -113,6 +120,35 @@ static void set_text(struct payload *payload, struct str *member, int row, struc
         payload->has |= UINT64_C(1) << row;
 }
 
+/* From here on without card numbers: what is stored, mapped and passed on is masked. The signature
+ * was checked on what came. */
+static enum err mask_cards(struct message *message, struct str *masked,
+                           struct fault *fault) {
+    struct arena *arena = message->arena;
+    struct cards_masked found = {0};
+    const struct json *doc = message->doc;
+    if (!doc) {
+        if (!pan_in(message->body))
+            return OK;
+        message->body = arena_str(arena, message->body);
+        if (!message->body.ptr)
+            return fault_set(fault, ERR_NOMEM, "no memory for the payload");
+        pan_mask((char *)(uintptr_t)message->body.ptr, message->body.len);
+        *masked = STR("the message");
+        return OK;
+    }
+    enum err err = cards_mask(doc, message->body, message->strict, arena, &message->doc, &found, fault);
+    if (err != OK || found.count == 0)
+        return err;
+    struct buf out;
+    buf_init(&out, 0);
+    json_write(&out, message->doc);
+    message->body = buf_ok(&out) ? arena_str(arena, buf_str(&out)) : STR_NONE;
+    buf_free(&out);
+    *masked = found.where;
+    return message->body.ptr ? OK : fault_set(fault, ERR_NOMEM, "no memory for the payload");
+}
+
 static enum err keep_body(struct payload *payload, const struct message *message,
                           struct fault *fault) {
     struct str body = message->body;
@@ -139,7 +175,7 @@ static enum err keep_body(struct payload *payload, const struct message *message
 static struct str header_text(struct arena *arena, const struct receive_header_source *headers,
                               struct str name, size_t max) {
     struct str value = str_trim(headers->header(headers->ctx, name));
-    if (!value.ptr || value.len > max || !is_text(value))
+    if (!value.ptr || value.len > max || !is_text(value) || pan_in(value))
         return STR_NONE;
     return arena_str(arena, value);
 }
@@ -170,6 +206,11 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     struct fault ignored = {0};
     if (json_parse(parser, arena, body, false, &message.doc, &ignored) != OK)
         message.doc = NULL; /* kept all the same: who maps it will say so */
+    struct str masked = STR_NONE;
+    message.strict = core_config(core)->settings.card_numbers_strict != 0;
+    err = mask_cards(&message, &masked, fault);
+    if (err)
+        return err;
     set_text(payload, &payload->connector, PAYLOAD_CONNECTOR, connector->name);
     set_text(payload, &payload->topic, PAYLOAD_TOPIC, receive->topic);
     set_text(payload, &payload->dedup_id, PAYLOAD_DEDUP_ID,
@@ -186,6 +227,7 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     if (err)
         return err;
     atomic_fetch_add_explicit(&connector->counters->received, 1, memory_order_relaxed);
+    out->masked = masked;
     out->actor = arena_printf(arena, "connector:%.*s", STR_FMT(connector->name));
     return OK;
 }

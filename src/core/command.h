@@ -104,6 +104,8 @@ struct command {
     struct str idem_scope, idem_key; /* absent where the caller gave no Idempotency-Key */
     int64_t if_match;           /* entity version, -1: none given */
     uint64_t cause_seq;         /* of the event it follows from, 0: none */
+    struct str masked;          /* where card numbers were masked in what came (retail/cards.h);
+                                   absent: nowhere */
     bool fact;                  /* has happened: shortage and sums become exceptions */
     const struct command_source *source; /* NULL: it came of no partner's message; with one,
                                             cause_seq is the message's */

@@ -175,6 +175,7 @@ static void meta_first(struct event_meta *meta, const struct decision *decision,
     if (idem.len)
         meta_text(meta, &meta->idem_key, command->idem_key, EVENT_META_IDEM_KEY);
     meta_text(meta, &meta->natural, decision->natural, EVENT_META_NATURAL);
+    meta_text(meta, &meta->masked, command->masked, EVENT_META_MASKED);
     if (command->source && command->source->version.len) {
         meta_text(meta, &meta->partner, command->source->entity, EVENT_META_PARTNER);
         meta_text(meta, &meta->partner_version, command->source->version,

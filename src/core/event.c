@@ -51,6 +51,8 @@ static const struct shape_field event_meta_rows[] = {
     {.name = "partner_version", .kind = SHAPE_TEXT,
      .offset = offsetof(struct event_meta, partner_version), .max = FOREIGN_ID_BYTES, .since = 1,
      .help = "Version or time of that, as the partner says"},
+    {.name = "masked", .kind = SHAPE_TEXT, .offset = offsetof(struct event_meta, masked), .since = 1,
+     .help = "Where card numbers were masked at the door"},
 };
 SHAPE_DEFINE(event_meta_shape, "event_meta", struct event_meta,
              "What is stored beside an event's data", event_meta_rows);

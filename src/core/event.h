@@ -50,13 +50,14 @@ struct event_meta {
     struct str answer;      /* RAW: body of the first answer */
     struct str partner;     /* what it is about, as a partner names it … */
     struct str partner_version; /* … and its version there */
+    struct str masked;      /* where card numbers were masked in what the command came of */
 };
 enum event_meta_row {
     EVENT_META_CORRELATION, EVENT_META_TRACEPARENT, EVENT_META_ACTOR, EVENT_META_COMMAND,
     EVENT_META_FIRST, EVENT_META_CAUSE, EVENT_META_PERSON, EVENT_META_KEY, EVENT_META_SEALED_AT,
     EVENT_META_SEALED, EVENT_META_IDEM, EVENT_META_IDEM_KEY, EVENT_META_NATURAL,
     EVENT_META_FINGERPRINT, EVENT_META_STATUS, EVENT_META_ANSWER,
-    EVENT_META_PARTNER, EVENT_META_PARTNER_VERSION,
+    EVENT_META_PARTNER, EVENT_META_PARTNER_VERSION, EVENT_META_MASKED,
 };
 extern const struct shape event_meta_shape;
 

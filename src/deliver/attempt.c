@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/pan.h"
 #include "base/mem.h"
 #include "deliver/attempt_span.h"
 #include "deliver/deliver_priv.h"
@@ -178,6 +179,8 @@ static struct str cause_of(struct attempt *attempt, const struct net_answer *ans
     for (size_t i = 0; i < line.len; i++)
         if ((unsigned char)line.ptr[i] < ' ')
             ((char *)(uintptr_t)line.ptr)[i] = ' ';
+    if (line.len > 0)
+        pan_mask((char *)(uintptr_t)line.ptr, line.len);
     return line;
 }
 

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "domain/inbound.h"
 
 static const struct shape_field exception_rows[] = {
     [EXCEPTION_ID] = {.name = "exception_id", .kind = SHAPE_ID, .flags = SHAPE_READ_ONLY,
@@ -277,6 +278,32 @@ enum err exception_raise(struct decision *decision, const struct exception *exce
     return OK;
 }
 
+/* What came in with card numbers was masked before anything was done with it: a person is told. */
+static enum err exceptions_react(struct decision *decision, const struct event *event) {
+    if (!shape_has(&event->meta, EVENT_META_MASKED))
+        return OK;
+    bool message = strcmp(event->type->name, EVENT_PAYLOAD_RECEIVED) == 0;
+    struct exception e = {.kind = STR("card-data"),
+                          .subject = message ? ((const struct payload *)event->data)->payload_id
+                                             : event->subject,
+                          .payload_seq = (int64_t)event->seq, .owner = STR("security"),
+                          .action = STR("Find out why the sender sends card numbers; only the payment "
+                                        "provider may have them")};
+    e.cause = arena_printf(decision_arena(decision),
+                           "What looks like a payment card number was masked at %.*s",
+                           STR_FMT(event->meta.masked));
+    if (!e.cause.ptr)
+        return ERR_NOMEM;
+    shape_mark(&e, EXCEPTION_KIND);
+    shape_mark(&e, EXCEPTION_SUBJECT);
+    shape_mark(&e, EXCEPTION_CAUSE);
+    shape_mark(&e, EXCEPTION_ACTION);
+    shape_mark(&e, EXCEPTION_OWNER);
+    shape_mark(&e, EXCEPTION_PAYLOAD_SEQ);
+    /* no cause: what follows from a partner's message would settle it */
+    return decision_issue(decision, &exception_raise_command, &e, STR_NONE, 0);
+}
+
 static enum err raise_decide(struct decision *decision, const struct command *command) {
     return exception_raise(decision, command->body, 0);
 }
@@ -386,5 +413,6 @@ const struct capability exceptions_capability = {
     .state_size = sizeof(struct exceptions_state),
     .state_free = exceptions_free,
     .entities = exception_entities,
+    .react = exceptions_react,
     .dump = exceptions_dump,
 };

@@ -222,6 +222,17 @@ static enum err line_submit(struct bulk_line *line, struct str text) {
     return core_submit(call->gateway->options.core, &line->command, &line->fault);
 }
 
+/* The line is refused for a card number: done when that was told, where it is to be told. */
+static bool line_told(struct bulk_line *line) {
+    struct call *call = line->bulk->call;
+    struct fault full = {0};
+
+    if (!cards_tell(call, &line->arena, &line->command, &line->fault))
+        return true;
+    line->command.origin_ctx = line;
+    return core_submit(call->gateway->options.core, &line->command, &full) != OK;
+}
+
 static bool blank(struct str text) {
     for (size_t i = 0; i < text.len; i++)
         if (!strchr(" \t\r", text.ptr[i]) || text.ptr[i] == '\0')
@@ -266,7 +277,7 @@ static void line_begin(struct bulk *bulk, struct str text, bool whole) {
     if (line->err == OK)
         line->err = line_submit(line, text);
     bulk->over = false;
-    line->done = line->err != OK;
+    line->done = line->err == ERR_CARD_DATA ? line_told(line) : line->err != OK;
 }
 
 /* --- input --------------------------------------------------------------------------------- */

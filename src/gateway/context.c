@@ -2,6 +2,7 @@
 #include "gateway/context.h"
 
 #include "base/span.h"
+#include "retail/cards.h"
 
 static bool correlation_ok(struct str s) {
     if (s.len == 0 || s.len > CORRELATION_MAX)
@@ -9,7 +10,7 @@ static bool correlation_ok(struct str s) {
     for (size_t i = 0; i < s.len; i++)
         if (s.ptr[i] < 0x21 || s.ptr[i] > 0x7e)
             return false;
-    return true;
+    return !cards_in_id(s, true); /* it goes everywhere */
 }
 
 static bool hex_lower(struct str s) {

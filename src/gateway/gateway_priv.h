@@ -40,11 +40,19 @@ struct job {
 struct gateway_counters {
     _Atomic uint64_t requests[GATEWAY_CLASSES][GATEWAY_STATUSES];
     _Atomic uint64_t bulk_lines, bulks_held, feeds, tokens;
+    _Atomic uint64_t cards_refused, cards_masked;
 };
 /* Of one route; the last one is for what matches none. */
 struct route_counters {
     _Atomic uint64_t statuses[GATEWAY_STATUSES / 100]; /* by first digit */
     struct histogram seconds;
+};
+
+/* Who was told of when, so that it is not told again at once (cards.c). */
+#define CARDS_TOLD_MAX 32
+struct cards_told {
+    uint64_t who;
+    int64_t at_us; /* 0: free */
 };
 
 struct gateway_loop {
@@ -78,6 +86,7 @@ struct gateway_loop {
     _Atomic uint32_t jobs;
     struct gateway_counters counters;
     struct route_counters *routes; /* by route index */
+    struct cards_told cards_told[CARDS_TOLD_MAX];
 };
 
 struct gateway {
@@ -150,6 +159,20 @@ void call_waiting_tick(struct gateway_loop *loop);
 
 /* What opens sealed members for this caller; NULL: nothing does. */
 struct keyring *call_keyring(const struct call *call);
+
+/* cards.c */
+/* The document without card numbers and *masked where they were; or ERR_CARD_DATA with all
+ * pointers, by the settings. `text` is what the document was parsed from. */
+enum err cards_check(struct call *call, struct str text, struct arena *arena,
+                     const struct json **document, struct str *masked,
+                     struct fault *fault) WARN_UNUSED;
+enum err cards_check_rest(struct call *call) WARN_UNUSED;
+/* Prepares the exception that tells of a refusal by ERR_CARD_DATA; false: it need not be told, or
+ * can not. */
+bool cards_tell(struct call *call, struct arena *arena, struct command *command,
+                const struct fault *fault);
+/* Answers the call with the refusal, when the exception is on disk. */
+void cards_refuse(struct call *call);
 
 /* answer.c */
 void call_answer(struct call *call, int status, struct str media_type, struct str body,

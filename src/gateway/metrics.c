@@ -136,6 +136,8 @@ static void gateway_write(struct gateway *gateway, struct metrics *out) {
     connections_write(gateway, out);
     metric_add(out, METRIC_FEEDS, NULL, sum(gateway, COUNTER(feeds)));
     metric_add(out, METRIC_BULK_LINES, NULL, sum(gateway, COUNTER(bulk_lines)));
+    metric_add(out, METRIC_CARDS, METRIC_LABELS(STR("refused")), sum(gateway, COUNTER(cards_refused)));
+    metric_add(out, METRIC_CARDS, METRIC_LABELS(STR("masked")), sum(gateway, COUNTER(cards_masked)));
     metric_add(out, METRIC_BULK_WAITING, NULL, sum(gateway, COUNTER(bulks_held)));
     callers_write(gateway, out);
     workers_write(gateway, out);

@@ -206,6 +206,7 @@ enum err command_decode(struct call *call, struct str text, struct arena *arena,
                         struct command *command, struct fault *fault) {
     const struct route *route = call->match.entry->route;
     const struct command_type *type = route->command;
+    struct str masked = STR_NONE;
     void *body = NULL;
     enum err err = OK;
 
@@ -217,6 +218,7 @@ enum err command_decode(struct call *call, struct str text, struct arena *arena,
         static const char empty[2 + JSON_PADDING] = "{}";
         const struct str nothing = {empty, 2};
         const struct json *document;
+        enum err cards = OK;
 
         if (text.len == 0 && !shape_wants(type->shape))
             text = nothing; /* "cancel all of it" needs no words */
@@ -224,7 +226,11 @@ enum err command_decode(struct call *call, struct str text, struct arena *arena,
             return fault_set(fault, ERR_MALFORMED, "the body is empty");
         err = json_parse(call->loop->parser, arena, text, true, &document, fault);
         if (err == OK)
+            cards = cards_check(call, text, arena, &document, &masked, fault);
+        if (err == OK)
             err = shape_decode(type->shape, document, arena, STR(""), &body, fault);
+        if (cards != OK && err != ERR_NOMEM)
+            return cards;
         if (err == ERR_NOMEM)
             err = fault_set(fault, ERR_TOO_LARGE,
                             "the document needs more memory than one request may take");
@@ -239,6 +245,7 @@ enum err command_decode(struct call *call, struct str text, struct arena *arena,
     command->correlation = call->context.correlation;
     command->traceparent = call->context.traceparent;
     command->if_match = call->context.if_match;
+    command->masked = masked;
     command->origin = &call->loop->origin;
     return OK;
 }
@@ -353,6 +360,8 @@ static enum err receive_make(struct call *call) {
                           http_exchange_arena(call->ex), &call->command, &call->fault);
     if (err != OK)
         return err;
+    if (call->command.masked.ptr)
+        counter_add(&call->loop->counters.cards_masked, 1);
     call->command.correlation = call->context.correlation;
     call->command.traceparent = call->context.traceparent;
     return OK;
@@ -501,7 +510,9 @@ enum err call_prepare(struct call *call) {
     enum err err = preconditions_read(request_of(call), http_exchange_arena(call->ex),
                                       &call->context, &call->fault);
 
-    return err == OK ? query_make(call) : err;
+    if (err == OK)
+        err = query_make(call);
+    return err == OK ? cards_check_rest(call) : err;
 }
 
 /* --- with the whole request ---------------------------------------------------------------- */
@@ -528,7 +539,9 @@ void call_handle(struct http_exchange *ex, void *ctx) {
         err = command_make(call);
     if (err == ERR_UNAUTHENTICATED) /* a webhook's signature */
         limit_failed(call);
-    if (err != OK)
+    if (err == ERR_CARD_DATA)
+        cards_refuse(call);
+    else if (err != OK)
         call_problem(call, err, &call->fault);
     else if (!must_wait(call))
         call_go(call);

@@ -1,6 +1,8 @@
 /* problem: see problem.h. */
 #include "gateway/problem.h"
 
+#include "base/pan.h"
+
 static void errors_write(struct buf *out, const struct fault *fault) {
     buf_lit(out, ",\"errors\":[");
     for (const struct fault_item *item = fault->first; item; item = item->next) {
@@ -18,6 +20,7 @@ static void errors_write(struct buf *out, const struct fault *fault) {
 void problem_write(struct buf *out, enum err err, const struct fault *fault,
                    struct str correlation) {
     const struct err_info *info = err_info(err);
+    size_t from = out->len;
 
     buf_printf(out,
                "{\"type\":\"https://penstock.org/problems/%s\",\"title\":\"%s\",\"status\":%d,"
@@ -40,4 +43,6 @@ void problem_write(struct buf *out, enum err err, const struct fault *fault,
         buf_json_str(out, correlation);
     }
     buf_char(out, '}');
+    if (buf_ok(out)) /* what is told of a fault may repeat what was sent */
+        pan_mask(out->data + from, out->len - from);
 }

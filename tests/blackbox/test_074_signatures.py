@@ -141,6 +141,11 @@ def hub(binary, tmp_path_factory):
     yield from running(make(binary, tmp_path_factory.mktemp("hub"), environment()).start())
 
 
+def received(api):
+    """How many messages are stored (what becomes of them goes on meanwhile)."""
+    return len(docs.events(api, type="org.penstock.payload.received.v1"))
+
+
 def send(hub, topic, raw, headers):
     return hub.client(key=None).post("/x/signed/" + topic, raw=raw, headers=headers)
 
@@ -161,7 +166,7 @@ def test_both_active_secrets_are_taken(hub, topic, which):
 @pytest.mark.parametrize("topic", BODY_SIGNED)
 def test_what_is_altered_is_401_and_leaves_nothing(hub, api, topic):
     raw, headers = genuine(topic)
-    seq = docs.last_seq(api)
+    before = received(api)
     send(hub, topic, raw.replace(b"5", b"6", 1), headers).problem(401)
     send(hub, topic, raw + b" ", headers).problem(401)
     send(hub, topic, b"", headers).problem(401)
@@ -173,7 +178,7 @@ def test_what_is_altered_is_401_and_leaves_nothing(hub, api, topic):
     _, other = genuine(topic, body())
     send(hub, topic, raw, {**headers, **{k: v for k, v in other.items() if "ignature" in k
                                          or "Hmac" in k or k == "X-Sig"}}).problem(401)
-    assert docs.last_seq(api) == seq
+    assert received(api) == before
     send(hub, topic, raw, headers).ok()
 
 
@@ -192,13 +197,11 @@ def test_the_schemes_own_id_makes_a_message_the_same(hub, api, topic):
     """No dedup is declared: the id that the scheme signs is taken."""
     raw, headers = genuine(topic)
     first = send(hub, topic, raw, headers)
-    seq = docs.last_seq(api)
     again = send(hub, topic, raw, headers)
     assert again.ok() == first.ok() and again.header("idempotency-replayed") == "true"
-    assert docs.last_seq(api) >= seq
-    received = [e for e in docs.events(api) if docs.short(e) == "payload.received"
+    stored = [e for e in docs.events(api) if docs.short(e) == "payload.received"
                 and e["subject"] == first.json["payload_id"]]
-    assert len(received) == 1
+    assert len(stored) == 1
 
 
 @pytest.mark.parametrize("topic, header", [("shopify", "X-Shopify-Webhook-Id"),
@@ -226,7 +229,7 @@ def test_adyen_signs_each_item(hub, api):
     one, two = item(ADYEN_KEY), item(ADYEN_KEY, eventCode="REFUND")
     send(hub, "adyen", adyen(one), {}).ok()
     send(hub, "adyen", adyen(one, two), {}).ok()
-    seq = docs.last_seq(api)
+    before = received(api)
     wrong = [
         adyen(), adyen(one, item("00")), b"[]", b"", b"{", b'{"notificationItems":{}}',
         adyen(one, {"NotificationRequestItem": {}}),
@@ -237,7 +240,7 @@ def test_adyen_signs_each_item(hub, api):
     ]
     for raw in wrong:
         send(hub, "adyen", raw, {}).problem(401)
-    assert docs.last_seq(api) == seq
+    assert received(api) == before
 
 
 def test_a_withdrawn_secret_opens_nothing(binary, tmp_path):
