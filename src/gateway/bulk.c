@@ -444,7 +444,10 @@ static void bulk_pump(struct bulk *bulk) {
             bulk_end(bulk);
         return;
     }
-    if (bulk->count == bulk->cap || bulk->held || (bulk->began && http_stream_unsent(ex) > unread_max))
+    bool unread = bulk->began && http_stream_unsent(ex) > unread_max;
+    if (unread)
+        http_stream_want_more(ex); /* the answer's own limit may be the higher one */
+    if (bulk->count == bulk->cap || bulk->held || unread)
         http_body_pause(ex);
     else
         http_body_resume(ex);

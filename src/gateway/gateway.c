@@ -288,6 +288,8 @@ static enum err serve(struct gateway *gateway, struct fault *fault) {
                    .target_bytes_max = (size_t)s->target_bytes_max,
                    .header_count_max = (uint32_t)s->header_count_max,
                    .body_bytes_max = (size_t)s->body_bytes_max,
+                   .bodies_bytes_max = (size_t)s->bodies_bytes_max,
+                   .stream_rate_min = s->bulk_rate_min,
                    .stream_bytes_max = (size_t)s->stream_bytes_max,
                    .connections_max = (uint32_t)s->connections_max,
                    .connections_per_address_max = (uint32_t)s->connections_per_address_max,

@@ -59,14 +59,18 @@ struct http_limits {
     uint32_t header_count_max; /* [100] */
     size_t body_bytes_max;   /* [8 MiB] */
     size_t arena_bytes_max;  /* [64 MiB] of one exchange */
-    size_t stream_bytes_max; /* [1 MiB] unsent bytes of a streamed answer before `more` false */
+    size_t bodies_bytes_max; /* [512 MiB] of all bodies under way; beyond it, 503 for long ones */
+    size_t stream_bytes_max; /* [1 MiB] unsent bytes of a streamed answer before `more` false; bytes
+                              * unsent, and of bodies, before a connection's next request is read */
     uint32_t connections_max; /* [10000] of the server */
     uint32_t gzip_ratio_max;  /* [200] bytes out for each byte in of a body in gzip */
     uint32_t pipeline_max;   /* [32] requests of one connection under way */
     uint32_t connections_per_address_max; /* [connections_max] of one client's address */
     uint32_t handshakes_max; /* [1000] of TLS under way, at least one a loop; beyond them the oldest goes */
     int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms;
-    /* [10 s, 30 s, 75 s, 30 s] */
+    /* [10 s, 30 s, 75 s, 30 s]. A body streamed to a sink has longer by the time that what has
+     * arrived takes at stream_rate_min, and by what it was paused. */
+    int64_t stream_rate_min; /* [1 KiB/s] */
     int64_t handshake_timeout_ms; /* [10 s] */
 };
 
@@ -209,6 +213,8 @@ void http_stream_gzip(struct http_exchange *ex);
 /* Takes all of it; false: wait for `more` before the next. */
 bool http_stream_write(struct http_exchange *ex, struct str part);
 size_t http_stream_unsent(const struct http_exchange *ex);
+/* Has `more` called although the last write answered true. Only while something is unsent. */
+void http_stream_want_more(struct http_exchange *ex);
 /* Ends the answer; the exchange may be gone afterwards. With complete false the connection is
  * cut, so that the client can tell. */
 void http_stream_end(struct http_exchange *ex, bool complete);

@@ -92,6 +92,16 @@ void http_conn_close(struct http_conn *conn) {
     uv_close((uv_handle_t *)&conn->tcp, on_closed);
 }
 
+/* Closes without the pleasantries: what the kernel still holds for the client is let go of, too. */
+static void conn_abort(struct http_conn *conn) {
+    struct linger none = {.l_onoff = 1, .l_linger = 0};
+    uv_os_fd_t fd;
+
+    if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    http_conn_close(conn);
+}
+
 /* All is sent: tell the client so, and read what it still sends for a while, because closing
  * over unread bytes resets the connection and may cost it the answer. */
 static void conn_linger(struct http_conn *conn) {
@@ -361,7 +371,8 @@ static void conn_head(struct http_conn *conn, struct http_exchange *ex) {
 
     m->request.arrived_us = clock_tick_us(server->clock);
     ex->handed = true;
-    conn->read_deadline_ms = now_ms(conn) + server->limits.body_timeout_ms;
+    ex->body_from_ms = now_ms(conn);
+    conn->read_deadline_ms = ex->body_from_ms + server->limits.body_timeout_ms;
     if (server->options.head)
         server->options.head(ex, server->options.ctx);
     ex->handed = ex->began || ex->sink_open; /* else nobody owes anything before it is whole */
@@ -386,6 +397,39 @@ static void conn_head(struct http_conn *conn, struct http_exchange *ex) {
         buf_lit(&ex->queued, "HTTP/1.1 100 Continue\r\n\r\n");
         http_conn_dirty(conn);
     }
+}
+
+/* Until when the rest of a streamed body has to be there. */
+static int64_t stream_deadline_ms(const struct http_exchange *ex) {
+    const struct http_limits *limits = &ex->loop->server->limits;
+
+    return ex->body_from_ms + limits->body_timeout_ms +
+           (int64_t)(ex->body_bytes / (uint64_t)limits->stream_rate_min * 1000);
+}
+
+/* A body that is paused has time; what it was paused is added to what it has. */
+static void stream_pause(struct http_conn *conn, struct http_exchange *ex) {
+    if (ex->body_paused) {
+        if (ex->paused_ms == 0)
+            ex->paused_ms = now_ms(conn);
+        conn->read_deadline_ms = 0;
+    } else if (ex->paused_ms != 0) {
+        ex->body_from_ms += now_ms(conn) - ex->paused_ms;
+        ex->paused_ms = 0;
+        conn->read_deadline_ms = stream_deadline_ms(ex);
+    }
+}
+
+/* What a connection makes us hold already: bodies at work, answers it has not taken. */
+static bool conn_is_full(const struct http_conn *conn) {
+    const struct http_limits *limits = &conn->loop->server->limits;
+    size_t held = 0;
+
+    if (conn->count >= limits->pipeline_max)
+        return true;
+    for (const struct http_exchange *ex = conn->first; ex; ex = ex->next)
+        held += ex->out.len - ex->sent + ex->queued.len + ex->message.body.len;
+    return held > limits->stream_bytes_max;
 }
 
 static void conn_done(struct http_conn *conn, struct http_exchange *ex) {
@@ -437,7 +481,7 @@ void http_conn_feed(struct http_conn *conn, struct str in) {
     conn->feeding = true;
     while (!conn->closing && !conn->no_more) {
         if (!conn->reading) {
-            if (in.len == 0 || conn->count >= conn->loop->server->limits.pipeline_max)
+            if (in.len == 0 || conn_is_full(conn))
                 break;
             if (!conn_begin(conn))
                 break;
@@ -445,11 +489,13 @@ void http_conn_feed(struct http_conn *conn, struct str in) {
         ex = conn->reading;
         if (ex->body_paused)
             break;
+        size_t had = in.len;
         enum http_step step = http_parse(&conn->parser, &in);
+        if (ex->sink_open)
+            ex->body_bytes += had - in.len;
         if (step == HTTP_STEP_MORE) {
-            if (conn->parser.at == HTTP_AT_BODY && ex->sink_open) /* anew with every part */
-                conn->read_deadline_ms =
-                    now_ms(conn) + conn->loop->server->limits.body_timeout_ms;
+            if (ex->sink_open)
+                conn->read_deadline_ms = stream_deadline_ms(ex);
             break;
         }
         if (step == HTTP_STEP_HEAD)
@@ -549,15 +595,13 @@ void http_conn_settle(struct http_conn *conn) {
                                 ? 100
                                 : server->limits.idle_timeout_ms);
     }
-    if (conn->reading && conn->reading->body_paused)
-        conn->read_deadline_ms = 0;
-    else if (conn->reading && conn->read_deadline_ms == 0)
-        conn->read_deadline_ms = now_ms(conn) + server->limits.body_timeout_ms;
+    if (conn->reading)
+        stream_pause(conn, conn->reading);
     want = conn->no_more ? conn->lingered < LINGER_BYTES
                          : conn->held.len == 0 &&
                                !(conn->tls && http_tls_waits(conn)) &&
                                (conn->reading ? !conn->reading->body_paused
-                                              : conn->count < server->limits.pipeline_max);
+                                              : !conn_is_full(conn));
     if (want == conn->reading_on)
         return;
     conn->reading_on = want;
@@ -656,7 +700,7 @@ void http_loop_sweep(struct http_loop *loop) {
     for (struct http_conn *conn = loop->conns; conn; conn = next) {
         next = conn->next;
         if (conn->write_deadline_ms && now >= conn->write_deadline_ms)
-            http_conn_close(conn);
+            conn_abort(conn);
         else if (conn->read_deadline_ms && now >= conn->read_deadline_ms)
             conn_late(conn);
     }

@@ -22,7 +22,7 @@ struct http_exchange *http_exchange_take(struct http_loop *loop, struct http_con
             return NULL;
         ex->loop = loop;
         arena_init(&ex->arena, loop->server->limits.arena_bytes_max);
-        http_message_init(&ex->message, &loop->server->limits);
+        http_message_init(&ex->message, &loop->server->limits, &loop->server->bodies_bytes);
         buf_init(&ex->out, OUT_BYTES_MAX);
         buf_init(&ex->queued, OUT_BYTES_MAX);
     }
@@ -294,6 +294,8 @@ void http_stream_begin(struct http_exchange *ex, struct str media_type,
 size_t http_stream_unsent(const struct http_exchange *ex) {
     return ex->out.len - ex->sent + ex->queued.len;
 }
+
+void http_stream_want_more(struct http_exchange *ex) { ex->starved = true; }
 
 void http_stream_gzip(struct http_exchange *ex) {
     must(ex->began && !ex->streamed && !ex->gzip);

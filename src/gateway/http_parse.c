@@ -23,16 +23,38 @@ static const llhttp_settings_t llhttp_callbacks = {
     .on_headers_complete = on_head,
 };
 
-void http_message_init(struct http_message *message, const struct http_limits *limits) {
+void http_message_init(struct http_message *message, const struct http_limits *limits,
+                       _Atomic uint64_t *bodies_bytes) {
     memset(message, 0, sizeof *message);
+    message->bodies_bytes = bodies_bytes;
     buf_init(&message->head, limits->header_bytes_max + 1);
     buf_init(&message->body, limits->body_bytes_max + JSON_PADDING);
+}
+
+static void body_uncharge(struct http_message *message) {
+    if (message->charged > 0)
+        atomic_fetch_sub_explicit(message->bodies_bytes, message->charged, memory_order_relaxed);
+    message->charged = 0;
+}
+
+/* Counts what a body has grown to; what is short is bounded by the number of connections. */
+static bool body_charge(struct http_parser *parser) {
+    struct http_message *m = parser->message;
+    size_t more = m->body.cap - m->charged;
+
+    if (!m->bodies_bytes || m->body.cap <= KEEP_BYTES || more == 0)
+        return true;
+    m->charged += more;
+    return atomic_fetch_add_explicit(m->bodies_bytes, more, memory_order_relaxed) + more <=
+           parser->limits->bodies_bytes_max;
 }
 
 void http_message_reset(struct http_message *message) {
     struct buf head = message->head, body = message->body;
     struct http_header *headers = message->headers;
+    _Atomic uint64_t *bodies_bytes = message->bodies_bytes;
 
+    body_uncharge(message);
     http_gunzip_destroy(message->gunzip);
     if (head.cap > KEEP_BYTES)
         buf_free(&head);
@@ -44,12 +66,14 @@ void http_message_reset(struct http_message *message) {
     message->head = head;
     message->body = body;
     message->headers = headers;
+    message->bodies_bytes = bodies_bytes;
     message->request.headers = headers;
     message->request.body = STR("");
     message->request.method = HTTP_METHOD_OTHER;
 }
 
 void http_message_free(struct http_message *message) {
+    body_uncharge(message);
     http_gunzip_destroy(message->gunzip);
     buf_free(&message->head);
     buf_free(&message->body);
@@ -314,6 +338,8 @@ static bool body_keep(struct http_parser *parser, struct str part) {
     buf_add(&m->body, part.ptr, part.len);
     if (!buf_ok(&m->body))
         refuse(parser, ERR_NOMEM, "no memory for the body");
+    else if (!body_charge(parser))
+        refuse(parser, ERR_UNAVAILABLE, "the bodies under way take more than bodies_bytes_max");
     return parser->err == OK;
 }
 

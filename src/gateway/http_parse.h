@@ -8,6 +8,7 @@
 #define PENSTOCK_GATEWAY_HTTP_PARSE_H
 
 #include <llhttp.h>
+#include <stdatomic.h>
 
 #include "gateway/http.h"
 #include "gateway/http_chunk.h"
@@ -16,7 +17,9 @@
 struct http_message {
     struct http_request request;
     struct buf head, body;
+    _Atomic uint64_t *bodies_bytes; /* of all messages of a server, long ones; NULL: not counted */
     struct http_header *headers; /* header_count_max of them, allocated at first use */
+    size_t charged;              /* of body, in limits->bodies_bytes */
     uint64_t content_length;     /* as declared; 0 where chunked or none */
     bool chunked, keep_alive, expect_continue;
     bool discard; /* the body is read and dropped */
@@ -25,7 +28,8 @@ struct http_message {
     const bool *paused;         /* with part: true: takes no more for now */
     struct http_gunzip *gunzip; /* where set, the body is taken out of gzip first */
 };
-void http_message_init(struct http_message *message, const struct http_limits *limits);
+void http_message_init(struct http_message *message, const struct http_limits *limits,
+                       _Atomic uint64_t *bodies_bytes);
 void http_message_reset(struct http_message *message);
 void http_message_free(struct http_message *message);
 

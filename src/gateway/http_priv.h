@@ -38,6 +38,9 @@ struct http_exchange {
     struct http_body_sink sink;
     enum err body_err; /* what broke off the body */
     const char *body_detail;
+    uint64_t body_bytes;  /* of a streamed body, as they came over the wire */
+    int64_t body_from_ms; /* when its head was there, later by what it was paused */
+    int64_t paused_ms;    /* since when it is paused; 0: not */
     bool sink_open, body_paused;
     void (*gone)(struct http_exchange *ex, void *ctx);
     void *gone_ctx;
@@ -137,6 +140,7 @@ struct http_server {
     int loop_count;
     struct http_loop *loops;
     _Atomic uint32_t connections;
+    _Atomic uint64_t bodies_bytes; /* held for long bodies */
     _Atomic bool draining, stopping;
     int next_loop;
 };

@@ -238,7 +238,7 @@ static enum err listener_open(struct http_listener *listener, const struct http_
     struct sockaddr_storage bound;
     socklen_t len = sizeof bound;
     char port[8];
-    int one = 1, fd, why;
+    int one = 1, unsent = (int)WRITE_SLICE_BYTES, fd, why;
 
     snprintf(port, sizeof port, "%u", wanted->port);
     why = getaddrinfo(host, port, &hints, &found);
@@ -247,6 +247,8 @@ static enum err listener_open(struct http_listener *listener, const struct http_
     fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (fd >= 0) /* inherited: the kernel holds no more than this for a client that does not read */
+        setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
     if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0 ||
         getsockname(fd, (struct sockaddr *)&bound, &len) != 0) {
         why = errno;
@@ -372,6 +374,7 @@ static void limits_default(struct http_limits *l) {
     OR(header_count_max, 100);
     OR(body_bytes_max, (size_t)8 << 20);
     OR(arena_bytes_max, (size_t)64 << 20);
+    OR(bodies_bytes_max, (size_t)512 << 20);
     OR(stream_bytes_max, (size_t)1 << 20);
     OR(connections_max, 10000);
     OR(connections_per_address_max, l->connections_max + ARRIVALS_MAX);
@@ -382,6 +385,7 @@ static void limits_default(struct http_limits *l) {
     OR(body_timeout_ms, 30000);
     OR(idle_timeout_ms, 75000);
     OR(write_timeout_ms, 30000);
+    OR(stream_rate_min, 1024);
     OR(handshake_timeout_ms, 10000);
 #undef OR
 }

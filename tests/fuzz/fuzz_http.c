@@ -48,7 +48,7 @@ static struct outcome run(const uint8_t *data, size_t size, size_t piece) {
     struct http_message message;
     bool begun = false;
 
-    http_message_init(&message, &limits);
+    http_message_init(&message, &limits, NULL);
     http_parser_init(&parser, &limits);
     for (size_t at = 0; at < size && out.err == OK; at += piece) {
         size_t len = size - at < piece ? size - at : piece;

@@ -43,7 +43,7 @@ static struct parsed parse(const char *text, size_t len, size_t piece) {
     struct http_message message;
     bool begun = false;
 
-    http_message_init(&message, &limits);
+    http_message_init(&message, &limits, NULL);
     http_parser_init(&parser, &limits);
     for (size_t at = 0; at < len && out.err == OK; at += piece) {
         struct str in = str_of(text + at, len - at < piece ? len - at : piece);
