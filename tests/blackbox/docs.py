@@ -138,3 +138,11 @@ def short(event):
 
 def copy(doc):
     return json.loads(json.dumps(doc))
+
+
+def connections(api):
+    """How many the hub has open, this question's among them."""
+    for line in api.get("/metrics").body.decode().splitlines():
+        if line.startswith("penstock_connections "):
+            return int(float(line.split()[-1]))
+    raise AssertionError("no figure for connections")

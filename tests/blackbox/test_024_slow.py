@@ -290,13 +290,6 @@ def reset(c):
     c.close()
 
 
-def open_connections(api):
-    for line in api.get("/metrics").body.decode().splitlines():
-        if line.startswith("penstock_http_connections ") or line.startswith("penstock_connections "):
-            return int(float(line.split()[-1]))
-    pytest.fail("no figure for connections")
-
-
 def test_050_a_reset_anywhere_harms_nobody(hub):
     api = hub.client()
     body = json.dumps(docs.count("RESET", 5)).encode()
@@ -313,7 +306,7 @@ def test_050_a_reset_anywhere_harms_nobody(hub):
             c.send(data[:cut])
             reset(c)
     assert api.get("/livez").status == 200
-    until(lambda: open_connections(api) <= 3, 10 * hub.binary.patience, "all connections forgotten")
+    until(lambda: docs.connections(api) <= 3, 10 * hub.binary.patience, "all connections forgotten")
 
 
 def test_051_half_a_close(hub):
