@@ -78,7 +78,10 @@ static void sample_begin(struct buf *out, const struct metric_info *row, const c
     buf_char(out, ' ');
 }
 
-static bool in_seconds(const struct metric_info *row) { return str_is(str_c(row->unit), "seconds"); }
+/* Its values are given in millionths. */
+static bool in_seconds(const struct metric_info *row) {
+    return str_is(str_c(row->unit), "seconds") || str_is(str_c(row->unit), "ratio");
+}
 
 /* Microseconds as seconds: no more digits than there are. */
 static void seconds_write(struct buf *out, uint64_t us) {

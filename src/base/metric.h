@@ -7,7 +7,8 @@
  * from the table.
  *
  * What always holds: names, kinds and labels come from the table alone; values of rows whose unit
- * is "seconds" are given in microseconds; a sample gives a value for each label of its row. */
+ * is "seconds" are given in microseconds, of "ratio" (0 to 1) in millionths; a sample gives a value
+ * for each label of its row. */
 #ifndef PENSTOCK_BASE_METRIC_H
 #define PENSTOCK_BASE_METRIC_H
 

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -453,6 +454,13 @@ static void damage_tell(enum err err, struct fault *fault) {
     fault_add(fault, STR("what to do"), "%s", damage_hints[i].what);
 }
 
+/* libuv reads it when its pool is first used; no other thread runs yet. */
+static void workers_set(const struct config *config) {
+    char workers[8];
+    snprintf(workers, sizeof workers, "%d", (int)config->settings.worker_threads);
+    setenv("UV_THREADPOOL_SIZE", workers, 1);
+}
+
 enum err hub_start(const struct hub_options *options, struct hub **out, struct fault *fault) {
     struct hub *hub = mem_zalloc(sizeof *hub);
     *out = NULL;
@@ -460,6 +468,8 @@ enum err hub_start(const struct hub_options *options, struct hub **out, struct f
         return fault_set(fault, ERR_NOMEM, "out of memory");
     buf_init(&hub->url, 4096);
     enum err err = config_load(options->dir, &hub->config, fault);
+    if (err == OK)
+        workers_set(hub->config);
     if (err == OK)
         err = connectors_load(options->dir, &hub->connectors, fault);
     if (err == OK)

@@ -224,21 +224,8 @@ static void command_unavailable(struct command *command, const char *why) {
 
 static struct command *core_take(struct core *core, uint32_t max, uint32_t *count) {
     pthread_mutex_lock(&core->lock);
-    struct command *first = core->first, *last = first;
-    uint32_t n = first ? 1 : 0;
-    while (last && last->next && n < max) {
-        last = last->next;
-        n++;
-    }
-    if (last) {
-        core->first = last->next;
-        if (!core->first)
-            core->last = NULL;
-        last->next = NULL;
-    }
-    core->waiting -= n;
+    struct command *first = queue_take(&core->queue, max, clock_tick_us(core->clock), count);
     pthread_mutex_unlock(&core->lock);
-    *count = n;
     return first;
 }
 
@@ -408,6 +395,7 @@ enum err core_submit(struct core *core, struct command *command, struct fault *f
     enum err err = OK;
     must(command->origin && command->arena && command->type);
     command->next = NULL;
+    command->queued_us = clock_tick_us(core->clock);
     command->need_count = 0;
     command->decide_us = 0;
     core_need_keys(command);
@@ -423,7 +411,8 @@ enum err core_submit(struct core *core, struct command *command, struct fault *f
         err = fault_set(fault, ERR_UNAVAILABLE, "%s", why);
     } else if (atomic_load_explicit(&core->shelf_late, memory_order_relaxed))
         err = fault_set(fault, ERR_UNAVAILABLE, "the hub can not write its state fast enough");
-    else if (core->waiting + core->loading >= (uint64_t)core->config->settings.queue_commands_max)
+    else if (!queue_has_room(&core->queue, command->traffic, core->loading,
+                             (uint64_t)core->config->settings.queue_commands_max))
         err = fault_set(fault, ERR_UNAVAILABLE, "too many commands are waiting");
     else if (load || command->origin->loading > 0) { /* behind those of its origin */
         if (core->loading_last)
@@ -435,12 +424,8 @@ enum err core_submit(struct core *core, struct command *command, struct fault *f
         command->origin->loading++;
         pthread_cond_signal(&core->loader_wake);
     } else {
-        if (core->last)
-            core->last->next = command;
-        else
-            core->first = command;
-        core->last = command;
-        if (++core->waiting == core->wake_at)
+        queue_put(&core->queue, command);
+        if (core->queue.count == core->wake_at)
             pthread_cond_signal(&core->wake);
     }
     pthread_mutex_unlock(&core->lock);
@@ -476,7 +461,7 @@ static void core_nap(struct core *core, uint32_t wake_at, int64_t nap_us) {
     int64_t at = clock_tick_us(&clock_system) + nap_us;
     struct timespec until = {.tv_sec = at / 1000000, .tv_nsec = at % 1000000 * 1000};
     core->wake_at = wake_at;
-    while (core->waiting < wake_at && !(core->stopping && core->loading == 0))
+    while (core->queue.count < wake_at && !(core->stopping && core->loading == 0))
         if (pthread_cond_timedwait(&core->wake, &core->lock, &until) != 0)
             return;
 }
@@ -487,11 +472,11 @@ static void core_nap(struct core *core, uint32_t wake_at, int64_t nap_us) {
 static bool core_await(struct core *core, uint32_t answered) {
     int64_t nap_us = core_nap_us(core), gather_us = core->config->settings.commit_gather_us;
     pthread_mutex_lock(&core->lock);
-    if (core->waiting == 0 && nap_us > 0)
+    if (core->queue.count == 0 && nap_us > 0)
         core_nap(core, 1, nap_us);
-    if (answered >= GATHER_FROM && gather_us > 0 && core->waiting > 0)
+    if (answered >= GATHER_FROM && gather_us > 0 && core->queue.count > 0)
         core_nap(core, answered / 2, gather_us < nap_us ? gather_us : nap_us);
-    bool stop = core->stopping && core->waiting + core->loading == 0;
+    bool stop = core->stopping && core->queue.count + core->loading == 0;
     pthread_mutex_unlock(&core->lock);
     return !stop;
 }
@@ -500,8 +485,11 @@ static void *core_run(void *arg) {
     pthread_setname_np(pthread_self(), "writer");
     struct core *core = arg;
     uint32_t answered = 0;
-    while (core_await(core, answered))
+    while (core_await(core, answered)) {
+        int64_t from_us = clock_tick_us(core->clock);
         answered = core_step(core);
+        counter_add(&core->counters.busy_us, (uint64_t)(clock_tick_us(core->clock) - from_us));
+    }
     return NULL;
 }
 
@@ -560,6 +548,7 @@ struct core *core_create(const struct core_options *options, struct fault *fault
     pthread_mutex_init(&core->shelf_lock, NULL);
     pthread_mutex_init(&core->shelf_wake_lock, NULL);
     flush_init(&core->flush);
+    queue_init(&core->queue);
     core->kind_count = core_kinds(options->capabilities, core->kinds);
     core->flush_tick_us = clock_tick_us(options->clock);
     core->registry = registry_create(options->capabilities);
@@ -602,9 +591,15 @@ struct keyring *core_keyring(const struct core *core) { return core->keyring; }
 
 uint32_t core_waiting(struct core *core) {
     pthread_mutex_lock(&core->lock);
-    uint32_t waiting = core->waiting;
+    uint32_t waiting = core->queue.count;
     pthread_mutex_unlock(&core->lock);
     return waiting;
+}
+
+void core_delays(struct core *core, int64_t out[TRAFFIC_CLASSES]) {
+    pthread_mutex_lock(&core->lock);
+    queue_delays(&core->queue, clock_tick_us(core->clock), out);
+    pthread_mutex_unlock(&core->lock);
 }
 
 void core_read_begin(struct core *core) { pthread_rwlock_rdlock(&core->state_lock); }
@@ -712,7 +707,7 @@ static enum err document_seal(struct core *core, struct command *out, struct str
 static enum err prepare(struct core *core, const struct command_type *type, struct arena *arena,
                         void *body, bool fact, struct command *out, struct fault *fault) {
     *out = (struct command){.type = type, .arena = arena, .body = body, .if_match = -1,
-                            .fact = fact};
+                            .fact = fact, .traffic = fact ? CLASS_STOCK : CLASS_CHECKOUT};
     out->now_us = clock_now_us(core->clock);
     out->id = id_make(core->rng, out->now_us);
     struct command_context context = {.config = core->config, .clock = core->clock, .fact = fact};

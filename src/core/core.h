@@ -51,6 +51,9 @@ enum err core_start(struct core *core, struct fault *fault) WARN_UNUSED;
 void core_stop(struct core *core);
 
 uint32_t core_waiting(struct core *core); /* commands waiting, any thread */
+/* The shortest wait for the writer since this was asked last, of each class: what is more than a
+ * commit takes says that more comes than it can do. Any thread, one at a time. */
+void core_delays(struct core *core, int64_t out_us[TRAFFIC_CLASSES]);
 uint64_t core_seq(const struct core *core); /* newest durable seq, any thread */
 bool core_ready(const struct core *core);   /* false while the journal does not take writes */
 /* Why it is not ready, as a sentence for a person; any thread. */

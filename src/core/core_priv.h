@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "core/core.h"
+#include "core/queue_priv.h"
 #include "core/state_priv.h"
 
 #define REACTION_DEPTH_MAX 8
@@ -38,6 +39,7 @@ enum flush_state { FLUSH_NONE, FLUSH_READY, FLUSH_DONE }; /* writer's, shelf's, 
 struct core_counters {
     _Atomic uint64_t done, replayed, refused, failed; /* commands */
     _Atomic uint64_t append_failures;
+    _Atomic uint64_t busy_us; /* the writer was at work */
     struct histogram batch_commands, batch_events, append_us, flush_us;
 };
 
@@ -84,8 +86,7 @@ struct core {
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t wake;
-    struct command *first, *last; /* waiting */
-    uint32_t waiting;
+    struct queue queue; /* waiting */
     uint32_t wake_at; /* so many waiting wake the writer */
     char why[256];    /* it is not ready, in words; "" while it is */
     bool stopping, running;

@@ -15,6 +15,7 @@ static void commands_figures(const struct core_counters *counters, struct metric
     metric_add(out, METRIC_COMMANDS, METRIC_LABELS(STR("refused")),
                counter_read(&counters->refused));
     metric_add(out, METRIC_COMMANDS, METRIC_LABELS(STR("failed")), counter_read(&counters->failed));
+    metric_add(out, METRIC_WRITER_BUSY, NULL, counter_read(&counters->busy_us));
     histogram_figure(&counters->batch_commands, METRIC_BATCH_COMMANDS, out);
     histogram_figure(&counters->batch_events, METRIC_BATCH_EVENTS, out);
 }
@@ -50,7 +51,7 @@ static void state_figures(const struct core *core, struct metrics *out) {
 static void queue_figures(struct core *core, struct metrics *out) {
     uint64_t limit = (uint64_t)core->config->settings.queue_commands_max;
     pthread_mutex_lock(&core->lock);
-    uint32_t waiting = core->waiting, loading = core->loading;
+    uint32_t waiting = core->queue.count, loading = core->loading;
     pthread_mutex_unlock(&core->lock);
     metric_queue(out, "writer", waiting, limit);
     metric_queue(out, "loader", loading, limit);

@@ -414,21 +414,14 @@ bool core_load_step(struct core *core) {
     if (!first)
         return false;
     pthread_mutex_lock(&core->lock);
-    uint32_t n = 0;
-    struct command *last = NULL;
-    for (struct command *command = first; command; command = command->next, n++) {
+    uint32_t before = core->queue.count;
+    for (struct command *command = first, *next; command; command = next) {
+        next = command->next;
         command->origin->loading--;
-        last = command;
+        core->loading--;
+        queue_put(&core->queue, command);
     }
-    if (core->last)
-        core->last->next = first;
-    else
-        core->first = first;
-    core->last = last;
-    uint32_t before = core->waiting;
-    core->waiting += n;
-    core->loading -= n;
-    if (before < core->wake_at && core->waiting >= core->wake_at)
+    if (before < core->wake_at && core->queue.count >= core->wake_at)
         pthread_cond_signal(&core->wake);
     pthread_mutex_unlock(&core->lock);
     return true;

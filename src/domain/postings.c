@@ -359,7 +359,7 @@ static const struct query_param posting_params[] = {
     {NULL, false, false, NULL},
 };
 static const struct route posting_routes[] = {
-    {.method = "GET", .path = "/v1/postings", .scope = "postings:read", .traffic = CLASS_OPS,
+    {.method = "GET", .path = "/v1/postings", .scope = "postings:read", .traffic = CLASS_BULK,
      .query = postings_query, .params = posting_params, .answer = &posting_shape,
      .help = "What went to the books, oldest first"},
     {.method = NULL},

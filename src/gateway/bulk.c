@@ -160,7 +160,7 @@ static void line_completed(struct command *command) {
         line->job.run = line_finish_run;
         line->job.done = line_finished;
         fault_init(&command->answer.fault, command->arena);
-        line->err = job_start(&line->job, bulk_loop(line->bulk), &line->fault);
+        line->err = job_start(&line->job, bulk_loop(line->bulk), CLASS_BULK, &line->fault);
         line->done = line->err != OK;
     }
     if (line->done)
@@ -219,6 +219,7 @@ static enum err line_submit(struct bulk_line *line, struct str text) {
     if (err != OK)
         return err;
     line->command.origin_ctx = line;
+    line->command.traffic = CLASS_BULK;
     return core_submit(call->gateway->options.core, &line->command, &line->fault);
 }
 
@@ -282,13 +283,25 @@ static void line_begin(struct bulk *bulk, struct str text, bool whole) {
 
 /* --- input --------------------------------------------------------------------------------- */
 
+/* How many lines may be taken now: all there are, unless bulk is shed. */
+static uint32_t bulk_portion(struct bulk *bulk) {
+    struct gateway_loop *loop = bulk_loop(bulk);
+    uint32_t lines = admission_bulk_lines(loop->gateway->admission,
+                                          (uint32_t)http_loop_index(loop->http), &loop->rng.rng);
+
+    if (lines == 0)
+        bulk_hold(bulk);
+    return lines;
+}
+
 /* Takes whole lines while there is room; answers how many bytes were taken. */
 static size_t bulk_take(struct bulk *bulk, struct str in) {
     size_t max = (size_t)bulk->call->gateway->config->settings.bulk_line_bytes_max, taken = 0;
+    uint32_t lines;
 
-    if (bulk_lags(bulk))
+    if (bulk_lags(bulk) || (lines = bulk_portion(bulk)) == 0)
         return 0;
-    while (taken < in.len && bulk->count < bulk->cap && !bulk->cut) {
+    while (taken < in.len && bulk->count < bulk->cap && !bulk->cut && lines > 0) {
         const char *from = in.ptr + taken;
         const char *end = memchr(from, '\n', in.len - taken);
         size_t len = end ? (size_t)(end - from) : in.len - taken;
@@ -306,7 +319,10 @@ static size_t bulk_take(struct bulk *bulk, struct str in) {
             break;
         }
         taken += end ? len + 1 : len;
+        lines--;
     }
+    if (lines == 0) /* the rest at the next tick */
+        bulk_hold(bulk);
     return taken;
 }
 
@@ -491,6 +507,7 @@ void bulk_begin(struct call *call) {
         return;
     }
     bulk->call = call;
+    call->queued = true;
     bulk->cap = (uint32_t)settings->bulk_lines_max;
     buf_init(&bulk->rest, (size_t)settings->bulk_line_bytes_max + ((size_t)1 << 20));
     buf_init(&bulk->out, 0);

@@ -270,7 +270,7 @@ static void feed_read(struct feed *feed) {
     feed->count = feed->scanned = 0;
     feed->job.run = feed_run;
     feed->job.done = feed_done;
-    if (job_start(&feed->job, feed->call->loop, &feed->fault) == OK)
+    if (job_start(&feed->job, feed->call->loop, feed->call->traffic, &feed->fault) == OK)
         return;
     feed->busy = false;
     feed->err = ERR_UNAVAILABLE;

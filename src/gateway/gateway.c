@@ -37,6 +37,7 @@ static void on_wake(uv_async_t *async) {
     struct gateway_loop *loop = async->data;
     struct command *command, *next;
 
+    admission_loop_woke(loop->gateway->admission, (uint32_t)http_loop_index(loop->http));
     pthread_mutex_lock(&loop->lock);
     command = loop->inbox_first;
     loop->inbox_first = loop->inbox_last = NULL;
@@ -46,6 +47,7 @@ static void on_wake(uv_async_t *async) {
         ((struct issuer *)command->origin_ctx)->completed(command);
     }
     bulks_flush(loop);
+    jobs_dispatch(loop);
     feeds_wake(loop);
     if (atomic_load(&loop->gateway->draining))
         feeds_drain(loop);
@@ -112,6 +114,11 @@ static enum err on_loop_start(struct http_loop *http, void *ctx, struct fault *f
     if (uv_async_init(http_loop_uv(http), &loop->wake, on_wake) != 0)
         return fault_set(fault, ERR_IO, "no file descriptor left for a loop");
     uv_timer_init(http_loop_uv(http), &loop->tick);
+    uv_loop_configure(http_loop_uv(http), UV_METRICS_IDLE_TIME);
+    loop->began_us = clock_tick_us(gateway->clock);
+    loop->rest.data = loop;
+    uv_prepare_init(http_loop_uv(http), &loop->rest);
+    uv_prepare_start(&loop->rest, admission_rest);
     return OK;
 }
 
@@ -123,6 +130,7 @@ static void on_loop_stop(struct http_loop *http, void *ctx) {
     must(!loop->feeds && !loop->waiting && !loop->slowed && !loop->bulks && loop->jobs == 0);
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->tick, NULL);
+    uv_close((uv_handle_t *)&loop->rest, NULL);
 }
 
 static void loop_free(struct gateway_loop *loop) {
@@ -255,6 +263,7 @@ static void gateway_free(struct gateway *gateway) {
     pthread_mutex_destroy(&gateway->readers_lock);
     mem_free(gateway->loops);
     limiter_destroy(gateway->limiter);
+    admission_destroy(gateway->admission);
     router_destroy(gateway->router);
     arena_free(&gateway->arena);
     mem_free(gateway);
@@ -276,6 +285,19 @@ static enum err callers_make(struct gateway *gateway, struct fault *fault) {
         return fault_set(fault, ERR_NOMEM, "no memory for the gateway");
     err = callers_create(&options, &gateway->callers, fault);
     return err == OK ? callers_start(gateway->callers, fault) : err;
+}
+
+static void writer_delays(void *ctx, int64_t out_us[TRAFFIC_CLASSES]) { core_delays(ctx, out_us); }
+
+static enum err admission_make(struct gateway *gateway, struct fault *fault) {
+    struct admission_options options = {.settings = &gateway->config->settings,
+                                        .clock = gateway->clock,
+                                        .loops = gateway->loop_count,
+                                        .writer = writer_delays,
+                                        .ctx = gateway->options.core};
+
+    gateway->admission = admission_create(&options);
+    return gateway->admission ? OK : fault_set(fault, ERR_NOMEM, "no memory for the gateway");
 }
 
 static enum err serve(struct gateway *gateway, struct fault *fault) {
@@ -338,6 +360,8 @@ enum err gateway_start(const struct gateway_options *options, struct gateway **o
                                      .clock = gateway->clock, .path = options->limits_path};
     if (err == OK)
         err = limiter_create(&limits, &gateway->limiter, fault);
+    if (err == OK)
+        err = admission_make(gateway, fault);
     if (err == OK)
         err = documents_make(gateway, fault);
     if (err == OK)

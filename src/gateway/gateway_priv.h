@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "base/json.h"
+#include "gateway/admission.h"
 #include "gateway/auth.h"
 #include "gateway/context.h"
 #include "gateway/contract.h"
@@ -31,6 +32,9 @@ struct gateway_loop;
 struct job {
     uv_work_t req;
     struct gateway_loop *loop;
+    struct job *next; /* in its lane */
+    enum traffic_class traffic;
+    int64_t queued_us;
     void (*run)(struct job *job, struct reader *reader); /* worker */
     void (*done)(struct job *job);
     struct fault fault; /* of getting a reader: run was not called */
@@ -83,7 +87,13 @@ struct gateway_loop {
     struct limit_view *limits;
     struct buf limit_text; /* scratch for headers */
     uint64_t known[LIMIT_KNOWN]; /* credentials that were good lately, hashed; direct mapped */
-    _Atomic uint32_t jobs;
+    _Atomic uint32_t jobs; /* that wait or are at work */
+    struct job_lane {
+        struct job *first, *last;
+    } lanes[TRAFFIC_CLASSES]; /* that wait for a worker */
+    _Atomic bool jobs_wait;
+    uv_prepare_t rest; /* before the loop waits for events */
+    int64_t began_us;
     struct gateway_counters counters;
     struct route_counters *routes; /* by route index */
     struct cards_told cards_told[CARDS_TOLD_MAX];
@@ -95,6 +105,10 @@ struct gateway {
     struct clock *clock;
     struct router *router;
     struct limiter *limiter;
+    struct admission *admission;
+    /* Workers at work: all, for catalogue and less, for bulk and ops. */
+    _Atomic uint32_t working, working_less, working_least[TRAFFIC_CLASSES - CLASS_BULK];
+    _Atomic uint64_t worked_us;
     uint64_t known_seed;
     uint32_t route_count;
     uint32_t personal_scope;
@@ -133,6 +147,7 @@ struct call {
     enum traffic_class traffic;        /* the route's, or bulk */
     struct limit_set limits;           /* policies that count for it */
     int64_t slow_until_us;             /* 0: it need not wait */
+    bool queued;                       /* its commands go to the writer */
     int retry_after_s;                 /* of a refusal; 0: the usual */
     struct command command;
     struct query query;
@@ -210,10 +225,22 @@ void call_span(const struct call *call, int status);
 void call_log(struct call *call, int status, int64_t us);
 
 /* job.c */
-enum err job_start(struct job *job, struct gateway_loop *loop, struct fault *fault) WARN_UNUSED;
+enum err job_start(struct job *job, struct gateway_loop *loop, enum traffic_class traffic,
+                   struct fault *fault) WARN_UNUSED;
+/* Hands waiting jobs to workers that are free. */
+void jobs_dispatch(struct gateway_loop *loop);
 struct reader *reader_take(struct gateway *gateway, struct fault *fault); /* worker */
 void reader_give(struct gateway *gateway, struct reader *reader);
 void readers_free(struct gateway *gateway);
+
+/* admission_stage.c */
+/* With the head alone: whether the hub has time for a call of this class; ERR_UNAVAILABLE. */
+enum err admission_check(struct call *call) WARN_UNUSED;
+/* The lane of the writer's queue that a call's command waits in: behind those that came before
+ * it on its connection and are not answered yet, in any case. */
+enum traffic_class command_lane(struct call *call);
+void admission_rest(uv_prepare_t *prepare);
+void busy_figures(struct gateway *gateway, struct metrics *out);
 
 /* limit_stage.c */
 /* With the head alone, before the credentials are looked at: whether who has no known ones may try

@@ -134,6 +134,8 @@ int http_loop_index(const struct http_loop *loop);
 void http_loop_data_set(struct http_loop *loop, void *data);
 void *http_loop_data(const struct http_loop *loop);
 struct http_loop *http_exchange_loop(const struct http_exchange *ex);
+/* The one that came before it on its connection and is not answered to its end yet; NULL. */
+struct http_exchange *http_exchange_before(const struct http_exchange *ex);
 
 /* --- who is there --------------------------------------------------------------------------- */
 /* The client's certificate, verified against the listener's client CA: what it says of its

@@ -76,6 +76,15 @@ const struct http_request *http_exchange_request(const struct http_exchange *ex)
 struct arena *http_exchange_arena(struct http_exchange *ex) { return &ex->arena; }
 void http_exchange_data_set(struct http_exchange *ex, void *data) { ex->data = data; }
 void *http_exchange_data(const struct http_exchange *ex) { return ex->data; }
+struct http_exchange *http_exchange_before(const struct http_exchange *ex) {
+    struct http_exchange *before = NULL;
+
+    if (!ex->conn || ex->conn->first == ex)
+        return NULL;
+    for (struct http_exchange *at = ex->conn->first; at && at != ex; at = at->next)
+        before = at->ended ? before : at;
+    return before;
+}
 struct http_loop *http_exchange_loop(const struct http_exchange *ex) { return ex->loop; }
 bool http_closed(const struct http_exchange *ex) { return ex->conn == NULL; }
 

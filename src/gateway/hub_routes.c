@@ -74,12 +74,13 @@ const struct route hub_routes[] = {
      .help = "The journal as a feed of CloudEvents: by pages, by long poll (wait), or as "
              "server-sent events (Accept: text/event-stream; Last-Event-ID is the seq to go on "
              "from)"},
-    {.method = "POST", .path = "/x/{connector}/{topic}", .traffic = CLASS_CHECKOUT,
+    /* no customer waits for these, and platforms send them again */
+    {.method = "POST", .path = "/x/{connector}/{topic}", .traffic = CLASS_STOCK,
      .answer = &payload_answer_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
      .more = WEBHOOK_MORE,
      .help = "A partner's own payload under its own signature; stored before anything looks at "
              "what it says"},
-    {.method = "POST", .path = "/x/{connector}/{topic}/{part}", .traffic = CLASS_CHECKOUT,
+    {.method = "POST", .path = "/x/{connector}/{topic}/{part}", .traffic = CLASS_STOCK,
      .answer = &payload_answer_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
      .more = WEBHOOK_MORE,
      .help = "The same for platforms whose topics have a slash: orders/create is orders-create"},

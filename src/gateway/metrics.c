@@ -166,6 +166,8 @@ enum err metrics_query(struct query *query, struct fault *fault) {
     metrics_init(&out);
     gateway_write(gateway, &out);
     limiter_figures(gateway->limiter, &out);
+    admission_figures(gateway->admission, &out);
+    busy_figures(gateway, &out);
     core_figures(options->core, &out);
     reader_write(query->reader, &out);
     if (options->figures)

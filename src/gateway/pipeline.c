@@ -158,6 +158,8 @@ static enum err admit(struct call *call, bool *bulk) {
     if (err == OK)
         traffic_set(call);
     if (err == OK)
+        err = admission_check(call);
+    if (err == OK)
         err = check_caller(call);
     if (err == OK)
         err = check_media(call, bulk);
@@ -284,7 +286,7 @@ static void call_completed(struct command *command) {
     fault_init(&command->answer.fault, command->arena);
     call->job.run = command_finish_run;
     call->job.done = command_finished;
-    if (job_start(&call->job, call->loop, &call->fault) != OK)
+    if (job_start(&call->job, call->loop, call->traffic, &call->fault) != OK)
         call_problem(call, ERR_UNAVAILABLE, &call->fault);
 }
 
@@ -292,6 +294,7 @@ static enum err command_submit(struct call *call) {
     call->issuer.completed = call_completed;
     call->command.origin = &call->loop->origin;
     call->command.origin_ctx = call;
+    call->command.traffic = command_lane(call);
     return core_submit(call->gateway->options.core, &call->command, &call->fault);
 }
 
@@ -427,7 +430,7 @@ static enum err query_start(struct call *call) {
     call->query.out = &call->body;
     call->job.run = query_run;
     call->job.done = query_done;
-    return job_start(&call->job, call->loop, &call->fault);
+    return job_start(&call->job, call->loop, call->traffic, &call->fault);
 }
 
 /* Parameters of the path and behind the '?', for queries and for commands that are bound. */
