@@ -199,7 +199,7 @@ def write_configuration(program, dir_, locations):
 class Hub(Server):
     """The hub under test, with all of its stock counted in."""
 
-    def __init__(self, program, dir_, locations):
+    def __init__(self, program, dir_, locations, more=(), env=None):
         self.configuration = os.path.join(dir_, "hub")
         write_configuration(program, self.configuration, locations)
         made = subprocess.run([program, "key", "create", "-C", self.configuration, "--name",
@@ -207,9 +207,9 @@ class Hub(Server):
         self.key = made.stdout.decode().strip()
         port = free_port()
         super().__init__("hub", [program, "serve", "-C", self.configuration, "--listen",
-                                 f"127.0.0.1:{port}"], port, dir_,
+                                 f"127.0.0.1:{port}", *more], port, dir_,
                          env={**os.environ, "SHOPIFY_WEBHOOK_SECRET": WEBHOOK_SECRET,
-                              "PENSTOCK_TOKEN_SECONDS": "86400"})
+                              "PENSTOCK_TOKEN_SECONDS": "86400", **(env or {})})
         self.await_answer("/readyz")
 
     def headers(self, kind="application/json"):

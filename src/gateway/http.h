@@ -113,7 +113,7 @@ uint16_t http_server_port_of(const struct http_server *server, uint32_t listener
 void http_server_drain(struct http_server *server);
 /* Any thread: connections open now, over all loops. */
 uint32_t http_server_connections(const struct http_server *server);
-/* Any thread: what became of connections since the start; shaking is of now. */
+/* Any thread: what became of connections since the start. */
 struct http_stats {
     _Atomic uint64_t accepted;
     _Atomic uint64_t refused_full, refused_address; /* by connections_max, by that of an address */
@@ -121,7 +121,8 @@ struct http_stats {
     _Atomic uint64_t handshakes_whole, handshakes_resumed;
     _Atomic uint64_t handshakes_failed;  /* or given up, or late */
     _Atomic uint64_t handshakes_crowded; /* of those, closed because newer ones came */
-    _Atomic uint32_t shaking;
+    _Atomic uint32_t shaking; /* handshakes under way, of now */
+    _Atomic uint32_t resting; /* idle, with most of TLS's memory given back; of now */
 };
 const struct http_stats *http_server_stats(const struct http_server *server);
 /* Closes everything at once, waits for exchanges the handler still owes, ends the threads,

@@ -387,7 +387,7 @@ void tls_set_give(struct tls_set *set) {
         set_free(set);
 }
 
-SSL *tls_set_ssl(struct tls_set *set) { return SSL_new(set->contexts[0]); }
+SSL *tls_set_ssl(struct tls_set *set) { return tls_rest_new(set->contexts[0]); }
 
 /* --- from outside --------------------------------------------------------------------------- */
 

@@ -703,6 +703,8 @@ void http_loop_sweep(struct http_loop *loop) {
             conn_abort(conn);
         else if (conn->read_deadline_ms && now >= conn->read_deadline_ms)
             conn_late(conn);
+        else if (conn->tls && conn->idle)
+            http_tls_quiet(conn);
     }
 }
 

@@ -184,6 +184,7 @@ size_t http_tls_write(struct http_conn *conn, const uv_buf_t *parts, uint32_t n,
 void http_tls_written(struct http_conn *conn);
 void http_tls_bye(struct http_conn *conn);
 void http_tls_cut(struct http_conn *conn);
+void http_tls_quiet(struct http_conn *conn); /* a sweep found it idle */
 bool http_tls_ended(const struct http_conn *conn); /* the client said that it sends no more */
 bool http_tls_waits(const struct http_conn *conn); /* enough is read for its next turn */
 void http_loop_shake(struct http_loop *loop);

@@ -20,10 +20,13 @@
 #define HELLO_BYTES_WAIT ((size_t)16 << 10) /* of a handshake waiting for its turn, then no more is read */
 #define HELLO_BYTES_MAX (HELLO_BYTES_WAIT + READ_BYTES)
 #define LATER_BYTES_MAX ((size_t)64 << 10) /* made while a write waits */
+#define QUIET_SWEEPS 8 /* then an idle connection's SSL is laid to rest: about 2 s */
 #define GATHER_BYTES 16384                 /* one record */
 
 struct http_tls_conn {
     SSL *ssl;
+    struct tls_rest *rest; /* it rests: wake it first */
+    uint8_t quiet;         /* sweeps without a call into it */
     struct tls_set *set;
     struct str in;    /* read from the socket, not yet by OpenSSL */
     struct buf hello; /* as much, while the handshake waits for its turn */
@@ -80,6 +83,29 @@ static void method_make(void) {
         BIO_meth_set_ctrl(method, on_bio_ctrl);
         BIO_meth_set_create(method, on_bio_create);
     }
+}
+
+/* Before each call into OpenSSL. */
+static void tls_wake(struct http_conn *conn) {
+    struct http_tls_conn *tls = conn->tls;
+
+    tls->quiet = 0;
+    if (!tls->rest)
+        return;
+    tls_rest_end(tls->ssl, tls->rest);
+    tls->rest = NULL;
+    atomic_fetch_sub_explicit(&conn->loop->server->stats.resting, 1, memory_order_relaxed);
+}
+
+void http_tls_quiet(struct http_conn *conn) {
+    struct http_tls_conn *tls = conn->tls;
+
+    if (!tls->shaken || tls->rest || conn->writing || ++tls->quiet < QUIET_SWEEPS)
+        return;
+    tls->quiet = 0;
+    tls->rest = tls_rest_begin(tls->ssl);
+    if (tls->rest)
+        atomic_fetch_add_explicit(&conn->loop->server->stats.resting, 1, memory_order_relaxed);
 }
 
 /* --- handshakes under way ------------------------------------------------------------------- */
@@ -202,6 +228,7 @@ void http_tls_leave(struct http_conn *conn) {
 void http_tls_free(struct http_conn *conn) {
     struct http_tls_conn *tls = conn->tls;
 
+    tls_wake(conn);
     SSL_free(tls->ssl);
     tls_set_give(tls->set);
     buf_free(&tls->hello);
@@ -273,6 +300,7 @@ size_t http_tls_write(struct http_conn *conn, const uv_buf_t *parts, uint32_t n,
     size_t taken = 0, gathered = 0;
     bool fine = !conn->tls->mute, whole = true;
 
+    tls_wake(conn);
     ERR_clear_error();
     for (uint32_t i = 0; i < n && fine && whole; i++) {
         size_t len = parts[i].len;
@@ -316,6 +344,7 @@ void http_tls_bye(struct http_conn *conn) {
     if (!tls->shaken || tls->mute || conn->writing)
         return;
     tls->mute = true;
+    tls_wake(conn);
     ERR_clear_error();
     SSL_shutdown(tls->ssl);
     if (made->len > 0) {
@@ -348,6 +377,7 @@ static void tls_open_records(struct http_conn *conn) {
     size_t len = 0, n;
     int error = SSL_ERROR_NONE;
 
+    tls_wake(conn);
     ERR_clear_error();
     while (len < PLAIN_BYTES) {
         if (SSL_read_ex(tls->ssl, plain + len, PLAIN_BYTES - len, &n) != 1) {

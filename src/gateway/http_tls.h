@@ -44,6 +44,10 @@ struct http_tls_options {
     struct clock *clock; /* NULL: clock_system */
 };
 
+/* Idle connections take less memory with it. In main, before anything has used OpenSSL; without it,
+ * or too late, all works as well. */
+void http_tls_memory_begin(void);
+
 struct http_tls;
 /* Reads the files. ERR_INVALID: what a file holds is not fit, each fault listed with the file
  * as its pointer; ERR_NOMEM. */

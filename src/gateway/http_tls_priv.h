@@ -23,6 +23,12 @@ struct tls_set *tls_set_take(struct http_tls *tls);
 void tls_set_give(struct tls_set *set);
 /* A connection's SSL with the first certificate; NULL when memory is out. */
 SSL *tls_set_ssl(struct tls_set *set);
+/* http_tls_rest.c */
+struct tls_rest;
+SSL *tls_rest_new(SSL_CTX *context); /* as SSL_new, in a place where it can be laid to rest */
+/* From here to tls_rest_end nothing may touch the SSL. NULL: it can not rest, and goes on. */
+struct tls_rest *tls_rest_begin(SSL *ssl);
+void tls_rest_end(SSL *ssl, struct tls_rest *rest);
 struct clock *tls_clock(const struct http_tls *tls);
 
 #endif

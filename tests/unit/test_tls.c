@@ -127,7 +127,8 @@ static int start(void **state) {
     if (http_tls_create(&options, &tls, &fault) != OK)
         fail_msg("%s", fault.detail);
     const struct http_listen listen[] = {{.tls = tls}};
-    struct http_options http = {.listen = listen, .listen_count = 1, .threads = 2, .handle = handle};
+    struct http_options http = {.listen = listen, .listen_count = 1, .threads = 2, .handle = handle,
+                                .limits = {.handshake_timeout_ms = 5000, .write_timeout_ms = 160}};
     if (http_server_start(&http, &server, &fault) != OK)
         fail_msg("%s", fault.detail);
     return 0;
@@ -164,21 +165,25 @@ static SSL_CTX *client_context(int version, const struct made *shown) {
     return context;
 }
 
-/* Sends, says goodbye, and reads to the end. The text is NULL where the hub broke off. */
-static const char *converse(int version, const struct made *shown, const char *request) {
+/* Sends, says goodbye, and reads to the end. The text is NULL where the hub broke off. From the
+ * fail-th allocation, where not 0, memory is short once, here or there. */
+static const char *converse(int version, const struct made *shown, const char *request,
+                            uint64_t fail) {
     static char text[8192];
     SSL_CTX *context = client_context(version, shown);
     SSL *ssl = SSL_new(context);
     int fd = dial(), n, len = 0;
-    bool fine;
-    SSL_set_fd(ssl, fd);
-    fine = SSL_connect(ssl) == 1 && SSL_write(ssl, request, (int)strlen(request)) > 0;
+    bool fine = SSL_set_fd(ssl, fd) == 1;
+    if (fail)
+        mem_fail_at(fail, 0);
+    fine = fine && SSL_connect(ssl) == 1 && SSL_write(ssl, request, (int)strlen(request)) > 0;
     if (fine)
         SSL_shutdown(ssl);
     while (fine && (n = SSL_read(ssl, text + len, (int)sizeof text - 1 - len)) > 0)
         len += n;
     text[len] = '\0';
     fine = fine && SSL_get_error(ssl, 0) == SSL_ERROR_ZERO_RETURN; /* its own goodbye has come */
+    mem_fail_at(0, 0);
     SSL_free(ssl);
     SSL_CTX_free(context);
     close(fd);
@@ -199,20 +204,20 @@ static void tells_who_is_there(void **state) {
              "\r\n\r\nCN=till-7,O=L\xc3\xa4" "den\\, GmbH|2 till-7.example t7.example|1 "
              "spiffe://shop/till/7|1 till@shop.example|%s|1", hex);
     for (int v = 0; v < 2; v++) {
-        const char *text = converse(versions[v], &till, GET);
+        const char *text = converse(versions[v], &till, GET, 0);
         assert_non_null(text);
         if (!strstr(text, wanted))
             fail_msg("%s\nand not %s", text, wanted);
-        text = converse(versions[v], NULL, GET);
+        text = converse(versions[v], NULL, GET, 0);
         assert_true(text && strstr(text, "(none)"));
-        assert_null(converse(versions[v], &fake, GET));
+        assert_null(converse(versions[v], &fake, GET, 0));
     }
 }
 
 /* A client that has said goodbye still hears the answers to what it asked before. */
 static void answers_after_a_goodbye(void **state) {
     for (int v = 0; v < 2; v++) {
-        const char *text = converse(versions[v], NULL, GET GET GET);
+        const char *text = converse(versions[v], NULL, GET GET GET, 0);
         int count = 0;
         for (const char *at = text; at && (at = strstr(at, "(none)")); at++)
             count++;
@@ -225,16 +230,12 @@ static void memory_may_be_short(void **state) {
     const struct http_tls_pair pair = {certificate, key};
     struct http_tls_options options = tls_options(&pair);
     uint32_t failed = 0;
-    for (uint64_t n = 1; n < 40; n++) {
-        mem_fail_at(n, 0);
-        const char *text = converse(versions[n % 2], &till, GET);
-        mem_fail_at(0, 0);
-        failed += text == NULL;
-    }
+    for (uint64_t n = 1; n < 900; n += 1 + n / 30)
+        failed += converse(versions[n % 2], &till, GET, n) == NULL;
     assert_true(failed > 3);
     for (int v = 0; v < 2; v++)
-        assert_non_null(converse(versions[v], &till, GET));
-    for (uint64_t n = 1, ended = 0; !ended; n++) {
+        assert_non_null(converse(versions[v], &till, GET, 0));
+    for (uint64_t n = 1, ended = 0; !ended; n += 1 + n / 16) {
         struct fault fault = {0};
         struct http_tls *made;
         mem_fail_at(n, 0);
@@ -244,6 +245,51 @@ static void memory_may_be_short(void **state) {
         assert_true(ended ? err == OK : err != OK || made != NULL);
         http_tls_destroy(made);
     }
+}
+
+/* Idle connections rest, and go on as if nothing had been; also those that are closed at rest. */
+static void rests_when_idle(void **state) {
+    enum { COUNT = 20 };
+    SSL_CTX *contexts[2] = {client_context(versions[0], &till), client_context(versions[1], NULL)};
+    SSL *ssl[COUNT];
+    char text[1024];
+    for (int i = 0; i < COUNT; i++) {
+        ssl[i] = SSL_new(contexts[i % 2]);
+        SSL_set_fd(ssl[i], dial());
+        assert_int_equal(SSL_connect(ssl[i]), 1);
+    }
+    for (int turn = 0; turn < 3; turn++) {
+        for (int i = 0; i < COUNT; i++) {
+            assert_true(SSL_write(ssl[i], GET, sizeof GET - 1) > 0);
+            int n = SSL_read(ssl[i], text, sizeof text - 1);
+            assert_true(n > 0);
+            text[n] = '\0';
+            assert_non_null(strstr(text, i % 2 ? "(none)" : "CN=till-7"));
+        }
+        for (int wait = 0; wait < 1000 && http_server_stats(server)->resting < COUNT; wait++)
+            usleep(10000);
+        assert_int_equal(http_server_stats(server)->resting, COUNT);
+    }
+    for (int i = 0; i < COUNT; i++) { /* half of them say goodbye, half stay for the server's end */
+        int fd = SSL_get_fd(ssl[i]);
+        if (i < COUNT / 2) {
+            SSL_shutdown(ssl[i]);
+            assert_int_equal(SSL_read(ssl[i], text, sizeof text), 0);
+            assert_int_equal(SSL_get_error(ssl[i], 0), SSL_ERROR_ZERO_RETURN);
+            SSL_free(ssl[i]);
+            close(fd);
+        }
+    }
+    http_server_drain(server);
+    for (int i = COUNT / 2; i < COUNT; i++) {
+        int fd = SSL_get_fd(ssl[i]);
+        assert_int_equal(SSL_read(ssl[i], text, sizeof text), 0);
+        assert_int_equal(SSL_get_error(ssl[i], 0), SSL_ERROR_ZERO_RETURN);
+        SSL_free(ssl[i]);
+        close(fd);
+    }
+    SSL_CTX_free(contexts[0]);
+    SSL_CTX_free(contexts[1]);
 }
 
 /* Certificates are read anew while others connect. */
@@ -328,10 +374,12 @@ static void trusts_nobody_unseen(void **state) {
 }
 
 int main(void) {
+    http_tls_memory_begin();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(tells_who_is_there, start, stop),
         cmocka_unit_test_setup_teardown(answers_after_a_goodbye, start, stop),
         cmocka_unit_test_setup_teardown(memory_may_be_short, start, stop),
+        cmocka_unit_test_setup_teardown(rests_when_idle, start, stop),
         cmocka_unit_test_setup_teardown(reads_files_anew, start, stop),
         cmocka_unit_test_setup_teardown(trusts_nobody_unseen, start, stop),
     };
