@@ -124,6 +124,21 @@ static const struct shape_field outcome_rows[] = {
 static SHAPE_DEFINE(outcome_shape, "connector_outcome", struct connector_outcome,
                     "What an HTTP status means", outcome_rows);
 
+static const struct shape_field session_rows[] = {
+    SHAPE_ROW(struct connector_session, request, SHAPE_OBJECT, "The call that signs in",
+              .flags = SHAPE_REQUIRED, .shape = &request_shape),
+    ROW_AS("body", struct connector_session, body_open, SHAPE_OPEN,
+           "Its document; texts may be ${env:NAME} or ${file:PATH}"),
+    SHAPE_ROW(struct connector_session, mapping, SHAPE_CODE,
+              "File beside this one: its answer to {value = \"…\"}, the header's value",
+              .flags = SHAPE_REQUIRED),
+    SHAPE_ROW(struct connector_session, header, SHAPE_CODE, "Header that gets it (Authorization)"),
+    SHAPE_ROW(struct connector_session, timeout_ms, SHAPE_INTEGER, "Time to sign in (10000)",
+              .min = 10, .max = 600000),
+};
+static SHAPE_DEFINE(session_shape, "connector_session", struct connector_session,
+                    "How to sign in; again after an answer 401", session_rows);
+
 static const char *const send_keys[] = {"subject", "none", NULL};
 static const struct shape_field send_rows[] = {
     [SEND_SUBSCRIPTION] = SHAPE_ROW(struct connector_send, subscription, SHAPE_CODE,
@@ -140,6 +155,12 @@ static const struct shape_field send_rows[] = {
                                 "true: may see names, addresses and what else is personal (false)"),
     [SEND_MAPPING] = SHAPE_ROW(struct connector_send, mapping, SHAPE_CODE,
                                "File beside this one: \"post_order.lua\""),
+    [SEND_SCRIPT] = SHAPE_ROW(struct connector_send, script, SHAPE_CODE,
+                              "File beside this one that says call after call what is sent, each by what "
+                              "the ones before answered; in place of mapping and lookup"),
+    [SEND_SETTLE_MS] = SHAPE_ROW(struct connector_send, settle_ms, SHAPE_INTEGER,
+                                 "With script: how long a call that was given up may still be at work there; "
+                                 "the script starts again after it (2000)", .min = 1, .max = 600000),
     [SEND_REQUEST] = SHAPE_ROW(struct connector_send, request, SHAPE_OBJECT, "What is sent",
                                .flags = SHAPE_REQUIRED, .shape = &request_shape),
     [SEND_LOOKUP] = SHAPE_ROW(struct connector_send, lookup, SHAPE_OBJECT,
@@ -171,6 +192,8 @@ static const struct shape_field connector_rows[] = {
                                         "What it connects"),
     [CONNECTOR_SETTINGS] = ROW_AS("settings", struct connector, settings_open, SHAPE_OPEN,
                                   "Values for ${setting:NAME} and for its mappings"),
+    [CONNECTOR_SESSION] = SHAPE_ROW(struct connector, session, SHAPE_OBJECT,
+                                    "How to sign in", .shape = &session_shape),
     [CONNECTOR_RECEIVE] = SHAPE_ROW(struct connector, receive, SHAPE_LIST, "Webhooks in",
                                     .shape = &receive_shape, .max = 256),
     [CONNECTOR_SEND] = SHAPE_ROW(struct connector, send, SHAPE_LIST, "What goes out",

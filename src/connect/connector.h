@@ -109,6 +109,21 @@ struct connector_outcome {
     uint8_t kind[600]; /* by status, enum connector_outcome_kind */
 };
 
+/* How to sign in where each call needs a session: a request whose answer a mapping turns into the
+ * value of a header. Opened when the first call needs it, and again after an answer 401. */
+struct connector_session {
+    uint64_t has;
+    struct connector_request *request;
+    const struct json *body_open; /* document; its texts may hold references (passwords) */
+    struct str mapping;           /* "session.lua": the answer's body → {value = "Session …"} */
+    struct str header;            /* that gets the value; default Authorization */
+    int64_t timeout_ms;
+    /* not in the file */
+    const struct mapping_source *source;
+    struct str body;    /* absent: none */
+    struct str missing; /* names of references that are not set; absent: usable */
+};
+
 enum send_key { SEND_KEY_SUBJECT, SEND_KEY_NONE };
 struct connector_send {
     uint64_t has;
@@ -118,6 +133,9 @@ struct connector_send {
     int32_t key;               /* enum send_key: the lane */
     bool personal;             /* may see what is personal; default false */
     struct str mapping;        /* "post_order.lua"; absent: the event's data as it is */
+    struct str script;         /* "post_sale.lua", in place of mapping and lookup: several calls,
+                                  each decided by what the ones before answered (docs/mappings.md) */
+    int64_t settle_ms;         /* with script: as in lookup */
     struct connector_request *request;
     struct connector_lookup *lookup; /* NULL: posted again without asking */
     struct str reference;      /* JSON Pointer into the answer: the system's own number */
@@ -126,7 +144,7 @@ struct connector_send {
     struct connector_limits *limits;   /* never NULL once loaded */
     int64_t timeout_ms;        /* of one attempt */
     /* not in the file */
-    const struct mapping_source *source; /* NULL: no mapping */
+    const struct mapping_source *source; /* of the mapping or the script; NULL: neither */
     const struct connector *connector;
     struct str missing; /* names of references that are not set; absent: usable */
 };
@@ -142,6 +160,7 @@ struct connector {
     uint64_t has;
     struct str name, version, owner, service_level, description;
     const struct json *settings_open;
+    struct connector_session *session; /* NULL: calls need none */
     struct shape_list receive; /* of struct connector_receive */
     struct shape_list send;    /* of struct connector_send */
     /* not in the file */

@@ -422,6 +422,67 @@ static void load_lookup(struct loader *l, struct connector_lookup *lookup, struc
         lookup->settle_ms = 2000;
 }
 
+/* A copy whose texts have their references replaced. Absent where one is not set. */
+static struct str load_document(struct loader *l, const struct json *from, struct buf *missing,
+                                struct str pointer) {
+    struct json *copy = arena_array(l->arena, from->next, sizeof *copy);
+    bool good = copy != NULL;
+    for (uint32_t i = 0; good && i < from->next; i++) {
+        copy[i] = from[i];
+        if (copy[i].kind != JSON_STRING || !memmem(copy[i].text.ptr, copy[i].text.len, "${", 2))
+            continue;
+        copy[i].text = resolve(l, copy[i].text, missing, pointer).text;
+        good = copy[i].text.ptr != NULL;
+    }
+    struct buf out;
+    buf_init(&out, TEXT_BYTES_MAX);
+    if (good)
+        json_write(&out, copy);
+    struct str text = good && buf_ok(&out) ? arena_str(l->arena, buf_str(&out)) : STR_NONE;
+    if (good && !buf_ok(&out))
+        yaml_fault(&l->yaml, l->fault, pointer, "longer than %d bytes", TEXT_BYTES_MAX);
+    buf_free(&out);
+    return text;
+}
+
+static void load_session(struct loader *l, struct connector_session *session) {
+    struct buf missing;
+    if (!session)
+        return;
+    buf_init(&missing, TEXT_BYTES_MAX);
+    load_request(l, session->request, "POST", &missing, STR("/session/request"));
+    if (session->body_open && session->body_open->kind != JSON_NULL)
+        session->body = load_document(l, session->body_open, &missing, STR("/session/body"));
+    load_mapping(l, session->mapping, STR("/session/mapping"), &session->source);
+    if (!session->header.len)
+        session->header = STR("Authorization");
+    if (!session->timeout_ms)
+        session->timeout_ms = 10000;
+    if (missing.len > 0) {
+        session->missing = arena_str(l->arena, buf_str(&missing));
+        buf_str_add(&l->missing, l->missing.len ? STR(", ") : STR(""));
+        buf_str_add(&l->missing, session->missing);
+    }
+    buf_free(&missing);
+}
+
+/* A script says by itself what is looked up, and where the system's number is. */
+static void load_script(struct loader *l, struct connector_send *send, uint32_t i) {
+    struct str at = pointer_of(l, "/send/%u/script", i);
+    if (!send->script.len) {
+        if (send->settle_ms)
+            yaml_fault(&l->yaml, l->fault, pointer_of(l, "/send/%u/settle_ms", i),
+                       "belongs to a script; of a look-up it stands in `lookup`");
+        return;
+    }
+    if (send->mapping.len || send->lookup || send->reference.len)
+        yaml_fault(&l->yaml, l->fault, at,
+                   "stands in place of mapping, lookup and reference: it says them itself");
+    if (!send->settle_ms)
+        send->settle_ms = 2000;
+    load_mapping(l, send->script, at, &send->source);
+}
+
 static enum err load_send(struct loader *l, uint32_t i) {
     struct connector_send *send = list_at(l->connector->send, struct connector_send, i);
     struct buf missing;
@@ -456,6 +517,10 @@ static enum err load_send(struct loader *l, uint32_t i) {
     if (!send->timeout_ms)
         send->timeout_ms = 10000;
     load_mapping(l, send->mapping, pointer_of(l, "/send/%u/mapping", i), &send->source);
+    load_script(l, send, i);
+    if (l->connector->session && l->connector->session->missing.len)
+        buf_printf(&missing, "%s%.*s", missing.len ? ", " : "",
+                   STR_FMT(l->connector->session->missing));
     if (missing.len > 0) {
         send->missing = arena_str(l->arena, buf_str(&missing));
         note_missing(&l->missing, "for", send->subscription);
@@ -468,6 +533,8 @@ static enum err load_send(struct loader *l, uint32_t i) {
 
 static enum err load_parts(struct loader *l) {
     enum err err = load_settings(l);
+    if (err == OK)
+        load_session(l, l->connector->session);
     for (uint32_t i = 0; err == OK && i < l->connector->receive.count; i++)
         load_receive(l, i);
     for (uint32_t i = 0; err == OK && i < l->connector->send.count; i++)

@@ -14,7 +14,6 @@
 #include "domain/deliveries.h"
 #include "domain/postings.h"
 
-#define CAUSE_MAX 400 /* bytes of what a remote says that are kept */
 #define WORDS_MAX 65536 /* bytes of it that are looked at */
 
 struct attempt *attempt_take(struct subscription *sub) {
@@ -41,6 +40,7 @@ struct attempt *attempt_take(struct subscription *sub) {
     attempt->traced = false;
     attempt->found = attempt->confirming = attempt->discarding = false;
     attempt->wish = NULL;
+    attempt->script = (struct script_run){0};
     attempt->job = (struct lane_job){.lane = LANE_NONE};
     d->out++;
     sub->out++;
@@ -150,7 +150,20 @@ static struct str masked(struct attempt *attempt, struct str text) {
 
 /* What the remote says went wrong: the member that most interfaces use for it, else the start
  * of the body. One line. */
-static struct str cause_of(struct attempt *attempt, const struct net_answer *answer) {
+struct str attempt_words(struct attempt *attempt, struct str words) {
+    words = masked(attempt, words);
+    if (words.len > DELIVER_CAUSE_MAX)
+        words.len = DELIVER_CAUSE_MAX;
+    words = arena_str(&attempt->arena, words);
+    for (size_t i = 0; i < words.len; i++)
+        if ((unsigned char)words.ptr[i] < ' ')
+            ((char *)(uintptr_t)words.ptr)[i] = ' ';
+    if (words.len > 0)
+        pan_mask((char *)(uintptr_t)words.ptr, words.len);
+    return words;
+}
+
+struct str attempt_cause(struct attempt *attempt, const struct net_answer *answer) {
     static const char *const members[] = {"/detail",     "/message",       "/error/message",
                                           "/error",      "/title",         "/errors/0/detail",
                                           "/errors/0/message", "/errors/0"};
@@ -171,25 +184,17 @@ static struct str cause_of(struct attempt *attempt, const struct net_answer *ans
     }
     if (words.len == 0)
         words = answer->body.len > WORDS_MAX ? str_of(answer->body.ptr, WORDS_MAX) : answer->body;
-    words = masked(attempt, words);
-    if (words.len > CAUSE_MAX)
-        words.len = CAUSE_MAX;
-    struct str line = arena_printf(arena, "status %d%s%.*s", answer->status,
-                                   words.len ? ": " : "", STR_FMT(words));
-    for (size_t i = 0; i < line.len; i++)
-        if ((unsigned char)line.ptr[i] < ' ')
-            ((char *)(uintptr_t)line.ptr)[i] = ' ';
-    if (line.len > 0)
-        pan_mask((char *)(uintptr_t)line.ptr, line.len);
-    return line;
+    words = attempt_words(attempt, words);
+    return arena_printf(arena, "status %d%s%.*s", answer->status, words.len ? ": " : "",
+                        STR_FMT(words));
 }
 
 /* --- ending ------------------------------------------------------------------------------ */
 
 static void tell_held(struct attempt *attempt, int status, struct str cause);
 
-static void attempt_finish(struct attempt *attempt, enum lane_outcome outcome,
-                           int64_t retry_after_ms, int status, struct str cause) {
+void attempt_finish(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
+                    int status, struct str cause) {
     attempt_span_end(attempt, outcome);
     if (deliver_ended(attempt, outcome, retry_after_ms, status, cause))
         tell_held(attempt, status, cause);
@@ -198,7 +203,7 @@ static void attempt_finish(struct attempt *attempt, enum lane_outcome outcome,
 }
 
 /* Something of ours is wrong (memory, journal): try again by and by. */
-static void attempt_later(struct attempt *attempt, const struct fault *fault) {
+void attempt_later(struct attempt *attempt, const struct fault *fault) {
     attempt_finish(attempt, LANE_RETRYABLE, -1, 0, arena_str(&attempt->arena, str_c(fault->detail)));
 }
 
@@ -279,9 +284,9 @@ static void record_posting(struct attempt *attempt, struct str reference) {
     attempt_submit(attempt);
 }
 
-static void attempt_done(struct attempt *attempt, struct str reference) {
+void attempt_done(struct attempt *attempt, struct str reference, bool books) {
     /* A remote that gives numbers keeps books: what went there goes into the journal. */
-    if (attempt->sub->send->reference.ptr != NULL)
+    if (books)
         record_posting(attempt, reference);
     else
         attempt_finish(attempt, LANE_SUCCESS, -1, 0, STR_NONE);
@@ -450,10 +455,10 @@ static void expand(const struct attempt *attempt, struct str pattern, bool url, 
     }
 }
 
-static enum err attempt_call(struct attempt *attempt, const struct connector_request *request,
-                             struct str body, net_done *done, struct fault *fault) {
+enum err attempt_call(struct attempt *attempt, const struct connector_request *request,
+                      struct str body, net_done *done, struct fault *fault) {
     struct net_header *headers =
-        arena_array(&attempt->arena, request->header_count + 5, sizeof *headers);
+        arena_array(&attempt->arena, request->header_count + 6, sizeof *headers);
     if (headers == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for a request");
     uint32_t count = 0;
@@ -476,6 +481,8 @@ static enum err attempt_call(struct attempt *attempt, const struct connector_req
     attempt->call_url = url;
     if (attempt->traceparent.len > 0)
         headers[count++] = (struct net_header){STR("traceparent"), attempt_call_trace(attempt)};
+    if (session_header(attempt, &headers[count]))
+        count++;
     if (url.ptr == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for a request");
     struct net_request call = {.method = request->method,
@@ -491,18 +498,18 @@ static void attempt_lookup(struct attempt *attempt);
 
 /* --- sending ----------------------------------------------------------------------------- */
 
-/* It may have been done, and may still be: whoever looks for it must not look too early. */
-static void suspect(struct attempt *attempt) {
+void attempt_suspect(struct attempt *attempt) {
     struct subscription *sub = attempt->sub;
     lanes_suspect(sub->lanes, attempt->job.lane,
                   clock_tick_us(attempt->deliver->options.clock) + settle_us(sub));
 }
 
-static enum lane_outcome outcome_of(struct attempt *attempt, const struct net_answer *answer) {
-    if (answer->error != NET_OK && !answer->sent)
+enum lane_outcome attempt_outcome(struct attempt *attempt, const struct net_answer *answer,
+                                  bool changes) {
+    if (answer->error != NET_OK && (!answer->sent || !changes))
         return LANE_UNREACHABLE;
     if (answer->error != NET_OK) {
-        suspect(attempt);
+        attempt_suspect(attempt);
         return LANE_AMBIGUOUS;
     }
     int status = answer->status;
@@ -518,14 +525,16 @@ static enum lane_outcome outcome_of(struct attempt *attempt, const struct net_an
         return LANE_UNREACHABLE;
     /* Somebody in between gave up; the work may have been done behind it, or still be. */
     if (status == 502 || status == 504) {
-        suspect(attempt);
+        if (changes)
+            attempt_suspect(attempt);
         return LANE_UNREACHABLE;
     }
     if (status == 503) { /* turned away: hardly done, surely not at work */
-        lanes_suspect(attempt->sub->lanes, attempt->job.lane, 0);
+        if (changes)
+            lanes_suspect(attempt->sub->lanes, attempt->job.lane, 0);
         return LANE_UNREACHABLE;
     }
-    return status == 408 || status >= 500 ? LANE_AMBIGUOUS : LANE_RETRYABLE;
+    return changes && (status == 408 || status >= 500) ? LANE_AMBIGUOUS : LANE_RETRYABLE;
 }
 
 /* Success. Where a number was to come with it and did not, the answer may be an error in the
@@ -544,7 +553,7 @@ static void send_succeeded(struct attempt *attempt, const struct net_answer *ans
         attempt_lookup(attempt);
         return;
     }
-    attempt_done(attempt, reference);
+    attempt_done(attempt, reference, send->reference.ptr != NULL);
 }
 
 static void send_done(void *ctx, const struct net_answer *answer) {
@@ -554,13 +563,18 @@ static void send_done(void *ctx, const struct net_answer *answer) {
     attempt->call = NULL;
     histogram_us(&sub->call_us, answer->elapsed_us);
     attempt_called(attempt, sub->send->request, answer);
-    enum lane_outcome outcome = outcome_of(attempt, answer);
+    if (session_refused(attempt, answer)) {
+        attempt_finish(attempt, LANE_RETRYABLE, -1, answer->status,
+                       STR("the session had ended: signing in again"));
+        return;
+    }
+    enum lane_outcome outcome = attempt_outcome(attempt, answer, true);
     if (outcome == LANE_SUCCESS) {
         send_succeeded(attempt, answer);
         return;
     }
     int64_t retry_after_ms = net_answer_retry_after_ms(answer, clock_now_us(d->options.clock));
-    struct str cause = cause_of(attempt, answer);
+    struct str cause = attempt_cause(attempt, answer);
     /* Neither a look-up nor a key that the remote knows: a person must look. */
     if (outcome == LANE_AMBIGUOUS && sub->send->lookup == NULL && !sub->idempotent) {
         outcome = LANE_FINAL;
@@ -592,19 +606,22 @@ static enum err attempt_map(struct attempt *attempt, struct str *body, struct fa
                                                    "no memory for the mapped document");
 }
 
+void attempt_unmapped(struct attempt *attempt, const struct fault *fault) {
+    struct str words = masked(attempt, str_c(fault->detail));
+    struct str cause = fault->first == NULL || fault->first->pointer.len == 0
+                           ? arena_printf(&attempt->arena, "mapping: %.*s", STR_FMT(words))
+                           : arena_printf(&attempt->arena, "mapping: %.*s (%.*s)", STR_FMT(words),
+                                          STR_FMT(fault->first->pointer));
+    attempt_finish(attempt, LANE_FINAL, -1, 0, cause);
+}
+
 static void attempt_send(struct attempt *attempt) {
     struct fault fault;
     struct str body;
     fault_init(&fault, &attempt->arena);
     enum err err = attempt_map(attempt, &body, &fault);
     if (err == ERR_INVALID) {
-        struct str words = masked(attempt, str_c(fault.detail));
-        struct str cause = fault.first == NULL || fault.first->pointer.len == 0
-                               ? arena_printf(&attempt->arena, "mapping: %.*s", STR_FMT(words))
-                               : arena_printf(&attempt->arena, "mapping: %.*s (%.*s)",
-                                              STR_FMT(words),
-                                              STR_FMT(fault.first->pointer));
-        attempt_finish(attempt, LANE_FINAL, -1, 0, cause);
+        attempt_unmapped(attempt, &fault);
         return;
     }
     attempt->stage = STAGE_SEND;
@@ -651,7 +668,7 @@ static void lookup_done(void *ctx, const struct net_answer *answer) {
             struct str reference = lookup->reference.ptr
                                        ? json_text(json_at(doc, lookup->reference))
                                        : STR_NONE;
-            attempt_done(attempt, reference);
+            attempt_done(attempt, reference, attempt->sub->send->reference.ptr != NULL);
             return;
         }
         lookup_missed(attempt);
@@ -668,9 +685,9 @@ static void lookup_done(void *ctx, const struct net_answer *answer) {
     if (answered && answer->status == 429)
         outcome = LANE_THROTTLED;
     if (attempt->confirming)
-        suspect(attempt);
+        attempt_suspect(attempt);
     int64_t retry_after_ms = net_answer_retry_after_ms(answer, clock_now_us(d->options.clock));
-    struct str cause = cause_of(attempt, answer);
+    struct str cause = attempt_cause(attempt, answer);
     attempt_finish(attempt, outcome, retry_after_ms, answer->status,
                    arena_printf(&attempt->arena, "look-up: %.*s", STR_FMT(cause)));
 }
@@ -687,6 +704,16 @@ static void attempt_lookup(struct attempt *attempt) {
 }
 
 /* --- beginning --------------------------------------------------------------------------- */
+
+void attempt_begin(struct attempt *attempt) {
+    const struct connector_send *send = attempt->sub->send;
+    if (send->script.len)
+        script_start(attempt);
+    else if (attempt->job.lookup && send->lookup != NULL)
+        attempt_lookup(attempt);
+    else
+        attempt_send(attempt);
+}
 
 struct reading {
     struct attempt *attempt;
@@ -743,8 +770,6 @@ void attempt_start(struct subscription *sub, const struct lane_job *job) {
     attempt_span_begin(attempt);
     if (err != OK)
         attempt_later(attempt, &reading.fault);
-    else if (job->lookup && sub->send->lookup != NULL)
-        attempt_lookup(attempt);
-    else
-        attempt_send(attempt);
+    else if (!session_wait(attempt))
+        attempt_begin(attempt);
 }

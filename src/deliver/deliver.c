@@ -42,7 +42,8 @@ static struct lane_policy policy_of(const struct deliver *d, const struct connec
 }
 
 int64_t settle_us(const struct subscription *sub) {
-    return sub->send->lookup ? sub->send->lookup->settle_ms * 1000 : 0;
+    const struct connector_send *send = sub->send;
+    return (send->lookup ? send->lookup->settle_ms : send->settle_ms) * 1000;
 }
 
 struct loading {
@@ -802,6 +803,8 @@ enum err deliver_create(const struct deliver_options *options, struct deliver **
         for (uint32_t i = 0; i < connector->send.count; i++)
             subscription_init(d, list_at(connector->send, struct connector_send, i));
     }
+    if (err == OK)
+        err = sessions_create(d, fault);
     for (uint32_t i = 0; err == OK && i < d->count; i++)
         if (d->subs[i].stats.usable)
             err = subscription_load(&d->subs[i], fault);
@@ -833,6 +836,7 @@ void deliver_destroy(struct deliver *d) {
     }
     for (uint32_t i = 0; d->subs != NULL && i < d->count; i++)
         lanes_destroy(d->subs[i].lanes);
+    sessions_destroy(d);
     progress_close(d->progress);
     mapper_destroy(d->mapper);
     json_parser_destroy(d->parser);

@@ -11,9 +11,23 @@
 #include "deliver/lane.h"
 #include "deliver/progress.h"
 
+/* session.c */
+struct session {
+    struct deliver *deliver;
+    const struct connector *connector;
+    enum { SESSION_NONE, SESSION_OPENING, SESSION_OPEN } state;
+    char *value;            /* of the header */
+    bool proven;            /* it was taken at least once */
+    uint32_t generation;    /* of the value: one more each time it is dropped */
+    struct attempt *waiting;
+    struct net_call *call;
+    struct arena arena; /* while it opens */
+};
+
 struct subscription {
     struct deliver *deliver;
     const struct connector_send *send;
+    struct session *session; /* NULL: its connector needs none */
     struct lanes *lanes;
     bool idempotent;    /* its request carries an Idempotency-Key */
     uint64_t saved;     /* cursor on disk */
@@ -35,6 +49,19 @@ enum stage {
     STAGE_TELL,    /* telling the journal: delivery.hold, delivery.release; no lane */
 };
 
+/* script.c: where one attempt of a script stands. */
+struct script_run {
+    struct script_answer {
+        struct str name, body; /* body is JSON, or empty */
+        int status;
+    } *answers;
+    uint32_t count, calls;
+    size_t bytes;
+    struct str call; /* the one under way */
+    bool changes;    /* it may change something there */
+    bool changed;    /* one that may has been made */
+};
+
 /* One delivery on its way. Kept in a free list: its arena and buffers are used again. */
 struct attempt {
     struct attempt *next; /* free, or waiting to be told again */
@@ -49,6 +76,8 @@ struct attempt {
     const struct json *event; /* CloudEvent */
     struct str id, type, subject, correlation, traceparent, data;
     struct net_call *call;
+    struct script_run script;
+    uint32_t session_generation; /* that the newest request carried */
     struct command command;
     int64_t event_us; /* when the event was recorded, wall clock */
     int64_t again_us; /* STAGE_COMMAND, STAGE_TELL: when to submit again */
@@ -84,6 +113,8 @@ struct deliver {
     struct json_parser *parser;
     struct subscription *subs;
     uint32_t count;
+    struct session *sessions; /* of the connectors that need one */
+    uint32_t session_count;
     struct attempt *free;
     struct attempt *again; /* to be submitted again */
     uint32_t out;          /* attempts not in `free` */
@@ -132,6 +163,43 @@ bool attempt_tell_released(struct subscription *sub, const struct progress_row *
 struct attempt *attempt_take(struct subscription *sub);
 void attempt_give_back(struct attempt *attempt);
 void attempt_free(struct attempt *attempt);
+
+/* For what else makes attempts end: script.c, session.c. */
+void attempt_begin(struct attempt *attempt); /* the event is read, a session is there */
+void attempt_finish(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
+                    int status, struct str cause);
+void attempt_later(struct attempt *attempt, const struct fault *fault);
+/* Delivered. `books`: the remote keeps books, what went there goes into the journal. */
+void attempt_done(struct attempt *attempt, struct str reference, bool books);
+/* The mapping or script refused (ERR_INVALID): held. */
+void attempt_unmapped(struct attempt *attempt, const struct fault *fault);
+/* `done` gets the attempt. */
+enum err attempt_call(struct attempt *attempt, const struct connector_request *request,
+                      struct str body, net_done *done, struct fault *fault) WARN_UNUSED;
+/* What an answer means; `changes`: the request may have done something there. */
+enum lane_outcome attempt_outcome(struct attempt *attempt, const struct net_answer *answer,
+                                  bool changes);
+/* It may have been done, and may still be: whoever looks for it must not look too early. */
+void attempt_suspect(struct attempt *attempt);
+#define DELIVER_CAUSE_MAX 400 /* bytes of what a remote says that are kept */
+/* What went wrong, one line; nothing of a person. */
+struct str attempt_cause(struct attempt *attempt, const struct net_answer *answer);
+struct str attempt_words(struct attempt *attempt, struct str words);
+
+/* script.c */
+void script_start(struct attempt *attempt);
+void script_next(struct attempt *attempt);
+
+/* session.c */
+enum err sessions_create(struct deliver *d, struct fault *fault) WARN_UNUSED;
+void sessions_destroy(struct deliver *d);
+/* True: the attempt waits; attempt_begin or attempt_finish follow. */
+bool session_wait(struct attempt *attempt);
+/* False: there is none to send. */
+bool session_header(struct attempt *attempt, struct net_header *header);
+/* After every answer. True: it says that the session has ended, nothing was done, and another
+ * attempt gets a new one. A session that never worked is no reason to try again at once. */
+bool session_refused(struct attempt *attempt, const struct net_answer *answer);
 
 /* deliver.c */
 /* How long the remote may be at work on what was sent, after we stopped waiting. */

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/decimal.h"
+#include "base/encode.h"
 #include "retail/money.h"
 
 #define NUMBER_BYTES_MAX 128
@@ -149,6 +150,41 @@ static int map_instant(lua_State *L) {
     return 1;
 }
 
+/* number("1.5"): a JSON number with exactly these digits, for systems that take no text. It can
+ * only stand in the answer: nothing is ever computed with it. */
+static int map_number(lua_State *L) {
+    char room[NUMBER_BYTES_MAX], digits[64];
+    struct str text = number_arg(L, 1, room, "number");
+    int64_t value;
+    if (!decimal_parse_number(text, RATE_SCALE, &value))
+        return luaL_error(L, "number: \"%s\" is no number with at most %d decimals",
+                          lua_pushlstring(L, text.ptr, text.len), RATE_SCALE);
+    struct buf out = fixed_buf(digits, sizeof digits);
+    decimal_write(&out, value, RATE_SCALE);
+    struct sandbox *sb = sandbox_of(L);
+    struct json *node = arena_new(sb->arena, struct json);
+    struct str kept = arena_str(sb->arena, str_of(out.data, out.len));
+    if (!node || !kept.ptr) {
+        sb->nomem = true;
+        return luaL_error(L, "no memory for the answer");
+    }
+    *node = (struct json){kept, 0, 1, JSON_NUMBER};
+    struct ref *ref = lua_newuserdatauv(L, sizeof *ref, 0);
+    ref->node = node;
+    return 1;
+}
+
+/* base64("user:1:token") → "dXNlcjoxOnRva2Vu" (RFC 4648, section 4). */
+static int map_base64(lua_State *L) {
+    struct str text = text_arg(L, 1, "base64");
+    luaL_Buffer out;
+    size_t len = base64_len(text.len);
+    sandbox_charge(L, (int64_t)(len / 16) + 1);
+    base64_put(luaL_buffinitsize(L, &out, len), text);
+    luaL_pushresultsize(&out, len);
+    return 1;
+}
+
 /* fail("…"): the mapping refuses the document, with the reason a person will read. */
 static int map_fail(lua_State *L) {
     return luaL_error(L, "%s", luaL_checkstring(L, 1));
@@ -157,5 +193,6 @@ static int map_fail(lua_State *L) {
 const luaL_Reg helper_functions[] = {
     {"money", map_money},     {"money_text", map_money_text}, {"decimal", map_decimal},
     {"mul_div", map_mul_div}, {"instant", map_instant},       {"fail", map_fail},
+    {"number", map_number},   {"base64", map_base64},
     {NULL, NULL},
 };

@@ -1,0 +1,132 @@
+#!/bin/bash
+# Brings up Tryton 6 (Debian's packages) on a PostgreSQL of its own. Safe to run again.
+#
+#   peer.sh up        create and fill what is missing, start; prints URL and credentials
+#   peer.sh stop      stop both servers
+#   peer.sh kill      end the ERP as a power cut would (kill -9), its database stays
+#   peer.sh restore   back to the data as first filled, and start (seconds)
+#   peer.sh reset     stop, delete the data folder
+#
+# TRYTON_HOME  data folder (build/peers/tryton)   TRYTON_PORT     of the ERP (18069)
+# TRYTON_WORKERS  processes (1)                   TRYTON_PG_PORT  of its database (15432)
+#
+# Packages: scripts/setup.sh tryton
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+: "${TRYTON_HOME:=$here/../../build/peers/tryton}"
+: "${TRYTON_PORT:=18069}"
+: "${TRYTON_PG_PORT:=15432}"
+: "${TRYTON_WORKERS:=1}"
+mkdir -p "$TRYTON_HOME"
+TRYTON_HOME=$(cd "$TRYTON_HOME" && pwd)
+export TRYTON_HOME
+db=retail
+python=/usr/bin/python3 # Debian's: it has the trytond module
+postgres=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
+conf=$TRYTON_HOME/trytond.conf
+pid=$TRYTON_HOME/trytond.pid
+
+say() { printf '%s\n' "$*" >&2; }
+alive() { [ -s "$pid" ] && kill -0 "$(cat "$pid")" 2>/dev/null; }
+# PostgreSQL refuses to run as root.
+as_postgres() { if [ "$(id -u)" = 0 ]; then (cd / && runuser -u postgres -- "$@"); else "$@"; fi; }
+sql() { psql -h 127.0.0.1 -p "$TRYTON_PG_PORT" -U postgres -d postgres -qAtc "$1"; }
+answers() {
+    curl -sf -m 3 -H 'Content-Type: application/json' -o /dev/null \
+        -d '{"id":0,"method":"common.server.version","params":[]}' "http://127.0.0.1:$TRYTON_PORT/"
+}
+log_and_fail() { say "$1:"; tail -30 "$2" >&2; exit 1; }
+
+database_start() {
+    if [ ! -f "$TRYTON_HOME/pg/PG_VERSION" ]; then
+        mkdir -p "$TRYTON_HOME/pg"
+        [ "$(id -u)" != 0 ] || chown postgres "$TRYTON_HOME/pg"
+        chmod 700 "$TRYTON_HOME/pg"
+        as_postgres "$postgres/initdb" -D "$TRYTON_HOME/pg" -U postgres -A trust -E UTF8 \
+            --locale=C.UTF-8 >"$TRYTON_HOME/initdb.log" 2>&1 ||
+            log_and_fail "initdb failed" "$TRYTON_HOME/initdb.log"
+    fi
+    as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" status >/dev/null 2>&1 && return
+    # no fsync: made-up data, which outlives killed processes, not a power cut
+    as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" -w -l "$TRYTON_HOME/pg/server.log" \
+        -o "-c listen_addresses=127.0.0.1 -c port=$TRYTON_PG_PORT -c unix_socket_directories='' -c fsync=off" \
+        start >/dev/null || log_and_fail "PostgreSQL does not start" "$TRYTON_HOME/pg/server.log"
+}
+
+configure() {
+    cat >"$conf" <<CONF
+[web]
+listen = 127.0.0.1:$TRYTON_PORT
+[database]
+uri = postgresql://postgres@127.0.0.1:$TRYTON_PG_PORT/
+language = en
+list = False
+[session]
+timeout = 3600
+[queue]
+worker = False
+CONF
+}
+
+# Two steps, each kept as a database of its own: the modules' tables, then the retailer's data.
+copy_of() { sql "drop database if exists \"$2\" with (force)" 2>/dev/null; sql "create database \"$2\" template \"$1\""; }
+
+fill() {
+    [ ! -e "$TRYTON_HOME/filled" ] || return 0
+    if [ ! -e "$TRYTON_HOME/made" ]; then
+        say "Tryton: making the database (two minutes, once) ..."
+        copy_of template0 "$db"
+        (umask 077; printf 'Admin-of-Tryton-7\n' >"$TRYTON_HOME/admin.password")
+        TRYTONPASSFILE=$TRYTON_HOME/admin.password $python /usr/bin/trytond-admin -c "$conf" -d "$db" \
+            --email admin@example.org -u sale --activate-dependencies \
+            >"$TRYTON_HOME/admin.log" 2>&1 </dev/null || log_and_fail "no database" "$TRYTON_HOME/admin.log"
+        copy_of "$db" "${db}_made"
+        touch "$TRYTON_HOME/made"
+    fi
+    copy_of "${db}_made" "$db"
+    $python "$here/fill.py" "$conf" "$db" >"$TRYTON_HOME/fill.log" 2>&1 ||
+        log_and_fail "the database could not be filled" "$TRYTON_HOME/fill.log"
+    copy_of "$db" "${db}_filled"
+    touch "$TRYTON_HOME/filled"
+}
+
+erp_start() {
+    ! answers || { alive || { say "port $TRYTON_PORT is taken by another"; exit 1; }; return 0; }
+    TRYTOND_CONFIG=$conf TRYTOND_DATABASE_NAMES=$db nohup $python -m gunicorn \
+        --bind "127.0.0.1:$TRYTON_PORT" --workers "$TRYTON_WORKERS" --threads 8 --timeout 120 \
+        trytond.application:app >"$TRYTON_HOME/trytond.log" 2>&1 </dev/null &
+    echo $! >"$pid"
+    for _ in $(seq 600); do
+        answers && return
+        alive || break
+        sleep 0.1
+    done
+    log_and_fail "Tryton does not start" "$TRYTON_HOME/trytond.log"
+}
+
+# The main process and its workers: they are one group.
+erp_end() {
+    alive || { rm -f "$pid"; return 0; }
+    local main; main=$(cat "$pid")
+    if [ "$1" = KILL ]; then kill -KILL "$main" $(pgrep -P "$main") 2>/dev/null || true
+    else kill -TERM "$main" 2>/dev/null || true; fi
+    for _ in $(seq 200); do alive || break; sleep 0.1; done
+    rm -f "$pid"
+}
+
+case "${1:-up}" in
+up)
+    database_start; configure; fill; erp_start
+    printf 'url=http://127.0.0.1:%s/%s/\nuser=hub\npassword=Hub-Signs-In-42\nids=%s\n' \
+        "$TRYTON_PORT" "$db" "$TRYTON_HOME/ids.json" ;;
+stop)
+    erp_end TERM
+    as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" -m fast -w stop >/dev/null 2>&1 || true ;;
+kill) erp_end KILL ;;
+restore)
+    erp_end TERM; database_start; configure; fill
+    copy_of "${db}_filled" "$db"
+    erp_start ;;
+reset) "$0" stop; rm -rf "$TRYTON_HOME" ;;
+*) sed -n '2,/^set/p' "$0" | grep '^#' >&2; exit 2 ;;
+esac
