@@ -52,7 +52,7 @@ enum stage {
 /* script.c: where one attempt of a script stands. */
 struct script_run {
     struct script_answer {
-        struct str name, body; /* body is JSON, or empty */
+        struct str name, body; /* body is JSON */
         int status;
     } *answers;
     uint32_t count, calls;

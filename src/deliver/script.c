@@ -53,7 +53,9 @@ static bool answers_keep(struct attempt *attempt, const struct net_answer *answe
     if (!slot)
         slot = &run->answers[run->count++];
     *slot = (struct script_answer){.name = run->call, .status = answer->status,
-                                   .body = arena_str(&attempt->arena, answer->body)};
+                                   .body = answer->body.len
+                                               ? arena_str(&attempt->arena, answer->body)
+                                               : STR("null")};
     run->bytes += answer->body.len;
     return slot->body.ptr != NULL && run->bytes <= SCRIPT_ANSWERS_BYTES_MAX;
 }
@@ -186,7 +188,7 @@ static enum err document_make(struct attempt *attempt, const struct json **out, 
         buf_str_add(&text, i > 0 ? STR(",") : STR(""));
         buf_json_str(&text, answer->name);
         buf_printf(&text, ":{\"status\":%d,\"body\":", answer->status);
-        buf_str_add(&text, answer->body.len ? answer->body : STR("null"));
+        buf_str_add(&text, answer->body);
         buf_char(&text, '}');
     }
     buf_lit(&text, "}}");

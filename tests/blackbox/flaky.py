@@ -19,6 +19,7 @@ class Flaky:
         self.done = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *args: None  # a client that went away
         self.url = f"http://127.0.0.1:{self.server.server_port}{self.target.path}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

@@ -123,6 +123,8 @@ static struct remote {
     bool closing, down;
     uint32_t drop, refuse, fail, final_of; /* percent; key that is refused for good (0: none) */
     uint32_t booked[RECORDS_MAX + 1];
+    bool confirmed[RECORDS_MAX + 1]; /* scripts alone */
+    uint32_t session, sign_ins;      /* the session that is good; 0: none is asked for */
     uint64_t last[64];
     uint32_t posts, lookups;
     struct ghost { /* at work although nobody listens any more */
@@ -209,6 +211,49 @@ static struct net_call *call_take(void) {
     return call;
 }
 
+static bool is_confirm(const struct net_call *call) {
+    return call->copy.body.ptr && memmem(call->copy.body.ptr, call->copy.body.len, "confirm", 7);
+}
+
+/* Signing in, and calls without a session that is good. True: answered. */
+static bool session_answer(struct net_call *call) {
+    char body[64], token[32] = "";
+    struct net_answer answer = {.sent = true, .status = 200};
+    if (str_is(call->copy.url, "http://erp/login")) {
+        remote.sign_ins++;
+        snprintf(body, sizeof body, "{\"token\":\"%u\"}", (unsigned)remote.session);
+        answer.body = str_c(body);
+        call_answer(call, &answer);
+        return true;
+    }
+    for (uint32_t i = 0; i < call->copy.header_count; i++)
+        if (str_is(call->copy.headers[i].name, "X-Session"))
+            snprintf(token, sizeof token, "%.*s", STR_FMT(call->copy.headers[i].value));
+    snprintf(body, sizeof body, "Session %u", (unsigned)remote.session);
+    if (remote.session == 0 || strcmp(token, body) == 0)
+        return false;
+    answer.status = 401;
+    call_answer(call, &answer);
+    return true;
+}
+
+/* Confirming again changes nothing; what was not booked can not be confirmed. */
+static void answer_confirm(struct net_call *call) {
+    uint64_t seq = seq_in(call->copy.headers[0].value, "main-");
+    struct net_answer answer = {.sent = true, .status = 200};
+    assert_int_equal(remote.booked[seq], 1);
+    if (chance(remote.fail)) {
+        answer.status = chance(50) ? 500 : 503;
+    } else {
+        remote.confirmed[seq] = true;
+        if (chance(remote.drop))
+            answer = (struct net_answer){.error = NET_TIMEOUT, .sent = true, .detail = "dropped"};
+        else if (chance(10))
+            answer.body = STR("<html>a page of somebody in between</html>");
+    }
+    call_answer(call, &answer);
+}
+
 static void answer_lookup(struct net_call *call) {
     char body[96];
     uint64_t seq = seq_in(call->copy.url, "external_id=main-");
@@ -256,6 +301,10 @@ static void remote_step(void) {
     struct net_answer refused = {.error = NET_REFUSED, .detail = "refused"};
     if (remote.down || chance(remote.refuse))
         call_answer(call, &refused);
+    else if (session_answer(call))
+        return;
+    else if (is_confirm(call))
+        answer_confirm(call);
     else if (str_is(call->copy.method, "GET"))
         answer_lookup(call);
     else
@@ -267,7 +316,7 @@ static void remote_lose(void) {
     remote.closing = true;
     while (remote.count > 0) {
         struct net_call *call = call_take();
-        bool post = str_is(call->copy.method, "POST");
+        bool post = str_is(call->copy.method, "POST") && call->copy.body.ptr && !is_confirm(call);
         uint64_t key = post ? seq_in(call->copy.body, "\"key\":\"k") : 0;
         if (post && !remote.down && chance(50) && !(remote.final_of && key == remote.final_of))
             remote_haunt(call);
@@ -292,6 +341,9 @@ static struct hub {
     struct connector_retry retry;
     struct connector_limits limits;
     struct connector_header header;
+    struct connector_session session;
+    struct connector_request sign_in;
+    struct mapping_sources *sources;
     struct tail *tail;
     struct core *core;
     struct deliver *deliver;
@@ -332,6 +384,43 @@ static void hub_connector(void) {
     hub.items[0] = &hub.connector;
     hub.connectors.items = hub.items;
     hub.connectors.count = 1;
+}
+
+/* Look, make, confirm: three calls, of which making twice would be a fault. */
+static const char script_text[] =
+    "return function(doc)\n"
+    "  local a, id, number = doc.answers, doc.event.id, nil\n"
+    "  if doc.suspect then\n"
+    "    if not opt(a, 'find') then\n"
+    "      return {call = 'find', method = 'GET', path = '?external_id=' .. id, changes = false}\n"
+    "    end\n"
+    "    number = opt(a, 'find.body.items.1.number')\n"
+    "  end\n"
+    "  if not number then\n"
+    "    if not opt(a, 'make') then return {call = 'make', body = {key = doc.event.data.key}} end\n"
+    "    number = a.make.body.number\n"
+    "  end\n"
+    "  if not opt(a, 'confirm') then return {call = 'confirm', body = {confirm = true}} end\n"
+    "  return {done = true, reference = number}\n"
+    "end\n";
+static const char session_text[] = "return function(a) return {value = 'Session ' .. a.token} end\n";
+
+static void hub_script(void) {
+    struct fault fault = {0};
+    hub.sources = mapping_sources_create();
+    hub.send.script = STR("script.lua");
+    hub.send.settle_ms = SETTLE_MS;
+    hub.send.lookup = NULL;
+    hub.send.reference = STR_NONE;
+    assert_int_equal(mapping_sources_add_text(hub.sources, STR("t/script.lua"), str_c(script_text),
+                                              NULL, &hub.send.source, &fault), OK);
+    hub.sign_in = (struct connector_request){.method = STR("POST"), .url = STR("http://erp/login")};
+    hub.session = (struct connector_session){
+        .request = &hub.sign_in, .header = STR("X-Session"), .timeout_ms = 1000};
+    assert_int_equal(mapping_sources_add_text(hub.sources, STR("t/session.lua"), str_c(session_text),
+                                              NULL, &hub.session.source, &fault), OK);
+    hub.connector.session = &hub.session;
+    remote.session = 1;
 }
 
 static void hub_up(void) {
@@ -395,6 +484,7 @@ static void progress_remove(void) {
 
 static void hub_free(void) {
     progress_remove();
+    mapping_sources_destroy(hub.sources);
     arena_free(&memory.arena);
 }
 
@@ -484,8 +574,10 @@ static void a_healthy_remote_gets_all(void **state) {
     hub_free();
 }
 
-static void run_with_faults(uint64_t seed, bool crashes) {
+static void run_with_faults(uint64_t seed, bool crashes, bool script) {
     hub_init(seed);
+    if (script)
+        hub_script();
     remote.drop = (uint32_t)rng_below(&dice.rng, 40);
     remote.refuse = (uint32_t)rng_below(&dice.rng, 20);
     remote.fail = (uint32_t)rng_below(&dice.rng, 40);
@@ -503,6 +595,8 @@ static void run_with_faults(uint64_t seed, bool crashes) {
                 break;
         }
         hub_step();
+        if (script && chance(1) && chance(30))
+            remote.session++; /* all sessions end */
         if (crashes && chance(1) && chance(40)) {
             hub_crash();
             hub_up();
@@ -510,18 +604,49 @@ static void run_with_faults(uint64_t seed, bool crashes) {
     }
     assert_true(all_done());
     check_books();
+    for (uint32_t i = 0; script && i < memory.count; i++)
+        assert_int_equal(remote.confirmed[i + 1], str_is(memory.records[i].type, "thing.made"));
     hub_crash();
     hub_free();
 }
 
 static void faults_of_the_remote_cost_nothing(void **state) {
     for (uint64_t seed = 1; seed <= 15; seed++)
-        run_with_faults(seed, false);
+        run_with_faults(seed, false, false);
 }
 
 static void crashes_cost_nothing(void **state) {
     for (uint64_t seed = 100; seed <= 125; seed++)
-        run_with_faults(seed, true);
+        run_with_faults(seed, true, false);
+}
+
+static void scripts_start_again_and_do_nothing_twice(void **state) {
+    for (uint64_t seed = 200; seed <= 215; seed++)
+        run_with_faults(seed, false, true);
+    for (uint64_t seed = 300; seed <= 325; seed++)
+        run_with_faults(seed, true, true);
+}
+
+static void one_sign_in_serves_all(void **state) {
+    hub_init(4);
+    hub_script();
+    hub_up();
+    for (int i = 0; i < 200; i++)
+        thing_new(20);
+    for (int i = 0; i < 20000 && !(memory.count > 200 && all_done()); i++)
+        hub_step();
+    assert_true(all_done());
+    assert_int_equal(remote.sign_ins, 1);
+    remote.session++;
+    for (int i = 0; i < 50; i++)
+        thing_new(20);
+    for (int i = 0; i < 20000 && !(hub.made == 250 && memory.count > 450 && all_done()); i++)
+        hub_step();
+    assert_true(all_done());
+    check_books();
+    assert_int_equal(remote.sign_ins, 2);
+    hub_crash();
+    hub_free();
 }
 
 static void a_lost_progress_file_costs_lookups_alone(void **state) {
@@ -685,6 +810,8 @@ int main(void) {
         cmocka_unit_test(a_healthy_remote_gets_all),
         cmocka_unit_test(faults_of_the_remote_cost_nothing),
         cmocka_unit_test(crashes_cost_nothing),
+        cmocka_unit_test(scripts_start_again_and_do_nothing_twice),
+        cmocka_unit_test(one_sign_in_serves_all),
         cmocka_unit_test(a_lost_progress_file_costs_lookups_alone),
         cmocka_unit_test(a_refused_delivery_waits_for_a_person),
         cmocka_unit_test(an_outage_burns_no_attempts),
