@@ -25,7 +25,7 @@ demo: all ## build, then play a retailer's day: shops, a slow ERP, an outage, a 
 	@$(BUILD)/penstock demo $(if $(ERP),--erp $(ERP)) $(ARGS)
 
 test: ## install, build, and run every test; ends with "N passed, N failed"
-	@$(SETUP_CMD) build test
+	@$(SETUP_CMD) build test peers
 	@$(PYTHON) scripts/run_tests.py $(ARGS)
 
 unit: ## the unit tests alone, on the release build (seconds)
@@ -66,10 +66,11 @@ format: ## lay out the changed C files (ALL=1: every file) with clang-format
 	@sh scripts/format.sh $(if $(ALL),--all)
 
 install-deps: ## install every package that any target needs
-	@$(SETUP_CMD) build test bench fuzz format
+	@$(SETUP_CMD) build test peers bench fuzz format
 
 clean: ## remove everything that was built
-	rm -rf build build-asan build-tsan build-fuzz build-planted
+	@[ ! -d build-peers ] || bash peers/tryton/peer.sh reset
+	rm -rf build-peers build build-asan build-tsan build-fuzz build-planted
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)

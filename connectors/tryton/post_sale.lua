@@ -94,7 +94,7 @@ return function(doc, settings)
       if refused and refused.hold and refused.hold:find("unique", 1, true) then return {again = refused.hold} end
       if refused then return refused end
       if not made_asked then
-        local to = opt(order, "ship_to") or {}
+        local to = opt(order, "ship_to")
         local street = {}
         for _, line in ipairs(opt(to, "street") or list {}) do table.insert(street, line) end
         local address = {

@@ -1,31 +1,44 @@
 #!/bin/bash
 # Brings up Tryton 6 (Debian's packages) on a PostgreSQL of its own. Safe to run again.
 #
+#   peer.sh prepare   create and fill what is missing, start nothing
 #   peer.sh up        create and fill what is missing, start; prints URL and credentials
 #   peer.sh stop      stop both servers
 #   peer.sh kill      end the ERP as a power cut would (kill -9), its database stays
 #   peer.sh restore   back to the data as first filled, and start (seconds)
 #   peer.sh reset     stop, delete the data folder
 #
-# TRYTON_HOME  data folder (build/peers/tryton)   TRYTON_PORT     of the ERP (18069)
-# TRYTON_WORKERS  processes (1)                   TRYTON_PG_PORT  of its database (15432)
+# TRYTON_HOME     data folder (build-peers/tryton)
+# TRYTON_WORKERS  processes of the ERP (1)
+# The ports are free ones, kept in the data folder's file `ports` while a server runs.
 #
 # Packages: scripts/setup.sh tryton
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-: "${TRYTON_HOME:=$here/../../build/peers/tryton}"
-: "${TRYTON_PORT:=18069}"
-: "${TRYTON_PG_PORT:=15432}"
+: "${TRYTON_HOME:=$here/../../build-peers/tryton}"
 : "${TRYTON_WORKERS:=1}"
 mkdir -p "$TRYTON_HOME"
 TRYTON_HOME=$(cd "$TRYTON_HOME" && pwd)
 export TRYTON_HOME
+# One command at a time; servers do not inherit the lock.
+exec 9>"$TRYTON_HOME/lock"
+flock 9
 db=retail
 python=/usr/bin/python3 # Debian's: it has the trytond module
 postgres=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
 conf=$TRYTON_HOME/trytond.conf
 pid=$TRYTON_HOME/trytond.pid
 
+free_ports() {
+    $python - "$1" <<'PORTS'
+import socket, sys
+servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+names = ("TRYTON_PORT", "TRYTON_PG_PORT")
+with open(sys.argv[1], "w") as file:
+    for name, server in zip(names, servers):
+        file.write(f"{name}={server.getsockname()[1]}\n")
+PORTS
+}
 say() { printf '%s\n' "$*" >&2; }
 alive() { [ -s "$pid" ] && kill -0 "$(cat "$pid")" 2>/dev/null; }
 # PostgreSQL refuses to run as root.
@@ -50,7 +63,7 @@ database_start() {
     # no fsync: made-up data, which outlives killed processes, not a power cut
     as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" -w -l "$TRYTON_HOME/pg/server.log" \
         -o "-c listen_addresses=127.0.0.1 -c port=$TRYTON_PG_PORT -c unix_socket_directories='' -c fsync=off" \
-        start >/dev/null || log_and_fail "PostgreSQL does not start" "$TRYTON_HOME/pg/server.log"
+        start >/dev/null 9>&- || log_and_fail "PostgreSQL does not start" "$TRYTON_HOME/pg/server.log"
 }
 
 configure() {
@@ -94,7 +107,7 @@ erp_start() {
     ! answers || { alive || { say "port $TRYTON_PORT is taken by another"; exit 1; }; return 0; }
     TRYTOND_CONFIG=$conf TRYTOND_DATABASE_NAMES=$db nohup $python -m gunicorn \
         --bind "127.0.0.1:$TRYTON_PORT" --workers "$TRYTON_WORKERS" --threads 8 --timeout 120 \
-        trytond.application:app >"$TRYTON_HOME/trytond.log" 2>&1 </dev/null &
+        trytond.application:app >"$TRYTON_HOME/trytond.log" 2>&1 </dev/null 9>&- &
     echo $! >"$pid"
     for _ in $(seq 600); do
         answers && return
@@ -114,19 +127,29 @@ erp_end() {
     rm -f "$pid"
 }
 
+ports=$TRYTON_HOME/ports
+alive || [ -f "$ports" ] && as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" status >/dev/null 2>&1 ||
+    free_ports "$ports"
+# shellcheck disable=SC1090
+. "$ports"
+
+stop_all() {
+    erp_end TERM
+    as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" -m fast -w stop >/dev/null 2>&1 || true
+}
+
 case "${1:-up}" in
 up)
     database_start; configure; fill; erp_start
     printf 'url=http://127.0.0.1:%s/%s/\nuser=hub\npassword=Hub-Signs-In-42\nids=%s\n' \
         "$TRYTON_PORT" "$db" "$TRYTON_HOME/ids.json" ;;
-stop)
-    erp_end TERM
-    as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" -m fast -w stop >/dev/null 2>&1 || true ;;
+prepare) database_start; configure; fill; stop_all ;;
+stop) stop_all ;;
 kill) erp_end KILL ;;
 restore)
     erp_end TERM; database_start; configure; fill
     copy_of "${db}_filled" "$db"
     erp_start ;;
-reset) "$0" stop; rm -rf "$TRYTON_HOME" ;;
+reset) stop_all; rm -rf "$TRYTON_HOME" ;;
 *) sed -n '2,/^set/p' "$0" | grep '^#' >&2; exit 2 ;;
 esac

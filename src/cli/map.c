@@ -45,9 +45,12 @@ enum err map_choose(struct map_work *work, struct str what) {
     }
     for (uint32_t i = 0; i < c->send.count; i++) {
         const struct connector_send *s = list_at(c->send, struct connector_send, i);
-        if (s->source && mapping_named(s->mapping, rest))
-            target_add(work, s->mapping, s->source, STR_NONE);
+        struct str file = s->script.len ? s->script : s->mapping;
+        if (s->source && mapping_named(file, rest))
+            target_add(work, file, s->source, STR_NONE);
     }
+    if (c->session && mapping_named(c->session->mapping, rest))
+        target_add(work, c->session->mapping, c->session->source, STR_NONE);
     if (work->target_count == 0)
         return fault_set(&work->fault, ERR_NOT_FOUND, "connector %.*s has no mapping %.*s",
                          STR_FMT(name), STR_FMT(rest));

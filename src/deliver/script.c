@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "deliver/attempt_span.h"
 #include "deliver/deliver_priv.h"
 
 #define SCRIPT_CALLS_MAX 64 /* of one attempt: a script that circles must end */

@@ -8,7 +8,6 @@ import base64
 import json
 import os
 import re
-import socket
 import subprocess
 import urllib.request
 from decimal import Decimal
@@ -16,19 +15,13 @@ from pathlib import Path
 
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 ROOT = Path(__file__).resolve().parent.parent.parent
-HOME = Path(os.environ.get("TRYTON_HOME") or ROOT / "build" / "peers" / "tryton")
+HOME = Path(os.environ.get("TRYTON_HOME") or ROOT / "build-peers" / "tryton")
 
 
 class Tryton:
     def __init__(self, workers=2):
-        self.env = {**os.environ, "TRYTON_HOME": str(HOME), "TRYTON_WORKERS": str(workers),
-                    "TRYTON_PORT": str(free_port()), "TRYTON_PG_PORT": str(free_port())}
+        self.env = {**os.environ, "TRYTON_HOME": str(HOME), "TRYTON_WORKERS": str(workers)}
         self.session = None
 
     def peer(self, command, timeout_s=900):
@@ -38,7 +31,6 @@ class Tryton:
         return done.stdout
 
     def up(self):
-        self.peer("stop")  # of an earlier run, on other ports
         facts = dict(line.split("=", 1) for line in self.peer("up").splitlines())
         self.peer("restore")
         self.url, self.user, self.password = facts["url"], facts["user"], facts["password"]
@@ -90,7 +82,8 @@ class Tryton:
 
     def sessions_end(self):
         """All who are signed in are not any more."""
-        subprocess.run(["psql", "-h", "127.0.0.1", "-p", self.env["TRYTON_PG_PORT"], "-U", "postgres", "-d",
+        ports = dict(line.split("=") for line in (HOME / "ports").read_text("utf-8").split())
+        subprocess.run(["psql", "-h", "127.0.0.1", "-p", ports["TRYTON_PG_PORT"], "-U", "postgres", "-d",
                         "retail", "-qc", "delete from ir_session"], check=True, timeout=30)
         self.session = None
 
