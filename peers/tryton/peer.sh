@@ -128,8 +128,9 @@ erp_end() {
 }
 
 ports=$TRYTON_HOME/ports
-alive || [ -f "$ports" ] && as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" status >/dev/null 2>&1 ||
+if [ ! -f "$ports" ] || ! as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" status >/dev/null 2>&1; then
     free_ports "$ports"
+fi
 # shellcheck disable=SC1090
 . "$ports"
 
