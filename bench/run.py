@@ -37,7 +37,8 @@ GOALS = {
     "webhook": [("per_s", ">=", 8000)],
     "jwt": [("of_key", ">=", 0.9)],
 }
-UNITS = {"of_key": "of the rate with an API key", "ratio": "of nginx", "cpu_us": "us CPU", "p99_ms": "ms p99", "per_s": "/s"}
+UNITS = {"of_key": "of the rate with an API key", "ratio": "of nginx", "cpu_us": "us CPU",
+         "p99_ms": "ms p99", "per_s": "/s"}
 POINTS = {
     "orders": "POST /v1/orders",
     "availability": "GET /v1/availability",

@@ -85,7 +85,8 @@ return function(doc, settings)
     if refused then return refused end
     if not party_asked then
       return rpc("party", "party.party.search_read",
-                 {list {list {"code", "=", code}}, 0, 2, list {list {"id", "ASC"}}, list {"code", "addresses"}, context}, false)
+                 {list {list {"code", "=", code}}, 0, 2, list {list {"id", "ASC"}},
+                  list {"code", "addresses"}, context}, false)
     end
     local who = first(party)
     if not who then
