@@ -34,6 +34,11 @@ static void on_closed(uv_handle_t *handle) {
             *at = conn->dirty_next;
             break;
         }
+    for (struct http_conn **at = &loop->later; *at; at = &(*at)->later_next)
+        if (*at == conn) {
+            *at = conn->later_next;
+            break;
+        }
     if (conn->tls)
         http_tls_free(conn);
     http_admit_leave(loop->server->admit, conn->from);
@@ -334,6 +339,28 @@ void http_loop_flush(struct http_loop *loop) {
     }
 }
 
+/* The loop looks at its sockets, and comes back to these. */
+static void on_later(uv_timer_t *timer) {
+    struct http_loop *loop = timer->data;
+
+    while (loop->later) {
+        struct http_conn *conn = loop->later;
+
+        loop->later = conn->later_next;
+        conn->later = false;
+        http_conn_dirty(conn);
+    }
+}
+
+static void conn_later(struct http_conn *conn) {
+    if (conn->later)
+        return;
+    conn->later = true;
+    conn->later_next = conn->loop->later;
+    conn->loop->later = conn;
+    uv_timer_start(&conn->loop->later_timer, on_later, 0, 0);
+}
+
 /* --- reading ------------------------------------------------------------------------------ */
 
 static void on_body_part(void *ctx, struct str part) {
@@ -407,9 +434,9 @@ static int64_t stream_deadline_ms(const struct http_exchange *ex) {
            (int64_t)(ex->body_bytes / (uint64_t)limits->stream_rate_min * 1000);
 }
 
-/* A body that is paused has time; what it was paused is added to what it has. */
+/* A body that waits for us has time; what it waited is added to what it has. */
 static void stream_pause(struct http_conn *conn, struct http_exchange *ex) {
-    if (ex->body_paused) {
+    if (ex->body_paused || conn->later) {
         if (ex->paused_ms == 0)
             ex->paused_ms = now_ms(conn);
         conn->read_deadline_ms = 0;
@@ -496,6 +523,8 @@ void http_conn_feed(struct http_conn *conn, struct str in) {
         if (step == HTTP_STEP_MORE) {
             if (ex->sink_open)
                 conn->read_deadline_ms = stream_deadline_ms(ex);
+            if (in.len > 0 && !ex->body_paused)
+                conn_later(conn);
             break;
         }
         if (step == HTTP_STEP_HEAD)

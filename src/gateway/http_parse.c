@@ -9,6 +9,7 @@
 #include "gateway/http_chars.h"
 
 #define KEEP_BYTES ((size_t)64 << 10) /* larger buffers are given back after the message */
+#define TURN_BYTES ((size_t)256 << 10) /* unpacked, before others have their turn */
 #define BLANK_LINES_MAX 4             /* before a request line; RFC 9112 section 2.2 asks for 1 */
 
 static int on_target(llhttp_t *ll, const char *at, size_t len);
@@ -351,6 +352,7 @@ static bool body_plain(void *ctx, struct str part) {
     if (!m->part)
         return body_keep(parser, part);
     m->part(m->part_ctx, part);
+    m->turn_bytes += part.len;
     return true;
 }
 
@@ -374,7 +376,10 @@ static bool body_part(struct http_parser *parser, struct str part) {
 static size_t part_max(const struct http_message *m) {
     return m->gunzip && m->part ? HTTP_GUNZIP_SLICE : SIZE_MAX;
 }
-static bool paused(const struct http_message *m) { return m->paused && *m->paused; }
+/* Little that swells to much must not keep the loop from everybody else. */
+static bool paused(const struct http_message *m) {
+    return (m->paused && *m->paused) || (m->gunzip && m->turn_bytes > TURN_BYTES);
+}
 
 static enum http_step body_done(struct http_parser *parser) {
     struct http_message *m = parser->message;
@@ -438,6 +443,7 @@ enum http_step http_parse(struct http_parser *parser, struct str *in) {
     case HTTP_AT_HEAD:
         return head_step(parser, in);
     case HTTP_AT_BODY:
+        parser->message->turn_bytes = 0;
         return parser->message->chunked ? chunked_step(parser, in) : length_step(parser, in);
     default:
         return body_done(parser);

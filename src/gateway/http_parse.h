@@ -26,6 +26,7 @@ struct http_message {
     void (*part)(void *ctx, struct str part); /* where set, gets the body as it arrives */
     void *part_ctx;
     const bool *paused;         /* with part: true: takes no more for now */
+    size_t turn_bytes;          /* given to part since http_parse was called */
     struct http_gunzip *gunzip; /* where set, the body is taken out of gzip first */
 };
 void http_message_init(struct http_message *message, const struct http_limits *limits,
@@ -48,7 +49,8 @@ struct http_parser {
 };
 
 enum http_step {
-    HTTP_STEP_MORE,    /* all input taken, or the part's taker paused; more is needed */
+    HTTP_STEP_MORE,    /* all input taken: more is needed; or some is left because the part's taker
+                        * paused, or because others on the loop shall have their turn */
     HTTP_STEP_HEAD,    /* the head is complete; call again, even without input, for the rest */
     HTTP_STEP_DONE,    /* the message is complete; input may hold the next one */
     HTTP_STEP_REFUSED, /* err and detail say why; the connection can not be used further */

@@ -56,7 +56,8 @@ struct http_conn {
     struct http_loop *loop;
     struct http_conn *prev, *next;
     struct http_conn *dirty_next;
-    bool dirty;
+    struct http_conn *later_next;
+    bool dirty, later;
     struct http_exchange *first, *last; /* in order of the requests; last may still be read */
     uint32_t count;
     struct http_exchange *reading; /* whose message is being parsed */
@@ -93,6 +94,8 @@ struct http_loop {
     uv_timer_t sweep;
     uv_check_t check;
     uv_prepare_t prepare;
+    uv_timer_t later_timer; /* runs while there is one of: */
+    struct http_conn *later; /* have more to parse when others had their turn */
     uv_timer_t accept_again; /* on loop 0, which accepts */
     bool accepting;
     char *read_buf;

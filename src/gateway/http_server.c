@@ -63,6 +63,7 @@ void http_loop_check_stopped(struct http_loop *loop) {
     uv_close((uv_handle_t *)&loop->check, on_handle_closed);
     uv_close((uv_handle_t *)&loop->prepare, on_handle_closed);
     uv_close((uv_handle_t *)&loop->accept_again, on_handle_closed);
+    uv_close((uv_handle_t *)&loop->later_timer, on_handle_closed);
     uv_close((uv_handle_t *)&loop->spin, on_handle_closed);
 }
 
@@ -336,11 +337,12 @@ static enum err loop_setup(struct http_server *server, struct http_loop *loop, i
         (loop->threaded && uv_loop_init(&loop->own) != 0))
         return fault_set(fault, ERR_NOMEM, "no memory for a loop");
     loop->wake.data = loop->sweep.data = loop->check.data = loop->prepare.data = loop;
-    loop->spin.data = loop->accept_again.data = loop;
+    loop->spin.data = loop->accept_again.data = loop->later_timer.data = loop;
     if (uv_async_init(loop->uv, &loop->wake, on_wake) != 0)
         return fault_set(fault, ERR_IO, "no file descriptor left for a loop");
     uv_timer_init(loop->uv, &loop->sweep);
     uv_timer_init(loop->uv, &loop->accept_again);
+    uv_timer_init(loop->uv, &loop->later_timer);
     uv_idle_init(loop->uv, &loop->spin);
     uv_check_init(loop->uv, &loop->check);
     uv_prepare_init(loop->uv, &loop->prepare);
@@ -348,7 +350,7 @@ static enum err loop_setup(struct http_server *server, struct http_loop *loop, i
     uv_prepare_start(&loop->prepare, on_prepare);
     loop->sweep_ms = sweep_interval_ms(&server->limits);
     uv_timer_start(&loop->sweep, on_sweep, (uint64_t)loop->sweep_ms, (uint64_t)loop->sweep_ms);
-    loop->handles = 6;
+    loop->handles = 7;
     loop->started = true;
     if (server->options.loop_start) {
         enum err err = server->options.loop_start(loop, server->options.ctx, fault);

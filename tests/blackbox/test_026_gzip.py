@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import json
 import random
+import threading
+import time
 import zlib
 
 import pytest
@@ -192,6 +194,32 @@ def test_031_bulk_that_swells_is_broken_off(hub, api, with_):
     assert resident_mb(hub) - before < 60 * hub.binary.patience
     assert stored(hub) == seq
     assert api.get("/livez").status == 200
+
+
+def test_033_while_one_body_swells_others_are_served(binary, tmp_path):
+    """Millions of blank lines, all there at once, on the only thread."""
+    hub = Hub(binary, tmp_path, {"PENSTOCK_GZIP_RATIO_MAX": "2000", "PENSTOCK_LOOP_THREADS": "1"})
+    for thing in running(hub.start()):
+        body, slowest, asked = swelling(16, b"\n"), 0.0, 0
+        done = threading.Event()
+
+        def send():
+            answer = thing.client().post("/v1/stock/counts", raw=body, media="application/x-ndjson",
+                                         headers={"Content-Encoding": "gzip"})
+            assert (answer.status, answer.body) == (200, b"")
+            done.set()
+        thread = threading.Thread(target=send)
+        with Connection(thing.host, thing.port) as c:
+            assert c.request("GET", "/livez").status == 200
+            thread.start()
+            began = time.monotonic()
+            while not done.is_set() and thread.is_alive():
+                started = time.monotonic()
+                assert c.request("GET", "/livez").status == 200
+                slowest, asked = max(slowest, time.monotonic() - started), asked + 1
+        thread.join()
+        assert done.is_set()
+        assert asked > 10 and slowest < (time.monotonic() - began) / 4, (asked, slowest)
 
 
 def test_032_what_packs_well_and_is_wanted_is_taken(api, sku):

@@ -102,7 +102,8 @@ static void take_arrival(struct http_parser *parser, struct http_message *m, str
         *begun = true;
         sink->paused = false; /* resumed */
         step = http_parse(parser, &in);
-        must(step != HTTP_STEP_MORE || in.len == 0 || sink->paused);
+        must(step != HTTP_STEP_MORE || in.len == 0 || sink->paused ||
+             m->turn_bytes > 0); /* others shall have their turn */
         if (step == HTTP_STEP_HEAD) {
             head_seen(m, taking, sink);
         } else if (step == HTTP_STEP_REFUSED) {
