@@ -21,6 +21,7 @@ from rig import Broken, Hub, cpu_seconds, free_port  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
+SETTLE_S = 8  # idle connections have given back by then what they do not need
 
 
 def say(text):
@@ -68,11 +69,11 @@ def anonymous_kib(pid):
 class Bench:
     def __init__(self, given, dir_):
         self.given, self.dir, self.run = given, dir_, 10
-        self.cert, key = certificate(dir_)
+        self.cert, self.key = certificate(dir_)
         self.tls_port = free_port()
         self.hub = Hub(os.path.abspath(given.penstock), dir_, 2,
                        ["--tls-listen", f"127.0.0.1:{self.tls_port}", "--tls-cert", self.cert,
-                        "--tls-key", key], {"PENSTOCK_CONNECTIONS_MAX": "30000"})
+                        "--tls-key", self.key], {"PENSTOCK_CONNECTIONS_MAX": "30000"})
         self.orders_file = os.path.join(dir_, "orders")
         with open(self.orders_file, "w", encoding="utf-8") as file:
             for line in data.orders(5000, 2000, 2):
@@ -120,21 +121,31 @@ class Bench:
             raise Broken(f"not resumed: {got}")
         return got["done"] / got["seconds"], cpu / got["done"] * 1e6, got["cpu_s"] / got["done"] * 1e6
 
-    def idle(self, port, *more):
-        """KiB of the hub's own memory for each connection that is open and idle."""
-        # one round to reach what stays with the process, then the one that counts
-        count, kib = self.given.idle, 0
-        for number in (count // 10, count):
-            before = anonymous_kib(self.hub.pid)
-            with subprocess.Popen([self.given.clients, "idle", str(port), str(number), *more],
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
-                opened = json.loads(client.stdout.readline())["opened"]
-                if opened != number:
-                    raise Broken(f"{opened} of {number} connections could be opened")
-                time.sleep(self.given.settle_s)
-                kib = (anonymous_kib(self.hub.pid) - before) / number
-                client.stdin.close()
-            time.sleep(1)
+    def idle(self, tls):
+        """KiB of the hub's own memory for each connection that is open and idle: of a hub that has
+        done nothing else, so that nothing freed before is used again."""
+        self.hub.stop()
+        tls_port = free_port()
+        folder = os.path.join(self.dir, "idle-tls" if tls else "idle-plain")
+        os.makedirs(folder)
+        hub = Hub(os.path.abspath(self.given.penstock), folder, 2,
+                  ["--tls-listen", f"127.0.0.1:{tls_port}", "--tls-cert", self.cert, "--tls-key", self.key],
+                  {"PENSTOCK_CONNECTIONS_MAX": "30000"})
+        port, more = (tls_port, [self.cert]) if tls else (hub.port, [])
+        try:
+            for number in (100, self.given.idle):  # the first alone makes what stays
+                before = anonymous_kib(hub.pid)
+                with subprocess.Popen([self.given.clients, "idle", str(port), str(number), *more],
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+                    opened = json.loads(client.stdout.readline())["opened"]
+                    if opened != number:
+                        raise Broken(f"{opened} of {number} connections could be opened")
+                    time.sleep(SETTLE_S)
+                    kib = (anonymous_kib(hub.pid) - before) / number
+                    client.stdin.close()
+                time.sleep(1)
+        finally:
+            hub.stop()
         return kib
 
     def stop(self):
@@ -147,7 +158,6 @@ def median(rows):
 
 def main():
     given = arguments()
-    given.settle_s = 8  # idle ones have given back by then what they do not need
     dir_ = tempfile.mkdtemp(prefix="penstock-bench-", dir=os.environ.get("TMPDIR", "/var/tmp"))
     bench = Bench(given, dir_)
     try:
@@ -162,8 +172,7 @@ def main():
             }.items():
                 rows.setdefault(name, []).append(run())
                 say(f"{number + 1}/{given.rounds} {name}: " + ", ".join(f"{x:.1f}" for x in rows[name][-1]))
-        plain_kib = bench.idle(bench.hub.port)
-        tls_kib = bench.idle(bench.tls_port, bench.cert)
+        plain_kib, tls_kib = bench.idle(False), bench.idle(True)
         middle = {name: median(values) for name, values in rows.items()}
         ratio = statistics.median(t[0] / p[0] for p, t in zip(rows["orders plain"], rows["orders TLS"]))
         print("| | per s | CPU us of the hub each | CPU us of the client each |\n| --- | ---: | ---: | ---: |")
@@ -171,7 +180,8 @@ def main():
             print(f"| {name} | {values[0]:.0f} | {values[1]:.1f} | "
                   f"{f'{values[2]:.1f}' if len(values) > 2 else '-'} |")
         both = middle["connections TLS, resumed"]
-        print(f"\nOrders over TLS run at {ratio:.2f} of plain. An idle connection takes {plain_kib:.1f} KiB "
+        by_cpu = statistics.median(p[1] / t[1] for p, t in zip(rows["orders plain"], rows["orders TLS"]))
+        print(f"\nOrders over TLS run at {ratio:.2f} of plain, by CPU {by_cpu:.2f}. An idle connection takes {plain_kib:.1f} KiB "
               f"in plain, {tls_kib:.1f} KiB with TLS ({given.idle} of each). By CPU, two cores that nothing "
               f"else uses would make {2e6 / (both[1] + both[2]):.0f} resumed connections/s, clients included.")
     finally:

@@ -185,13 +185,22 @@ def test_a_renegotiation_is_refused(secure):
 
 def test_keys_are_updated(secure):
     with subprocess.Popen(
-            ["openssl", "s_client", "-connect", f"127.0.0.1:{secure.tls_port}", "-tls1_3", "-quiet",
-             "-no_ign_eof"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            bufsize=0) as client:
-        client.stdin.write(b"K\n")
-        time.sleep(0.2)
-        client.stdin.write(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        assert b'{"alive":true}' in client.stdout.read()
+            ["openssl", "s_client", "-connect", f"127.0.0.1:{secure.tls_port}", "-tls1_3"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0) as client:
+        def heard(what):
+            text = b""
+            while what not in text:
+                part = client.stdout.read(65536)
+                assert part, text
+                text += part
+        heard(b"Verify return code")
+        for _ in range(3):
+            client.stdin.write(b"K\n")  # a new key, and the hub is asked for one
+            heard(b"KEYUPDATE")
+        client.stdin.write(b"GET /livez HTTP/1.1\nHost: a\nConnection: close\n\n".replace(b"\n", b"\r\n"))
+        heard(b'{"alive":true}')
+        client.stdin.close()
+        client.stdout.read()
 
 
 # --- resumption ---------------------------------------------------------------------------------
