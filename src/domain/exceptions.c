@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "domain/inbound.h"
+#include "domain/items.h"
 
 static const struct shape_field exception_rows[] = {
     [EXCEPTION_ID] = {.name = "exception_id", .kind = SHAPE_ID, .flags = SHAPE_READ_ONLY,
@@ -394,7 +395,7 @@ static const struct query_param exception_params[] = {
 };
 static const struct route exception_routes[] = {
     {.method = "GET", .path = "/ops/exceptions", .scope = "ops:read", .traffic = CLASS_OPS,
-     .query = exceptions_query, .params = exception_params, .answer = &exception_shape,
+     .query = exceptions_query, .params = exception_params, .answer = &exception_item_shape,
      .help = "Cases that need, or needed, a person's decision"},
     {.method = "POST", .path = "/ops/exceptions/{exception_id}/resolve", .scope = "ops:resolve",
      .traffic = CLASS_OPS, .command = &exception_resolve_command, .answer = &resolution_shape,

@@ -5,6 +5,7 @@
 
 #include "base/encode.h"
 #include "base/mem.h"
+#include "domain/items.h"
 
 static const struct shape_field payload_rows[] = {
     [PAYLOAD_ID] = SHAPE_ROW(struct payload, payload_id, SHAPE_ID, "The hub's id of the payload",
@@ -385,7 +386,7 @@ static const struct query_param parked_params[] = {
 
 static const struct route inbound_routes[] = {
     {.method = "GET", .path = "/ops/parked", .scope = "ops:read", .traffic = CLASS_OPS,
-     .query = parked_query, .params = parked_params, .answer = &payload_wait_shape,
+     .query = parked_query, .params = parked_params, .answer = &parked_item_shape,
      .help = "Messages that wait for what they are about, as a cancellation for its order"},
     {.method = "POST", .path = "/ops/payloads/{seq}/retry", .scope = "ops:replay",
      .traffic = CLASS_OPS, .command = &inbound_retry_command, .answer = &payload_retry_shape,

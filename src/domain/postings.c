@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "domain/items.h"
 #include "domain/orders.h"
 
 static const struct shape_field posting_rows[] = {
@@ -360,7 +361,7 @@ static const struct query_param posting_params[] = {
 };
 static const struct route posting_routes[] = {
     {.method = "GET", .path = "/v1/postings", .scope = "postings:read", .traffic = CLASS_BULK,
-     .query = postings_query, .params = posting_params, .answer = &posting_shape,
+     .query = postings_query, .params = posting_params, .answer = &posting_item_shape,
      .help = "What went to the books, oldest first"},
     {.method = NULL},
 };

@@ -772,7 +772,7 @@ static const struct command_type *const stock_commands[] = {
 /* --- routes -------------------------------------------------------------------------------------------------- */
 
 static const struct query_param availability_params[] = {
-    {"sku", true, true, "Stock keeping unit; several may be given"},
+    {"sku", true, true, "Stock keeping unit, 1 to 128 bytes; several may be given"},
     {"location", false, true, "Only these locations; several may be given"},
     {NULL, false, false, NULL},
 };

@@ -79,8 +79,12 @@ static enum err availability_check(const struct query *query, uint32_t *location
     *locations = 0;
     for (uint32_t i = 0; i < query->value_count; i++) {
         const struct query_value *v = &query->values[i];
-        if (str_is(v->name, "sku"))
+        if (str_is(v->name, "sku")) {
             skus++;
+            if (!shape_id_valid(v->value))
+                fault_add(fault, STR("sku"), "can not be a SKU: 1 to 128 bytes, printable, no space at "
+                                             "the ends");
+        }
         if (!str_is(v->name, "location"))
             continue;
         ++*locations;

@@ -95,13 +95,14 @@ const struct route hub_routes[] = {
     {.method = "GET", .path = "/asyncapi.json", .traffic = CLASS_OPS, .query = asyncapi_query,
      .flags = ROUTE_INLINE, .help = "The events of the hub as AsyncAPI 3"},
     {.method = "POST", .path = "/oauth2/token", .traffic = CLASS_OPS, .query = token_query,
+     .answer = &token_answer_shape,
      .help = "A token for a client (OAuth 2 client credentials: an API key's id and secret), as "
              "application/x-www-form-urlencoded with grant_type, client_id, client_secret, scope"},
     {.method = "GET", .path = "/.well-known/jwks.json", .traffic = CLASS_OPS,
-     .query = token_jwks_query, .flags = ROUTE_INLINE,
+     .query = token_jwks_query, .answer = &jwks_shape, .flags = ROUTE_INLINE,
      .help = "The public keys that verify the hub's own tokens (RFC 7517)"},
     {.method = "GET", .path = "/.well-known/oauth-authorization-server", .traffic = CLASS_OPS,
-     .query = token_metadata_query, .flags = ROUTE_INLINE,
+     .query = token_metadata_query, .answer = &token_metadata_shape, .flags = ROUTE_INLINE,
      .help = "The hub as an authorization server (RFC 8414)"},
     {.method = NULL},
 };

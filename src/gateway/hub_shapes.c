@@ -25,3 +25,49 @@ static const struct shape_field ready_rows[] = {
                .shape = &ready_read_model_shape),
 };
 SHAPE_DEFINE_SAID(ready_shape, "ready", "The hub takes work", ready_rows);
+
+static const struct shape_field token_rows[] = {
+    SHAPE_SAID("access_token", SHAPE_TEXT, "For Authorization: Bearer", .flags = SHAPE_REQUIRED,
+               .max = 16384),
+    SHAPE_SAID("token_type", SHAPE_TEXT, "Always Bearer", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("expires_in", SHAPE_INTEGER, "Its life in seconds", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("scope", SHAPE_TEXT, "What it may, words with spaces between",
+               .flags = SHAPE_REQUIRED),
+};
+SHAPE_DEFINE_SAID(token_answer_shape, "token", "An access token (RFC 6749, section 5.1)",
+                  token_rows);
+static const struct shape_field token_error_rows[] = {
+    SHAPE_SAID("error", SHAPE_CODE, "invalid_request, invalid_client, invalid_scope …",
+               .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("error_description", SHAPE_TEXT, "What is wrong"),
+};
+SHAPE_DEFINE_SAID(token_error_shape, "token_error", "Why there is no token (RFC 6749, section 5.2)",
+                  token_error_rows);
+static const struct shape_field jwk_rows[] = {
+    SHAPE_SAID("kty", SHAPE_CODE, "Kind of key", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("kid", SHAPE_TEXT, "Its name in tokens", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("alg", SHAPE_CODE, "What it verifies"),
+    SHAPE_SAID("use", SHAPE_CODE, "sig"),
+    SHAPE_SAID("crv", SHAPE_CODE, "The curve"),
+    SHAPE_SAID("x", SHAPE_TEXT, "The point"),
+    SHAPE_SAID("y", SHAPE_TEXT, "The point"),
+};
+static SHAPE_DEFINE_SAID(jwk_shape, "jwk", "A public key (RFC 7517)", jwk_rows);
+static const struct shape_field jwks_rows[] = {
+    SHAPE_SAID("keys", SHAPE_LIST, "Those that verify tokens now", .flags = SHAPE_REQUIRED,
+               .shape = &jwk_shape),
+};
+SHAPE_DEFINE_SAID(jwks_shape, "jwks", "The hub's public keys", jwks_rows);
+static const struct shape_field metadata_rows[] = {
+    SHAPE_SAID("issuer", SHAPE_TEXT, "iss of the hub's tokens", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("token_endpoint", SHAPE_TEXT, "Where tokens are made", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("jwks_uri", SHAPE_TEXT, "Where the keys are", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("service_documentation", SHAPE_TEXT, "Where this is described"),
+    SHAPE_SAID("grant_types_supported", SHAPE_LIST, "What it can", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("token_endpoint_auth_methods_supported", SHAPE_LIST, "How clients are known",
+               .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("scopes_supported", SHAPE_LIST, "All scopes", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("response_types_supported", SHAPE_LIST, "None: there is no authorization endpoint"),
+};
+SHAPE_DEFINE_SAID(token_metadata_shape, "authorization_server",
+                  "The hub as an authorization server (RFC 8414)", metadata_rows);

@@ -4,6 +4,7 @@
 
 #include "shape/shape.h"
 
-extern const struct shape alive_shape, ready_shape;
+extern const struct shape alive_shape, ready_shape, token_answer_shape, token_error_shape,
+    jwks_shape, token_metadata_shape;
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "gateway/contract.h"
+#include "gateway/hub_shapes.h"
 #include "gateway/openapi_priv.h"
 
 struct openapi_routes {
@@ -44,6 +45,7 @@ void openapi_problem_headers_write(int status, bool ends, struct buf *out) {
     buf_lit(out, ",\"headers\":{\"Penstock-Correlation-Id\":{\"$ref\":"
                  "\"#/components/headers/Penstock-Correlation-Id\"},\"Penstock-Seq\":{\"$ref\":"
                  "\"#/components/headers/Penstock-Seq\"}");
+    buf_lit(out, RATE_HEADERS);
     if (status == 401)
         buf_lit(out, ",\"WWW-Authenticate\":{\"$ref\":\"#/components/headers/WWW-Authenticate\"}");
     if (status == 429 || status == 503)
@@ -162,6 +164,7 @@ static void parameters_write(const struct openapi_routes *list, struct buf *out)
 
 static void headers_write(const struct openapi_routes *list, struct buf *out) {
     static const struct { const char *name, *help, *schema; } rows[] = {
+        {"Cache-Control", "no-store: what is answered is nobody else's", "{\"type\":\"string\"}"},
         {"Deprecation", "Since when the operation is deprecated (RFC 9745)",
          "{\"type\":\"string\",\"pattern\":\"^@[0-9]+$\"}"},
         {"Sunset", "When the operation ends (RFC 8594)", "{\"type\":\"string\"}"},
@@ -173,6 +176,9 @@ static void headers_write(const struct openapi_routes *list, struct buf *out) {
         {"Penstock-Correlation-Id", "The correlation id of this request", "{\"type\":\"string\"}"},
         {"Penstock-Seq", "The position in the journal that this answer reflects",
          "{\"type\":\"integer\"}"},
+        {"RateLimit", "What is left under the policies (draft-ietf-httpapi-ratelimit-headers)",
+         "{\"type\":\"string\"}"},
+        {"RateLimit-Policy", "The policies the request came under", "{\"type\":\"string\"}"},
         {"Retry-After", "Seconds after which to try again", "{\"type\":\"integer\"}"},
         {"WWW-Authenticate", "How to authenticate (RFC 9110, RFC 6750)", "{\"type\":\"string\"}"},
     };
@@ -183,8 +189,12 @@ static void headers_write(const struct openapi_routes *list, struct buf *out) {
                 (row->contract && (row->contract->deprecated || row->contract->sunset));
     }
     buf_lit(out, ",\"headers\":{");
-    for (size_t i = ends ? 0 : 2; i < sizeof rows / sizeof rows[0]; i++) {
-        buf_printf(out, "%s\"%s\":{\"description\":", i == (ends ? 0 : 2) ? "" : ",", rows[i].name);
+    bool first = true;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (!ends && (strcmp(rows[i].name, "Deprecation") == 0 || strcmp(rows[i].name, "Sunset") == 0))
+            continue;
+        buf_printf(out, "%s\"%s\":{\"description\":", first ? "" : ",", rows[i].name);
+        first = false;
         buf_json_str(out, str_c(rows[i].help));
         buf_printf(out, ",\"schema\":%s}", rows[i].schema);
     }
@@ -294,7 +304,10 @@ void openapi_write(const struct api_tables *tables, const char *version, struct 
         const struct route *route = list.rows[i].route;
         api_shapes_add(&set, route->answer);
         api_shapes_add(&set, openapi_body(route));
-        context.oauth |= strcmp(route->path, OAUTH_TOKEN_PATH) == 0;
+        if (strcmp(route->path, OAUTH_TOKEN_PATH) == 0) {
+            context.oauth = true;
+            api_shapes_add(&set, &token_error_shape);
+        }
         feed |= openapi_is_list(route) && !route->answer;
     }
     buf_lit(out, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"Penstock\",\"version\":");

@@ -43,6 +43,7 @@ static const struct media {
     bool takes, alone; /* alone: never JSON */
     const char *help;
 } medias[] = {
+    {"/.well-known/jwks.json", "application/jwk-set+json", false, true, "Keys"},
     {"/metrics", "text/plain", false, true, "Figures in the text format of Prometheus"},
     {"/v1/events", "text/event-stream", false, false,
      "With `Accept: text/event-stream`: each event as it happens, `id` is its seq, `data` the "
@@ -61,6 +62,9 @@ static const struct media *media_of(const struct route *route, bool takes) {
     return NULL;
 }
 
+static bool is_token(const struct route *route) {
+    return strcmp(route->path, OAUTH_TOKEN_PATH) == 0;
+}
 static bool is_webhook(const struct route *route) { return strncmp(route->path, "/x/", 3) == 0; }
 
 /* --- examples --------------------------------------------------------------------------------- */
@@ -267,7 +271,9 @@ static void success_headers_write(const struct openapi_route *row, int status, s
                 (row->contract && (row->contract->deprecated || row->contract->sunset));
     buf_lit(out, ",\"headers\":{\"Penstock-Correlation-Id\":{\"$ref\":"
                  "\"#/components/headers/Penstock-Correlation-Id\"},\"Penstock-Seq\":{\"$ref\":"
-                 "\"#/components/headers/Penstock-Seq\"}");
+                 "\"#/components/headers/Penstock-Seq\"}" RATE_HEADERS);
+    if (strcmp(route->path, OAUTH_TOKEN_PATH) == 0 || strcmp(route->path, "/v1/events") == 0)
+        buf_lit(out, ",\"Cache-Control\":{\"$ref\":\"#/components/headers/Cache-Control\"}");
     if (openapi_is_change(route) && status == 200)
         buf_lit(out, ",\"Idempotency-Replayed\":{\"$ref\":"
                      "\"#/components/headers/Idempotency-Replayed\"}");
@@ -320,7 +326,11 @@ static void success_write(const struct openapi_context *context, const struct op
     buf_lit(out, ",\"content\":{");
     if (!media || !media->alone)
         json_answer_write(context, route, status, out);
-    if (media) {
+    if (media && media->alone && route->answer) {
+        buf_printf(out, "\"%s\":{\"schema\":", media->media);
+        schema_ref(out, route->answer);
+        buf_char(out, '}');
+    } else if (media) {
         buf_printf(out, "%s\"%s\":{\"schema\":{\"type\":\"string\",\"description\":",
                    media->alone ? "" : ",", media->media);
         buf_json_str(out, str_c(media->help));
@@ -365,7 +375,7 @@ static bool status_follows(const struct openapi_route *row, int status) {
     bool sends = !openapi_is_get(route) && (openapi_body(route) || route->query);
     switch (status) {
     case 400: case 408: case 413: case 414: case 429: case 431: case 500: case 503: return true;
-    case 401: return route->scope || is_webhook(route);
+    case 401: return route->scope || is_webhook(route) || is_token(route);
     case 403: return route->scope != NULL;
     case 410: return route->sunset || (row->contract && row->contract->sunset);
     case 415: return sends && !is_webhook(route);
@@ -398,6 +408,16 @@ static void refusal_write(const struct route *route, int status, struct buf *out
                  "problem\"}");
 }
 
+/* OAuth has a form of its own for refusals; what never reached the endpoint is a problem. */
+static void token_refusal_write(int status, struct buf *out) {
+    buf_printf(out, ",\"%d\":{\"description\":\"No token (RFC 6749, section 5.2)\"", status);
+    openapi_problem_headers_write(status, false, out);
+    out->len--; /* one more header */
+    buf_lit(out, ",\"Cache-Control\":{\"$ref\":\"#/components/headers/Cache-Control\"}},\"content\":{"
+                 "\"application/json\":{\"schema\":{\"$ref\":\"" SCHEMAS "token_error\"}},"
+                 "\"application/problem+json\":{\"schema\":{\"$ref\":\"" SCHEMAS "problem\"}}}}");
+}
+
 static void responses_write(const struct openapi_context *context, const struct openapi_route *row,
                             struct buf *out) {
     const struct route *route = row->route;
@@ -410,6 +430,9 @@ static void responses_write(const struct openapi_context *context, const struct 
             refusal_write(route, list[i], out);
             examples_write(context, route, list[i], "application/problem+json", out);
             buf_lit(out, "}}}");
+        } else if (is_token(route) && (list[i] == 400 || list[i] == 401 || list[i] == 429 ||
+                                       list[i] == 503)) {
+            token_refusal_write(list[i], out);
         } else if (status_follows(row, list[i])) {
             buf_printf(out, ",\"%d\":{\"$ref\":\"#/components/responses/%d\"}", list[i], list[i]);
         }

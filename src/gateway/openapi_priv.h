@@ -7,6 +7,10 @@
 
 #define SCHEMAS "#/components/schemas/"
 #define STATUSES_MAX 64
+/* Every answer may carry them. */
+#define RATE_HEADERS                                                                               \
+    ",\"RateLimit\":{\"$ref\":\"#/components/headers/RateLimit\"},"                                 \
+    "\"RateLimit-Policy\":{\"$ref\":\"#/components/headers/RateLimit-Policy\"}"
 #define OAUTH_TOKEN_PATH "/oauth2/token"
 
 struct openapi_route {

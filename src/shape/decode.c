@@ -145,6 +145,10 @@ static inline const char *text_wrong(enum shape_kind kind, struct str text) {
     return NULL;
 }
 
+bool shape_id_valid(struct str text) {
+    return text.len >= 1 && text.len <= SHAPE_ID_MAX && !text_wrong(SHAPE_ID, text);
+}
+
 static bool text_check(struct decode *d, const struct place *place, enum shape_kind kind,
                        int64_t least, int64_t most, const struct json *value) {
     if (value->kind != JSON_STRING) {

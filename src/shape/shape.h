@@ -132,6 +132,10 @@ struct shape_list {
 enum err shape_decode(const struct shape *shape, const struct json *value, struct arena *arena,
                       struct str pointer, void **out, struct fault *fault) WARN_UNUSED;
 
+/* Whether text from elsewhere (a query parameter) could be a member of kind ID with no bound of its
+ * own. The text is UTF-8. */
+bool shape_id_valid(struct str text);
+
 /* As shape_decode for what the hub itself wrote (events, read model): read-only members are
  * taken, unknown members passed over (an older program reads what a newer one wrote). */
 enum err shape_load(const struct shape *shape, const struct json *value, struct arena *arena,

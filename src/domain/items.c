@@ -1,0 +1,48 @@
+/* items: what the items of lists hold that the read model writes by hand (exceptions, parked
+ * messages, postings). For the printed documents; a test holds the two together. */
+#include "domain/items.h"
+
+#include "domain/exceptions.h"
+
+static const char *const case_states[] = {"open", "resolved", NULL};
+static const char *const parked_states[] = {"parked", "released", "expired", NULL};
+
+#define ALWAYS(name, kind, help, ...)                                                              \
+    SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED, ##__VA_ARGS__)
+#define OR_NULL(name, kind, help)                                                                  \
+    SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL)
+
+static const struct shape_field exception_rows[] = {
+    ALWAYS("exception_id", SHAPE_ID, "The hub's id of the case"),
+    OR_NULL("kind", SHAPE_CODE, "What went wrong, as a code"),
+    OR_NULL("subject", SHAPE_ID, "What it is about: an order, a payload, a position"),
+    ALWAYS("state", SHAPE_ENUM, "Whether it needs a person", .values = case_states),
+    OR_NULL("owner", SHAPE_CODE, "The team that decides"),
+    ALWAYS("raised_at", SHAPE_INSTANT, "When it was raised"),
+    SHAPE_SAID("case", SHAPE_OBJECT, "The case as it was raised", .shape = &exception_shape),
+};
+SHAPE_DEFINE_SAID(exception_item_shape, "exception_item", "A case in the queue", exception_rows);
+
+static const struct shape_field parked_rows[] = {
+    ALWAYS("payload_seq", SHAPE_INTEGER, "seq of the event that keeps the payload"),
+    OR_NULL("payload_id", SHAPE_ID, "The hub's id of the payload"),
+    OR_NULL("connector", SHAPE_CODE, "Who sent it"),
+    OR_NULL("topic", SHAPE_CODE, "What it is"),
+    OR_NULL("waits_for", SHAPE_TEXT, "What it waits for: \"order web-de/4711\""),
+    ALWAYS("state", SHAPE_ENUM, "Whether it waits still", .values = parked_states),
+    ALWAYS("parked_at", SHAPE_INSTANT, "Since when"),
+    ALWAYS("until", SHAPE_INSTANT, "When a person is asked"),
+};
+SHAPE_DEFINE_SAID(parked_item_shape, "parked_item", "A message that waits for what it is about",
+                  parked_rows);
+
+static const struct shape_field posting_rows[] = {
+    ALWAYS("subscription", SHAPE_CODE, "Which subscription posted it"),
+    ALWAYS("event_seq", SHAPE_INTEGER, "The event that was posted"),
+    OR_NULL("order_id", SHAPE_ID, "The order it is of"),
+    OR_NULL("connector", SHAPE_CODE, "To which system"),
+    OR_NULL("reference", SHAPE_TEXT, "The system's own number"),
+    ALWAYS("posted_at", SHAPE_INSTANT, "When it said so"),
+    ALWAYS("seq", SHAPE_INTEGER, "Of the event posting.posted"),
+};
+SHAPE_DEFINE_SAID(posting_item_shape, "posting_item", "What went to the books", posting_rows);
