@@ -34,6 +34,7 @@ const struct api_tables *cli_tables(void) {
     extras[count++] = (struct api_extra){"customers", "Persons, and their erasure", erasure_routes};
     extras[count] = (struct api_extra){"deliveries", "What goes out, and what is held",
                                        deliver_routes};
-    tables = (struct api_tables){.capabilities = domain_capabilities, .extras = extras, .contracts = contracts};
+    tables = (struct api_tables){.capabilities = domain_capabilities, .extras = extras, .contracts = contracts,
+                                 .examples = api_examples};
     return &tables;
 }

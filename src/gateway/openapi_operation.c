@@ -73,6 +73,9 @@ static bool example_is_of(const struct api_example *e, const struct route *route
     return e->method && strcmp(e->method, route->method) == 0 && strcmp(e->path, route->path) == 0;
 }
 
+/* A request that is wrong on purpose is not shown as one to send. */
+static bool is_wrong(const struct api_example *e) { return e->status == 400 || e->status == 422; }
+
 /* ,"examples":{…} of a body (status 0) or of the answer with this status, for one media type. */
 static void examples_write(const struct openapi_context *context, const struct route *route,
                            int status, const char *media, struct buf *out) {
@@ -80,7 +83,7 @@ static void examples_write(const struct openapi_context *context, const struct r
     for (const struct api_example *e = context->tables->examples; e && e->name; e++) {
         const char *text = status ? e->answer : e->body;
         const char *type = status ? e->answer_media : e->body_media;
-        if (!example_is_of(e, route) || !text || (status && status != e->status) ||
+        if (!example_is_of(e, route) || !text || (status ? status != e->status : is_wrong(e)) ||
             strcmp(type, media) != 0)
             continue;
         buf_printf(out, "%s\"%s\":{\"summary\":", first ? ",\"examples\":{" : ",", e->name);
@@ -94,11 +97,19 @@ static void examples_write(const struct openapi_context *context, const struct r
         buf_char(out, '}');
 }
 
+static bool has_example(const struct openapi_context *context, const struct route *route,
+                        int status) {
+    for (const struct api_example *e = context->tables->examples; e && e->name; e++)
+        if (example_is_of(e, route) && e->status == status)
+            return true;
+    return false;
+}
+
 /* ,"example":… of a parameter: that of the first example that has it. */
 static void param_example_write(const struct openapi_context *context, const struct route *route,
                                 const char *name, size_t len, struct buf *out) {
     for (const struct api_example *e = context->tables->examples; e && e->name; e++)
-        if (example_is_of(e, route))
+        if (example_is_of(e, route) && !is_wrong(e))
             for (const struct api_example_param *p = e->params; p && p->name; p++)
                 if (strlen(p->name) == len && memcmp(p->name, name, len) == 0) {
                     buf_lit(out, ",\"example\":");
@@ -384,25 +395,30 @@ static bool status_follows(const struct openapi_route *row, int status) {
     }
 }
 
-/* A refusal by the state, with the words of this route's own errors. */
+/* A refusal in the words of this route's own errors, or, where the status follows from the row,
+ * of all that have it. */
 static void refusal_write(const struct route *route, int status, struct buf *out) {
-    bool first = true;
-    struct buf text;
+    bool own = refused_by_state(route, status);
+    struct buf text, slugs;
     buf_init(&text, 0);
+    buf_init(&slugs, 0);
+    for (enum err err = OK + 1; err < ERR_COUNT; err++) {
+        bool given = !own;
+        for (const enum err *e = route->refusals; own && *e != OK; e++)
+            given |= *e == err;
+        if (!given || err_info(err)->status != status)
+            continue;
+        buf_printf(&text, "%s%s (%s)", text.len ? "; " : "", err_info(err)->title,
+                   err_info(err)->slug);
+        buf_printf(&slugs, "%s\"%s\"", slugs.len ? "," : "", err_info(err)->slug);
+    }
     buf_printf(out, ",\"%d\":{\"description\":", status);
-    for (const enum err *e = route->refusals; *e != OK; e++)
-        if (err_info(*e)->status == status)
-            buf_printf(&text, "%s%s (%s)", text.len ? "; " : "", err_info(*e)->title,
-                       err_info(*e)->slug);
     buf_json_str(out, buf_str(&text));
-    buf_free(&text);
     buf_lit(out, ",\"x-problems\":[");
-    for (const enum err *e = route->refusals; *e != OK; e++)
-        if (err_info(*e)->status == status) {
-            buf_printf(out, "%s\"%s\"", first ? "" : ",", err_info(*e)->slug);
-            first = false;
-        }
+    buf_str_add(out, buf_str(&slugs));
     buf_char(out, ']');
+    buf_free(&text);
+    buf_free(&slugs);
     openapi_problem_headers_write(status, route->deprecated || route->sunset, out);
     buf_lit(out, ",\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"" SCHEMAS
                  "problem\"}");
@@ -426,7 +442,7 @@ static void responses_write(const struct openapi_context *context, const struct 
     buf_lit(out, ",\"responses\":{");
     successes_write(context, row, out);
     for (uint32_t i = 0; i < count; i++) {
-        if (refused_by_state(route, list[i])) {
+        if (refused_by_state(route, list[i]) || has_example(context, route, list[i])) {
             refusal_write(route, list[i], out);
             examples_write(context, route, list[i], "application/problem+json", out);
             buf_lit(out, "}}}");
