@@ -1,4 +1,4 @@
-"""make bench-overload: what customers at the checkout notice when five times as much comes as the
+"""python3 bench/overload.py: what customers at the checkout notice when five times as much comes as the
 hub can do.
 
 A polite shop sends orders at a pace well below what the hub can do. First it is alone; then
@@ -128,7 +128,7 @@ class Bench:
         return result
 
     def capacity(self, kind, connections=64):
-        return self.flow("capacity-" + kind, kind, connections).start(3).end()["per_s"]
+        return self.flow("capacity-" + kind, kind, connections).start(2).end()["per_s"]
 
     def run(self):
         seconds = self.given.seconds

@@ -2,6 +2,8 @@
  * the figures. The control step is run by whichever thread first finds that an interval is over. */
 #include "gateway/admission.h"
 
+#include <string.h>
+
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -13,6 +15,7 @@
 #define LINES 64     /* of a bulk call under way, at once, while bulk is shed */
 #define ADJACENT_US 50
 #define BUCKETS 24
+#define FAR 3 /* times what the least caller asks: so much is nobody's flood */
 
 /* Least important first. */
 static const enum traffic_class order[TRAFFIC_CLASSES] = {CLASS_BULK, CLASS_OPS, CLASS_CATALOGUE,
@@ -21,7 +24,13 @@ static const enum traffic_class order[TRAFFIC_CLASSES] = {CLASS_BULK, CLASS_OPS,
 struct caller {
     uint64_t id;
     uint32_t window; /* in which `now` was counted */
-    uint32_t now, last;
+    uint32_t now, last; /* last: as if its window had taken an interval */
+};
+/* What callers of a class asked in the last whole window, thrown together by size. */
+struct asked {
+    uint32_t counts[BUCKETS];
+    double sums[BUCKETS], least; /* least: of one caller */
+    uint32_t callers;
 };
 
 /* One thread's, save what is atomic. */
@@ -30,12 +39,18 @@ struct loop {
     uint32_t active[CALLERS], active_count; /* places counted in this window */
     uint32_t window;
     int64_t window_us;              /* when it began */
-    double share[TRAFFIC_CLASSES];  /* calls of one caller in a window; < 0: any number */
+    double scale;                   /* interval / how long the last window took, 1 at most */
+    struct asked asked[TRAFFIC_CLASSES];
+    double share[TRAFFIC_CLASSES];  /* calls of one caller in an interval; < 0: any number */
     uint32_t steps;                 /* the step that shares were made for */
     uint32_t reserve;               /* calls of ops that are let in in this window */
     int64_t woke_us, rested_us, before_us; /* this turn began; the last ended; took so long */
     bool turning;
-    _Atomic int64_t least_us;
+    /* Waits of this interval: of calls (0), and of the writer's answers to be taken up (1), which
+     * also shows when the thread itself waits for a CPU. */
+    struct {
+        _Atomic uint64_t count, above, sum_us;
+    } waits[2];
     _Atomic uint64_t arrived[TRAFFIC_CLASSES], shed[TRAFFIC_CLASSES];
 };
 
@@ -87,8 +102,6 @@ struct admission *admission_create(const struct admission_options *options) {
         for (uint32_t i = 0; i < options->loops; i++)
             admission->loops[i].share[c] = -1;
     }
-    for (uint32_t i = 0; i < options->loops; i++)
-        atomic_store(&admission->loops[i].least_us, INT64_MAX);
     return admission;
 }
 
@@ -122,14 +135,26 @@ struct seen {
     double worried[TRAFFIC_CLASSES]; /* times what it may wait beside less important ones */
 };
 
+/* The mean wait on the loop where it is the longest, of those where most waited too long; else what
+ * is usual there. */
+static int64_t loops_see(struct admission *admission) {
+    int64_t longest_us = 0, protect_us = admission->settings->admission_protect_ms * 1000;
+    for (uint32_t i = 0; i < admission->loop_count * 2; i++) {
+        struct loop *loop = &admission->loops[i / 2];
+        uint64_t count = atomic_exchange(&loop->waits[i % 2].count, 0);
+        uint64_t above = atomic_exchange(&loop->waits[i % 2].above, 0);
+        uint64_t sum_us = atomic_exchange(&loop->waits[i % 2].sum_us, 0);
+        int64_t mean_us = count > 0 ? (int64_t)(sum_us / count) : 0;
+        if (above * 2 <= count && mean_us > protect_us) /* few, but long: a burst */
+            mean_us = protect_us;
+        longest_us = mean_us > longest_us ? mean_us : longest_us;
+    }
+    return longest_us;
+}
+
 static void step_see(struct admission *admission, struct seen *seen) {
     double protect_us = (double)admission->settings->admission_protect_ms * 1000;
-    *seen = (struct seen){0};
-    for (uint32_t i = 0; i < admission->loop_count; i++) {
-        int64_t least = atomic_exchange(&admission->loops[i].least_us, INT64_MAX);
-        if (least != INT64_MAX && least > seen->loop_us)
-            seen->loop_us = least;
-    }
+    *seen = (struct seen){.loop_us = loops_see(admission)};
     admission->writer(admission->ctx, seen->writer_us);
     for (int c = 0; c < TRAFFIC_CLASSES; c++) {
         uint64_t arrived = 0;
@@ -276,6 +301,18 @@ void admission_tick(struct admission *admission) {
 
 /* --- one loop ---------------------------------------------------------------------------------- */
 
+static void wait_note(struct admission *admission, struct loop *loop, int kind, int64_t us) {
+    us = us > 0 ? us : 0;
+    atomic_fetch_add_explicit(&loop->waits[kind].count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&loop->waits[kind].sum_us, (uint64_t)us, memory_order_relaxed);
+    if (us > admission->settings->admission_protect_ms * 1000)
+        atomic_fetch_add_explicit(&loop->waits[kind].above, 1, memory_order_relaxed);
+}
+
+void admission_answers_waited(struct admission *admission, uint32_t index, int64_t us) {
+    wait_note(admission, &admission->loops[index], 1, us);
+}
+
 void admission_loop_woke(struct admission *admission, uint32_t index) {
     struct loop *loop = &admission->loops[index];
     if (loop->turning)
@@ -302,22 +339,22 @@ void admission_worker_waited(struct admission *admission, enum traffic_class tra
 
 /* How many calls each caller may have so that `part` of all are taken: theta with
  * sum(min(n, theta)) = part * sum(n). Callers are thrown together by the size of their numbers. */
-static double share_of(const uint32_t counts[BUCKETS], const double sums[BUCKETS], double part) {
+static double share_of(const struct asked *asked, double part) {
     double total = 0, below = 0;
     uint32_t above = 0;
     for (int b = 0; b < BUCKETS; b++) {
-        total += sums[b];
-        above += counts[b];
+        total += asked->sums[b];
+        above += asked->counts[b];
     }
     double wanted = total * part;
     for (int b = 0; b < BUCKETS; b++) {
-        if (counts[b] == 0)
+        if (asked->counts[b] == 0)
             continue;
-        double mean = sums[b] / counts[b];
+        double mean = asked->sums[b] / asked->counts[b];
         if (below + mean * above >= wanted)
             return (wanted - below) / above;
-        below += sums[b];
-        above -= counts[b];
+        below += asked->sums[b];
+        above -= asked->counts[b];
     }
     return -1;
 }
@@ -326,47 +363,56 @@ static uint64_t place_id(uint64_t caller, enum traffic_class traffic) {
     return (caller ^ (uint64_t)(traffic + 1) * UINT64_C(0x9e3779b97f4a7c15)) << 3 | (traffic + 1);
 }
 
-/* What callers asked in the window that ends, and what of it each may in the next. */
+/* What each caller may have of a class, from what was asked in the last window. */
 static void shares_make(struct admission *admission, struct loop *loop) {
-    uint32_t counts[TRAFFIC_CLASSES][BUCKETS] = {0}, fewest[TRAFFIC_CLASSES] = {0};
-    double sums[TRAFFIC_CLASSES][BUCKETS] = {0};
-    for (uint32_t i = 0; i < loop->active_count; i++) {
-        const struct caller *caller = &loop->callers[loop->active[i]];
-        uint32_t asked = caller->last > caller->now ? caller->last : caller->now;
-        int c = (int)(caller->id & 7) - 1, b = 31 - __builtin_clz(asked | 1);
-        b = b < BUCKETS ? b : BUCKETS - 1;
-        counts[c][b]++;
-        sums[c][b] += asked;
-        if (fewest[c] == 0 || asked < fewest[c])
-            fewest[c] = asked;
-    }
+    loop->steps = atomic_load_explicit(&admission->steps, memory_order_relaxed);
     for (int c = 0; c < TRAFFIC_CLASSES; c++) {
+        const struct asked *asked = &loop->asked[c];
         double part = atomic_load_explicit(&admission->taken[c], memory_order_relaxed) / 1e6;
         double fair = atomic_load_explicit(&admission->fair[c], memory_order_relaxed) / 1e6;
-        double share = part < 1 ? share_of(counts[c], sums[c], part) : -1;
-        if (fair < 1) { /* only who asks for more than twice what the least one does */
-            double beside = share_of(counts[c], sums[c], fair);
-            beside = beside >= 0 && beside < 2.0 * fewest[c] ? 2.0 * fewest[c] : beside;
+        double share = part < 1 ? share_of(asked, part) : -1;
+        if (fair < 1 && asked->callers > 1) { /* only who asks far more than the least one does */
+            double beside = share_of(asked, fair);
+            beside = beside >= 0 && beside < FAR * asked->least ? FAR * asked->least : beside;
             share = share < 0 || (beside >= 0 && beside < share) ? beside : share;
         }
         loop->share[c] = share;
     }
-    loop->steps = atomic_load_explicit(&admission->steps, memory_order_relaxed);
+}
+
+/* A window has ended: what callers asked in it. */
+static void asked_make(struct loop *loop) {
+    memset(loop->asked, 0, sizeof loop->asked);
+    for (uint32_t i = 0; i < loop->active_count; i++) {
+        const struct caller *caller = &loop->callers[loop->active[i]];
+        struct asked *asked = &loop->asked[(caller->id & 7) - 1];
+        double n = caller->now * loop->scale;
+        int b = 31 - __builtin_clz((uint32_t)n | 1);
+        b = b < BUCKETS ? b : BUCKETS - 1;
+        asked->callers++;
+        asked->counts[b]++;
+        asked->sums[b] += n;
+        if (asked->least == 0 || n < asked->least)
+            asked->least = n;
+    }
 }
 
 static void window_turn(struct admission *admission, struct loop *loop, int64_t now_us) {
     const struct settings *s = admission->settings;
-    int64_t interval_us = s->admission_interval_ms * 1000;
-    bool turns = now_us - loop->window_us >= interval_us;
-    if (turns || loop->steps != atomic_load_explicit(&admission->steps, memory_order_relaxed))
-        shares_make(admission, loop);
-    if (!turns)
+    int64_t interval_us = s->admission_interval_ms * 1000, took_us = now_us - loop->window_us;
+    if (took_us >= interval_us) {
+        loop->scale = (double)interval_us / (double)took_us;
+        asked_make(loop);
+        loop->active_count = 0;
+        loop->window++;
+        loop->window_us = now_us;
+        int64_t reserve = s->admission_ops_reserve * s->admission_interval_ms / 1000 /
+                          admission->loop_count;
+        loop->reserve = s->admission_ops_reserve == 0 ? 0 : reserve > 0 ? (uint32_t)reserve : 1;
+    } else if (loop->steps == atomic_load_explicit(&admission->steps, memory_order_relaxed)) {
         return;
-    loop->active_count = 0;
-    loop->window++;
-    loop->window_us = now_us;
-    int64_t reserve = s->admission_ops_reserve * s->admission_interval_ms / 1000 / admission->loop_count;
-    loop->reserve = s->admission_ops_reserve == 0 ? 0 : reserve > 0 ? (uint32_t)reserve : 1;
+    }
+    shares_make(admission, loop);
 }
 
 /* The caller's place, its number of this window one higher. Where two meet, both count as one. */
@@ -375,7 +421,8 @@ static const struct caller *caller_count(struct loop *loop, uint64_t id) {
     if (caller->id != id && caller->window != loop->window)
         *caller = (struct caller){.id = id, .window = loop->window - 1};
     if (caller->window != loop->window) {
-        caller->last = caller->window + 1 == loop->window ? caller->now : 0;
+        caller->last = caller->window + 1 == loop->window
+                           ? (uint32_t)(caller->now * loop->scale + 0.5) : 0;
         caller->now = 0;
         caller->window = loop->window;
         if (loop->active_count < CALLERS)
@@ -389,10 +436,11 @@ static bool by_chance(struct rng *rng, double chance) {
     return (double)(rng_u64(rng) >> 11) * 0x1p-53 < chance;
 }
 
-static bool admits(struct loop *loop, enum traffic_class traffic, const struct caller *caller,
-                   double part, struct rng *rng) {
-    uint32_t asked = caller->last > caller->now ? caller->last : caller->now;
+static bool admits(const struct loop *loop, enum traffic_class traffic,
+                   const struct caller *caller, double part, double intervals, struct rng *rng) {
     double share = loop->share[traffic];
+    double now = caller->now / (intervals > 1 ? intervals : 1);
+    double asked = caller->last > now ? caller->last : now;
     if (part == 0)
         return false;
     return share < 0 || asked <= share || by_chance(rng, share / asked);
@@ -405,9 +453,7 @@ bool admission_admits(struct admission *admission, uint32_t index, enum traffic_
     if (!admission->settings->admission_enabled)
         return true;
     admission_loop_woke(admission, index);
-    int64_t waited_us = now_us - loop->woke_us + loop->before_us;
-    if (waited_us < atomic_load_explicit(&loop->least_us, memory_order_relaxed))
-        atomic_store_explicit(&loop->least_us, waited_us < 0 ? 0 : waited_us, memory_order_relaxed);
+    wait_note(admission, loop, 0, now_us - loop->woke_us + loop->before_us);
     step_at(admission, now_us);
     window_turn(admission, loop, now_us);
     counter_add(&loop->arrived[traffic], 1);
@@ -416,7 +462,9 @@ bool admission_admits(struct admission *admission, uint32_t index, enum traffic_
     uint32_t fair = atomic_load_explicit(&admission->fair[traffic], memory_order_relaxed);
     if (taken == WHOLE && fair == WHOLE)
         return true;
-    if (admits(loop, traffic, caller, taken / 1e6, rng))
+    double intervals = (double)(now_us - loop->window_us) /
+                       (double)(admission->settings->admission_interval_ms * 1000);
+    if (admits(loop, traffic, caller, taken / 1e6, intervals, rng))
         return true;
     if (traffic == CLASS_OPS && loop->reserve > 0) {
         loop->reserve--;

@@ -1,8 +1,9 @@
 /* admission: what is taken and what is shed when more comes than the hub can do.
  *
  * Measured is how long work waits, not how much there is: on a loop (from arriving to being
- * looked at), for the writer, for a worker; of each the shortest wait of an interval, because a
- * burst passes and a standing queue does not (CoDel, RFC 8289). Two bounds decide: `protect`, how
+ * looked at, and the writer's answers from being ready to being sent), for the writer, for a worker;
+ * of an interval the shortest wait, on loops what most wait, because a burst passes and a standing
+ * queue does not (after CoDel, RFC 8289). Two bounds decide: `protect`, how
  * long calls of a class may wait while less important ones are taken, and the class's own
  * target. Beyond one of them what is least important is shed first, by parts that halve each
  * interval and come back slowly; within a class those who ask most give most (max-min fair shares).
@@ -37,6 +38,8 @@ bool admission_admits(struct admission *admission, uint32_t loop, enum traffic_c
 /* The loop has come back from waiting for events; or is about to wait for them. */
 void admission_loop_woke(struct admission *admission, uint32_t loop);
 void admission_loop_rests(struct admission *admission, uint32_t loop);
+/* So long the writer's answers waited for this loop to take them up. */
+void admission_answers_waited(struct admission *admission, uint32_t loop, int64_t us);
 /* So long a job waited for a worker; any thread. */
 void admission_worker_waited(struct admission *admission, enum traffic_class traffic, int64_t us);
 /* Lines of bulk calls under way that may be taken at once: UINT32_MAX while nothing is shed, else

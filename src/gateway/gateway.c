@@ -30,14 +30,21 @@ static void loop_deliver(struct command_origin *origin, struct command *first) {
         loop->inbox_first = first;
     loop->inbox_last = last;
     pthread_mutex_unlock(&loop->lock);
+    if (atomic_load(&loop->ready_us) == 0)
+        atomic_store(&loop->ready_us, clock_tick_us(loop->gateway->clock));
     uv_async_send(&loop->wake);
 }
 
 static void on_wake(uv_async_t *async) {
     struct gateway_loop *loop = async->data;
     struct command *command, *next;
+    uint32_t index = (uint32_t)http_loop_index(loop->http);
+    int64_t ready_us = atomic_exchange(&loop->ready_us, 0);
 
-    admission_loop_woke(loop->gateway->admission, (uint32_t)http_loop_index(loop->http));
+    admission_loop_woke(loop->gateway->admission, index);
+    if (ready_us > 0)
+        admission_answers_waited(loop->gateway->admission, index,
+                                 clock_tick_us(loop->gateway->clock) - ready_us);
     pthread_mutex_lock(&loop->lock);
     command = loop->inbox_first;
     loop->inbox_first = loop->inbox_last = NULL;

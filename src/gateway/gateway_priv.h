@@ -94,6 +94,7 @@ struct gateway_loop {
     _Atomic bool jobs_wait;
     uv_prepare_t rest; /* before the loop waits for events */
     int64_t began_us;
+    _Atomic int64_t ready_us; /* answers wait in the inbox since; 0: none do */
     struct gateway_counters counters;
     struct route_counters *routes; /* by route index */
     struct cards_told cards_told[CARDS_TOLD_MAX];

@@ -136,6 +136,8 @@ class Hub:
     def __init__(self, binary, folder, env=None, args=()):
         self.binary, self.folder, self.args = binary, Path(folder), list(args)
         self.env = dict(env or {})
+        if binary.slow: # waits several times longer are no overload
+            self.env.setdefault("PENSTOCK_ADMISSION_PROTECT_MS", "100")
         self.config = self.folder / "hub"
         self.logs = self.folder / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)

