@@ -17,12 +17,24 @@ const struct err_info *err_info(enum err err) {
 
 void fault_init(struct fault *fault, struct arena *arena) { *fault = (struct fault){.arena = arena}; }
 
+/* A text that was cut to its room may end within a character: takes away what is left of it. */
+static void cut_whole(char *text) {
+    size_t len = strlen(text), tail = 0;
+    while (tail < 3 && tail < len && ((unsigned char)text[len - 1 - tail] & 0xC0) == 0x80)
+        tail++;
+    unsigned char first = tail < len ? (unsigned char)text[len - 1 - tail] : 0;
+    size_t needs = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC0 ? 2 : 1;
+    if (needs > 1 && needs != tail + 1)
+        text[len - 1 - tail] = '\0';
+}
+
 enum err fault_set(struct fault *fault, enum err err, const char *fmt, ...) {
     if (fault) {
         va_list args;
         va_start(args, fmt);
         vsnprintf(fault->detail, sizeof fault->detail, fmt, args);
         va_end(args);
+        cut_whole(fault->detail);
         fault->err = err;
     }
     return err;
@@ -31,12 +43,10 @@ enum err fault_set(struct fault *fault, enum err err, const char *fmt, ...) {
 /* Text in the arena; absent when memory is out, so that the fault itself is still counted. */
 static struct str fault_vprintf(struct arena *arena, const char *fmt, va_list args) {
     char text[512];
-    int len = vsnprintf(text, sizeof text, fmt, args);
-    if (len < 0)
-        len = 0;
-    if ((size_t)len >= sizeof text)
-        len = (int)sizeof text - 1;
-    return arena_str(arena, str_of(text, (size_t)len));
+    if (vsnprintf(text, sizeof text, fmt, args) < 0)
+        text[0] = '\0';
+    cut_whole(text);
+    return arena_str(arena, str_c(text));
 }
 
 void fault_add(struct fault *fault, struct str pointer, const char *fmt, ...) {
@@ -49,11 +59,14 @@ void fault_add(struct fault *fault, struct str pointer, const char *fmt, ...) {
     if (fault->count++ == 0 && fault->detail[0] == '\0') {
         va_list again;
         va_copy(again, args);
-        int at = snprintf(fault->detail, sizeof fault->detail, "%.*s%s",
-                          (int)(pointer.len < 120 ? pointer.len : 120),
-                          pointer.ptr ? pointer.ptr : "", pointer.len ? ": " : "");
+        char where[124];
+        snprintf(where, sizeof where, "%.*s", STR_FMT(pointer));
+        cut_whole(where);
+        int at = snprintf(fault->detail, sizeof fault->detail, "%s%s", where,
+                          pointer.len ? ": " : "");
         if (at >= 0 && (size_t)at < sizeof fault->detail)
             vsnprintf(fault->detail + at, sizeof fault->detail - (size_t)at, fmt, again);
+        cut_whole(fault->detail);
         va_end(again);
     }
     if (fault->arena && fault->count <= FAULT_ITEMS_MAX) {

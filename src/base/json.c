@@ -7,6 +7,7 @@
 
 #include <stdalign.h>
 
+#include "base/encode.h"
 #include "base/json_priv.h"
 #include "base/mem.h"
 
@@ -46,18 +47,20 @@ struct walk {
     uint32_t open[JSON_DEPTH_MAX]; /* nodes of the containers around the walk */
 };
 
-static enum err walk_refuse(struct walk *walk, const char *what) {
-    uint32_t offset = *walk->at;
-    uint32_t line = 1, column = 1;
-    for (uint32_t i = 0; i < offset; i++) {
-        column++;
-        if (walk->text[i] == '\n') {
+/* Where it is, in words: people count lines, programs bytes. */
+static enum err refuse_at(struct fault *fault, const char *text, size_t offset, const char *what) {
+    size_t line = 1, start = 0;
+    for (size_t i = 0; i < offset; i++)
+        if (text[i] == '\n') {
             line++;
-            column = 1;
+            start = i + 1;
         }
-    }
-    return fault_set(walk->fault, ERR_MALFORMED, "%s at line %u, column %u (byte %u)", what, line,
-                     column, offset);
+    return fault_set(fault, ERR_MALFORMED, "%s at line %zu, column %zu (byte %zu)", what, line,
+                     offset - start + 1, offset);
+}
+
+static enum err walk_refuse(struct walk *walk, const char *what) {
+    return refuse_at(walk->fault, walk->text, *walk->at, what);
 }
 
 static inline bool space_is(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
@@ -351,13 +354,46 @@ static enum err walk_run(struct walk *walk) {
     return OK;
 }
 
+/* The first byte that belongs to no character. */
+static size_t utf8_bad_at(struct str text) {
+    size_t at = 0;
+    while (at < text.len) {
+        unsigned char c = (unsigned char)text.ptr[at];
+        size_t len = c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+        if (len > text.len - at || (len > 1 && !utf8_valid(str_of(text.ptr + at, len))))
+            break;
+        at += len;
+    }
+    return at;
+}
+
+/* The first control character within a string, or where the string begins that never ends. */
+static size_t string_bad_at(struct str text, bool control) {
+    bool in = false;
+    size_t opened = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (in && control && c < 0x20)
+            return i;
+        if (in && c == '\\') {
+            i++;
+        } else if (c == '"') {
+            in = !in;
+            opened = i;
+        }
+    }
+    return opened;
+}
+
 static enum err index_refuse(enum json_index_result result, struct str text, struct fault *fault) {
     switch (result) {
     case JSON_INDEX_EMPTY: return fault_set(fault, ERR_MALFORMED, "the text is empty");
-    case JSON_INDEX_UTF8: return fault_set(fault, ERR_MALFORMED, "the text is not valid UTF-8");
-    case JSON_INDEX_UNCLOSED: return fault_set(fault, ERR_MALFORMED, "a string is not closed");
+    case JSON_INDEX_UTF8:
+        return refuse_at(fault, text.ptr, utf8_bad_at(text), "the text is not valid UTF-8");
+    case JSON_INDEX_UNCLOSED:
+        return refuse_at(fault, text.ptr, string_bad_at(text, false), "a string is not closed");
     case JSON_INDEX_CONTROL:
-        return fault_set(fault, ERR_MALFORMED,
+        return refuse_at(fault, text.ptr, string_bad_at(text, true),
                          "a control character in a string must be written as an escape");
     case JSON_INDEX_NOMEM: return fault_set(fault, ERR_NOMEM, "out of memory");
     default:

@@ -1,6 +1,8 @@
 /* problem: see problem.h. */
 #include "gateway/problem.h"
 
+#include <stdio.h>
+
 #include "base/pan.h"
 
 static void errors_write(struct buf *out, const struct fault *fault) {
@@ -17,6 +19,15 @@ static void errors_write(struct buf *out, const struct fault *fault) {
     buf_char(out, ']');
 }
 
+/* The first fault, and how many are not told. */
+static void detail_many(struct buf *out, const struct fault *fault) {
+    char text[sizeof fault->detail + 80];
+
+    snprintf(text, sizeof text, "%s; and %u more, of which %d are listed", fault->detail,
+             fault->count - 1, FAULT_ITEMS_MAX - 1);
+    buf_json_str(out, str_c(text));
+}
+
 void problem_write(struct buf *out, enum err err, const struct fault *fault,
                    struct str correlation) {
     const struct err_info *info = err_info(err);
@@ -26,7 +37,9 @@ void problem_write(struct buf *out, enum err err, const struct fault *fault,
                "{\"type\":\"https://penstock.org/problems/%s\",\"title\":\"%s\",\"status\":%d,"
                "\"detail\":",
                info->slug, info->title, info->status);
-    if (fault->detail[0])
+    if (fault->detail[0] && fault->count > FAULT_ITEMS_MAX)
+        detail_many(out, fault);
+    else if (fault->detail[0])
         buf_json_str(out, str_c(fault->detail));
     else if (fault->count == 1 && fault->first)
         buf_json_str(out, fault->first->detail);

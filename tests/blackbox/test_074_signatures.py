@@ -143,7 +143,7 @@ def hub(binary, tmp_path_factory):
 
 def received(api):
     """How many messages are stored (what becomes of them goes on meanwhile)."""
-    return len(docs.events(api, type="org.penstock.payload.received.v1"))
+    return len(docs.events(api, type="payload.received"))
 
 
 def send(hub, topic, raw, headers):
