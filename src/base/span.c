@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/pan.h"
 #include "base/rng.h"
 
 struct ring {
@@ -186,7 +187,10 @@ void span_text(struct span *span, const char *key, struct str value) {
         return;
     struct buf text = attribute_begin(span, key);
     buf_lit(&text, "\"stringValue\":");
+    size_t from = text.len;
     buf_json_str(&text, value);
+    if (buf_ok(&text)) /* a path holds what somebody sent */
+        pan_mask(text.data + from, text.len - from);
     attribute_end(span, &text);
 }
 

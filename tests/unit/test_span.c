@@ -160,6 +160,19 @@ static void test_otlp_json(void **state) {
     buf_free(&out);
 }
 
+static void test_no_card_number_is_told(void **state) {
+    static struct taken taken;
+    taken.count = 0;
+    struct span *span = span_begin(SPAN_SERVER, sampled, NULL, NULL, 1, 2);
+    span_text(span, "url.path", STR("/v1/orders/4111111111111111"));
+    span_end(span, false);
+    spans_take(64, keep, &taken);
+    assert_int_equal(taken.count, 1);
+    struct str told = str_of(taken.spans[0].attributes, taken.spans[0].attributes_len);
+    assert_non_null(memmem(told.ptr, told.len, "/v1/orders/411111******1111", 27));
+    assert_null(memmem(told.ptr, told.len, "4111111111111111", 16));
+}
+
 static void test_headers(void **state) {
     struct arena arena;
     struct fault fault = {0};
@@ -187,6 +200,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_a_child_keeps_trace_and_flags, start, stop),
         cmocka_unit_test_setup_teardown(test_otlp_json, start, stop),
         cmocka_unit_test(test_headers),
+        cmocka_unit_test_setup_teardown(test_no_card_number_is_told, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
