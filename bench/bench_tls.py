@@ -181,9 +181,10 @@ def main():
                   f"{f'{values[2]:.1f}' if len(values) > 2 else '-'} |")
         both = middle["connections TLS, resumed"]
         by_cpu = statistics.median(p[1] / t[1] for p, t in zip(rows["orders plain"], rows["orders TLS"]))
-        print(f"\nOrders over TLS run at {ratio:.2f} of plain, by CPU {by_cpu:.2f}. An idle connection takes {plain_kib:.1f} KiB "
-              f"in plain, {tls_kib:.1f} KiB with TLS ({given.idle} of each). By CPU, two cores that nothing "
-              f"else uses would make {2e6 / (both[1] + both[2]):.0f} resumed connections/s, clients included.")
+        print(f"\nOrders over TLS run at {ratio:.2f} of plain, by CPU {by_cpu:.2f}. "
+              f"An idle connection takes {plain_kib:.1f} KiB in plain, {tls_kib:.1f} KiB with TLS "
+              f"({given.idle} of each). By CPU, two cores that nothing else uses would make "
+              f"{2e6 / (both[1] + both[2]):.0f} resumed connections/s, clients included.")
     finally:
         bench.stop()
         shutil.rmtree(dir_, ignore_errors=True)
