@@ -3,7 +3,7 @@
  * span goes to the other system as traceparent. */
 #include "deliver/attempt_span.h"
 
-#include "base/log.h"
+#include <stdio.h>
 
 static int64_t now_us(const struct attempt *attempt) {
     return clock_now_us(attempt->deliver->options.clock);
@@ -46,8 +46,9 @@ struct str attempt_call_trace(struct attempt *attempt) {
     return span_child(attempt->call_text, attempt->traceparent, attempt->call_span);
 }
 
-/* scheme://host:port/path without user, query and fragment: what may be secret or long. */
-static struct str url_shown(struct str url, struct str *host, int64_t *port) {
+/* Of a URL what is neither secret nor personal: paths and queries of webhooks hold tokens, others
+ * the ids of persons. "https://host:8443/REDACTED", as the conventions write what was left out. */
+static struct str origin_read(struct str url, char shown[300], struct str *host, int64_t *port) {
     const char *from = memmem(url.ptr, url.len, "://", 3), *end = url.ptr + url.len;
     *host = STR_NONE;
     *port = url.len > 5 && url.ptr[4] == 's' ? 443 : 80;
@@ -57,26 +58,29 @@ static struct str url_shown(struct str url, struct str *host, int64_t *port) {
     const char *path = from;
     while (path < end && *path != '/' && *path != '?' && *path != '#')
         path++;
-    if (memchr(from, '@', (size_t)(path - from)))
-        return STR_NONE;
+    const char *user = memrchr(from, '@', (size_t)(path - from));
+    if (user)
+        from = user + 1;
     const char *colon = path;
     while (colon > from && colon[-1] >= '0' && colon[-1] <= '9')
         colon--;
     uint64_t number;
     *host = str_of(from, (size_t)(path - from));
-    if (colon > from + 1 && colon[-1] == ':' && str_u64(str_of(colon, (size_t)(path - colon)), &number)) {
+    if (colon > from + 1 && colon[-1] == ':' &&
+        str_u64(str_of(colon, (size_t)(path - colon)), &number)) {
         *host = str_of(from, (size_t)(colon - 1 - from));
         *port = (int64_t)number;
     }
-    while (path < end && *path != '?' && *path != '#')
-        path++;
-    return str_of(url.ptr, (size_t)(path - url.ptr));
+    int len = snprintf(shown, 300, "%s://%.*s/REDACTED", url.ptr[4] == 's' ? "https" : "http",
+                       (int)(path - from < 256 ? path - from : 256), from);
+    return str_of(shown, len > 0 && len < 300 ? (size_t)len : 0);
 }
 
 void attempt_called(struct attempt *attempt, const struct connector_request *request,
                     const struct net_answer *answer) {
     struct str host;
     int64_t port;
+    char shown[300];
     if (!attempt->traced)
         return;
     bool failed = answer->error != NET_OK || answer->status >= 400;
@@ -84,7 +88,7 @@ void attempt_called(struct attempt *attempt, const struct connector_request *req
                                    attempt->call_us, now_us(attempt));
     span_name(span, "%.*s", STR_FMT(request->method));
     span_text(span, "http.request.method", request->method);
-    span_text(span, "url.full", url_shown(attempt->call_url, &host, &port));
+    span_text(span, "url.full", origin_read(attempt->call_url, shown, &host, &port));
     span_text(span, "server.address", host);
     span_number(span, "server.port", port);
     if (answer->error != NET_OK)

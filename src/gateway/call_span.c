@@ -4,11 +4,14 @@
 
 #include "base/span.h"
 
-/* Paths of persons say who: of them the template alone goes out. */
+/* A path that matches no route may hold anything; those of persons say who: of these the template
+ * alone goes out. */
 static struct str path_shown(const struct call *call) {
     const struct route *route = call->match.entry ? call->match.entry->route : NULL;
 
-    if (route && strstr(route->path, "customer"))
+    if (!route)
+        return STR_NONE;
+    if (strstr(route->path, "customer"))
         return str_c(route->path);
     return http_exchange_request(call->ex)->path;
 }
@@ -19,6 +22,7 @@ void call_span(const struct call *call, int status) {
     const struct route *route = call->match.entry ? call->match.entry->route : NULL;
     struct clock *clock = call->gateway->clock;
     const struct call_context *context = &call->context;
+    bool known = request->method != HTTP_METHOD_OTHER;
     int64_t now_us = clock_now_us(clock);
     int64_t took_us = request->arrived_us ? clock_tick_us(clock) - request->arrived_us : 0;
     struct span *span =
@@ -28,8 +32,8 @@ void call_span(const struct call *call, int status) {
     if (route)
         span_name(span, "%.*s %s", STR_FMT(request->method_name), route->path);
     else
-        span_name(span, "%.*s", STR_FMT(request->method_name));
-    span_text(span, "http.request.method", request->method_name);
+        span_name(span, known ? "%.*s" : "HTTP", STR_FMT(request->method_name));
+    span_text(span, "http.request.method", known ? request->method_name : STR("_OTHER"));
     span_text(span, "url.path", path_shown(call));
     span_text(span, "url.scheme", http_exchange_secure(call->ex) ? STR("https") : STR("http"));
     span_number(span, "http.response.status_code", status);
@@ -37,7 +41,7 @@ void call_span(const struct call *call, int status) {
         span_text(span, "http.route", str_c(route->path));
         span_text(span, "penstock.class", str_c(classes[route->traffic]));
     }
-    span_text(span, "penstock.caller", call->actor);
+    span_text(span, "penstock.caller", call_caller(call));
     span_text(span, "penstock.correlation", context->correlation);
     if (status >= 500)
         span_text(span, "error.type", str_of((const char[]){(char)('0' + status / 100),

@@ -117,7 +117,7 @@ static enum err on_loop_start(struct http_loop *http, void *ctx, struct fault *f
     loop->reader = reader_take(gateway, fault);
     if (!loop->reader)
         return fault->err != OK ? fault->err : ERR_IO;
-    loop->wake.data = loop->tick.data = loop;
+    loop->wake.data = loop->tick.data = loop->turn.data = loop;
     if (uv_async_init(http_loop_uv(http), &loop->wake, on_wake) != 0)
         return fault_set(fault, ERR_IO, "no file descriptor left for a loop");
     uv_timer_init(http_loop_uv(http), &loop->tick);
@@ -126,6 +126,7 @@ static enum err on_loop_start(struct http_loop *http, void *ctx, struct fault *f
     loop->rest.data = loop;
     uv_prepare_init(http_loop_uv(http), &loop->rest);
     uv_prepare_start(&loop->rest, admission_rest);
+    turns_begin(loop);
     return OK;
 }
 
@@ -138,6 +139,7 @@ static void on_loop_stop(struct http_loop *http, void *ctx) {
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->tick, NULL);
     uv_close((uv_handle_t *)&loop->rest, NULL);
+    uv_close((uv_handle_t *)&loop->turn, NULL);
 }
 
 static void loop_free(struct gateway_loop *loop) {

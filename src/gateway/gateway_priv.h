@@ -64,6 +64,10 @@ struct gateway_loop {
     struct gateway *gateway;
     struct http_loop *http;
     uv_async_t wake;
+    uv_prepare_t turn; /* once a turn of the loop: how long it was at work */
+    int64_t turn_us;   /* tick, at the last one */
+    uint64_t idle_ns;  /* of the loop, up to then */
+    struct histogram turns_us;
     uv_timer_t tick; /* runs while calls wait for a seq or feeds for time */
     pthread_mutex_t lock;
     struct command *inbox_first, *inbox_last; /* answered, by the writer */
@@ -224,6 +228,9 @@ void call_span(const struct call *call, int status);
 
 /* call_log.c: the request log: some of the requests, and those answered 500. */
 void call_log(struct call *call, int status, int64_t us);
+/* Who called, as logs and traces may say it: of a token whose subject is an e-mail address the issuer
+ * alone ("@corp"). Absent: nobody in particular. */
+struct str call_caller(const struct call *call);
 
 /* job.c */
 enum err job_start(struct job *job, struct gateway_loop *loop, enum traffic_class traffic,
@@ -284,6 +291,8 @@ bool hub_route_receives(const struct route *route);
 
 /* metrics.c */
 enum err metrics_query(struct query *query, struct fault *fault);
+/* At a loop's start, on its thread; its idle time is measured already. From here on its turns are. */
+void turns_begin(struct gateway_loop *loop);
 /* A request was answered. `entry` NULL: it matched no route. */
 void counters_count(struct gateway_loop *loop, const struct route_entry *entry, int status,
                     int64_t us);

@@ -18,6 +18,25 @@ void counters_count(struct gateway_loop *loop, const struct route_entry *entry, 
     histogram_us(&counters->seconds, us);
 }
 
+static void on_turn(uv_prepare_t *prepare) {
+    struct gateway_loop *loop = prepare->data;
+    int64_t now_us = clock_tick_us(loop->gateway->clock);
+    uint64_t idle_ns = uv_metrics_idle_time(prepare->loop);
+
+    histogram_us(&loop->turns_us, now_us - loop->turn_us - (int64_t)((idle_ns - loop->idle_ns) / 1000));
+    loop->turn_us = now_us;
+    loop->idle_ns = idle_ns;
+}
+
+void turns_begin(struct gateway_loop *loop) {
+    uv_loop_t *uv = http_loop_uv(loop->http);
+
+    loop->turn_us = clock_tick_us(loop->gateway->clock);
+    loop->idle_ns = uv_metrics_idle_time(uv);
+    uv_prepare_init(uv, &loop->turn);
+    uv_prepare_start(&loop->turn, on_turn);
+}
+
 static uint64_t sum(const struct gateway *gateway, size_t offset) {
     uint64_t total = 0;
 
@@ -76,6 +95,17 @@ static void route_write(const struct gateway *gateway, uint32_t r, struct metric
                        METRIC_LABELS(method, path, str_c(statuses[s])), n);
     }
     metric_histogram(out, METRIC_HTTP_ROUTE_SECONDS, METRIC_LABELS(method, path), &seconds);
+}
+
+static void loops_write(const struct gateway *gateway, struct metrics *out) {
+    for (uint32_t i = 0; i < gateway->loop_count; i++) {
+        char name[16];
+        struct histogram_sum turns = {0};
+
+        snprintf(name, sizeof name, "%u", i);
+        histogram_read(&gateway->loops[i].turns_us, &turns);
+        metric_histogram(out, METRIC_LOOP_TURN_SECONDS, METRIC_LABELS(str_c(name)), &turns);
+    }
 }
 
 static void workers_write(const struct gateway *gateway, struct metrics *out) {
@@ -140,6 +170,7 @@ static void gateway_write(struct gateway *gateway, struct metrics *out) {
     metric_add(out, METRIC_CARDS, METRIC_LABELS(STR("masked")), sum(gateway, COUNTER(cards_masked)));
     metric_add(out, METRIC_BULK_WAITING, NULL, sum(gateway, COUNTER(bulks_held)));
     callers_write(gateway, out);
+    loops_write(gateway, out);
     workers_write(gateway, out);
     metric_add(out, METRIC_READY, NULL,
                core_ready(gateway->options.core) && !atomic_load(&gateway->draining));

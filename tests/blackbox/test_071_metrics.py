@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -64,6 +65,37 @@ def test_promtool_finds_nothing_to_say(api, sku):
     done = subprocess.run([promtool, "check", "metrics"], input=api.get("/metrics").body,
                           capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_under_load_it_is_whole_and_counters_only_rise(fresh_hub, sku):
+    """Scrapes beside sellers: each is one document to promtool, and no counter runs backwards."""
+    hub, api, name, stop = fresh_hub, fresh_hub.client(), sku(), threading.Event()
+    api.post("/v1/stock/counts", docs.count(name, 100000)).ok(201)
+
+    def sell(client):
+        while not stop.is_set():
+            client.post("/v1/orders", docs.order((name, 1))).ok(201)
+    sellers = [threading.Thread(target=sell, args=(hub.client(),)) for _ in range(8)]
+    for seller in sellers:
+        seller.start()
+    try:
+        before = {}
+        for _ in range(10):
+            text = api.get("/metrics").body
+            done = subprocess.run([shutil.which("promtool"), "check", "metrics"], input=text,
+                                  capture_output=True, timeout=60, check=False)
+            assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+            now = {key: n for key, n in scrape(api).items()
+                   if key[0].endswith(("_total", "_bucket", "_count", "_sum"))}
+            for key, n in before.items():
+                assert now[key] >= n, key
+            before = now
+    finally:
+        stop.set()
+        for seller in sellers:
+            seller.join()
+    sold = value(scrape(api), "penstock_http_requests_total", **{"class": "checkout", "status": "201"})
+    assert sold == len(docs.events(api, type="order.captured")) > 0
 
 
 def test_what_is_told_is_in_the_list(api, table, sku):
@@ -197,6 +229,9 @@ def test_commits_and_the_process_are_told(fresh_hub, sku):
     assert 10e6 < value(figures, "process_resident_memory_bytes")
     assert 0 < value(figures, "process_cpu_seconds_total") < 60
     assert abs(time.time() - value(figures, "process_start_time_seconds")) < 120
+    for loop in ("0", "1"):
+        assert value(figures, "penstock_loop_turn_seconds_count", loop=loop) >= 1
+    assert value(figures, "penstock_loop_turn_seconds_sum", loop="0") < 10
     for thread in ("loop", "writer", "deliver", "read-model", "inbound"):
         assert value(figures, "penstock_threads", thread=thread) >= 1, thread
     assert value(figures, "penstock_log_lines_total", level="warn") >= 1

@@ -109,7 +109,7 @@ def test_an_order_from_its_request_to_the_erps(traced, collector, ledger, sku):
     assert deliver.at["penstock.outcome"] == "success"
     call = one(spans, "POST", http__response__status_code=201)
     assert call.kind == CLIENT and call.parent == deliver.id and not call.failed
-    assert call.at["url.full"].startswith(ledger.url) and call.at["server.port"] == int(
+    assert call.at["url.full"] == ledger.url + "/REDACTED" and call.at["server.port"] == int(
         ledger.url.rsplit(":", 1)[1])
     assert ledger.traceparents[-1] == f"00-{trace}-{call.id}-01", "the ERP goes on under the call"
     assert one(spans, "decide posting.record").parent == deliver.id
@@ -135,6 +135,21 @@ def test_a_mapping_is_a_span_of_its_own(binary, tmp_path, collector, erp):
         tree_is_whole(spans, caller)
         mapping = one(spans, "map post_order.lua", penstock__connector="generic-erp")
         assert mapping.kind == INTERNAL and mapping.parent == one(spans, "process erp-orders").id
+
+
+def test_what_was_called_by_no_route_tells_no_path(traced, collector):
+    api = traced.client()
+    parent, trace, _ = context()
+    assert api.get("/v1/nowhere/ida@example.org", headers={"traceparent": parent}).status == 404
+    span = one(complete(collector, trace, "GET"))
+    assert "url.path" not in span.at and "http.route" not in span.at
+    parent, trace, _ = context()
+    api.delete("/v1/customers/ida@example.org", headers={"traceparent": parent})
+    span = one(complete(collector, trace, "DELETE /v1/customers/{customer_id}"), "DELETE /v1/customers/{customer_id}")
+    assert span.at["url.path"] == "/v1/customers/{customer_id}"
+    parent, trace, _ = context()
+    assert api.call("LOCK", "/v1/orders", headers={"traceparent": parent}).status in (405, 501)
+    assert complete(collector, trace, "HTTP")[0].at["http.request.method"] == "_OTHER"
 
 
 def test_attempts_and_failures_are_spans_of_their_own(traced, collector, ledger, sku):
