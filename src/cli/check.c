@@ -5,6 +5,7 @@
 #include "cli/check_against.h"
 #include "cli/hub_listen.h"
 #include "cli/map_priv.h"
+#include "cli/tables.h"
 
 struct check {
     struct cli *cli;
@@ -103,6 +104,32 @@ static enum err tls_check(struct check *check) {
     return err;
 }
 
+static void scopes_check(struct check *check, const char *list, struct str name,
+                         const struct shape_list *scopes) {
+    char place[128];
+    snprintf(place, sizeof place, "penstock.yaml: auth.%s, %.*s", list, STR_FMT(name));
+    for (uint32_t i = 0; i < scopes->count; i++) {
+        struct str scope = *list_at(*scopes, struct str, i);
+        if (!cli_scope_known(scope))
+            fault_add(&check->fault, str_c(place),
+                      "there is no scope %.*s: `penstock key scopes` lists them", STR_FMT(scope));
+    }
+}
+
+/* Scopes that nobody could ever use: which there are, only the whole program knows. */
+static void auth_check_scopes(struct check *check) {
+    const struct config_auth *auth = check->config->auth;
+    for (uint32_t i = 0; i < auth->issuers.count; i++) {
+        const struct config_issuer *issuer = list_at(auth->issuers, struct config_issuer, i);
+        for (uint32_t k = 0; k < issuer->grant_count; k++)
+            scopes_check(check, "issuers", issuer->name, &issuer->grants[k].scopes);
+    }
+    for (uint32_t i = 0; i < auth->certificates.count; i++) {
+        const struct config_client *c = list_at(auth->certificates, struct config_client, i);
+        scopes_check(check, "certificates", c->caller, &c->scopes);
+    }
+}
+
 static int check_say(const struct check *check) {
     struct buf out;
     const struct fault *fault = &check->fault;
@@ -145,6 +172,8 @@ static int check_config(struct cli *cli, const char *dir) {
     /* Both, so that one run lists everything. */
     enum err config = config_load(dir, &check.config, &check.fault);
     enum err connectors = connectors_load(dir, &check.connectors, &check.fault);
+    if (config == OK)
+        auth_check_scopes(&check);
     if (config == OK && check.config->tls)
         config = tls_check(&check);
     if (check.fault.err == OK && (config != OK || connectors != OK))

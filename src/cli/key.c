@@ -8,53 +8,15 @@
 
 #include "cli/files.h"
 #include "cli/tables.h"
-#include "gateway/auth.h"
 #include "gateway/keys.h"
 #include "gateway/token_key.h"
 
-#define SCOPES_MAX 256
 #define OVERLAP_US INT64_C(86400000000) /* of a rotated key, by default */
-
-/* Distinct scopes of all routes, in order of first use. */
-static uint32_t scopes_add(const char **scopes, uint32_t count, const struct route *routes) {
-    for (const struct route *r = routes; r && r->method; r++) {
-        bool there = !r->scope;
-
-        for (uint32_t i = 0; i < count && !there; i++)
-            there = str_is(str_c(scopes[i]), r->scope);
-        if (!there && count < SCOPES_MAX)
-            scopes[count++] = r->scope;
-    }
-    return count;
-}
-
-static uint32_t scopes_all(const char **scopes) {
-    const struct api_tables *tables = cli_tables();
-    uint32_t count = 0;
-
-    for (const struct capability *const *c = tables->capabilities; *c; c++)
-        count = scopes_add(scopes, count, (*c)->routes);
-    for (const struct api_extra *e = tables->extras; e && e->name; e++)
-        count = scopes_add(scopes, count, e->routes);
-    if (count < SCOPES_MAX)
-        scopes[count++] = SCOPE_PERSONAL;
-    return count;
-}
-
-static bool scope_known(struct str given) {
-    const char *scopes[SCOPES_MAX];
-    uint32_t count = scopes_all(scopes);
-
-    for (uint32_t i = 0; i < count; i++)
-        if (scope_covers(given, str_c(scopes[i])))
-            return true;
-    return str_is(given, "*");
-}
 
 /* "*" and "area:*" stand for what is there now and what will be. */
 static int scopes_run(struct cli *cli) {
-    const char *scopes[SCOPES_MAX];
-    uint32_t count = scopes_all(scopes);
+    const char *scopes[CLI_SCOPES_MAX];
+    uint32_t count = cli_scopes(scopes);
     struct buf out;
 
     buf_init(&out, 0);
@@ -120,7 +82,7 @@ static int scopes_given(struct cli *cli, struct str *out) {
 
             if (scope.len == 0)
                 continue;
-            if (!scope_known(scope))
+            if (!cli_scope_known(scope))
                 return cli_fail(cli, EXIT_USAGE,
                                 "there is no scope %.*s: `penstock key scopes` lists them",
                                 STR_FMT(scope));

@@ -3,6 +3,7 @@
 
 #include "deliver/deliver.h"
 #include "domain/list.h"
+#include "gateway/auth.h"
 #include "gateway/contract.h"
 #include "gateway/gateway.h"
 #include "ops/erasure.h"
@@ -37,4 +38,36 @@ const struct api_tables *cli_tables(void) {
     tables = (struct api_tables){.capabilities = domain_capabilities, .extras = extras, .contracts = contracts,
                                  .examples = api_examples};
     return &tables;
+}
+
+static uint32_t scopes_of(const char **scopes, uint32_t count, const struct route *routes) {
+    for (const struct route *r = routes; r && r->method; r++) {
+        bool there = !r->scope;
+        for (uint32_t i = 0; i < count && !there; i++)
+            there = str_is(str_c(scopes[i]), r->scope);
+        if (!there && count < CLI_SCOPES_MAX)
+            scopes[count++] = r->scope;
+    }
+    return count;
+}
+
+uint32_t cli_scopes(const char *scopes[CLI_SCOPES_MAX]) {
+    const struct api_tables *all = cli_tables();
+    uint32_t count = 0;
+    for (const struct capability *const *c = all->capabilities; *c; c++)
+        count = scopes_of(scopes, count, (*c)->routes);
+    for (const struct api_extra *e = all->extras; e && e->name; e++)
+        count = scopes_of(scopes, count, e->routes);
+    if (count < CLI_SCOPES_MAX)
+        scopes[count++] = SCOPE_PERSONAL;
+    return count;
+}
+
+bool cli_scope_known(struct str given) {
+    const char *scopes[CLI_SCOPES_MAX];
+    uint32_t count = cli_scopes(scopes);
+    bool known = str_is(given, "*");
+    for (uint32_t i = 0; i < count && !known; i++)
+        known = scope_covers(given, str_c(scopes[i]));
+    return known;
 }

@@ -408,3 +408,5 @@ def test_an_unknown_scope_in_the_section_keeps_the_hub_from_starting(binary, tmp
     configure(hub, {"issuers": [row]})
     done = binary.run("serve", "-C", hub.config, "--listen", "127.0.0.1:0")
     assert done.returncode == 1 and "orders:wriet" in done.stderr
+    done = binary.run("check", "-C", hub.config)
+    assert done.returncode == 1 and "there is no scope orders:wriet" in done.stderr, done

@@ -12,7 +12,7 @@ import pytest
 
 import docs
 from certs import Authority, TlsClient, client_context
-from conftest import running
+from conftest import ROOT, running
 from hub import Hub
 from idp import Idp, b64, configure
 from test_021_tls import TlsHub
@@ -174,6 +174,40 @@ def test_a_key_file_of_an_older_release_is_taken(binary, tmp_path):
     for _ in running(hub.start()):
         assert works(hub, hub.key)
         assert listed(hub)[hub.key[:15]]["state"] == "valid"
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+def blocks(page):
+    """The indented blocks of a page, as text."""
+    found, block = [], []
+    for line in page.splitlines() + ["end"]:
+        if line.startswith("    ") or (block and not line):
+            block.append(line[4:])
+        elif block:
+            found.append("\n".join(block).strip())
+            block = []
+    return found
+
+
+def test_the_examples_of_the_page_work(binary, tmp_path):
+    """Every `penstock` line of docs/security.md runs, and every section `auth` passes check."""
+    page = blocks((ROOT / "docs" / "security.md").read_text())
+    sections = [block for block in page if block.startswith("auth:")]
+    lines = [line for block in page for line in block.splitlines() if line.startswith("penstock ")]
+    assert len(sections) == 3 and len(lines) == 5
+    for i, section in enumerate(sections):
+        hub = Hub(binary, tmp_path / str(i))
+        with open(hub.config / "penstock.yaml", "a", encoding="utf-8") as file:
+            file.write("\n" + section + "\n")
+        binary.ok("check", "-C", hub.config)
+    key = None
+    for line in lines:
+        words = line.split()[1:]
+        words = [str(hub.config) if word == "shop" else key[:15] if word == "ID" else word
+                 for word in words]
+        out = binary.ok(*words)
+        key = out.strip() if words[1] == "create" else key
 
 
 # --- certificates -------------------------------------------------------------------------------
