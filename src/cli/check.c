@@ -6,6 +6,7 @@
 #include "cli/hub_listen.h"
 #include "cli/map_priv.h"
 #include "cli/tables.h"
+#include "gateway/jwks.h"
 
 struct check {
     struct cli *cli;
@@ -116,6 +117,23 @@ static void scopes_check(struct check *check, const char *list, struct str name,
     }
 }
 
+/* The key sets that are files, as the hub would read them. */
+static void key_sets_check(struct check *check) {
+    const struct shape_list *issuers = &check->config->auth->issuers;
+    for (uint32_t i = 0; i < issuers->count; i++) {
+        const struct config_issuer *issuer = list_at(*issuers, struct config_issuer, i);
+        struct jwks_source source = {
+            .name = issuer->name, .file = issuer->jwks_path, .algs = issuer->algs};
+        struct jwks_options options = {.sources = &source, .count = 1, .clock = &clock_system};
+        struct fault fault = {0};
+        struct jwks *jwks;
+        if (issuer->jwks_path.ptr && jwks_create(&options, &jwks, &fault) != OK)
+            fault_add(&check->fault, issuer->jwks_file, "%s", fault.detail);
+        else if (issuer->jwks_path.ptr)
+            jwks_destroy(jwks);
+    }
+}
+
 /* Scopes that nobody could ever use: which there are, only the whole program knows. */
 static void auth_check_scopes(struct check *check) {
     const struct config_auth *auth = check->config->auth;
@@ -172,8 +190,10 @@ static int check_config(struct cli *cli, const char *dir) {
     /* Both, so that one run lists everything. */
     enum err config = config_load(dir, &check.config, &check.fault);
     enum err connectors = connectors_load(dir, &check.connectors, &check.fault);
-    if (config == OK)
+    if (config == OK) {
         auth_check_scopes(&check);
+        key_sets_check(&check);
+    }
     if (config == OK && check.config->tls)
         config = tls_check(&check);
     if (check.fault.err == OK && (config != OK || connectors != OK))

@@ -58,6 +58,8 @@ void auth_destroy(struct auth *auth) {
     mem_free(auth);
 }
 
+bool auth_awaits_keys(const struct auth *auth) { return auth->awaits_keys; }
+
 const struct auth_counters *auth_counters(const struct auth *auth) { return &auth->counters; }
 
 /* --- small things --------------------------------------------------------------------------- */
@@ -262,6 +264,7 @@ enum err auth_check(struct auth *auth, struct str header, const struct http_peer
     enum err err = poll_file(auth, fault);
 
     *out = NULL;
+    auth->awaits_keys = false;
     if (err != OK)
         return err;
     if (header.ptr)

@@ -48,6 +48,10 @@ static inline bool principal_may(const struct principal *principal, uint32_t sco
 /* "*", "orders:*" or "orders:read" covers the scope "orders:read". */
 bool scope_covers(struct str given, struct str scope);
 
+/* Whether the last check answered ERR_UNAVAILABLE because keys are being fetched right now: soon it
+ * will be known. */
+bool auth_awaits_keys(const struct auth *auth);
+
 /* The value of WWW-Authenticate (RFC 6750 section 3) for a refusal: with 401 and credentials
  * given, invalid_token and why; with 403, insufficient_scope and the scope. In the arena. */
 struct str auth_challenge(struct arena *arena, enum err err, bool given, const char *scope,

@@ -73,6 +73,7 @@ struct auth {
     uint64_t turn;
     struct token_keys *own;
     uint64_t own_generation;
+    bool awaits_keys;
     struct issuer_entry issuers[CONFIG_ISSUERS_MAX];
     uint32_t issuer_count;
     struct peer_entry *peers;

@@ -257,12 +257,14 @@ static enum err own_verify(struct auth *auth, const struct jwt *jwt, int64_t now
 }
 
 /* The set has no key for this token: worth a fetch only where one could help. */
-static enum err key_missing(struct jwks *jwks, uint32_t source, const struct config_issuer *issuer,
-                            const struct jwk_set *set, const struct jwt *jwt,
-                            struct fault *fault) {
+static enum err key_missing(struct auth *auth, uint32_t source, const struct jwk_set *set,
+                            const struct jwt *jwt, struct fault *fault) {
+    const struct config_issuer *issuer = auth->issuers[source].config;
+
     if (!(issuer->algs & JWT_MASK(jwt->alg)) || jwk_set_has(set, jwt->kid))
         return bad(fault, "is signed with an algorithm that this key is not for");
-    if (!jwks_ask(jwks, source))
+    auth->awaits_keys = jwks_ask(callers_jwks(auth->options.callers), source);
+    if (!auth->awaits_keys)
         return bad(fault, "names a key that its issuer does not have");
     return fault_set(fault, ERR_UNAVAILABLE, "the token names a key that is not known yet: the keys "
                      "of its issuer are being fetched");
@@ -283,12 +285,14 @@ static enum err issuer_verify(struct auth *auth, const struct jwt *jwt, uint32_t
     if (err != OK)
         return err;
     set = jwks_get(jwks, source);
-    if (!set)
+    if (!set) {
+        auth->awaits_keys = jwks_ask(jwks, source);
         return fault_set(fault, ERR_UNAVAILABLE, "the keys of the token's issuer (%.*s) are not at "
                          "hand", STR_FMT(issuer->name));
+    }
     err = jwt_verify(jwt, set, fault);
     if (err == ERR_NOT_FOUND)
-        err = key_missing(jwks, source, issuer, set, jwt, fault);
+        err = key_missing(auth, source, set, jwt, fault);
     jwk_set_unref(set);
     return err;
 }

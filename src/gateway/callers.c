@@ -12,7 +12,8 @@
 
 #define ROUND_MS 1000
 #define ROUNDS_KEYS 3600 /* between two looks at the age of keys */
-#define ROUNDS_COUNT 60  /* between two counts of keys near their end */
+#define ROUNDS_COUNT 60  /* between two counts of keys near their end, and checkpoints of the file */
+#define ROUNDS_USES 5    /* between two writes of when keys were used */
 #define USES_MAX 4096
 
 struct callers {
@@ -148,10 +149,12 @@ static void callers_round(struct callers *callers) {
         err = token_keys_renew(callers, &fault);
     if (err == OK && (changed || callers->round % ROUNDS_COUNT == 0))
         err = keys_count(callers, &fault);
-    if (err == OK) {
+    if (err == OK)
         callers->version = version;
+    if (err == OK && callers->round % ROUNDS_USES == ROUNDS_USES - 1)
         err = uses_write(callers, &fault);
-    }
+    if (err == OK && callers->round % ROUNDS_COUNT == ROUNDS_COUNT - 1)
+        err = key_checkpoint(callers->store, &fault);
     callers->round++;
     if (err != OK && !callers->write_failed)
         log_line(LOG_WARN, "gateway", "the key file can not be read or written", "detail=%s",

@@ -65,14 +65,15 @@ static void on_tick(uv_timer_t *timer) {
 
     call_waiting_tick(loop);
     limit_slowed_tick(loop);
+    callers_unsure_tick(loop);
     bulks_tick(loop);
     feeds_tick(loop);
 }
 
 void loop_tick_set(struct gateway_loop *loop) {
-    int wanted = loop->waiting || loop->held || loop->slowed ? WAIT_TICK_MS
-                 : loop->feeds                               ? FEED_TICK_MS
-                                                             : 0;
+    int wanted = loop->waiting || loop->held || loop->slowed || loop->unsure ? WAIT_TICK_MS
+                 : loop->feeds                                               ? FEED_TICK_MS
+                                                                             : 0;
 
     if (wanted == loop->tick_ms)
         return;
@@ -135,7 +136,8 @@ static void on_loop_stop(struct http_loop *http, void *ctx) {
 
     if (!loop || !loop->wake.data)
         return; /* its start failed */
-    must(!loop->feeds && !loop->waiting && !loop->slowed && !loop->bulks && loop->jobs == 0);
+    must(!loop->feeds && !loop->waiting && !loop->slowed && !loop->unsure && !loop->bulks &&
+         loop->jobs == 0);
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->tick, NULL);
     uv_close((uv_handle_t *)&loop->rest, NULL);

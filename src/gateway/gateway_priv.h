@@ -86,6 +86,8 @@ struct gateway_loop {
     struct feed *feeds;
     struct bulk *bulks;    /* with results to send when the inbox is empty */
     struct bulk *held;     /* bulks whose lines wait for the read model, or their turn */
+    struct call *unsure;   /* whole, while the keys of their token's issuer are being fetched */
+    uint32_t unsure_count;
     struct call *slowed;   /* whole, and not their turn yet */
     uint32_t slowed_count;
     struct limit_view *limits;
@@ -145,6 +147,7 @@ struct call {
     struct route_match match;
     struct call_context context;
     struct str actor;
+    int64_t unsure_until_us; /* 0: it is known who calls */
     struct str challenge; /* of WWW-Authenticate, where the caller was refused; else absent */
     bool personal; /* the caller may see what is personal */
     bool unpacks;  /* a webhook whose body comes in gzip */
@@ -193,6 +196,13 @@ bool cards_tell(struct call *call, struct arena *arena, struct command *command,
                 const struct fault *fault);
 /* Answers the call with the refusal, when the exception is on disk. */
 void cards_refuse(struct call *call);
+
+/* caller.c */
+/* Who calls, and whether they may: with the head alone. OK also where that can not be known yet. */
+enum err caller_check(struct call *call) WARN_UNUSED;
+/* With the whole request: true where it waits for that, or was refused now. */
+bool caller_unsure(struct call *call);
+void callers_unsure_tick(struct gateway_loop *loop);
 
 /* answer.c */
 void call_answer(struct call *call, int status, struct str media_type, struct str body,

@@ -22,7 +22,8 @@ struct slot {
     struct hash128 print; /* of the set's text */
     int64_t fetched_us;   /* clock_tick_us of the last good fetch; -1: none */
     int64_t due_us;
-    int64_t asked_us;     /* of the last fetch because of an unknown kid */
+    int64_t asked_us;     /* beginning, then end of the last fetch because of an unknown kid */
+    bool asked;           /* the one under way, or about to begin, is such a one */
     int64_t retry_us;     /* after a failure */
     uint64_t fetches, failures;
     bool under_way;
@@ -41,6 +42,13 @@ struct jwks {
 };
 
 /* --- what came ------------------------------------------------------------------------------ */
+
+/* Under the lock: a fetch has ended. Who waited for it must not begin another. */
+static void slot_ended(struct slot *slot) {
+    if (slot->asked)
+        slot->asked_us = clock_tick_us(slot->jwks->options.clock);
+    slot->asked = slot->under_way = false;
+}
 
 /* Under the lock. */
 static void slot_replace(struct slot *slot, struct jwk_set *set) {
@@ -74,7 +82,7 @@ static enum err slot_take(struct slot *slot, struct str text, struct fault *faul
     slot->due_us = now_us + jwks->options.refresh_s * 1000000;
     slot->retry_us = RETRY_FIRST_US;
     slot->fetches++;
-    slot->under_way = false;
+    slot_ended(slot);
     pthread_mutex_unlock(&jwks->lock);
     return OK;
 }
@@ -88,7 +96,7 @@ static void slot_failed(struct slot *slot, const char *why) {
     slot->failures++;
     slot->due_us = clock_tick_us(jwks->options.clock) + slot->retry_us;
     slot->retry_us = slot->retry_us * 2 < RETRY_MAX_US ? slot->retry_us * 2 : RETRY_MAX_US;
-    slot->under_way = false;
+    slot_ended(slot);
     pthread_mutex_unlock(&jwks->lock);
     if (first)
         log_line(LOG_WARN, "gateway", "the keys of an issuer can not be fetched: those at hand stay "
@@ -225,12 +233,23 @@ bool jwks_ask(struct jwks *jwks, uint32_t source) {
     coming = slot->under_way || slot->due_us <= now_us;
     if (!coming && now_us - slot->asked_us >= jwks->options.ask_ms * 1000) {
         slot->due_us = slot->asked_us = now_us;
-        coming = wake = true;
+        slot->asked = coming = wake = true;
     }
     pthread_mutex_unlock(&jwks->lock);
     if (wake && jwks->options.wake)
         jwks->options.wake(jwks->options.wake_ctx);
     return coming;
+}
+
+bool jwks_busy(struct jwks *jwks) {
+    int64_t now_us = clock_tick_us(jwks->options.clock);
+    bool busy = false;
+
+    pthread_mutex_lock(&jwks->lock);
+    for (uint32_t i = 0; i < jwks->options.count && !busy; i++)
+        busy = jwks->slots[i].under_way || jwks->slots[i].due_us <= now_us;
+    pthread_mutex_unlock(&jwks->lock);
+    return busy;
 }
 
 void jwks_stats(struct jwks *jwks, uint32_t source, struct jwks_stats *out) {

@@ -55,6 +55,9 @@ uint64_t jwks_generation(const struct jwks *jwks, uint32_t source);
  * in a moment; false: the set is as new as it gets. */
 bool jwks_ask(struct jwks *jwks, uint32_t source);
 
+/* Any thread: whether a fetch is under way or about to begin. */
+bool jwks_busy(struct jwks *jwks);
+
 struct jwks_stats {
     uint64_t fetches, failures;
     uint32_t keys;     /* in use now */

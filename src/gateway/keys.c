@@ -356,6 +356,12 @@ enum err key_used(struct key_store *store, const struct key_use *uses, uint32_t 
     return err;
 }
 
+enum err key_checkpoint(struct key_store *store, struct fault *fault) {
+    int rc = sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+
+    return rc == SQLITE_OK || rc == SQLITE_BUSY ? OK : db_fault(store->db, "tidy the keys", fault);
+}
+
 enum err key_count(struct key_store *store, int64_t now_us, int64_t before_us, uint32_t *valid,
                    uint32_t *ending, struct fault *fault) {
     int rc;

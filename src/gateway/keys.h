@@ -80,6 +80,8 @@ struct key_use {
 };
 enum err key_used(struct key_store *store, const struct key_use *uses, uint32_t count,
                   struct fault *fault) WARN_UNUSED;
+/* Brings what was written into the file itself, so that its log does not grow. Not on a loop. */
+enum err key_checkpoint(struct key_store *store, struct fault *fault) WARN_UNUSED;
 /* Of the valid keys, how many there are and how many end before `before_us`. */
 enum err key_count(struct key_store *store, int64_t now_us, int64_t before_us, uint32_t *valid,
                    uint32_t *ending, struct fault *fault) WARN_UNUSED;

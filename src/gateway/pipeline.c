@@ -96,39 +96,6 @@ struct keyring *call_keyring(const struct call *call) {
     return call->personal ? core_keyring(call->gateway->options.core) : NULL;
 }
 
-static enum err check_caller(struct call *call) {
-    const struct route_entry *entry = call->match.entry;
-    struct arena *arena = http_exchange_arena(call->ex);
-    const struct principal *principal;
-    struct str header;
-    enum err err;
-
-    err = limit_guard(call);
-    if (err != OK || entry->scope == ROUTE_OPEN)
-        return err;
-    header = http_request_header(request_of(call), "Authorization");
-    err = auth_check(call->loop->auth, header, http_exchange_peer(call->ex), &principal,
-                     &call->fault);
-    if (err == ERR_UNAUTHENTICATED) {
-        limit_failed(call);
-        call->challenge = auth_challenge(arena, err, header.ptr, NULL, &call->fault);
-    }
-    if (err != OK)
-        return err;
-    limit_passed(call);
-    call->principal = principal;
-    call->actor = arena_str(arena, principal->actor);
-    if (!call->actor.ptr)
-        return fault_set(&call->fault, ERR_NOMEM, "no memory for the request");
-    call->personal = principal_may(principal, call->gateway->personal_scope);
-    if (principal_may(principal, entry->scope))
-        return limit_caller(call);
-    err = fault_set(&call->fault, ERR_FORBIDDEN, "this caller lacks the scope %s",
-                    entry->route->scope);
-    call->challenge = auth_challenge(arena, err, true, entry->route->scope, &call->fault);
-    return err;
-}
-
 static void traffic_set(struct call *call) {
     const struct route *route = call->match.entry->route;
     bool bulk = (route->flags & ROUTE_BULK) &&
@@ -160,7 +127,7 @@ static enum err admit(struct call *call, bool *bulk) {
     if (err == OK)
         err = admission_check(call);
     if (err == OK)
-        err = check_caller(call);
+        err = caller_check(call);
     if (err == OK)
         err = check_media(call, bulk);
     return err;
@@ -525,7 +492,7 @@ void call_handle(struct http_exchange *ex, void *ctx) {
     const struct route *route = call->match.entry->route;
     enum err err;
 
-    if (limit_slowed(call))
+    if (caller_unsure(call) || limit_slowed(call))
         return;
     err = call_prepare(call);
     if (err == OK && route == hub_route_events) {

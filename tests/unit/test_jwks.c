@@ -162,6 +162,14 @@ static void unknown_kids_cost_one_fetch(void **state) {
     assert_true(jwks_ask(jwks, 0));
     jwks_step(jwks, &peer.net);
     assert_int_equal(peer.sends, 3);
+    assert_true(jwks_busy(jwks));
+    tick_us += 11 * S; /* it took longer than the pause between two */
+    peer_answer(NET_REFUSED, 0, STR_NONE);
+    assert_false(jwks_busy(jwks));
+    assert_false(jwks_ask(jwks, 0)); /* who waited for it does not begin another */
+    tick_us += 10 * S;
+    assert_true(jwks_ask(jwks, 0));
+    jwks_step(jwks, &peer.net);
     jwks_destroy(jwks); /* with a call under way */
     assert_null(peer.done);
 }

@@ -272,6 +272,9 @@ static void use_is_noted_once_a_minute(void **state) {
     struct fault fault = {0};
     struct key_use uses[2];
     int64_t version, again;
+    char log[300];
+    struct stat st;
+    off_t before;
 
     assert_int_equal(callers_start(callers, &fault), OK);
     assert_true(used_at(key) == 0);
@@ -288,6 +291,17 @@ static void use_is_noted_once_a_minute(void **state) {
     uses[0].us++;
     assert_int_equal(key_used(store, uses, 1, &fault), OK);
     assert_true(used_at(key) == uses[0].us);
+    snprintf(log, sizeof log, "%s-wal", path);
+    assert_int_equal(key_checkpoint(store, &fault), OK);
+    assert_int_equal(stat(log, &st), 0);
+    before = st.st_size;
+    for (int i = 0; i < 200; i++) { /* the log of the file is used again and again */
+        uses[0].us += 60000000;
+        assert_int_equal(key_used(store, uses, 1, &fault), OK);
+        assert_int_equal(key_checkpoint(store, &fault), OK);
+    }
+    assert_int_equal(stat(log, &st), 0);
+    assert_true(st.st_size <= before + 65536);
     assert_int_equal(key_version(store, &again, &fault), OK);
     assert_true(again == version); /* nobody forgets what he cached */
 }
