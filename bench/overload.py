@@ -5,7 +5,8 @@ A polite shop sends orders at a pace well below what the hub can do. First it is
 others of less important classes ask for five times of what the hub could do for them; then
 greedy callers send orders, five times as many as the hub can take. What counts is the polite shop:
 its p99 against the one it has alone, its answered orders a second likewise. Load generators and
-hub share the CPUs, so that part of the difference is theirs.
+hub share the CPUs, so that part of the difference is theirs: what calls of the checkout took inside
+the hub, by its own histogram (header to answer; of the greedy ones as well), is told beside.
 
 Prints a table for docs/performance.md, section "Overload".
 """
@@ -97,33 +98,39 @@ class Bench:
         method = "GET" if kind in ("list", "ops") else "POST"
         return Flow(self, name, self.key(name), method, self.files[kind], connections, threads)
 
-    def shed(self):
-        """Calls shed so far, by class."""
+    def figures(self):
+        """Calls shed so far, by class, and the hub's own histogram of checkout: {bound: count}."""
         text = self.hub.request("GET", "/metrics", headers=self.hub.headers())[1].decode()
-        found = {}
+        shed, bounds = {}, {}
         for line in text.split("\n"):
             if line.startswith("penstock_admission_shed_total{"):
-                found[line.split('"')[1]] = int(float(line.split()[-1]))
-        return found
+                shed[line.split('"')[1]] = int(float(line.split()[-1]))
+            if line.startswith('penstock_http_request_seconds_bucket{class="checkout"'):
+                bounds[float(line.split('"')[3].replace("+Inf", "inf"))] = float(line.split()[-1])
+        return shed, bounds
 
     def load(self, polite, rate, others, seconds):
         """Others first, so that the hub has found its way when the polite one is measured."""
-        before, cpu = self.shed(), cpu_seconds(self.hub.pid)
+        cpu = cpu_seconds(self.hub.pid)
         running = [flow.start(seconds + 4, offered) for flow, offered in others]
         if running:
             time.sleep(3)
+        before, bounds = self.figures()
         result = polite.start(seconds, rate).end()
+        after, bounds_after = self.figures()
+        result["inside"] = [1000 * quantile({b: n - bounds[b] for b, n in bounds_after.items()}, q)
+                            for q in (0.5, 0.99)]
         for flow, _ in others:
             figures = flow.end()
             say(f"    {flow.name}: asked {figures['asked_per_s']:.0f}/s, "
                 f"answered {figures['per_s']:.0f}/s")
             result["offered"] = result.get("offered", 0) + figures["asked_per_s"]
-        after = self.shed()
         result["shed"] = {c: n - before.get(c, 0) for c, n in after.items() if n > before.get(c, 0)}
         result["cpu"] = (cpu_seconds(self.hub.pid) - cpu) / (seconds + (4 if running else 0))
         self.hub.settle()
         say(f"  polite: {result['per_s']:.0f}/s of {rate:.0f}, p50 {result['p50_ms']:.2f} ms, "
-            f"p99 {result['p99_ms']:.2f} ms, failed {result['failed']}, shed {result['shed']}, "
+            f"p99 {result['p99_ms']:.2f} ms, inside the hub {result['inside'][0]:.2f} and "
+            f"{result['inside'][1]:.2f} ms, failed {result['failed']}, shed {result['shed']}, "
             f"hub {result['cpu']:.2f} CPUs")
         return result
 
@@ -152,15 +159,29 @@ class Bench:
         self.hub.stop()
 
 
+def quantile(buckets, q):
+    """Of cumulated counts by upper bound, even within a bucket."""
+    total, below, last = max(buckets.values()), 0, 0.0
+    for bound, count in sorted(buckets.items()):
+        if count >= q * total:
+            if bound == float("inf"):
+                return last
+            return last + (bound - last) * (q * total - below) / max(count - below, 1)
+        below, last = count, bound
+    return last
+
+
 def table(can, rows):
     alone = rows[0][1]
-    lines = ["| | polite orders/s | of alone | p50 ms | p99 ms | of alone | failed | others asked/s |"
-             " shed | hub CPUs |", "| --- |" + " ---: |" * 9]
+    lines = ["| | polite orders/s | of alone | p50 ms | p99 ms | of alone | inside p50 | inside p99 |"
+             " of alone | failed | others asked/s | shed | hub CPUs |", "| --- |" + " ---: |" * 12]
     for name, row in rows:
         shed = ", ".join(f"{c} {n}" for c, n in row["shed"].items()) or "-"
         lines.append(f"| {name} | {row['per_s']:.0f} | {row['per_s'] / alone['per_s']:.2f} | "
                      f"{row['p50_ms']:.2f} | {row['p99_ms']:.2f} | "
-                     f"{row['p99_ms'] / alone['p99_ms']:.2f} | {row['failed']} | "
+                     f"{row['p99_ms'] / alone['p99_ms']:.2f} | {row['inside'][0]:.2f} | "
+                     f"{row['inside'][1]:.2f} | {row['inside'][1] / alone['inside'][1]:.2f} | "
+                     f"{row['failed']} | "
                      f"{row.get('offered', 0):.0f} | {shed} | {row['cpu']:.2f} |")
     return "\n".join(lines)
 

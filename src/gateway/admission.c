@@ -228,7 +228,8 @@ static void step_relax(struct admission *admission) {
         if (admission->part[c] == 1 && admission->fairness[c] == 1)
             continue;
         bool asked = admission->fresh[c] > 0;
-        admission->fairness[c] = more(c, admission->fairness[c]);
+        /* by leaps: it is a part of what is asked now, and that may be little by then */
+        admission->fairness[c] = more(c, admission->fairness[c] * 2);
         admission->part[c] = more(c, admission->part[c]);
         if (asked) /* who does not ask any more keeps nobody waiting */
             return;
