@@ -69,10 +69,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (rest.ptr)
         p.time = str_cut(&rest, '\n');
     struct str body = rest.ptr ? rest : STR("");
-    /* a key in each form: text, base64, hex, public */
+    /* a key in each form: text, base64, hex, public (whose private half nobody has: a signature in
+     * the corpus that was once genuine would be found again) */
     struct str secrets[] = {STR("c2VjcmV0LW9mLXRoZS1mdXp6ZXItMDE="), STR("not base 64"),
                             STR("0123456789abcdef"),
-                            STR("whpk_A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=")};
+                            STR("whpk_kv4RQFhJkQphW6Zt5DsuRMTwA6XRidP25Kd2QFf2/Gw=")};
     struct connector_signature signature = {
         .scheme = 1 + (data[0] & 0x7f) % (SIGNATURE_SCHEMES - 1), .header = STR("x-sig"),
         .prefix = data[0] & 0x80 ? STR("sha256=") : STR_NONE, .tolerance_s = 300, .url = STR(URL),
