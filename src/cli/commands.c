@@ -15,6 +15,7 @@ const struct cli_command *const cli_commands[] = {
     &map_command,
     &trace_command,
     &held_command,
+    &audit_command,
     &erase_command,
     &journal_command,
     &read_model_command,

@@ -6,6 +6,7 @@
 
 /* One a line, sorted: a new one is a new line. */
 extern const struct cli_command asyncapi_command;
+extern const struct cli_command audit_command;
 extern const struct cli_command check_command;
 extern const struct cli_command contracts_command;
 extern const struct cli_command demo_command;

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "cli/cell_audit.h"
 #include "cli/files.h"
 #include "cli/hub_listen.h"
 #include "cli/tables.h"
@@ -59,6 +60,8 @@ struct hub {
         bool running, stopping;
         uint32_t looks; /* so far */
     } tidy;
+    struct key_notes *notes;
+    bool audited; /* that it was started */
     struct erasure *erasure;
     struct ops_context ops;
     struct figures figures;
@@ -150,6 +153,11 @@ static enum err tidy_certificates(struct hub *hub, struct fault *fault) {
     return OK;
 }
 
+/* What commands did beside the hub, for the audit. */
+static enum err tidy_notes(struct hub *hub, struct fault *fault) {
+    return cell_audit_notes(hub->core, hub->notes, fault);
+}
+
 static void *tidy_run(void *arg) {
     pthread_setname_np(pthread_self(), "tidy");
     static const struct {
@@ -160,7 +168,8 @@ static void *tidy_run(void *arg) {
                {tidy_journal, "the journal can not be tidied"},
                {tidy_certificates, "certificates can not be read"},
                {tidy_erasures, "an erasure can not be ended"},
-               {tidy_figures, "open cases can not be counted"}};
+               {tidy_figures, "open cases can not be counted"},
+               {tidy_notes, "what was done beside the hub can not be told to the audit"}};
     struct hub *hub = arg;
     bool told[sizeof all / sizeof *all] = {false};
     while (tidy_pause(&hub->tidy))
@@ -376,6 +385,8 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
                                     .otlp = hub->otlp};
     err = read_model_start(hub->read_model, fault);
     if (err == OK)
+        err = key_notes_open(hub->keys_path, &hub->notes, fault);
+    if (err == OK)
         err = core_start(hub->core, fault);
     if (err == OK)
         err = tidy_start(hub, fault);
@@ -491,6 +502,11 @@ enum err hub_start(const struct hub_options *options, struct hub **out, struct f
     }
     connectors_tell(hub->connectors);
     hub_listen_tell(&hub->listen);
+    struct fault unheard = {0};
+    if (cell_audit_started(hub->core, hub->data, hub_url(hub), &unheard) != OK) /* the disk is full */
+        log_line(LOG_WARN, "cli", "the audit could not be told of the start", "detail=%s",
+                 log_quote(str_c(unheard.detail)));
+    hub->audited = true;
     *out = hub;
     return OK;
 }
@@ -509,10 +525,13 @@ bool hub_stop(struct hub *hub) {
         deliver_stop(hub->deliver, hub->config->settings.drain_timeout_ms);
     if (hub->gateway)
         gateway_stop(hub->gateway);
+    if (hub->core && hub->audited)
+        cell_audit_stopped(hub->core);
     if (hub->core)
         core_stop(hub->core);
     tidy_stop(&hub->tidy);
     otlp_stop(hub->otlp);
+    key_notes_close(hub->notes);
     if (hub->inbound)
         inbound_destroy(hub->inbound);
     if (hub->deliver)

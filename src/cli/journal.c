@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "cli/cell_audit.h"
 #include "cli/journal_file.h"
 #include "cli/journal_priv.h"
 #include "domain/list.h"
@@ -14,7 +15,7 @@
 #include "store/journal_verify.h"
 
 /* The folder of the cell's files. */
-static bool data_folder(const struct cli *cli, char out[PATH_MAX]) {
+bool journal_data_folder(const struct cli *cli, char out[PATH_MAX]) {
     const char *dir = cli_value(cli, "config"), *data = cli_value(cli, "data");
     int len = data ? snprintf(out, PATH_MAX, "%s", data)
                    : snprintf(out, PATH_MAX, "%s/data", dir ? dir : "");
@@ -52,7 +53,7 @@ void progress_end(const struct progress *p) {
 
 static void instant_add(struct buf *out, int64_t us) { instant_write(out, (struct instant){.us = us}); }
 
-static void report_json(const struct journal_report *report, struct buf *out) {
+void journal_report_json(const struct journal_report *report, struct buf *out) {
     buf_printf(out,
                "{\"ok\":%s,\"records\":%" PRIu64 ",\"last_seq\":%" PRIu64 ",\"bytes\":%" PRIu64
                ",\"first_seq\":%" PRIu64 ",\"segments\":%" PRIu64 ",\"archived\":%" PRIu64
@@ -82,7 +83,7 @@ static void report_json(const struct journal_report *report, struct buf *out) {
     buf_lit(out, "]}\n");
 }
 
-static void report_text(const struct journal_report *report, struct buf *out) {
+void journal_report_text(const struct journal_report *report, struct buf *out) {
     for (uint64_t i = 0; i < report->faults && i < JOURNAL_FAULTS_MAX; i++)
         buf_printf(out, "record %" PRIu64 ": %s\n", report->listed[i].seq,
                    report->listed[i].detail);
@@ -117,8 +118,8 @@ static void report_text(const struct journal_report *report, struct buf *out) {
         buf_lit(out, "no faults\n");
 }
 
-static enum err journal_examine(struct journal *journal, bool full, struct journal_report *report,
-                                struct fault *fault) {
+enum err journal_examine(struct journal *journal, bool full, struct journal_report *report,
+                         struct fault *fault) {
     uint64_t last;
     struct registry *registry = full ? registry_create(domain_capabilities) : NULL;
     enum err err = full && !registry ? fault_set(fault, ERR_NOMEM, "out of memory")
@@ -147,9 +148,9 @@ static int verify_run(struct cli *cli, const char *data) {
     struct buf out;
     buf_init(&out, 0);
     if (cli->json)
-        report_json(&report, &out);
+        journal_report_json(&report, &out);
     else
-        report_text(&report, &out);
+        journal_report_text(&report, &out);
     int code = cli_print(cli, buf_str(&out));
     buf_free(&out);
     return report.faults ? EXIT_FAILED : code;
@@ -240,15 +241,26 @@ static const struct verb {
     {"verify", 1, verify_or_export},
 };
 
+/* What takes records out of the cell, or brings others in, is told to the audit first. */
+static int verb_audit(struct cli *cli, const char *data, const char *verb) {
+    char action[32];
+    if (str_is(str_c(verb), "list") || str_is(str_c(verb), "verify") ||
+        (str_is(str_c(verb), "retain") && !cli_flag(cli, "remove")))
+        return EXIT_DONE;
+    snprintf(action, sizeof action, "journal.%s", verb);
+    return cell_audit_leave(cli, data, action, cli_value(cli, "before"));
+}
+
 static int journal_run(struct cli *cli) {
     char data[PATH_MAX];
     const char *word = cli_arg(cli, 0);
     for (size_t i = 0; word && i < sizeof verbs / sizeof verbs[0]; i++) {
         if (!str_is(str_c(word), verbs[i].name))
             continue;
-        if (!cli_args_max(cli, verbs[i].args) || !data_folder(cli, data))
+        if (!cli_args_max(cli, verbs[i].args) || !journal_data_folder(cli, data))
             return EXIT_USAGE;
-        return verbs[i].run(cli, data);
+        int code = verb_audit(cli, data, word);
+        return code == EXIT_DONE ? verbs[i].run(cli, data) : code;
     }
     return cli_fail(cli, EXIT_USAGE,
                     "archive, export, import, list, restore, retain or verify?");

@@ -257,6 +257,8 @@ const struct connector_send *connector_subscription(const struct connectors *con
 
 /* "order.*" takes every type that starts with "order."; "*" takes all. */
 bool connector_wants(const struct connector_send *send, struct str event_type) {
+    if (event_private(event_type))
+        return false;
     for (uint32_t i = 0; i < send->events.count; i++) {
         struct str want = *list_at(send->events, struct str, i);
         if (want.len > 0 && want.ptr[want.len - 1] == '*') {

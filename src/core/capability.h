@@ -34,6 +34,7 @@ struct query {
     int64_t now_us;
     void *ctx;               /* of the table the route is in (gateway_table); else NULL */
     struct str actor;        /* who asks: API key id; absent where the route is open */
+    struct str correlation, from; /* of the request: its case, the client's address */
     struct str body;         /* of the request, as it came; absent for GET */
     struct buf *out;         /* body of the answer */
     struct str packed;       /* the same in gzip, where that is at hand; else absent */
@@ -67,7 +68,10 @@ void query_member(struct query *query, const char *name, struct str value);
 #define SCOPE_PERSONAL "personal:read"
 
 #define ROUTE_BULK 0x01u   /* the same path takes NDJSON, one document a line */
-#define ROUTE_INLINE 0x02u /* the query takes microseconds: run on the loop thread */
+#define ROUTE_INLINE 0x02u /* the query takes microseconds: run on the loop thread; sees nothing
+                              personal, because an answer that says it waits for the audit */
+#define ROUTE_AUDITED 0x80u /* a query of which each call is told to the audit, though it changes
+                               nothing and shows nothing personal */
 #define ROUTE_LIST 0x04u   /* answers {"items":[…]} of `answer`; so does every route with ?limit= */
 #define ROUTE_BODY_MAY 0x08u /* the body of `body` may be left out */
 #define ROUTE_NEVER_SHED 0x40u /* probes and figures: no limit, no shedding */

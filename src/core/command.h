@@ -101,6 +101,7 @@ struct command {
     int64_t now_us;             /* when it arrived */
     struct id128 id;            /* fresh: for the entity it may create */
     struct str actor, correlation, traceparent;
+    struct str from;            /* address of the client; absent: it did not come over HTTP */
     struct str idem_scope, idem_key; /* absent where the caller gave no Idempotency-Key */
     int64_t if_match;           /* entity version, -1: none given */
     uint64_t cause_seq;         /* of the event it follows from, 0: none */

@@ -48,6 +48,19 @@ static const struct shape_field config_channel_fields[] = {
 SHAPE_DEFINE(config_channel_shape, "channel", struct config_channel, "Who sells",
              config_channel_fields);
 
+static const char *const audit_reads_names[] = {"wait", "async", "off", NULL};
+static const char *const audit_addresses_names[] = {"full", "network", "none", NULL};
+static const struct shape_field config_audit_fields[] = {
+    {.name = "reads", .kind = SHAPE_ENUM, AT(config_audit, reads), .values = audit_reads_names,
+     .help = "Reads of what is personal: wait (the default) answers when the audit has them on "
+             "disk, async tells it beside, off does not"},
+    {.name = "addresses", .kind = SHAPE_ENUM, AT(config_audit, addresses),
+     .values = audit_addresses_names,
+     .help = "Clients' addresses: full (the default), network (/24, /48), none"},
+};
+static SHAPE_DEFINE(config_audit_shape, "audit", struct config_audit, "What the audit keeps",
+                    config_audit_fields);
+
 struct root {
     uint64_t has;
     struct str cell, locations;
@@ -59,10 +72,12 @@ struct root {
     struct shape_list limits;
     struct config_auth *auth;
     struct config_telemetry *telemetry;
+    struct config_audit *audit;
+    struct shape_list trusted_proxies;
 };
 enum root_row {
     ROOT_CELL, ROOT_LISTEN, ROOT_TLS, ROOT_LOCATIONS, ROOT_CHANNELS, ROOT_SETTINGS,
-    ROOT_TIME_ZONE, ROOT_LIMITS, ROOT_AUTH, ROOT_TELEMETRY,
+    ROOT_TIME_ZONE, ROOT_LIMITS, ROOT_AUTH, ROOT_TELEMETRY, ROOT_AUDIT, ROOT_TRUSTED_PROXIES,
 };
 static const struct shape_field root_fields[] = {
     [ROOT_CELL] = {.name = "cell", .kind = SHAPE_CODE, AT(root, cell), .max = 32,
@@ -87,6 +102,12 @@ static const struct shape_field root_fields[] = {
                    .shape = &config_auth_shape, .help = "Who may call, beside API keys"},
     [ROOT_TELEMETRY] = {.name = "telemetry", .kind = SHAPE_OBJECT, AT(root, telemetry),
                         .shape = &config_telemetry_shape, .help = "Where traces go"},
+    [ROOT_AUDIT] = {.name = "audit", .kind = SHAPE_OBJECT, AT(root, audit),
+                    .shape = &config_audit_shape, .help = "What the audit keeps"},
+    [ROOT_TRUSTED_PROXIES] = {.name = "trusted_proxies", .kind = SHAPE_LIST,
+                              AT(root, trusted_proxies), .max = 100,
+                              .help = "Addresses and networks of the proxies in front, whose "
+                                      "Forwarded or X-Forwarded-For is believed"},
 };
 static SHAPE_DEFINE(root_shape, "the configuration", struct root, "penstock.yaml", root_fields);
 
@@ -276,6 +297,25 @@ static void limits_agree(struct load *load) {
     }
 }
 
+static enum err proxies_agree(struct load *load) {
+    struct config *config = load->config;
+    struct shape_list list = load->root->trusted_proxies;
+    config->proxies = arena_array(&config->arena, list.count + 1, sizeof *config->proxies);
+    if (!config->proxies)
+        return fault_set(load->fault, ERR_NOMEM, "out of memory");
+    for (uint32_t i = 0; i < list.count; i++) {
+        struct str text = *list_at(list, struct str, i);
+        char pointer[48];
+        snprintf(pointer, sizeof pointer, "/trusted_proxies/%u", i);
+        if (!inet_net_parse(text, &config->proxies[i]))
+            yaml_fault(&load->main, load->fault, str_c(pointer),
+                       "\"%.*s\" is not an address or a network such as 10.0.0.0/8",
+                       (int)(text.len < 80 ? text.len : 80), text.ptr);
+    }
+    config->proxy_count = list.count;
+    return OK;
+}
+
 /* --- loading --------------------------------------------------------------------------- */
 static enum err main_read(struct load *load) {
     struct config *config = load->config;
@@ -314,9 +354,11 @@ static enum err main_read(struct load *load) {
     if (shape_has(load->root, ROOT_AUTH))
         config->auth = load->root->auth;
     auth_agree(config, &load->main, load->fault);
+    if (shape_has(load->root, ROOT_AUDIT))
+        config->audit = *load->root->audit;
     settings_from_file(load);
     telemetry_read(config, load->root->telemetry, &load->main, load->fault);
-    return OK;
+    return proxies_agree(load);
 }
 
 static enum err locations_load(struct load *load) {

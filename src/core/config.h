@@ -4,6 +4,7 @@
 #define PENSTOCK_CORE_CONFIG_H
 
 #include "base/err.h"
+#include "base/inet.h"
 #include "base/str.h"
 #include "core/config_auth.h"
 #include "shape/shape.h"
@@ -55,6 +56,15 @@ enum config_tls_row {
     TLS_MIN_VERSION,
 };
 
+/* What the audit keeps; penstock.yaml's `audit`. */
+enum audit_reads { AUDIT_READS_WAIT, AUDIT_READS_ASYNC, AUDIT_READS_OFF };
+enum audit_addresses { AUDIT_ADDRESSES_FULL, AUDIT_ADDRESSES_NETWORK, AUDIT_ADDRESSES_NONE };
+struct config_audit {
+    uint64_t has;
+    int32_t reads;     /* of what is personal: enum audit_reads */
+    int32_t addresses; /* of clients: enum audit_addresses */
+};
+
 struct settings {
 #define SETTING(name, kind, dflt, min, max, unit, help) int64_t name;
 #include "core/settings.def"
@@ -86,6 +96,9 @@ struct config {
     struct str time_zone;        /* of the hub's own calendar; IANA, default UTC */
     struct shape_list limits;    /* of struct config_limit (core/limits.h), in the file's order */
     struct config_auth *auth; /* never NULL */
+    struct config_audit audit;
+    struct inet_net *proxies; /* those whose word on where a request came from is taken */
+    uint32_t proxy_count;
     struct settings settings;
     struct config_telemetry telemetry;
 };

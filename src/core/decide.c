@@ -172,6 +172,7 @@ static void meta_first(struct event_meta *meta, const struct decision *decision,
                        struct str fingerprint) {
     const struct command *command = decision->command;
     meta_text(meta, &meta->idem, idem, EVENT_META_IDEM);
+    meta_text(meta, &meta->from, command->from, EVENT_META_FROM);
     if (idem.len)
         meta_text(meta, &meta->idem_key, command->idem_key, EVENT_META_IDEM_KEY);
     meta_text(meta, &meta->natural, decision->natural, EVENT_META_NATURAL);

@@ -53,6 +53,8 @@ static const struct shape_field event_meta_rows[] = {
      .help = "Version or time of that, as the partner says"},
     {.name = "masked", .kind = SHAPE_TEXT, .offset = offsetof(struct event_meta, masked), .since = 1,
      .help = "Where card numbers were masked at the door"},
+    {.name = "from", .kind = SHAPE_CODE, .offset = offsetof(struct event_meta, from), .since = 1,
+     .help = "Address of the client that asked"},
 };
 SHAPE_DEFINE(event_meta_shape, "event_meta", struct event_meta,
              "What is stored beside an event's data", event_meta_rows);

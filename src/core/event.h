@@ -51,13 +51,14 @@ struct event_meta {
     struct str partner;     /* what it is about, as a partner names it … */
     struct str partner_version; /* … and its version there */
     struct str masked;      /* where card numbers were masked in what the command came of */
+    struct str from;        /* address of the client that asked; absent: not asked over HTTP */
 };
 enum event_meta_row {
     EVENT_META_CORRELATION, EVENT_META_TRACEPARENT, EVENT_META_ACTOR, EVENT_META_COMMAND,
     EVENT_META_FIRST, EVENT_META_CAUSE, EVENT_META_PERSON, EVENT_META_KEY, EVENT_META_SEALED_AT,
     EVENT_META_SEALED, EVENT_META_IDEM, EVENT_META_IDEM_KEY, EVENT_META_NATURAL,
     EVENT_META_FINGERPRINT, EVENT_META_STATUS, EVENT_META_ANSWER,
-    EVENT_META_PARTNER, EVENT_META_PARTNER_VERSION, EVENT_META_MASKED,
+    EVENT_META_PARTNER, EVENT_META_PARTNER_VERSION, EVENT_META_MASKED, EVENT_META_FROM,
 };
 extern const struct shape event_meta_shape;
 
@@ -98,5 +99,13 @@ enum err event_write_cloudevent(const struct record *record, struct str cell,
                                 struct fault *fault) WARN_UNUSED;
 #define EVENT_TYPE_PREFIX "org.penstock."
 #define EVENT_TYPE_SUFFIX ".v1"
+
+/* What the hub writes about itself: who was refused, who read what is personal, who asked for a
+ * second person. Not for other systems: no subscription takes such events, and the feed gives them
+ * only to who asks for the type and has SCOPE_AUDIT. */
+static inline bool event_private(struct str type) {
+    return str_starts(type, STR("audit.")) || str_starts(type, STR("approval."));
+}
+#define SCOPE_AUDIT "audit:read"
 
 #endif

@@ -89,6 +89,9 @@ struct reader_ops {
     /* The seqs of events recorded under id, ascending, at most max. */
     enum err (*refs)(struct reader *r, struct str id, uint64_t *seqs, uint32_t max,
                      uint32_t *count, struct fault *fault);
+    /* The greatest of them below `before`; 0: there is none. */
+    enum err (*ref_before)(struct reader *r, struct str id, uint64_t before, uint64_t *seq,
+                           struct fault *fault);
     /* The seq the read model has reached. What is listed afterwards is at least as new. */
     enum err (*seq)(struct reader *r, uint64_t *seq, struct fault *fault);
     /* Does not wait. */

@@ -1,6 +1,7 @@
 /* The capabilities of the hub, in the order their events are observed. */
 #include "domain/list.h"
 
+#include "domain/audit.h"
 #include "domain/customers.h"
 #include "domain/deliveries.h"
 #include "domain/exceptions.h"
@@ -17,5 +18,6 @@ const struct capability *const domain_capabilities[] = {
     &postings_capability,
     &deliveries_capability,
     &customers_capability,
+    &audit_capability,
     NULL,
 };

@@ -129,6 +129,7 @@ void call_problem(struct call *call, enum err err, const struct fault *fault) {
     int status = err_info(err)->status;
     struct buf *out = &call->loop->out;
 
+    audit_refusal(call, err);
     buf_clear(out);
     problem_write(out, err, fault, call->context.correlation);
     http_answer_begin(ex, status);

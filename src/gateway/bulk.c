@@ -372,6 +372,7 @@ static void result_write(struct bulk *bulk, const struct bulk_line *line) {
         buf_str_add(out, answer->body.len > 0 ? answer->body : STR("{}"));
     } else {
         buf_i64(out, err_info(err)->status);
+        audit_refusal(bulk->call, err);
         buf_lit(out, ",\"problem\":");
         problem_write(out, err, line->err != OK ? &line->fault : &answer->fault,
                       bulk->call->context.correlation);

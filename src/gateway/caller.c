@@ -11,6 +11,14 @@
 #define UNSURE_MAX 1024
 #define BODY_MAX 65536 /* of a call whose caller is not known yet */
 
+static void personal_allow(struct call *call, bool may) {
+    struct keyring *keyring = core_keyring(call->gateway->options.core);
+
+    call->personal = may && keyring;
+    if (call->personal)
+        audit_keyring_init(&call->keyring, keyring);
+}
+
 static enum err caller_find(struct call *call) {
     struct arena *arena = http_exchange_arena(call->ex);
     struct str header = http_request_header(http_exchange_request(call->ex), "Authorization");
@@ -30,7 +38,8 @@ static enum err caller_find(struct call *call) {
     call->actor = arena_str(arena, principal->actor);
     if (!call->actor.ptr)
         return fault_set(&call->fault, ERR_NOMEM, "no memory for the request");
-    call->personal = principal_may(principal, call->gateway->personal_scope);
+    personal_allow(call, principal_may(principal, call->gateway->personal_scope));
+    call->audit = principal_may(principal, call->gateway->audit_scope);
     if (principal_may(principal, entry->scope))
         return limit_caller(call);
     err = fault_set(&call->fault, ERR_FORBIDDEN, "this caller lacks the scope %s",

@@ -20,6 +20,8 @@ struct feed {
     struct call *call;
     struct feed *next;
     uint64_t from;  /* next seq to look at */
+    uint64_t begun; /* the first it looked at */
+    uint32_t shown; /* of what is personal: opened for what has left */
     uint32_t limit; /* of a page */
     int64_t wait_until_us; /* 0: answers at once */
     struct str types[FEED_FILTERS_MAX], keys[FEED_FILTERS_MAX]; /* type: short name */
@@ -30,6 +32,7 @@ struct feed {
     bool woken;  /* something was published while busy */
     bool full;   /* the client does not keep up */
     bool gone;
+    bool told;   /* the audit has it that something personal is shown */
     int64_t said_us; /* when a stream last sent anything */
     /* of the job: */
     struct buf out;
@@ -48,7 +51,7 @@ static void feed_read(struct feed *feed);
 /* --- worker -------------------------------------------------------------------------------- */
 
 static bool wanted(const struct feed *feed, const struct record *record) {
-    bool type = feed->type_count == 0, key = feed->key_count == 0;
+    bool type = feed->type_count == 0 && !event_private(record->type), key = feed->key_count == 0;
 
     for (uint32_t i = 0; i < feed->type_count && !type; i++)
         type = str_eq(feed->types[i], record->type);
@@ -172,13 +175,37 @@ static void feeds_count(struct gateway_loop *loop, uint64_t by) {
 
 /* --- ending -------------------------------------------------------------------------------- */
 
+static void feed_told(struct call *call, void *ctx, enum err err);
+
+/* What is personal waits for the audit. True: feed_told goes on. */
+static bool feed_waits(struct feed *feed) {
+    struct call *call = feed->call;
+    struct str about;
+    bool waits = false;
+
+    if (feed->told || feed->err != OK || call->keyring.opened == 0)
+        return false;
+    about = arena_printf(http_exchange_arena(call->ex), "events %llu to %llu%s",
+                         (unsigned long long)feed->begun, (unsigned long long)feed->from - 1,
+                         feed->stream ? " and what follows" : "");
+    feed->told = true;
+    feed->err = audit_shown(call, about, feed_told, feed, &waits, &feed->fault);
+    feed->busy = waits;
+    return waits;
+}
+
 /* The last word of a page or long poll; the feed is gone afterwards. */
 static void page_answer(struct feed *feed) {
     struct call *call = feed->call;
-    struct buf out = feed->out, page = feed->page, packed = feed->packed;
+    struct buf out, page, packed;
     struct str next = STR_NONE;
 
     feed_unlist(feed);
+    if (feed_waits(feed))
+        return;
+    out = feed->out;
+    page = feed->page;
+    packed = feed->packed;
     feeds_count(call->loop, (uint64_t)-1);
     if (page.len == 0)
         page_make(feed, &page);
@@ -227,14 +254,34 @@ static void stream_go_on(struct feed *feed) {
         stream_end(feed, feed->err == OK);
         return;
     }
-    if (feed->out.len > 0) {
+    if (feed_waits(feed))
+        return;
+    if (feed->err == OK && feed->out.len > 0) {
+        if (feed->shown < feed->call->keyring.opened && feed->shown > 0)
+            audit_shown_more(feed->call);
+        feed->shown = feed->call->keyring.opened;
         feed->said_us = clock_tick_us(gateway->clock);
         feed->full = !http_stream_write(feed->call->ex, buf_str(&feed->out));
         buf_clear(&feed->out);
     }
-    if (!feed->full &&
-        (!feed->at_end || feed->woken || feed->from <= tail_last(gateway->options.tail)))
+    if (feed->err != OK)
+        stream_end(feed, false);
+    else if (!feed->full &&
+             (!feed->at_end || feed->woken || feed->from <= tail_last(gateway->options.tail)))
         feed_read(feed);
+}
+
+/* The audit has it, or can not. */
+static void feed_told(struct call *call, void *ctx, enum err err) {
+    struct feed *feed = ctx;
+
+    feed->busy = false;
+    if (err != OK)
+        feed->err = fault_set(&feed->fault, err, AUDIT_FAILED);
+    if (feed->stream)
+        stream_go_on(feed);
+    else
+        page_answer(feed);
 }
 
 static void page_go_on(struct feed *feed) {
@@ -350,6 +397,13 @@ static struct str type_short(struct str type) {
     return str_of(type.ptr + prefix.len, type.len - prefix.len - suffix.len);
 }
 
+/* What the hub writes about itself is for who may read the audit. */
+static enum err type_add(struct feed *feed, struct str type, struct fault *fault) {
+    if (event_private(type) && !feed->call->audit)
+        return fault_set(fault, ERR_FORBIDDEN, "events of this type need the scope " SCOPE_AUDIT);
+    return filter_add(feed->types, &feed->type_count, type, fault);
+}
+
 static enum err number(const struct query_value *v, uint64_t min, uint64_t max, uint64_t *out,
                        struct fault *fault) {
     if (str_u64(v->value, out) && *out >= min && *out <= max)
@@ -373,13 +427,13 @@ static enum err feed_params(struct feed *feed, struct fault *fault) {
         else if (str_is(v->name, "wait"))
             err = number(v, 0, 86400, &wait_s, fault);
         else if (str_is(v->name, "type"))
-            err = filter_add(feed->types, &feed->type_count, type_short(v->value), fault);
+            err = type_add(feed, type_short(v->value), fault);
         else
             err = filter_add(feed->keys, &feed->key_count, v->value, fault);
     }
     if ((int64_t)wait_s > call->gateway->config->settings.follow_seconds_max)
         wait_s = (uint64_t)call->gateway->config->settings.follow_seconds_max;
-    feed->from = after + 1;
+    feed->from = feed->begun = after + 1;
     feed->limit = (uint32_t)limit;
     if (wait_s > 0)
         feed->wait_until_us = clock_tick_us(call->gateway->clock) + (int64_t)wait_s * 1000000;
@@ -408,7 +462,7 @@ static enum err stream_begin(struct feed *feed) {
     if (last.len > 0) {
         if (!str_u64(last, &seq) || seq > INT64_MAX)
             return fault_set(&call->fault, ERR_BAD_REQUEST, "Last-Event-ID is not a seq");
-        feed->from = seq + 1;
+        feed->from = feed->begun = seq + 1;
     }
     http_answer_begin(call->ex, 200);
     call_headers(call, core_seq(call->gateway->options.core));

@@ -35,8 +35,7 @@ static void loop_deliver(struct command_origin *origin, struct command *first) {
     uv_async_send(&loop->wake);
 }
 
-static void on_wake(uv_async_t *async) {
-    struct gateway_loop *loop = async->data;
+void loop_inbox_take(struct gateway_loop *loop) {
     struct command *command, *next;
     uint32_t index = (uint32_t)http_loop_index(loop->http);
     int64_t ready_us = atomic_exchange(&loop->ready_us, 0);
@@ -53,6 +52,12 @@ static void on_wake(uv_async_t *async) {
         next = command->next;
         ((struct issuer *)command->origin_ctx)->completed(command);
     }
+}
+
+static void on_wake(uv_async_t *async) {
+    struct gateway_loop *loop = async->data;
+
+    loop_inbox_take(loop);
     bulks_flush(loop);
     jobs_dispatch(loop);
     feeds_wake(loop);
@@ -68,11 +73,14 @@ static void on_tick(uv_timer_t *timer) {
     callers_unsure_tick(loop);
     bulks_tick(loop);
     feeds_tick(loop);
+    audit_tick(loop->audit);
+    loop_tick_set(loop);
 }
 
 void loop_tick_set(struct gateway_loop *loop) {
     int wanted = loop->waiting || loop->held || loop->slowed || loop->unsure ? WAIT_TICK_MS
                  : loop->feeds                                               ? FEED_TICK_MS
+                 : audit_waits(loop->audit)                                  ? AUDIT_TICK_MS
                                                                              : 0;
 
     if (wanted == loop->tick_ms)
@@ -110,6 +118,8 @@ static enum err on_loop_start(struct http_loop *http, void *ctx, struct fault *f
     err = auth_create(&auth, &loop->auth, fault);
     if (err == OK)
         err = token_guards_init(loop, fault);
+    if (err == OK)
+        err = audit_open(loop, &loop->audit, fault);
     if (err != OK)
         return err;
     loop->limits = limit_view_create(gateway->limiter);
@@ -138,6 +148,8 @@ static void on_loop_stop(struct http_loop *http, void *ctx) {
         return; /* its start failed */
     must(!loop->feeds && !loop->waiting && !loop->slowed && !loop->unsure && !loop->bulks &&
          loop->jobs == 0);
+    audit_close(loop->audit);
+    loop->audit = NULL;
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->tick, NULL);
     uv_close((uv_handle_t *)&loop->rest, NULL);
@@ -149,6 +161,7 @@ static void loop_free(struct gateway_loop *loop) {
     auth_destroy(loop->auth);
     limit_view_destroy(loop->limits);
     mem_free(loop->guards);
+    audit_close(loop->audit);
     if (loop->reader)
         loop->gateway->options.readers.destroy(loop->reader);
     buf_free(&loop->out);
@@ -225,6 +238,8 @@ static enum err routes_make(struct gateway *gateway, struct fault *fault) {
         err = router_add(gateway->router, hub_routes, gateway, fault);
     if (err == OK)
         err = router_scope_add(gateway->router, SCOPE_PERSONAL, &gateway->personal_scope, fault);
+    if (err == OK)
+        err = router_scope_add(gateway->router, SCOPE_AUDIT, &gateway->audit_scope, fault);
     for (const struct gateway_table *t = gateway->options.tables; t && t->routes && err == OK; t++)
         err = router_add(gateway->router, t->routes, t->ctx, fault);
     if (err != OK)

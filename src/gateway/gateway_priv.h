@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "gateway/admission.h"
+#include "gateway/audit.h"
 #include "gateway/auth.h"
 #include "gateway/context.h"
 #include "gateway/contract.h"
@@ -79,6 +80,7 @@ struct gateway_loop {
     struct auth *auth;
     struct token_guard *guards; /* TOKEN_GUARDS of them (token.h) */
     uint64_t guard_seed;
+    struct audit *audit;
     struct reader *reader; /* for inline queries, and for the read model's seq */
     struct buf out;        /* scratch for an answer's body */
     struct buf packed;     /* scratch for the same in gzip */
@@ -118,7 +120,7 @@ struct gateway {
     _Atomic uint64_t worked_us;
     uint64_t known_seed;
     uint32_t route_count;
-    uint32_t personal_scope;
+    uint32_t personal_scope, audit_scope;
     struct callers *callers;
     struct http_server *server;
     struct gateway_loop *loops;
@@ -149,6 +151,7 @@ struct call {
     struct str actor;
     int64_t unsure_until_us; /* 0: it is known who calls */
     struct str challenge; /* of WWW-Authenticate, where the caller was refused; else absent */
+    struct str from; /* the client's address, as much of it as is kept */
     bool personal; /* the caller may see what is personal */
     bool unpacks;  /* a webhook whose body comes in gzip */
     const struct principal *principal; /* with the head alone */
@@ -157,6 +160,8 @@ struct call {
     int64_t slow_until_us;             /* 0: it need not wait */
     bool queued;                       /* its commands go to the writer */
     int retry_after_s;                 /* of a refusal; 0: the usual */
+    bool audit;    /* and events about the hub itself */
+    struct audit_keyring keyring; /* what opens it, and counts that it did */
     struct command command;
     struct query query;
     struct buf body; /* of a query's answer, worker */
@@ -181,7 +186,7 @@ enum err call_prepare(struct call *call) WARN_UNUSED;
 void call_waiting_tick(struct gateway_loop *loop);
 
 /* What opens sealed members for this caller; NULL: nothing does. */
-struct keyring *call_keyring(const struct call *call);
+struct keyring *call_keyring(struct call *call);
 
 /* cards.c */
 /* The document without card numbers and *masked where they were; or ERR_CARD_DATA with all
@@ -292,6 +297,8 @@ void feeds_drain(struct gateway_loop *loop);
 
 /* gateway.c */
 void loop_tick_set(struct gateway_loop *loop);
+/* Hands out what the core has answered. */
+void loop_inbox_take(struct gateway_loop *loop);
 struct gateway_loop *loop_of(struct http_exchange *ex);
 
 /* hub_routes.c */

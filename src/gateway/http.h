@@ -23,6 +23,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/inet.h"
 #include "base/str.h"
 
 struct http_server;
@@ -155,8 +156,10 @@ const struct http_peer *http_exchange_peer(const struct http_exchange *ex);
 bool http_exchange_secure(const struct http_exchange *ex);
 /* The address the connection came from, "203.0.113.7" or "2001:db8::7"; text is what it is
  * written to. "" when the client is gone. */
-#define HTTP_ADDRESS_CHARS 46
+#define HTTP_ADDRESS_CHARS INET_TEXT_MAX
 struct str http_exchange_address(const struct http_exchange *ex, char text[HTTP_ADDRESS_CHARS]);
+/* The same as bytes; false when the client is gone. */
+bool http_exchange_origin(const struct http_exchange *ex, struct inet_address *out);
 
 /* --- a request ---------------------------------------------------------------------------- */
 const struct http_request *http_exchange_request(const struct http_exchange *ex);

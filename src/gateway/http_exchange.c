@@ -2,7 +2,6 @@
  * here leaves through http_conn.c. */
 #include "gateway/http_priv.h"
 
-#include <arpa/inet.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -93,18 +92,17 @@ const struct http_peer *http_exchange_peer(const struct http_exchange *ex) {
 }
 bool http_exchange_secure(const struct http_exchange *ex) { return ex->conn && ex->conn->secure; }
 
+bool http_exchange_origin(const struct http_exchange *ex, struct inet_address *out) {
+    if (ex->conn)
+        memcpy(out->bytes, ex->conn->address, sizeof out->bytes);
+    return ex->conn != NULL;
+}
+
 struct str http_exchange_address(const struct http_exchange *ex, char text[HTTP_ADDRESS_CHARS]) {
-    struct in6_addr any;
-    bool four;
+    struct inet_address address;
 
     text[0] = '\0';
-    if (ex->conn) {
-        memcpy(&any, ex->conn->address, sizeof any);
-        four = IN6_IS_ADDR_V4MAPPED(&any);
-        inet_ntop(four ? AF_INET : AF_INET6, four ? any.s6_addr + 12 : any.s6_addr, text,
-                  HTTP_ADDRESS_CHARS);
-    }
-    return str_c(text);
+    return http_exchange_origin(ex, &address) ? inet_write(&address, text) : STR("");
 }
 
 void http_gone_set(struct http_exchange *ex, void (*gone)(struct http_exchange *ex, void *ctx),

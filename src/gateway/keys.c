@@ -7,6 +7,7 @@
 
 #include "base/encode.h"
 #include "base/mem.h"
+#include "gateway/key_notes.h"
 #include "gateway/keys_priv.h"
 
 #define KEYS_APPLICATION_ID 0x504b4b31 /* "PKK1" */
@@ -113,6 +114,8 @@ enum err key_store_open(const char *path, struct key_store **out, struct fault *
     err = db_open(path, &options, &store->db, fault);
     if (err == OK)
         err = tables_make(store, fault);
+    if (err == OK)
+        err = key_notes_attach(store->db, fault);
     umask(mask);
     if (err == OK)
         err = statements(store, fault);
@@ -139,6 +142,8 @@ void key_store_close(struct key_store *store) {
     db_close(store->db);
     mem_free(store);
 }
+
+sqlite3 *key_store_db(struct key_store *store) { return store->db; }
 
 /* len * 5 bits, rounded up, from bytes; what is missing at the end counts as zero. */
 static void base32_write(const uint8_t *bytes, size_t size, char *out, size_t len) {

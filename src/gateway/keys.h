@@ -41,6 +41,8 @@ struct key_store;
  * file of an older format is brought up to this one, in one transaction. */
 enum err key_store_open(const char *path, struct key_store **out, struct fault *fault) WARN_UNUSED;
 void key_store_close(struct key_store *store);
+/* The connection, for who keeps something else in the same file (key_notes.h). */
+struct sqlite3 *key_store_db(struct key_store *store);
 
 /* Makes a key; *key gets its text, which is not kept. ERR_INVALID for a name that is empty, too
  * long or not printable. Several keys may have one name (a new one beside the old, while callers

@@ -10,12 +10,15 @@
 
 #include "base/log.h"
 #include "connect/receive.h"
+#include "gateway/client.h"
 
 static const struct query_param no_params[] = {{0}};
 
 static const struct http_request *request_of(const struct call *call) {
     return http_exchange_request(call->ex);
 }
+
+static bool from_read(struct call *call);
 
 static struct call *call_begin(struct http_exchange *ex, struct gateway *gateway) {
     struct call *call = arena_new(http_exchange_arena(ex), struct call);
@@ -28,7 +31,8 @@ static struct call *call_begin(struct http_exchange *ex, struct gateway *gateway
     call->ex = ex;
     fault_init(&call->fault, http_exchange_arena(ex));
     if (context_read(http_exchange_request(ex), &loop->rng.rng, http_exchange_arena(ex),
-                     &call->context, &call->fault) != OK)
+                     &call->context, &call->fault) != OK ||
+        !from_read(call))
         return NULL;
     http_exchange_data_set(ex, call);
     return call;
@@ -92,8 +96,23 @@ static enum err check_media(struct call *call, bool *bulk) {
                      route->flags & ROUTE_BULK ? " or application/x-ndjson" : "");
 }
 
-struct keyring *call_keyring(const struct call *call) {
-    return call->personal ? core_keyring(call->gateway->options.core) : NULL;
+struct keyring *call_keyring(struct call *call) {
+    return call->personal ? &call->keyring.keyring : NULL;
+}
+
+/* As much of where it came from as is kept. */
+static bool from_read(struct call *call) {
+    const struct config *config = call->gateway->config;
+    struct inet_address address;
+    char text[INET_TEXT_MAX];
+
+    if (config->audit.addresses == AUDIT_ADDRESSES_NONE || !http_exchange_origin(call->ex, &address))
+        return true;
+    address = client_address(config, request_of(call), address);
+    if (config->audit.addresses == AUDIT_ADDRESSES_NETWORK)
+        address = inet_net_of(&address);
+    call->from = arena_str(http_exchange_arena(call->ex), inet_write(&address, text));
+    return call->from.ptr != NULL;
 }
 
 static void traffic_set(struct call *call) {
@@ -213,21 +232,34 @@ enum err command_decode(struct call *call, struct str text, struct arena *arena,
     command->actor = call->actor;
     command->correlation = call->context.correlation;
     command->traceparent = call->context.traceparent;
+    command->from = call->from;
     command->if_match = call->context.if_match;
     command->masked = masked;
     command->origin = &call->loop->origin;
     return OK;
 }
 
-static void command_finished(struct job *job) {
-    struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
+static void command_told(struct call *call, void *ctx, enum err err) {
     struct buf packed = call->packed;
 
-    if (job->fault.err != OK)
-        call_problem(call, job->fault.err, &job->fault);
-    else
+    if (err == OK)
         call_answer_command(call);
+    else if (call->job.fault.err != OK)
+        call_problem(call, err, &call->job.fault);
+    else
+        call_problem(call, fault_set(&call->fault, err, AUDIT_FAILED), &call->fault);
     buf_free(&packed);
+}
+
+static void command_finished(struct job *job) {
+    struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
+    bool waits = false;
+    enum err err = job->fault.err;
+
+    if (err == OK)
+        err = audit_shown(call, STR_NONE, command_told, NULL, &waits, &job->fault);
+    if (!waits)
+        command_told(call, NULL, err);
 }
 
 static void command_finish_run(struct job *job, struct reader *reader) {
@@ -334,6 +366,7 @@ static enum err receive_make(struct call *call) {
         counter_add(&call->loop->counters.cards_masked, 1);
     call->command.correlation = call->context.correlation;
     call->command.traceparent = call->context.traceparent;
+    call->command.from = call->from;
     return OK;
 }
 
@@ -352,11 +385,18 @@ static void query_answer(struct call *call) {
     } else {
         const char *type = query->media_type ? query->media_type : "application/json";
 
+        audit_done(call);
         call_answer(call, query->status ? query->status : 200, str_c(type), buf_str(out), seq,
                     query->next_cursor, false);
     }
     buf_free(&body);
     buf_free(&packed);
+}
+
+static void query_told(struct call *call, void *ctx, enum err err) {
+    if (err != OK)
+        call->err = fault_set(&call->fault, err, AUDIT_FAILED);
+    query_answer(call);
 }
 
 static void query_run(struct job *job, struct reader *reader) {
@@ -372,12 +412,16 @@ static void query_run(struct job *job, struct reader *reader) {
 
 static void query_done(struct job *job) {
     struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
+    bool waits = false;
 
     if (job->fault.err != OK) {
         call->err = job->fault.err;
         call->fault = job->fault;
     }
-    query_answer(call);
+    if (call->err == OK)
+        call->err = audit_shown(call, STR_NONE, query_told, NULL, &waits, &call->fault);
+    if (!waits)
+        query_answer(call);
 }
 
 static enum err query_start(struct call *call) {
@@ -385,7 +429,7 @@ static enum err query_start(struct call *call) {
 
     if (route->flags & ROUTE_INLINE) {
         call->query.reader = call->loop->reader;
-        call->query.reader->keyring = call_keyring(call);
+        call->query.reader->keyring = NULL; /* an answer that waits for the audit is no quick one */
         call->query.out = &call->loop->out;
         buf_clear(&call->loop->out);
         call->query.seq = core_seq(call->gateway->options.core);
@@ -415,6 +459,8 @@ static enum err query_make(struct call *call) {
     query->now_us = clock_now_us(call->gateway->clock);
     query->ctx = entry->ctx;
     query->actor = call->actor;
+    query->correlation = call->context.correlation;
+    query->from = call->from;
     query->body = request->method == HTTP_METHOD_GET ? STR_NONE : request->body;
     return query_parse(request->query, known, query->arena, &query->values, &query->value_count,
                        &call->fault);

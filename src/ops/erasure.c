@@ -13,6 +13,7 @@
 #include "core/seal.h"
 #include "domain/customers.h"
 #include "domain/inbound.h"
+#include "ops/ask.h"
 
 #define COMMAND_EVENTS_MAX 64u
 #define REFS_MAX (1u << 20)   /* commands looked at under one id */
@@ -328,50 +329,20 @@ bool erasure_pending(struct erasure *erasure) {
 
 /* --- asking for one ----------------------------------------------------------------------- */
 
-struct asking {
-    struct command_origin origin; /* first */
-    pthread_mutex_t lock;
-    pthread_cond_t done;
-    bool answered;
-};
-static void asking_answered(struct command_origin *origin, struct command *first) {
-    struct asking *asking = (struct asking *)origin;
-    (void)first;
-    pthread_mutex_lock(&asking->lock);
-    asking->answered = true;
-    pthread_cond_signal(&asking->done);
-    pthread_mutex_unlock(&asking->lock);
-}
-
 /* The journal says it. */
-static enum err erase_record(struct erasure *erasure, struct str person, struct str actor,
-                             struct str correlation, struct arena *arena,
+static enum err erase_record(struct erasure *erasure, struct str person,
+                             const struct erasure_by *by, struct arena *arena,
                              struct customer_erasure *out, struct fault *fault) {
-    struct asking asking = {.origin = {.deliver = asking_answered}};
     struct command command;
     enum err err = command_prepare(erasure->options.core, &customer_erase_command, arena, out,
                                    &command, fault);
     if (err != OK)
         return err;
     command.args[0] = person;
-    command.actor = actor;
-    command.correlation = correlation;
-    command.origin = &asking.origin;
-    pthread_mutex_init(&asking.lock, NULL);
-    pthread_cond_init(&asking.done, NULL);
-    err = core_submit(erasure->options.core, &command, fault);
-    if (err == OK) {
-        pthread_mutex_lock(&asking.lock);
-        while (!asking.answered)
-            pthread_cond_wait(&asking.done, &asking.lock);
-        pthread_mutex_unlock(&asking.lock);
-        err = command.answer.err;
-        if (err != OK)
-            fault_set(fault, err, "%s", command.answer.fault.detail);
-    }
-    pthread_cond_destroy(&asking.done);
-    pthread_mutex_destroy(&asking.lock);
-    return err;
+    command.actor = by->actor;
+    command.correlation = by->correlation;
+    command.from = by->from;
+    return ask_core(erasure->options.core, &command, fault);
 }
 
 /* Whether there is anything to erase; when it was erased last. */
@@ -405,7 +376,7 @@ static enum err person_look(struct erasure *erasure, struct reader *reader, stru
 }
 
 static enum err run_locked(struct erasure *erasure, struct reader *reader, struct str person,
-                           struct str actor, struct str correlation, struct arena *arena,
+                           const struct erasure_by *by, struct arena *arena,
                            struct erasure_result *out, struct fault *fault) {
     bool again = true, live = false;
     enum err err = OK;
@@ -416,7 +387,7 @@ static enum err run_locked(struct erasure *erasure, struct reader *reader, struc
     if (err != OK || (!live && out->seq != 0))
         return err;
     struct customer_erasure asked = {.has = 0};
-    err = erase_record(erasure, person, actor, correlation, arena, &asked, fault);
+    err = erase_record(erasure, person, by, arena, &asked, fault);
     if (err != OK)
         return err;
     out->seq = asked.seq;
@@ -428,11 +399,11 @@ static enum err run_locked(struct erasure *erasure, struct reader *reader, struc
 }
 
 enum err erasure_run(struct erasure *erasure, struct reader *reader, struct str person,
-                     struct str actor, struct str correlation, struct arena *arena,
+                     const struct erasure_by *by, struct arena *arena,
                      struct erasure_result *out, struct fault *fault) {
     *out = (struct erasure_result){0};
     pthread_mutex_lock(&erasure->lock);
-    enum err err = run_locked(erasure, reader, person, actor, correlation, arena, out, fault);
+    enum err err = run_locked(erasure, reader, person, by, arena, out, fault);
     pthread_mutex_unlock(&erasure->lock);
     return err;
 }
@@ -441,8 +412,9 @@ enum err erasure_run(struct erasure *erasure, struct reader *reader, struct str 
 
 static enum err erase_query(struct query *query, struct fault *fault) {
     struct erasure_result result;
-    enum err err = erasure_run(query->ctx, query->reader, query->args[0], query->actor, STR_NONE,
-                               query->arena, &result, fault);
+    struct erasure_by by = {query->actor, query->correlation, query->from};
+    enum err err = erasure_run(query->ctx, query->reader, query->args[0], &by, query->arena,
+                               &result, fault);
     if (err != OK)
         return err;
     buf_lit(query->out, "{\"customer_id\":");

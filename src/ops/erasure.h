@@ -34,17 +34,20 @@ void erasure_expect(struct erasure *erasure, uint64_t seq);
 enum err erasure_step(struct erasure *erasure, struct reader *reader, bool *again,
                       struct fault *fault) WARN_UNUSED;
 
+struct erasure_by { /* who asks, for which case, from where */
+    struct str actor, correlation, from;
+};
 struct erasure_result {
     uint64_t seq;       /* of customer.erased; 0: nothing was there to erase any more */
     int64_t erased_us;  /* when */
     uint32_t documents; /* whose keys were destroyed by this call */
 };
 /* Erases a person: a customer's number, the id of a guest's order, or of a payload. Done when it
- * answers OK; the core must run (or be stepped by another thread). `actor` and `correlation` go
+ * answers OK; the core must run (or be stepped by another thread). `by` goes
  * into the journal. ERR_NOT_FOUND: nobody is known by this id; ERR_CONFLICT: it is the order of a
  * customer; ERR_UNAVAILABLE, ERR_IO: not, or not wholly; asking again goes on. */
 enum err erasure_run(struct erasure *erasure, struct reader *reader, struct str person,
-                     struct str actor, struct str correlation, struct arena *arena,
+                     const struct erasure_by *by, struct arena *arena,
                      struct erasure_result *out, struct fault *fault) WARN_UNUSED;
 
 /* DELETE /v1/customers/{customer_id}; the ctx is the erasure. */

@@ -2,6 +2,7 @@
 #include "ops/ops.h"
 
 #include "core/core.h"
+#include "ops/audit_list.h"
 #include "ops/ops_shapes.h"
 #include "ops/overview.h"
 #include "ops/read_model.h"
@@ -20,6 +21,23 @@ static enum err trace_query(struct query *query, struct fault *fault) {
 }
 
 const struct route ops_routes[] = {
+    {.method = "GET",
+     .path = "/ops/audit",
+     .scope = SCOPE_AUDIT,
+     .traffic = CLASS_OPS,
+     .query = audit_query,
+     .params = audit_params,
+     .answer = &audit_line_shape,
+     .flags = ROUTE_AUDITED,
+     .help = "Who did what, when, from where: every change, every denied or refused call, reads of "
+             "what is personal, administration; in the journal's order"},
+    {.method = "GET",
+     .path = "/ops/audit/anchor",
+     .scope = SCOPE_AUDIT,
+     .traffic = CLASS_OPS,
+     .query = audit_anchor_query,
+     .answer = &audit_anchor_shape,
+     .help = "Hashes of the journal as it is, to be kept elsewhere: `penstock audit verify --anchor`"},
     {.method = "GET",
      .path = "/ops/overview",
      .scope = "ops:read",

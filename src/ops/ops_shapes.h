@@ -5,5 +5,6 @@
 #include "shape/shape.h"
 
 extern const struct shape overview_shape, read_model_shape, trace_shape;
+extern const struct shape audit_line_shape, audit_anchor_shape;
 
 #endif

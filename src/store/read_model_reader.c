@@ -309,23 +309,45 @@ static enum err reader_list(struct reader *reader, const struct row_query *query
 
 /* --- refs, seq, wait -------------------------------------------------------------------- */
 
-static enum err reader_refs(struct reader *reader, struct str id, uint64_t *seqs, uint32_t max,
-                            uint32_t *count, struct fault *fault) {
-    struct model_reader *r = reader_of(reader);
-    *count = 0;
-    enum err err = reader_begin(r, fault);
-    if (err != OK)
-        return err;
-    /* One transaction: the runs must not be merged between one chunk and the next. */
-    bool own = sqlite3_get_autocommit(r->db);
-    if (own)
-        err = db_exec(r->db, "BEGIN", fault);
-    if (err == OK)
-        err = refs_find(&r->refs, ref_key(id), seqs, max, count, fault);
+/* One transaction: the runs must not be merged between one chunk and the next. */
+static enum err refs_begin(struct model_reader *r, bool *own, struct fault *fault) {
+    *own = sqlite3_get_autocommit(r->db);
+    return *own ? db_exec(r->db, "BEGIN", fault) : OK;
+}
+
+static enum err refs_end(struct model_reader *r, enum err err, bool own, struct fault *fault) {
     int rc = sqlite3_extended_errcode(r->db);
     if (own)
         (void)sqlite3_exec(r->db, "COMMIT", NULL, NULL, NULL);
     return reader_end(r, err, err == ERR_DAMAGED || (err != OK && db_is_damage(rc)), fault);
+}
+
+static enum err reader_refs(struct reader *reader, struct str id, uint64_t *seqs, uint32_t max,
+                            uint32_t *count, struct fault *fault) {
+    struct model_reader *r = reader_of(reader);
+    bool own;
+    *count = 0;
+    enum err err = reader_begin(r, fault);
+    if (err != OK)
+        return err;
+    err = refs_begin(r, &own, fault);
+    if (err == OK)
+        err = refs_find(&r->refs, ref_key(id), seqs, max, count, fault);
+    return refs_end(r, err, own, fault);
+}
+
+static enum err reader_ref_before(struct reader *reader, struct str id, uint64_t before,
+                                  uint64_t *seq, struct fault *fault) {
+    struct model_reader *r = reader_of(reader);
+    bool own;
+    *seq = 0;
+    enum err err = reader_begin(r, fault);
+    if (err != OK)
+        return err;
+    err = refs_begin(r, &own, fault);
+    if (err == OK)
+        err = refs_before(&r->refs, ref_key(id), before, seq, fault);
+    return refs_end(r, err, own, fault);
 }
 
 static enum err reader_seq(struct reader *reader, uint64_t *seq, struct fault *fault) {
@@ -346,6 +368,7 @@ static enum err reader_wait(struct reader *reader, uint64_t seq, int64_t timeout
 static const struct reader_ops model_reader_ops = {
     .list = reader_list,
     .refs = reader_refs,
+    .ref_before = reader_ref_before,
     .seq = reader_seq,
     .lag = reader_lag,
     .wait = reader_wait,

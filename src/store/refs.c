@@ -432,3 +432,44 @@ enum err refs_find(struct refs_reader *reader, uint64_t key, uint64_t *seqs, uin
     sqlite3_reset(reader->runs);
     return err;
 }
+
+/* The last pair of a run that lies before (key, before), where it is of that key. */
+static enum err run_before(struct refs_reader *reader, int64_t run, uint32_t chunks, uint64_t key,
+                           uint64_t before, uint64_t *seq, struct fault *fault) {
+    struct ref pairs[REF_CHUNK], limit = {key, before};
+    uint32_t n, low = 0, high = chunks; /* the first chunk that does not begin before it */
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        enum err err = chunk_get(reader->chunk, run, middle, pairs, &n, fault);
+        if (err != OK)
+            return err;
+        if (n > 0 && ref_cmp(&pairs[0], &limit) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == 0)
+        return OK;
+    enum err err = chunk_get(reader->chunk, run, low - 1, pairs, &n, fault);
+    if (err != OK)
+        return err;
+    while (n > 0 && ref_cmp(&pairs[n - 1], &limit) >= 0)
+        n--;
+    if (n > 0 && pairs[n - 1].key == key && pairs[n - 1].seq > *seq)
+        *seq = pairs[n - 1].seq;
+    return OK;
+}
+
+enum err refs_before(struct refs_reader *reader, uint64_t key, uint64_t before, uint64_t *seq,
+                     struct fault *fault) {
+    *seq = 0;
+    enum err err = OK;
+    int rc = SQLITE_DONE;
+    while (err == OK && (rc = sqlite3_step(reader->runs)) == SQLITE_ROW)
+        err = run_before(reader, sqlite3_column_int64(reader->runs, 0),
+                         (uint32_t)sqlite3_column_int64(reader->runs, 1), key, before, seq, fault);
+    if (err == OK && rc != SQLITE_DONE)
+        err = db_fault(reader->db, "read the read model's runs", fault);
+    sqlite3_reset(reader->runs);
+    return err;
+}

@@ -47,5 +47,9 @@ void refs_reader_close(struct refs_reader *reader);
 /* The seqs under key, ascending, at most max. Inside a read transaction. */
 enum err refs_find(struct refs_reader *reader, uint64_t key, uint64_t *seqs, uint32_t max,
                    uint32_t *count, struct fault *fault) WARN_UNUSED;
+/* The greatest seq under key that is below `before`; 0: there is none. Inside a read
+ * transaction. */
+enum err refs_before(struct refs_reader *reader, uint64_t key, uint64_t before, uint64_t *seq,
+                     struct fault *fault) WARN_UNUSED;
 
 #endif

@@ -112,7 +112,7 @@ def events(api, after=0, limit=1000, **params):
 
 
 def last_seq(api):
-    """The newest seq there is."""
+    """The newest seq there is; what the hub tells its audit counts, though the feed leaves it out."""
     return api.get("/v1/events" + query(after=0, limit=1)).seq
 
 

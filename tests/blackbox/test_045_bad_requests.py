@@ -35,7 +35,7 @@ def shop(hub):
 
 
 def snapshot(api, order_id):
-    return (docs.last_seq(api), docs.stock(api, "BAD"),
+    return (docs.events(api, limit=10000), docs.stock(api, "BAD"),
             api.get(f"/v1/orders/{order_id}").ok())
 
 

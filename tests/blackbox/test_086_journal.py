@@ -152,12 +152,13 @@ def test_a_damaged_archive_is_never_made_or_taken(small_hub, tmp_path):
 def test_a_changed_record_is_named(small_hub):
     hub = small_hub
     fill(hub, 1)
+    seq = int(docs.events(hub.client(), type="order.captured")[5]["penstockseq"])
     hub.stop()
     with sqlite3.connect(folder(hub) / "00000001.db") as db:
-        db.execute("UPDATE event SET data = replace(data, '1999', '1998') WHERE seq = 10")
+        db.execute("UPDATE event SET data = replace(data, '1999', '1998') WHERE seq = ?", [seq])
     db.close()
     done = hub.binary.run("journal", "verify", "-C", hub.config)
-    assert done.returncode == 1 and "record 10:" in done.stdout and "segment 1" in done.stdout
+    assert done.returncode == 1 and f"record {seq}:" in done.stdout and "segment 1" in done.stdout
     with sqlite3.connect(folder(hub) / "00000001.db") as db, \
             pytest.raises(sqlite3.IntegrityError, match="closed"):
         db.execute("INSERT INTO event VALUES(1000000, 1, 't', 's', '{}', '{}', 1)")

@@ -191,7 +191,7 @@ def test_a_damaged_journal_is_named_and_not_served(idle_hub):
     assert found.returncode == 1 and f"record {named.group(1)}" in found.stdout, found
     journal_file(hub).write_bytes(whole)  # from the backup
     hub.start()
-    assert hub.client().get("/readyz").ok()["seq"] == 4001
+    assert hub.client().get("/readyz").ok()["seq"] > 4001
 
 
 @pytest.mark.parametrize("name, hint", [("keys.db", "key create"), ("delivery.db", "looked up")])
