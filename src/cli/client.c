@@ -2,6 +2,7 @@
  * connections are kept; answers are copied into the caller's arena, bounded. */
 #include "cli/client.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <curl/curl.h>
@@ -231,4 +232,13 @@ enum err client_get(struct client *client, const char *path, struct arena *arena
     if (!answer->json)
         return fault_set(fault, ERR_UPSTREAM, "%s%s answered no JSON", client->hub, path);
     return OK;
+}
+
+bool client_waits(const struct cli *cli, const struct client_answer *answer) {
+    struct str id = answer->json ? json_member_str(answer->json, STR("approval_id")) : STR_NONE;
+    if (answer->status != 202 || id.len == 0)
+        return false;
+    fprintf(stderr, "penstock %s: not done yet: another person must approve it: penstock approvals "
+                    "approve %.*s\n", cli->command->name, STR_FMT(id));
+    return true;
 }

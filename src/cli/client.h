@@ -47,6 +47,9 @@ enum err client_problem(const struct client_answer *answer, struct fault *fault)
 /* text percent-encoded as one part of a path or query (RFC 3986 unreserved stay). */
 void client_encode(struct buf *out, struct str text);
 
+/* Whether the answer is that a second person must decide; told on stderr, then. */
+bool client_waits(const struct cli *cli, const struct client_answer *answer);
+
 /* The client of a command: --hub and --key. NULL when memory is out (told). */
 struct client *cli_client(const struct cli *cli);
 

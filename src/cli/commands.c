@@ -16,6 +16,7 @@ const struct cli_command *const cli_commands[] = {
     &trace_command,
     &held_command,
     &audit_command,
+    &approvals_command,
     &erase_command,
     &journal_command,
     &read_model_command,

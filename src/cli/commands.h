@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 /* One a line, sorted: a new one is a new line. */
+extern const struct cli_command approvals_command;
 extern const struct cli_command asyncapi_command;
 extern const struct cli_command audit_command;
 extern const struct cli_command check_command;

@@ -14,8 +14,10 @@ static int erase_ask(struct cli *cli, struct client *client, const char *id) {
     struct client_request request = {.method = "DELETE", .path = buf_cstr(&path),
                                      .timeout_ms = 120000};
     if (client_call(client, &request, &cli->arena, &answer, &fault) != OK ||
-        (answer.status != 200 && client_problem(&answer, &fault) != OK))
+        (answer.status != 200 && answer.status != 202 && client_problem(&answer, &fault) != OK))
         code = cli_fault(cli, &fault);
+    else if (client_waits(cli, &answer))
+        code = cli->json ? cli_print(cli, answer.body) : EXIT_DONE;
     else if (!answer.json)
         code = cli_fail(cli, EXIT_FAILED, "the hub's answer is not JSON");
     else if (cli->json)

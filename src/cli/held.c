@@ -18,7 +18,7 @@ static int held_ask(struct held *held, const char *method, const char *path, str
     struct client_request request = {.method = method, .path = path, .body = body};
     if (client_call(held->client, &request, &held->cli->arena, answer, &fault) != OK)
         return cli_fault(held->cli, &fault);
-    if (answer->status != 200) {
+    if (answer->status != 200 && answer->status != 202) {
         (void)client_problem(answer, &fault);
         return cli_fault(held->cli, &fault);
     }
@@ -142,6 +142,8 @@ static int held_decide(struct held *held, struct str id, const char *verb) {
                         &answer);
     buf_free(&path);
     buf_free(&body);
+    if (code == EXIT_DONE && client_waits(held->cli, &answer) && !held->cli->json)
+        return EXIT_DONE;
     if (code == EXIT_DONE && held->cli->json)
         printf("%.*s\n", STR_FMT(answer.body));
     else if (code == EXIT_DONE)

@@ -22,6 +22,7 @@
 #include "deliver/progress.h"
 #include "domain/list.h"
 #include "gateway/gateway.h"
+#include "ops/approvals.h"
 #include "ops/erasure.h"
 #include "ops/figures.h"
 #include "ops/ops.h"
@@ -66,7 +67,8 @@ struct hub {
     struct ops_context ops;
     struct figures figures;
     struct otlp *otlp;
-    struct gateway_table tables[4];
+    struct gateway_table tables[5];
+    struct approvals approvals;
     struct hub_listen listen;
     struct gateway *gateway;
 };
@@ -420,6 +422,8 @@ static enum err serve_start(struct hub *hub, struct fault *fault) {
     hub->tables[0] = (struct gateway_table){ops_routes, &hub->ops};
     hub->tables[1] = (struct gateway_table){deliver_routes, hub->deliver};
     hub->tables[2] = (struct gateway_table){erasure_routes, hub->erasure};
+    hub->tables[3] = (struct gateway_table){approvals_routes, &hub->approvals};
+    approvals_init(&hub->approvals, hub->core, hub->tables);
     struct gateway_options gateway = {
         .core = hub->core,
         .tail = hub->tail,
@@ -537,6 +541,7 @@ bool hub_stop(struct hub *hub) {
     if (hub->deliver)
         deliver_destroy(hub->deliver);
     erasure_destroy(hub->erasure);
+    approvals_end(&hub->approvals);
     read_model_close(hub->read_model);
     if (hub->core)
         core_destroy(hub->core);

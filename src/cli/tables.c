@@ -6,6 +6,7 @@
 #include "gateway/auth.h"
 #include "gateway/contract.h"
 #include "gateway/gateway.h"
+#include "ops/approvals.h"
 #include "ops/erasure.h"
 #include "ops/ops.h"
 
@@ -33,6 +34,8 @@ const struct api_tables *cli_tables(void) {
     }
     extras[count++] = (struct api_extra){"ops", "What operators look at", ops_routes};
     extras[count++] = (struct api_extra){"customers", "Persons, and their erasure", erasure_routes};
+    extras[count++] = (struct api_extra){"approvals", "Calls that need a second person",
+                                         approvals_routes};
     extras[count] = (struct api_extra){"deliveries", "What goes out, and what is held",
                                        deliver_routes};
     tables = (struct api_tables){.capabilities = domain_capabilities, .extras = extras, .contracts = contracts,

@@ -34,6 +34,7 @@ struct query {
     int64_t now_us;
     void *ctx;               /* of the table the route is in (gateway_table); else NULL */
     struct str actor;        /* who asks: API key id; absent where the route is open */
+    struct str person;       /* who that is: the key's name, the token's subject */
     struct str correlation, from; /* of the request: its case, the client's address */
     struct str body;         /* of the request, as it came; absent for GET */
     struct buf *out;         /* body of the answer */
@@ -70,6 +71,8 @@ void query_member(struct query *query, const char *name, struct str value);
 #define ROUTE_BULK 0x01u   /* the same path takes NDJSON, one document a line */
 #define ROUTE_INLINE 0x02u /* the query takes microseconds: run on the loop thread; sees nothing
                               personal, because an answer that says it waits for the audit */
+#define ROUTE_TWO_PERSONS 0x100u /* a query that penstock.yaml may make wait for a second person;
+                                    made twice it does no more than once */
 #define ROUTE_AUDITED 0x80u /* a query of which each call is told to the audit, though it changes
                                nothing and shows nothing personal */
 #define ROUTE_LIST 0x04u   /* answers {"items":[…]} of `answer`; so does every route with ?limit= */

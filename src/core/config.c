@@ -73,11 +73,12 @@ struct root {
     struct config_auth *auth;
     struct config_telemetry *telemetry;
     struct config_audit *audit;
-    struct shape_list trusted_proxies;
+    struct shape_list trusted_proxies, two_persons;
 };
 enum root_row {
     ROOT_CELL, ROOT_LISTEN, ROOT_TLS, ROOT_LOCATIONS, ROOT_CHANNELS, ROOT_SETTINGS,
     ROOT_TIME_ZONE, ROOT_LIMITS, ROOT_AUTH, ROOT_TELEMETRY, ROOT_AUDIT, ROOT_TRUSTED_PROXIES,
+    ROOT_TWO_PERSONS,
 };
 static const struct shape_field root_fields[] = {
     [ROOT_CELL] = {.name = "cell", .kind = SHAPE_CODE, AT(root, cell), .max = 32,
@@ -108,6 +109,10 @@ static const struct shape_field root_fields[] = {
                               AT(root, trusted_proxies), .max = 100,
                               .help = "Addresses and networks of the proxies in front, whose "
                                       "Forwarded or X-Forwarded-For is believed"},
+    [ROOT_TWO_PERSONS] = {.name = "two_persons", .kind = SHAPE_LIST, AT(root, two_persons),
+                          .max = 100,
+                          .help = "Calls that need a second person: \"DELETE "
+                                  "/v1/customers/{customer_id}\" …, or all. Default: none"},
 };
 static SHAPE_DEFINE(root_shape, "the configuration", struct root, "penstock.yaml", root_fields);
 
@@ -356,6 +361,7 @@ static enum err main_read(struct load *load) {
     auth_agree(config, &load->main, load->fault);
     if (shape_has(load->root, ROOT_AUDIT))
         config->audit = *load->root->audit;
+    config->two_persons = load->root->two_persons;
     settings_from_file(load);
     telemetry_read(config, load->root->telemetry, &load->main, load->fault);
     return proxies_agree(load);

@@ -99,6 +99,7 @@ struct config {
     struct config_audit audit;
     struct inet_net *proxies; /* those whose word on where a request came from is taken */
     uint32_t proxy_count;
+    struct shape_list two_persons; /* of struct str: "DELETE /v1/customers/{customer_id}", "all" */
     struct settings settings;
     struct config_telemetry telemetry;
 };

@@ -237,8 +237,8 @@ const struct route deliver_routes[] = {
      .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
      .help = "Send a held delivery again, and what waits behind it"},
     {.method = "POST", .path = "/ops/held/{id}/discard", .scope = "ops:retry",
-     .traffic = CLASS_OPS, .query = held_discard, .body = &held_discard_shape,
-     .answer = &held_decided_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
+     .traffic = CLASS_OPS, .flags = ROUTE_TWO_PERSONS, .query = held_discard,
+     .body = &held_discard_shape, .answer = &held_decided_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
      .help = "Give a held delivery up for good, with a reason; what waits behind it goes on"},
     {.method = NULL},
 };

@@ -1,6 +1,7 @@
 /* The capabilities of the hub, in the order their events are observed. */
 #include "domain/list.h"
 
+#include "domain/approvals.h"
 #include "domain/audit.h"
 #include "domain/customers.h"
 #include "domain/deliveries.h"
@@ -19,5 +20,6 @@ const struct capability *const domain_capabilities[] = {
     &deliveries_capability,
     &customers_capability,
     &audit_capability,
+    &approvals_capability,
     NULL,
 };

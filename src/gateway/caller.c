@@ -38,6 +38,8 @@ static enum err caller_find(struct call *call) {
     call->actor = arena_str(arena, principal->actor);
     if (!call->actor.ptr)
         return fault_set(&call->fault, ERR_NOMEM, "no memory for the request");
+    if (entry->route->query)
+        call->person = arena_str(arena, principal->name.len ? principal->name : principal->actor);
     personal_allow(call, principal_may(principal, call->gateway->personal_scope));
     call->audit = principal_may(principal, call->gateway->audit_scope);
     if (principal_may(principal, entry->scope))

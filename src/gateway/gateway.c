@@ -244,7 +244,8 @@ static enum err routes_make(struct gateway *gateway, struct fault *fault) {
         err = router_add(gateway->router, t->routes, t->ctx, fault);
     if (err != OK)
         return err;
-    return routes_learn(gateway, fault);
+    err = routes_learn(gateway, fault);
+    return err == OK ? second_open(gateway, fault) : err;
 }
 
 static struct str packed_make(struct gateway *gateway, struct str text) {

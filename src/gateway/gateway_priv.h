@@ -16,6 +16,7 @@
 #include "gateway/http.h"
 #include "gateway/limit.h"
 #include "gateway/route.h"
+#include "gateway/second.h"
 
 #define GATEWAY_CLASSES 6 /* enum traffic_class, and one for what matches no route */
 #define GATEWAY_STATUSES 600
@@ -121,6 +122,7 @@ struct gateway {
     uint64_t known_seed;
     uint32_t route_count;
     uint32_t personal_scope, audit_scope;
+    bool *second; /* by route index: needs a second person (second.h) */
     struct callers *callers;
     struct http_server *server;
     struct gateway_loop *loops;
@@ -150,6 +152,8 @@ struct call {
     struct call_context context;
     struct str actor;
     int64_t unsure_until_us; /* 0: it is known who calls */
+    struct str person;    /* who that is; of queries alone */
+    bool asks;            /* a second person is to decide it */
     struct str challenge; /* of WWW-Authenticate, where the caller was refused; else absent */
     struct str from; /* the client's address, as much of it as is kept */
     bool personal; /* the caller may see what is personal */

@@ -459,6 +459,7 @@ static enum err query_make(struct call *call) {
     query->now_us = clock_now_us(call->gateway->clock);
     query->ctx = entry->ctx;
     query->actor = call->actor;
+    query->person = call->person;
     query->correlation = call->context.correlation;
     query->from = call->from;
     query->body = request->method == HTTP_METHOD_GET ? STR_NONE : request->body;
@@ -477,7 +478,8 @@ static bool seq_reached(struct call *call) {
 }
 
 static void call_go(struct call *call) {
-    enum err err = call->match.entry->route->query ? query_start(call) : command_submit(call);
+    bool query = call->match.entry->route->query && !call->asks;
+    enum err err = query ? query_start(call) : command_submit(call);
 
     if (err != OK)
         call_problem(call, err, &call->fault);
@@ -553,6 +555,8 @@ void call_handle(struct http_exchange *ex, void *ctx) {
         err = receive_make(call);
     else if (err == OK && route->command)
         err = command_make(call);
+    else if (err == OK && second_needed(call))
+        err = second_make(call);
     if (err == ERR_UNAUTHENTICATED) /* a webhook's signature */
         limit_failed(call);
     if (err == ERR_CARD_DATA)

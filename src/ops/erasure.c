@@ -429,7 +429,7 @@ static enum err erase_query(struct query *query, struct fault *fault) {
 
 const struct route erasure_routes[] = {
     {.method = "DELETE", .path = "/v1/customers/{customer_id}", .scope = "customers:erase",
-     .traffic = CLASS_OPS, .query = erase_query, .answer = &customer_erasure_shape,
+     .traffic = CLASS_OPS, .flags = ROUTE_TWO_PERSONS, .query = erase_query, .answer = &customer_erasure_shape,
      .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
      .help = "Erase a person: a customer's number, a guest's order, or a payload. What is personal "
              "of it can not be read any more, orders and books stay"},

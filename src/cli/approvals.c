@@ -1,0 +1,162 @@
+/* approvals: calls of a running hub that need a second person: list, show, approve, reject. */
+#include <stdio.h>
+
+#include "cli/client.h"
+#include "cli/commands.h"
+
+static int ask(struct cli *cli, struct client *client, const char *method, const char *path,
+               struct str body, struct client_answer *answer) {
+    struct fault fault;
+    fault_init(&fault, &cli->arena);
+    struct client_request request = {.method = method, .path = path, .body = body,
+                                     .timeout_ms = 120000};
+    if (client_call(client, &request, &cli->arena, answer, &fault) != OK)
+        return cli_fault(cli, &fault);
+    if (answer->status != 200) {
+        (void)client_problem(answer, &fault);
+        return cli_fault(cli, &fault);
+    }
+    return answer->json ? EXIT_DONE : cli_fail(cli, EXIT_FAILED, "the hub's answer is not JSON");
+}
+
+static struct str text_of(const struct json *object, const char *name) {
+    const struct json *value = json_member(object, str_c(name));
+    return value && value->kind != JSON_NULL ? value->text : STR("-");
+}
+
+static void row_print(const struct json *row) {
+    printf("%-31.*s %-9.*s %.*s %.*s of %.*s, asked by %.*s until %.*s\n",
+           STR_FMT(text_of(row, "approval_id")), STR_FMT(text_of(row, "state")),
+           STR_FMT(text_of(row, "method")), STR_FMT(text_of(row, "path")),
+           STR_FMT(text_of(row, "about")), STR_FMT(text_of(row, "requested_by")),
+           STR_FMT(text_of(row, "expires_at")));
+}
+
+static int list_run(struct cli *cli, struct client *client) {
+    struct buf path;
+    uint32_t count = 0;
+    int code = EXIT_DONE;
+    buf_init(&path, 0);
+    buf_lit(&path, "/ops/approvals?limit=1000");
+    for (bool more = true; more && code == EXIT_DONE;) {
+        struct client_answer answer;
+        code = ask(cli, client, "GET", buf_cstr(&path), STR_NONE, &answer);
+        if (code != EXIT_DONE)
+            break;
+        const struct json *items = json_member(answer.json, STR("items"));
+        const struct json *row = items ? json_first(items) : NULL;
+        for (uint32_t i = 0; items && i < items->count; i++, row = json_next(row)) {
+            struct buf line;
+            bool open = str_is(text_of(row, "state"), "pending") ||
+                        str_is(text_of(row, "state"), "approved");
+            if (!open && !cli_flag(cli, "all"))
+                continue;
+            count++;
+            if (!cli->json) {
+                row_print(row);
+                continue;
+            }
+            buf_init(&line, 0);
+            json_write(&line, row);
+            buf_char(&line, '\n');
+            code = cli_print(cli, buf_str(&line));
+            buf_free(&line);
+        }
+        struct str cursor = json_member_str(answer.json, STR("next_cursor"));
+        more = cursor.len > 0;
+        buf_clear(&path);
+        buf_lit(&path, "/ops/approvals?limit=1000&cursor=");
+        client_encode(&path, cursor);
+    }
+    buf_free(&path);
+    if (code == EXIT_DONE && count == 0)
+        fputs("nothing waits for a second person\n", stderr);
+    return code;
+}
+
+static int one_run(struct cli *cli, struct client *client, const char *verb, const char *id) {
+    struct client_answer answer;
+    struct buf path, body;
+    bool show = str_is(str_c(verb), "show");
+    buf_init(&path, 0);
+    buf_init(&body, 0);
+    buf_lit(&path, "/ops/approvals/");
+    client_encode(&path, str_c(id));
+    if (!show)
+        buf_printf(&path, "/%s", verb);
+    if (cli_value(cli, "reason")) {
+        buf_lit(&body, "{\"reason\":");
+        buf_json_str(&body, str_c(cli_value(cli, "reason")));
+        buf_char(&body, '}');
+    }
+    int code = ask(cli, client, show ? "GET" : "POST", buf_cstr(&path),
+                   body.len ? buf_str(&body) : STR_NONE, &answer);
+    bool failed = code == EXIT_DONE && !show && !str_is(text_of(answer.json, "state"), "executed") &&
+                  !str_is(text_of(answer.json, "state"), "rejected");
+    if (code == EXIT_DONE && (show || cli->json)) {
+        code = cli_print(cli, answer.body);
+        putchar('\n');
+    } else if (code == EXIT_DONE) {
+        printf("%s is %.*s", id, STR_FMT(text_of(answer.json, "state")));
+        if (failed)
+            printf(": %.*s", STR_FMT(text_of(answer.json, "reason")));
+        putchar('\n');
+    }
+    buf_free(&body);
+    buf_free(&path);
+    return code == EXIT_DONE && failed ? EXIT_FAILED : code;
+}
+
+static int approvals_run(struct cli *cli) {
+    const char *verb = cli_arg(cli, 0), *id = cli_arg(cli, 1);
+    bool list = str_is(str_c(verb), "list");
+    if (!list && !str_is(str_c(verb), "show") && !str_is(str_c(verb), "approve") &&
+        !str_is(str_c(verb), "reject"))
+        return cli_fail(cli, EXIT_USAGE, "list, show, approve or reject?");
+    if (!cli_args_max(cli, list ? 1 : 2))
+        return EXIT_USAGE;
+    if (!list && !id)
+        return cli_fail(cli, EXIT_USAGE, "which? apr_…");
+    struct client *client = cli_client(cli);
+    if (!client)
+        return EXIT_FAILED;
+    int code = list ? list_run(cli, client) : one_run(cli, client, verb, id);
+    client_destroy(client);
+    return code;
+}
+
+const struct cli_command approvals_command = {
+    .name = "approvals",
+    .synopsis = "approvals list [--all] [--hub URL] [--key K] [--json]\n"
+                "approvals show ID [--hub URL] [--key K]\n"
+                "approvals approve ID [--reason TEXT] [--hub URL] [--key K] [--json]\n"
+                "approvals reject ID [--reason TEXT] [--hub URL] [--key K] [--json]",
+    .summary = "calls that need a second person",
+    .help =
+        "penstock.yaml can make dangerous calls need a second person (two_persons). Such a call is\n"
+        "answered 202 with an id, and waits (approval_seconds) until another person decides it.\n"
+        "\n"
+        "list     those that wait; --all: those that are over, too\n"
+        "show     one of them, with the call\n"
+        "approve  carries it out, now, in both names. Not by the person who asked: an API key is\n"
+        "         the person whose name it has, a token the person it is made for.\n"
+        "reject   it is not to be done; who asked may take it back so\n"
+        "\n"
+        "The key needs the scope ops:approve. docs/operators.md says which calls can need it.\n"
+        "\n"
+        "    penstock approvals list\n"
+        "    penstock approvals approve apr_01k9xk3v9m2m8p3z6gq4h7r1ab --reason 'letter of 3 May'\n"
+        "\n"
+        "EXIT CODES\n"
+        "    0  done\n"
+        "    1  refused, or carried out in vain, or the hub can not be reached\n"
+        "    2  the command line is wrong\n",
+    .options = (const struct cli_option[]){
+        CLI_OPTION_HUB,
+        CLI_OPTION_KEY,
+        {"all", 0, NULL, false, "list: those that are over, too"},
+        {"reason", 0, "TEXT", false, "Why; it is kept in the audit"},
+        {0},
+    },
+    .run = approvals_run,
+};
