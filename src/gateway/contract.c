@@ -24,7 +24,7 @@ const struct contract contracts[] = {
      .paths = ALL("/v1/customers"), .events = ALL("customer")},
     {.name = "events", .help = "The journal as a feed of CloudEvents",
      .owner = "integration", .version = "1.0", .status = CONTRACT_STABLE, .since = "2026-11-23",
-     .level = "Every event, in the order of the journal, no hole; again under the same id",
+     .level = "Every event, in the order of the journal, none left out; again under the same id",
      .availability_ppm = 999500, .p99_ms = 500, .link = "docs/contracts.md",
      .paths = ALL("/v1/events")},
     {.name = "operations", .help = "What operators look at and decide",
