@@ -197,7 +197,8 @@ def test_retention_asks_the_law_and_the_hub(small_hub):
     until(lambda: "still needs" in hub.binary.run(
         "journal", "retain", "-C", hub.config, env=hub.env).stdout, 20, "the hub's word")
     hub.stop()
-    shutil.rmtree(hub.config / "connectors" / "generic-erp")
+    for name in ("generic-erp", "tryton"):
+        shutil.rmtree(hub.config / "connectors" / name)
     hub.start()
     until(lambda: "could be removed" in retain(), 20, "the hub to say what it needs no more")
     assert "1 segments could be removed" in retain() and verify(hub)[1]["removed"] == 0
