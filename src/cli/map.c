@@ -66,6 +66,9 @@ enum err map_check(struct map_work *work, const struct map_target *target,
     const struct command_type *type = registry_command(work->registry, target->command);
     if (!type || !type->shape)
         return fault_set(fault, ERR_INVALID, "there is no command %.*s", STR_FMT(target->command));
+    struct str words;
+    if (mapping_nothing(answer, &words))
+        return OK;
     void *body;
     enum err err = shape_decode(type->shape, answer, &work->cli->arena, STR(""), &body, fault);
     struct command_context context = {.config = work->config, .clock = &clock_system, .fact = true};

@@ -126,7 +126,7 @@ static bool start_record(struct worker *w, const struct record *record) {
     slot->step = STEP_PROCESS;
     slot->prepared = false;
     slot->problem = NULL;
-    slot->correlation = slot->traceparent = slot->person = STR_NONE;
+    slot->correlation = slot->traceparent = slot->person = slot->nothing = STR_NONE;
     slot->traced = false;
     atomic_fetch_add(&w->inbound->under_way, 1);
     enum err err = slot_load(slot, record, &fault);

@@ -47,6 +47,7 @@ struct slot {
     /* why a person is asked; in the arena */
     struct str kind, cause, action;
     const struct fault *problem; /* its items; may be NULL */
+    struct str nothing; /* STEP_SETTLE: the mapping's words why nothing is to be done; else absent */
 };
 
 struct worker {

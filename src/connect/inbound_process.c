@@ -169,7 +169,8 @@ static const char *kind_of(enum err err, const char *otherwise) {
     return err == ERR_MALFORMED || err == ERR_TOO_LARGE ? "payload-malformed" : otherwise;
 }
 
-/* Maps, decodes and prepares; on an error *kind says which of these failed. */
+/* Maps, decodes and prepares; on an error *kind says which of these failed. Where the mapping says
+ * that nothing is to be done, the slot's step is STEP_SETTLE. */
 static enum err process(struct slot *slot, const char **kind, struct fault *fault) {
     struct inbound *inbound = slot->worker->inbound;
     const struct connector *connector = connector_find(inbound->connectors,
@@ -195,6 +196,12 @@ static enum err process(struct slot *slot, const char **kind, struct fault *faul
     const struct command_type *type = registry_command(core_registry(inbound->core),
                                                        receive->command);
     must(type); /* inbound_create looked */
+    struct str words;
+    if (mapping_nothing(mapped, &words)) {
+        slot->nothing = clean(&slot->arena, said(slot, words));
+        slot->step = STEP_SETTLE;
+        return slot->nothing.ptr ? OK : fault_set(fault, ERR_NOMEM, "no memory for the reason");
+    }
     *kind = "document-invalid";
     err = shape_decode(type->shape, mapped, &slot->arena, STR(""), &body, fault);
     if (err)
@@ -276,9 +283,12 @@ static enum err prepare_settle(struct slot *slot, struct fault *fault) {
     if (!settle)
         return fault_set(fault, ERR_NOMEM, "no memory for a command");
     settle->payload_seq = (int64_t)slot->seq;
-    settle->outcome = slot->payload ? STR("replayed") : STR("ignored");
+    settle->outcome = slot->payload && !slot->nothing.len ? STR("replayed") : STR("ignored");
+    settle->reason = slot->nothing;
     shape_mark(settle, SETTLE_PAYLOAD_SEQ);
     shape_mark(settle, SETTLE_OUTCOME);
+    if (slot->nothing.len)
+        shape_mark(settle, SETTLE_REASON);
     return command_prepare_fact(slot->worker->inbound->core, &inbound_settle_command, &slot->arena,
                                 settle, &slot->command, fault);
 }

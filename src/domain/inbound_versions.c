@@ -1,7 +1,7 @@
 /* inbound_versions: the newest version of each partner's entity that was applied, so that what
  * comes late never overwrites it. An entity is a connector's key; its version is what the
- * connector's `version` names: whole numbers, or times (RFC 3339). Versions of two kinds can not
- * be compared: the later arrival then counts as the newer one. */
+ * connector's `version` names: whole numbers, or times (RFC 3339; without
+ * an offset: UTC). Versions of two kinds can not be compared: the later arrival then counts as the newer one. */
 #include "domain/inbound_priv.h"
 
 #include "base/mem.h"
@@ -60,13 +60,25 @@ static uint32_t partner_put(struct partner_state *s, struct hash128 key, struct 
     return map_add(&s->by_key, key.hi, slot, partner_hash, s) ? slot : MAP_NONE;
 }
 
+/* A time without offset, as some systems write their UTC, is one of UTC. */
+static bool version_time(struct str text, struct instant *out) {
+    char utc[40];
+    if (instant_parse(text, out))
+        return true;
+    if (text.len >= sizeof utc)
+        return false;
+    memcpy(utc, text.ptr, text.len);
+    utc[text.len] = 'Z';
+    return instant_parse(str_of(utc, text.len + 1), out);
+}
+
 /* Whether `a` is certainly older than `b`. */
 static bool version_older(struct str a, struct str b) {
     int64_t x, y;
     struct instant at, than;
     if (str_i64(a, &x))
         return str_i64(b, &y) && x < y;
-    return instant_parse(a, &at) && instant_parse(b, &than) && at.us < than.us;
+    return version_time(a, &at) && version_time(b, &than) && at.us < than.us;
 }
 
 enum err partner_applied(struct state *state, const struct event *event) {

@@ -171,6 +171,13 @@ enum err mapper_run(struct mapper *mapper, const struct mapping_source *source,
     return err ? err : sandbox_run(sandbox, document, arena, out, fault);
 }
 
+bool mapping_nothing(const struct json *answer, struct str *words) {
+    *words = STR_NONE;
+    if (answer->kind == JSON_OBJECT && answer->count == 1)
+        *words = json_member_str(answer, STR("nothing"));
+    return words->len > 0;
+}
+
 enum err mapper_trace(struct mapper *mapper, const struct mapping_source *source,
                       const struct json *document, struct arena *arena, const struct json **out,
                       struct mapping_trace *trace, struct fault *fault) {

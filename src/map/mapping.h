@@ -65,6 +65,10 @@ enum err mapper_run(struct mapper *mapper, const struct mapping_source *source,
                     const struct json *document, struct arena *arena, const struct json **out,
                     struct fault *fault) WARN_UNUSED;
 
+/* Whether the answer is {nothing = "words"} and no more: the mapping of a message says that nothing
+ * is to be done for it, and why. */
+bool mapping_nothing(const struct json *answer, struct str *words);
+
 /* --- trace: which members of the source each member of the target came from -------------- */
 struct mapping_trace_row {
     struct str target;   /* JSON Pointer in the answer */

@@ -31,6 +31,7 @@ static const char yaml[] =
     "    mapping: order.lua\n    command: order.capture\n";
 static const char lua[] =
     "return function(doc)\n"
+    "  if opt(doc, 'off') == 'unpaid' then return {nothing = 'order ' .. doc.id .. ' is not paid'} end\n"
     "  local n = money(doc.price, 'EUR')\n"
     "  return {channel = 'web-de', channel_order_id = tostring(doc.id), placed_at = '2026-11-23T09:15:00Z',\n"
     "    currency = 'EUR', lines = {{sku = 'A', quantity = '1', unit_price = n, total = n}},\n"
@@ -281,6 +282,25 @@ static void test_exceptions(void **state) {
     replay_equal();
 }
 
+/* The mapping says that a message asks for nothing: no exception, and nothing is applied by it. */
+static void test_nothing(void **state) {
+    assert_int_equal(send("{\"id\":1,\"price\":\"1.00\",\"off\":\"unpaid\"}", "w1"), 200);
+    settle();
+    assert_int_equal(events("order.captured"), 0);
+    assert_int_equal(events("exception.raised"), 0);
+    assert_int_equal(events("payload.settled"), 1);
+    assert_true(says(last_data("payload.settled"), "\"outcome\":\"ignored\""));
+    assert_true(says(last_data("payload.settled"), "order 1 is not paid"));
+    assert_false(pending());
+    assert_int_equal(send("{\"id\":1,\"price\":\"1.00\"}", "w2"), 200);
+    assert_int_equal(send("{\"id\":1,\"price\":\"1.00\"}", "w3"), 200);
+    settle();
+    assert_int_equal(events("order.captured"), 1);
+    assert_int_equal(events("payload.settled"), 2);
+    assert_true(says(last_data("payload.settled"), "\"outcome\":\"replayed\""));
+    replay_equal();
+}
+
 static void test_restart(void **state) {
     char body[64], id[16];
     for (int i = 0; i < 20; i++) {
@@ -416,6 +436,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_twice, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_exceptions, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_restart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_journal_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_key_order, set_up, tear_down),
