@@ -3,8 +3,8 @@
 -- Amounts are Shopify's own, to the minor unit: a line's discount is the sum of what Shopify
 -- allocated to it, taxes are its tax lines. What the canonical order keeps in no place of its
 -- own (tips, duties, fees) becomes a charge beside shipping, so that every sum still adds up;
--- what can not be told without guessing (a line without SKU, taxes without lines) fails with a
--- sentence, and the hub keeps the payload as an exception. See docs/connectors/shopify.md.
+-- what can not be told without guessing (a line without SKU) fails with a sentence, and the hub
+-- keeps the payload as an exception. See docs/connectors/shopify.md.
 
 -- Gateway names as Shopify sends them, to the hub's kinds of tender. Others keep their name.
 local TENDER_KINDS = {
@@ -165,11 +165,12 @@ return function(doc, settings)
     if tip > 0 then add_charge("tip", "tip", tip) end
   end
 
-  local order_taxes = get(doc, "tax_lines")
-  if not included and taxed == 0 and order_taxes and #order_taxes > 0 then
-    if sum(order_taxes, function(tax) return amount(tax, "price") end) ~= 0 then
-      fail("taxes are given for the order alone, not by line: they can not be told apart")
-    end
+  -- Before there were taxes by line they were told for the order alone: then they stand in its totals
+  -- and on no line, because nothing says whose they are.
+  local order_taxes, order_tax = get(doc, "tax_lines"), nil
+  if taxed == 0 and order_taxes and #order_taxes > 0 then
+    order_tax = sum(order_taxes, function(tax) return amount(tax, "price") end)
+    if order_tax == 0 then order_tax = nil end
   end
 
   local function address(from)
@@ -250,7 +251,7 @@ return function(doc, settings)
     lines = lines,
     shipping = charges,
     tenders = tenders(),
-    totals = {grand = grand},
+    totals = {tax = order_tax, grand = grand},
     ext = {
       shopify = {
         order_name = get(doc, "name"), order_number = get(doc, "order_number"),
