@@ -60,10 +60,11 @@ return function(doc, settings)
     local list = get(holder, "tax_lines")
     if not list or #list == 0 then return nil end
     return each(list, function(tax)
-      local title = tax.title
+      -- marketplaces that owe a tax themselves tell neither its rate nor always its title
+      local title, rate = filled(get(tax, "title")) or "TAX", get(tax, "rate")
       local code = tax_codes and get(tax_codes, title) or code_of(title)
       if not code then fail("tax \"" .. title .. "\" has no code: add it to tax_codes of the connector") end
-      return {code = code, rate = decimal(tax.rate, 9), amount = amount(tax, "price")}
+      return {code = code, rate = rate and decimal(rate, 9), amount = amount(tax, "price")}
     end)
   end
 
@@ -74,7 +75,7 @@ return function(doc, settings)
   end
 
   local function sku_of(line)
-    local sku = filled(line.sku)
+    local sku = filled(get(line, "sku"))
     if sku then return sku end
     local variant = get(line, "variant_id")
     if settings.missing_sku == "variant" and variant then return "shopify-variant-" .. variant end
@@ -193,8 +194,9 @@ return function(doc, settings)
     local email = filled(get(doc, "email")) or filled(get(doc, "contact_email"))
     if not from then return email and {email = email} or nil end
     local first, last = get(from, "first_name") or "", get(from, "last_name") or ""
+    local id = get(from, "id")
     return {
-      customer_id = tostring(from.id), email = email or filled(get(from, "email")),
+      customer_id = id and tostring(id), email = email or filled(get(from, "email")),
       name = filled(first .. " " .. last),
       phone = filled(get(from, "phone")) or filled(get(doc, "phone")),
     }
