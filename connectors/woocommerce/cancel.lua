@@ -10,6 +10,7 @@ local function listed(list, value)
 end
 
 return function(doc, settings)
+  if not doc.status then fail("the order has no status") end
   if not listed(settings.cancel_statuses, doc.status) then
     return {nothing = "order " .. doc.id .. " is not cancelled: " .. doc.status}
   end

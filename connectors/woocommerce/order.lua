@@ -47,6 +47,7 @@ return function(doc, settings)
   if get(doc, "order") then
     fail("this is the legacy API: set \"API Version\" of the webhook to WP REST API Integration v3")
   end
+  if not doc.status then fail("the order has no status") end
   if not listed(settings.paid_statuses, doc.status) then
     return {nothing = "order " .. doc.id .. " is not paid: " .. doc.status}
   end
@@ -113,7 +114,12 @@ return function(doc, settings)
 
   -- Net, tax, and what the canonical order counts: with tax where prices include it.
   local function total_of(holder, name)
-    local net, tax = rounded(get(holder, name)), rounded(get(holder, name .. "_tax"))
+    local net, tax = rounded(holder[name]), get(holder, name .. "_tax")
+    if tax then
+      tax = rounded(tax)
+    else
+      tax = sum(get(holder, "taxes") or list(), function(part) return rounded(get(part, name)) end)
+    end
     return net, tax, included and net + tax or net
   end
 
@@ -128,7 +134,7 @@ return function(doc, settings)
 
   local lines = each(doc.line_items, function(line)
     local net, tax, total = total_of(line, "total")
-    local _, _, before = total_of(line, "subtotal")
+    local _, _, before = total_of(line, get(line, "subtotal") and "subtotal" or "total")
     local what = "line " .. line.id
     local quantity = decimal(line.quantity)
     if quantity:sub(1, 1) == "-" or total < 0 then fail(what .. " is negative") end

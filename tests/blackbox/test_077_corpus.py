@@ -20,6 +20,7 @@ REASONS = {"shopify": [NO_SKU, OFF], "woocommerce": [NO_SKU, OFF]}
 OWN_REASONS = [
     r"no exact amount of [A-Z]{3}", r"line \d+ is negative", r"no lines that could be delivered",
     r"line \d+: its taxes make \S+, total_tax says", r"negative fees of the order are more than its lines",
+    r"the order has no status",
 ]
 
 
@@ -104,8 +105,8 @@ def woocommerce(order):
     said.included = included = order.get("prices_include_tax") is True
 
     def amounts(holder):
-        tax = holder.get("total_tax")
-        return said.minor(holder.get("total"), tax if included else None), said.minor(tax)
+        tax = [holder["total_tax"]] if "total_tax" in holder else [t["total"] for t in holder.get("taxes") or []]
+        return said.minor(holder["total"], *(tax if included else [])), said.minor(*tax)
 
     for line in order["line_items"]:
         said.lines[str(line["id"])] = amounts(line)
@@ -129,8 +130,8 @@ SHOPS = {
     "woocommerce": (woocommerce, "02-woocommerce", {"line_items", "currency", "total", "status"}),
 }
 # shop, what is done with a line without SKU: good ones of the collection; of our own, in all
-GOOD = {("shopify", "fail"): (11, 15), ("shopify", "variant"): (11, 16),
-        ("woocommerce", "fail"): (1, 21), ("woocommerce", "variant"): (4, 22)}
+GOOD = {("shopify", "fail"): (11, 16), ("shopify", "variant"): (11, 17),
+        ("woocommerce", "fail"): (1, 22), ("woocommerce", "variant"): (4, 23)}
 
 
 def orders(value, members):
