@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "contracts" / "examples"
 SECRET = "examples-secret"
 # What differs each time: members that need only be there, and ids, which are matched.
-ANEW = re.compile(r"(^|_)(at|seq|time|until|from|behind|behind_ms|expires_at|penstockseq|after|next_cursor)$|^id$|^key$")
+ANEW = re.compile(
+    r"(^|_)(at|seq|time|until|from|behind|behind_ms|expires_at|penstockseq|after|next_cursor)$|^id$|^key$")
 ID = re.compile(r"\b[a-z]{3}_[0-9a-z]{26}\b|\b[0-9a-f]{32}\b|\b[0-9a-f]{16}\b|\bpk_[0-9a-z]{12}\b")
 
 
