@@ -378,11 +378,43 @@ static void a_clock_that_jumps_loses_nothing(void **state) {
 
 /* --- property: replay equals live ------------------------------------------------------------------ */
 
-static char order_ids[64][64], hold_ids[64][64];
-static uint32_t order_count, hold_count;
+static char order_ids[64][64], hold_ids[64][64], approval_ids[64][64];
+static uint32_t order_count, hold_count, approval_count;
 
 static const char *pick(uint32_t n, const char *const *from) {
     return from[rng_below(&cell.rng.rng, n)];
+}
+
+/* A call that needs two persons: asked for, decided by the other or oneself, over. Most are left at
+ * some point between. */
+static int random_approval(void) {
+    static const char *const states[] = {"approved", "approved", "rejected"};
+    static const char *const ends[] = {"executed", "failed"};
+    static const char *const persons[] = {"ann", "Bob", "a name that is longer than most are"};
+    struct rng *rng = &cell.rng.rng;
+    char json[1024], expires[64];
+    const char *person = pick(3, persons);
+    if (approval_count == 0 || rng_below(rng, 3) == 0) {
+        struct buf at;
+        buf_init(&at, 64);
+        instant_write(&at, (struct instant){.us = cell.now_us + (int64_t)rng_below(rng, 900) * 1000000});
+        snprintf(expires, sizeof expires, "%s", buf_cstr(&at));
+        buf_free(&at);
+        snprintf(json, sizeof json,
+                 "{\"method\":\"DELETE\",\"path\":\"/v1/customers/{customer_id}\",\"args\":[\"C-1\"],"
+                 "\"body\":\"x\",\"requested_by\":\"%s\",\"requester\":\"pk_%s\",\"expires_at\":\"%s\"}",
+                 person, person, expires);
+        int status = cell_run(&cell, "approval.request", json, NULL, NULL);
+        if (status == 202)
+            snprintf(approval_ids[approval_count++ % 64], 64, "%s", answered("approval_id"));
+        return status;
+    }
+    bool close = rng_below(rng, 3) == 0;
+    snprintf(json, sizeof json,
+             "{\"approval_id\":\"%s\",\"state\":\"%s\",\"by\":\"%s\",\"actor\":\"pk_%s\"}",
+             approval_ids[rng_below(rng, approval_count < 64 ? approval_count : 64)],
+             close ? pick(2, ends) : pick(3, states), person, person);
+    return cell_run(&cell, close ? "approval.close" : "approval.decide", json, NULL, NULL);
 }
 
 static int random_command(void) {
@@ -395,7 +427,12 @@ static int random_command(void) {
     int n = (int)rng_below(rng, 9) + 1;
     int status = 0;
     snprintf(key, sizeof key, "k%d", (int)rng_below(rng, 40));
-    switch (rng_below(rng, 8)) {
+    switch (rng_below(rng, 10)) {
+    case 8:
+        return random_approval();
+    case 9: /* changes no state, but is an event among the others */
+        snprintf(json, sizeof json, "{\"kind\":\"denied\",\"action\":\"GET /v1/orders\",\"count\":%d}", n);
+        return cell_run(&cell, "audit.note", json, NULL, NULL);
     case 0:
         snprintf(json, sizeof json,
                  "{\"sku\":\"%s\",\"location\":\"%s\",\"on_hand\":\"%d\",\"counted_at\":"
@@ -451,7 +488,7 @@ static void the_state_rebuilt_equals_the_live_state(void **state) {
     for (uint64_t seed = 1; seed <= 60; seed++) {
         cell_close(&cell);
         cell_open(&cell, seed);
-        order_count = hold_count = 0;
+        order_count = hold_count = approval_count = 0;
         for (int step = 0; step < 250; step++) {
             if (rng_below(&cell.rng.rng, 60) == 0) {
                 cell.journal.fail_appends = 1;
@@ -479,7 +516,7 @@ static char *random_story(uint64_t seed, bool shelved, int *answers) {
         cell_open_shelved(&cell, seed);
     else
         cell_open(&cell, seed);
-    order_count = hold_count = 0;
+    order_count = hold_count = approval_count = 0;
     for (int step = 0; step < STEPS; step++) {
         if (rng_below(&cell.rng.rng, 60) == 0) {
             cell.journal.fail_appends = 1;
@@ -528,6 +565,68 @@ static void a_state_larger_than_memory_answers_the_same(void **state) {
         mem_free(again);
     }
     assert_true(loads > 100); /* since each story's last restart */
+}
+
+static char *approval_asked(int64_t lasts_s) {
+    struct buf json;
+    buf_init(&json, 0);
+    buf_lit(&json, "{\"method\":\"DELETE\",\"path\":\"/p\",\"requested_by\":\"ann\","
+                   "\"requester\":\"pk_ann\",\"expires_at\":\"");
+    instant_write(&json, (struct instant){.us = cell.now_us + lasts_s * 1000000});
+    buf_lit(&json, "\"}");
+    assert_int_equal(cell_run(&cell, "approval.request", buf_cstr(&json), NULL, NULL), 202);
+    buf_free(&json);
+    static char ids[4][64];
+    static uint32_t n;
+    snprintf(ids[n % 4], 64, "%s", answered("approval_id"));
+    return ids[n++ % 4];
+}
+static int approval_step(const char *type, const char *id, const char *state, const char *person) {
+    char json[512];
+    snprintf(json, sizeof json,
+             "{\"approval_id\":\"%s\",\"state\":\"%s\",\"by\":\"%s\",\"actor\":\"pk_%s\"}", id, state,
+             person, person);
+    return cell_run(&cell, type, json, NULL, NULL);
+}
+
+/* At every point the state is what the journal says, from the shelf and without it. */
+static void an_approval_is_kept_until_it_is_over(void **state) {
+    (void)state;
+    for (int shelved = 0; shelved < 2; shelved++) {
+        cell_close(&cell);
+        (shelved ? cell_open_shelved : cell_open)(&cell, 3);
+        const char *first = approval_asked(60), *second = approval_asked(60),
+                   *third = approval_asked(60);
+        assert_replay_equal();
+        assert_int_equal(approval_step("approval.decide", first, "approved", "ann"), 403);
+        assert_int_equal(approval_step("approval.decide", first, "approved", "ANN"), 403);
+        assert_int_equal(approval_step("approval.decide", first, "approved", "bob"), 200);
+        cell_crash(&cell);
+        assert_int_equal(approval_step("approval.decide", second, "rejected", "ann"), 200);
+        assert_replay_equal();
+        cell.now_us += 3600 * INT64_C(1000000);
+        /* what is approved does not run out, can not be taken back, and can be approved again */
+        uint32_t events = cell.journal.count;
+        assert_int_equal(approval_step("approval.decide", first, "rejected", "bob"), 409);
+        assert_int_equal(approval_step("approval.decide", first, "approved", "cid"), 200);
+        assert_int_equal(approval_step("approval.decide", first, "approved", "ann"), 403);
+        assert_int_equal(approval_step("approval.decide", third, "approved", "bob"), 409);
+        assert_int_equal(approval_step("approval.decide", second, "approved", "bob"), 409);
+        assert_int_equal(cell.journal.count, events);
+        approval_asked(60); /* with it goes the one that ran out */
+        char *dump = cell_dump(&cell);
+        assert_non_null(strstr(dump, "approved=1"));
+        assert_int_equal(approval_step("approval.close", first, "executed", "cid"), 200);
+        events = cell.journal.count;
+        assert_int_equal(approval_step("approval.close", first, "executed", "cid"), 200);
+        assert_int_equal(cell.journal.count, events);
+        assert_replay_equal();
+        mem_free(dump);
+        dump = cell_dump(&cell);
+        assert_null(strstr(dump, "approved=1"));
+        assert_non_null(strstr(dump, "approved=0"));
+        mem_free(dump);
+    }
 }
 
 static void a_shelf_that_can_not_be_read_costs_no_truth(void **state) {
@@ -638,6 +737,7 @@ int main(void) {
         TEST(a_clock_that_jumps_loses_nothing),
         TEST(the_state_rebuilt_equals_the_live_state),
         TEST(a_state_larger_than_memory_answers_the_same),
+        TEST(an_approval_is_kept_until_it_is_over),
         TEST(a_shelf_that_can_not_be_read_costs_no_truth),
         TEST(a_reaction_that_can_not_read_is_not_lost),
         TEST(a_shelf_ahead_of_the_journal_is_emptied),
