@@ -10,7 +10,7 @@ static const struct shape_field note_rows[] = {
                               "The route that was called, or what was done to the hub",
                               .flags = SHAPE_REQUIRED, .max = 256),
     [NOTE_ABOUT] = SHAPE_ROW(struct audit_note, about, SHAPE_TEXT,
-                             "Which thing it was about; of several calls the first one's",
+                             "Which thing it was about; of several calls the first one's, or absent",
                              .max = AUDIT_ABOUT_MAX),
     [NOTE_REASON] = SHAPE_ROW(struct audit_note, reason, SHAPE_CODE,
                               "Why it was not done: last part of the problem's type"),

@@ -9,6 +9,7 @@
 #include "gateway/gateway_priv.h"
 
 #define PROBE_MAX 16 /* slots looked at for one kind of call */
+#define CLOSE_ROUNDS 2000 /* of a millisecond or more, for what is left at the end */
 
 /* Calls alike. */
 struct line {
@@ -41,6 +42,10 @@ struct note {
     struct call *call; /* waits for it; NULL: nobody does */
     void (*go_on)(struct call *call, void *ctx, enum err err);
     void *ctx;
+    /* Beside answers: what it stands for, to be counted again where it is not written. */
+    struct line *line;
+    uint64_t hash, count;
+    int64_t first_us, last_us;
     struct arena arena;
     struct audit_note body;
     struct command command;
@@ -71,6 +76,31 @@ static void note_free(struct note *note) {
     mem_free(note);
 }
 
+static void line_begin_others(struct audit *audit, enum audit_kind kind) {
+    struct line *line = &audit->others[kind];
+
+    *line = (struct line){.hash = 1, .kind = kind}; /* nobody's in particular */
+    audit->used++;
+}
+
+/* It is not on disk: its calls count again, where they were counted, or with the rest. */
+static void note_give_back(struct audit *audit, const struct note *note) {
+    enum audit_kind kind = (enum audit_kind)note->body.kind;
+    struct line *line = note->line;
+
+    if (line->hash != note->hash || line->kind != kind) {
+        line = &audit->others[kind];
+        if (!line->hash)
+            line_begin_others(audit, kind);
+    }
+    if (line->count == 0 || note->first_us < line->first_us)
+        line->first_us = note->first_us;
+    if (line->count == 0 || note->last_us > line->last_us)
+        line->last_us = note->last_us;
+    line->count += note->count;
+    loop_tick_set(audit->loop);
+}
+
 static void note_completed(struct command *command) {
     struct note *note = command->origin_ctx;
     enum err err = command->answer.err;
@@ -84,6 +114,8 @@ static void note_completed(struct command *command) {
         note->go_on(note->call, note->ctx, err);
     else
         audit->notes--;
+    if (!note->call && err != OK)
+        note_give_back(audit, note);
     note_free(note);
 }
 
@@ -145,19 +177,25 @@ static struct note *note_make(struct audit *audit, const struct line *line, uint
     return NULL;
 }
 
-/* Beside answers: of the lowest importance. */
-static bool note_send(struct audit *audit, const struct line *line, uint64_t count) {
+/* Beside answers: of the lowest importance, but at the end. `line` stands in `place`. */
+static bool note_send(struct audit *audit, struct line *place, const struct line *line,
+                      uint64_t count, bool closing) {
     struct core *core = audit->loop->gateway->options.core;
     const struct settings *settings = &audit->loop->gateway->config->settings;
     struct note *note;
     struct fault fault = {0};
 
     if (audit->notes >= AUDIT_NOTES_MAX ||
-        core_waiting(core) > (uint32_t)settings->queue_commands_max / 2)
+        (!closing && core_waiting(core) > (uint32_t)settings->queue_commands_max / 2))
         return false;
     note = note_make(audit, line, count);
     if (!note)
         return false;
+    note->line = place;
+    note->hash = line->hash;
+    note->count = count;
+    note->first_us = line->first_us;
+    note->last_us = line->last_us;
     if (core_submit(core, &note->command, &fault) != OK) {
         note_free(note);
         return false;
@@ -277,18 +315,20 @@ static struct line *line_place(struct audit *audit, uint64_t hash, enum audit_ki
 }
 
 static void line_keep(struct audit *audit, struct line *line, const struct line *from) {
-    bool other = line >= audit->others && line < audit->others + AUDIT_KINDS;
-
-    *line = *from;
+    if (line >= audit->others && line < audit->others + AUDIT_KINDS) {
+        line_begin_others(audit, from->kind);
+        line->err = from->err;
+        line->count = from->count;
+        line->first_us = from->first_us;
+        line->last_us = from->last_us;
+    } else {
+        *line = *from;
+        audit->used++;
+    }
+    if (line->count == 0) /* the line that left said it; of those that come it would not be true */
+        line->about_len = line->claims_len = line->correlation_len = 0;
     line->until_us = clock_tick_us(audit->loop->gateway->clock) +
                      audit->loop->gateway->config->settings.audit_window_s * 1000000;
-    if (other) { /* nobody's in particular */
-        line->entry = NULL;
-        line->hash = 1;
-        line->actor_len = line->from_len = line->correlation_len = 0;
-        line->about_len = line->claims_len = 0;
-    }
-    audit->used++;
     loop_tick_set(audit->loop);
 }
 
@@ -311,7 +351,9 @@ static void audit_count(struct call *call, enum audit_kind kind, enum err err, s
         about_set(&now, call, about);
     else /* of who it is nothing is known: nothing that they made up is kept */
         claims_set(&now, call);
-    now.count = !token_take(audit) || !note_send(audit, &now, 1);
+    if (line >= audit->others && line < audit->others + AUDIT_KINDS)
+        now.hash = 1;
+    now.count = !token_take(audit) || !note_send(audit, line, &now, 1, false);
     line_keep(audit, line, &now);
 }
 
@@ -328,7 +370,7 @@ static void line_step(struct audit *audit, struct line *line, int64_t now_us, bo
     }
     if (!closing && !token_take(audit))
         return; /* it counts on, and leaves at the next tick */
-    if (!note_send(audit, line, line->count))
+    if (!note_send(audit, line, line, line->count, closing))
         return;
     line->count = 0;
     line->about_len = line->claims_len = line->correlation_len = 0; /* were the first call's */
@@ -430,9 +472,11 @@ enum err audit_open(struct gateway_loop *loop, struct audit **out, struct fault 
 void audit_close(struct audit *audit) {
     if (!audit)
         return;
-    /* more may be counted than fits on the way at once */
-    for (uint32_t i = 0; i <= AUDIT_LINES / AUDIT_NOTES_MAX + 1; i++) {
+    /* More may be counted than fits on the way at once, or than the writer has room for. */
+    for (uint32_t i = 0; audit->used > 0 && i < CLOSE_ROUNDS; i++) {
         lines_step(audit, true);
+        if (audit->notes == 0 && audit->used > 0)
+            uv_sleep(1);
         for (; audit->notes > 0; uv_sleep(1))
             loop_inbox_take(audit->loop);
     }

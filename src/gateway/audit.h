@@ -7,8 +7,8 @@
  * kind (who, from where, route, why) at once, those alike that follow within audit_window_s as
  * one line with their number; at most AUDIT_LINES kinds of a loop are told apart, the rest counts
  * as one per sort of call; and at most audit_lines_per_s lines leave, while the writer has room. A
- * flood of denied calls so costs a bounded part of the journal. What was counted and not written
- * is lost with a crash: at most a window's numbers.
+ * flood of denied calls so costs a bounded part of the journal. A line that the journal did not take is
+ * counted again. What was counted and not written is lost with a crash: at most a window's numbers.
  *
  * One per loop thread, used there alone. */
 #ifndef PENSTOCK_GATEWAY_AUDIT_H

@@ -23,7 +23,7 @@ static const struct shape_field line_rows[] = {
                .flags = SHAPE_REQUIRED),
     SHAPE_SAID("events", SHAPE_LIST, "Of a change: its events", .shape = &event_shape),
     SHAPE_SAID("more_events", SHAPE_INTEGER, "How many of them are not listed"),
-    SHAPE_SAID("about", SHAPE_TEXT, "What it was about; of several calls the first one's"),
+    SHAPE_SAID("about", SHAPE_TEXT, "What it was about; of several calls the first one's, or absent"),
     SHAPE_SAID("reason", SHAPE_CODE, "Why it was not done: last part of the problem's type"),
     SHAPE_SAID("needs", SHAPE_CODE, "The scope that is missing"),
     SHAPE_SAID("claims", SHAPE_CODE, "The id of the API key that was shown and is not valid"),
