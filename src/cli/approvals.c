@@ -30,6 +30,8 @@ static void row_print(const struct json *row) {
            STR_FMT(text_of(row, "method")), STR_FMT(text_of(row, "path")),
            STR_FMT(text_of(row, "about")), STR_FMT(text_of(row, "requested_by")),
            STR_FMT(text_of(row, "expires_at")));
+    if (!str_is(text_of(row, "hint"), "-"))
+        printf("    %.*s\n", STR_FMT(text_of(row, "hint")));
 }
 
 static int list_run(struct cli *cli, struct client *client) {
@@ -136,7 +138,8 @@ const struct cli_command approvals_command = {
         "penstock.yaml can make dangerous calls need a second person (two_persons). Such a call is\n"
         "answered 202 with an id, and waits (approval_seconds) until another person decides it.\n"
         "\n"
-        "list     those that wait; --all: those that are over, too\n"
+        "list     those that wait, and approved ones that are not carried out (the hub died in between,\n"
+        "         or it was not possible then): approve these again; --all: those that are over, too\n"
         "show     one of them, with the call\n"
         "approve  carries it out, now, in both names. Not by the person who asked: an API key is\n"
         "         the person whose name it has, a token the person it is made for.\n"

@@ -46,6 +46,8 @@ static const struct shape_field step_rows[] = {
                                     "The first person", .max = APPROVAL_PERSON_MAX),
     [STEP_REQUEST_SEQ] = SHAPE_ROW(struct approval_step, request_seq, SHAPE_INTEGER,
                                    "seq of approval.requested"),
+    [STEP_AGAIN] = SHAPE_ROW(struct approval_step, again, SHAPE_BOOL,
+                             "In answers: it was approved before, and perhaps carried out"),
 };
 SHAPE_DEFINE(approval_step_shape, "approval_step", struct approval_step,
              "How far a call is that needed a second person", step_rows);
@@ -323,6 +325,9 @@ static enum err step_make(struct decision *decision, const struct event_type *ty
         if (!decision_event(decision, type, given->approval_id, (void **)&step))
             return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
         *step = answer;
+    } else {
+        answer.again = true;
+        shape_mark(&answer, STEP_AGAIN);
     }
     return decision_answer(decision, 200, &approval_step_shape, &answer);
 }
@@ -340,7 +345,8 @@ static enum err decide_decide(struct decision *decision, const struct command *c
                                "another person must approve it than %.*s, who asked",
                                (int)w->person_len, w->person);
     if (w->approved && !approve)
-        return decision_refuse(decision, ERR_CONFLICT, "it is approved, and being carried out");
+        return decision_refuse(decision, ERR_CONFLICT, "it is approved already, and may be carried out: approve it "
+                               "again where it is not done");
     if (!w->approved && w->expires_us <= command->now_us)
         return decision_refuse(decision, ERR_CONFLICT, "nobody approved it in time: ask again");
     return step_make(decision, &decided_event, w, given, w->approved);

@@ -44,10 +44,11 @@ struct approval_step {
     struct str reason; /* why; of a failure what went wrong, without what is personal */
     struct str requester, requested_by; /* the first person's, in answers and events */
     int64_t request_seq;
+    bool again; /* in answers: it was approved before, and perhaps carried out */
 };
 enum approval_step_row {
     STEP_ID, STEP_STATE, STEP_BY, STEP_ACTOR, STEP_REASON, STEP_REQUESTER, STEP_REQUESTED_BY,
-    STEP_REQUEST_SEQ,
+    STEP_REQUEST_SEQ, STEP_AGAIN,
 };
 extern const struct shape approval_step_shape;
 /* Internal. state approved or rejected. ERR_FORBIDDEN: the same person; ERR_CONFLICT: it is not

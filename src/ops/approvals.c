@@ -11,6 +11,9 @@
 #include "ops/ask.h"
 
 #define WAIT_MS 5000
+#define TWICE " (it was approved before and may have been carried out then: the audit says)"
+#define HINT_RUNNING "it is being carried out"
+#define HINT_AGAIN "it is approved and not carried out: approve it again"
 
 void approvals_init(struct approvals *approvals, struct core *core,
                     const struct gateway_table *tables) {
@@ -39,6 +42,15 @@ static bool running_begin(struct approvals *a, struct str id) {
         snprintf(a->running[free_slot], sizeof a->running[0], "%.*s", STR_FMT(id));
     pthread_mutex_unlock(&a->lock);
     return !taken;
+}
+
+static bool is_running(struct approvals *a, struct str id) {
+    bool running = false;
+    pthread_mutex_lock(&a->lock);
+    for (int i = 0; i < APPROVALS_RUNNING_MAX; i++)
+        running = running || str_is(id, a->running[i]);
+    pthread_mutex_unlock(&a->lock);
+    return running;
 }
 
 static void running_end(struct approvals *a, struct str id) {
@@ -191,12 +203,17 @@ static enum err approve_locked(struct query *query, struct str reason, struct fa
                                          done == OK ? STR_NONE : str_c(err_info(done)->slug));
     if (!again)
         err = step_ask(query, &approval_close_command, &close, &closed, fault);
+    const struct json *before = json_member(step, STR("again"));
+    bool twice = before && before->kind == JSON_BOOL && before->count; /* of a run before nobody knows the end */
     buf_lit(query->out, "{\"approval_id\":");
     buf_json_str(query->out, query->args[0]);
     buf_printf(query->out, ",\"state\":\"%s\"", done == OK ? "executed" : again ? "approved" : "failed");
     if (done != OK) {
         buf_lit(query->out, ",\"reason\":");
-        buf_json_str(query->out, str_c(failure.detail[0] ? failure.detail : err_info(done)->title));
+        buf_json_str(query->out,
+                     arena_printf(query->arena, "%s%s",
+                                  failure.detail[0] ? failure.detail : err_info(done)->title,
+                                  twice && !again ? TWICE : ""));
     } else if (out.len > 0) {
         buf_lit(query->out, ",\"answer\":");
         buf_str_add(query->out, buf_str(&out));
@@ -260,6 +277,12 @@ static void approval_item(struct query *query, const struct row_value *v) {
     query_member(query, "decided_by", v[APPROVALS_BY].text);
     query_member(query, "decider", v[APPROVALS_ACTOR].text);
     query_member(query, "reason", v[APPROVALS_REASON].text);
+    bool approved = str_is(state, "approved");
+    buf_printf(out, ",\"done\":%s", str_is(state, "executed") ? "true" : "false");
+    query_member(query, "hint",
+                 !approved                                        ? STR_NONE
+                 : is_running(query->ctx, v[APPROVALS_ID].text) ? STR(HINT_RUNNING)
+                                                                  : STR(HINT_AGAIN));
     buf_printf(out, ",\"seq\":%lld}", (long long)v[APPROVALS_SEQ].integer);
 }
 
@@ -326,6 +349,8 @@ static const struct shape_field approval_rows[] = {
     MAY("decided_by", SHAPE_TEXT, "The second person"),
     MAY("decider", SHAPE_TEXT, "As what it called"),
     MAY("reason", SHAPE_TEXT, "Why"),
+    SHAPE_SAID("done", SHAPE_BOOL, "Whether it was carried out"),
+    MAY("hint", SHAPE_TEXT, "Of an approved one that is not: what to do"),
     SHAPE_SAID("seq", SHAPE_INTEGER, "Of approval.requested"),
     SHAPE_SAID("call", SHAPE_OPEN, "The call as it was asked for; its body with personal:read"),
     SHAPE_SAID("answer", SHAPE_OPEN, "What the call answered"),

@@ -2,8 +2,9 @@
  * approve, reject; and carrying out what was approved.
  *
  * Carried out once: the decision is in the journal first, then the call is made, then that it was
- * made. A crash in between leaves it approved; to approve it again goes on. The calls that can
- * need a second person (ROUTE_TWO_PERSONS) do no harm when they are made twice. */
+ * made. A crash in between leaves it approved; lists say so and what to do (done, hint), and to
+ * approve it again goes on. The calls that can need a second person (ROUTE_TWO_PERSONS) do no harm
+ * when they are made twice. */
 #ifndef PENSTOCK_OPS_APPROVALS_H
 #define PENSTOCK_OPS_APPROVALS_H
 

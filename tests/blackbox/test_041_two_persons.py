@@ -1,11 +1,16 @@
 """Calls that need a second person: kept sealed, decided by another, carried out once."""
 
 import json
+import random
+import sqlite3
+import threading
+import time
 
 import pytest
 
 import docs
 from test_038_audit import lines
+from wire import Gone, until
 
 ERASE = "DELETE /v1/customers/{customer_id}"
 
@@ -97,6 +102,113 @@ def test_it_survives_restart_and_kill(guarded):
     person(hub, "dan").post(f"/ops/approvals/{approval}/approve").problem(409)
 
 
+class Cut:
+    """Approves on a thread of its own while the read model takes nothing: what was decided is in the
+    journal, and the call waits. Then, after a while or at once, kill -9."""
+
+    def __init__(self, hub, client, approval):
+        self.hub, self.client, self.approval = hub, client, approval
+        self.answer = None
+
+    def approve(self):
+        try:
+            self.answer = self.client.post(f"/ops/approvals/{self.approval}/approve")
+        except Gone:
+            pass
+
+    def run(self, before_the_kill=lambda book: None):
+        """before_the_kill(book) may let it go on, for a while."""
+        book = sqlite3.connect(self.hub.config / "data" / "read.db", isolation_level=None)
+        book.execute("BEGIN IMMEDIATE")
+        thread = threading.Thread(target=self.approve)
+        thread.start()
+        until(lambda: docs.events(self.hub.client(), type="approval.decided"), 20, "the decision")
+        before_the_kill(book)
+        self.hub.kill()
+        thread.join()
+        book.close()
+        self.hub.start()
+
+
+def test_a_hub_that_dies_between_decision_and_execution(guarded):
+    hub = guarded
+    order_id = buy(hub)
+    ann, bob = person(hub, "ann"), hub.create_key("bob", "*")
+    approval = ask(ann)
+    cut = Cut(hub, hub.client(key=bob), approval)
+    cut.run()
+    assert cut.answer is None
+    assert not lines(hub.client(), route="customer.erase")
+    assert email(hub, order_id) == "zwei@example.org", "not carried out: nobody was told it was"
+    bob = hub.client(key=bob)
+    item = bob.get(f"/ops/approvals/{approval}").ok()
+    assert item["state"] == "approved" and item["decided_by"] == "bob" and not item["done"]
+    assert "approve it again" in item["hint"]
+    listed = hub.cli("approvals", "list", key=bob.key)
+    assert approval in listed.stdout and "approve it again" in listed.stdout
+    refused = bob.post(f"/ops/approvals/{approval}/reject").problem(409)["detail"]
+    assert "approve it again" in refused
+    hub.client(key=ann.key).post(f"/ops/approvals/{approval}/approve").problem(403)
+    done = bob.post(f"/ops/approvals/{approval}/approve").ok()
+    assert done["state"] == "executed" and done["answer"]["documents"] == 1
+    assert email(hub, order_id) is None
+    item = bob.get(f"/ops/approvals/{approval}").ok()
+    assert item["state"] == "executed" and item["done"] and item["hint"] is None
+    assert len(lines(hub.client(), route="customer.erase")) == 1
+    bob.post(f"/ops/approvals/{approval}/approve").problem(409)
+
+
+def test_what_fails_the_second_time_may_have_been_done_the_first(guarded):
+    hub = guarded
+    approval = ask(person(hub, "ann"), "C-nobody")
+    bob = hub.create_key("bob", "*")
+    Cut(hub, hub.client(key=bob), approval).run()
+    done = hub.client(key=bob).post(f"/ops/approvals/{approval}/approve").ok()
+    assert done["state"] == "failed" and "nobody is known" in done["reason"]
+    assert "may have been carried out then" in done["reason"]
+
+
+def version(book):
+    return book.execute("PRAGMA data_version").fetchone()
+
+
+def dies_at(hub, before_the_kill):
+    """Whenever it dies: the person is erased once, and the approval ends as executed."""
+    order_id = buy(hub)
+    ann, bob = person(hub, "ann"), hub.create_key("bob", "*")
+    approval = ask(ann)
+    Cut(hub, hub.client(key=bob), approval).run(before_the_kill)
+    bob = hub.client(key=bob)
+    first = bob.get(f"/ops/approvals/{approval}").ok()
+    if first["state"] == "approved":
+        assert "approve it again" in first["hint"]
+        assert bob.post(f"/ops/approvals/{approval}/approve").ok()["state"] == "executed"
+    item = bob.get(f"/ops/approvals/{approval}").ok()
+    assert item["state"] == "executed" and item["done"]
+    assert email(hub, order_id) is None
+    assert len(lines(hub.client(), route="customer.erase")) == 1
+
+
+def test_a_hub_that_dies_between_execution_and_its_record(guarded):
+    def erased_and_stuck(book):
+        before = version(book)
+        book.execute("ROLLBACK")
+        deadline = time.monotonic() + 10
+        while version(book) == before and time.monotonic() < deadline:
+            pass # the decision is in the read model now: the erasure goes on, and waits for it again
+        book.execute("BEGIN IMMEDIATE")
+        until(lambda: docs.events(guarded.client(), type="customer.erased"), 10, "the erasure")
+    dies_at(guarded, erased_and_stuck)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_hub_that_dies_at_any_moment_of_it(guarded, seed):
+    def a_while(book):
+        book.execute("ROLLBACK")
+        time.sleep(random.Random(seed).uniform(0, 0.04))
+    dies_at(guarded, a_while)
+
+
 def test_nobody_in_time(idle_hub):
     hub = idle_hub
     hub.env["PENSTOCK_APPROVAL_SECONDS"] = "1"
@@ -105,7 +217,6 @@ def test_nobody_in_time(idle_hub):
     hub.start()
     buy(hub)
     approval = ask(person(hub, "ann"))
-    import time
     time.sleep(1.2)
     bob = person(hub, "bob")
     assert "in time" in bob.post(f"/ops/approvals/{approval}/approve").problem(409)["detail"]
