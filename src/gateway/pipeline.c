@@ -285,8 +285,12 @@ static void call_completed(struct command *command) {
     fault_init(&command->answer.fault, command->arena);
     call->job.run = command_finish_run;
     call->job.done = command_finished;
-    if (job_start(&call->job, call->loop, call->traffic, &call->fault) != OK)
+    if (job_start(&call->job, call->loop, call->traffic, &call->fault) == OK)
+        return;
+    if (command_unfinished(command))
         call_problem(call, ERR_UNAVAILABLE, &call->fault);
+    else
+        call_answer_command(call); /* it is done: better told at length than not at all */
 }
 
 static enum err command_submit(struct call *call) {
