@@ -209,6 +209,19 @@ return function(doc, settings)
   if not after_asked then
     return rpc("sale", "sale.sale.read", {list {sale}, list {"state", "number", "invoices"}, context}, false)
   end
+  -- Tryton confirms first and makes the invoice behind it: a server that ended in between left it at that.
+  if after[1].state == "confirmed" then
+    local _, processed = result("process")
+    if refused then return refused end
+    if not processed then return rpc("process", "sale.sale.process", {list {sale}, context}) end
+    local again, again_asked = result("sale_processed")
+    if refused then return refused end
+    if not again_asked then
+      return rpc("sale_processed", "sale.sale.read",
+                 {list {sale}, list {"state", "number", "invoices"}, context}, false)
+    end
+    after = again
+  end
   local invoice = first(after[1].invoices)
   if not invoice then return {again = "Tryton has made no invoice for the sale yet"} end
 

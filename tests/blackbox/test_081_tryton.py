@@ -86,6 +86,7 @@ def test_the_session_ends(selling_hub, tryton):
     agree(selling_hub, tryton, captured)
 
 
+@pytest.mark.timeout(1200)
 def test_five_hundred_orders_and_twenty_faults(release_binary, tmp_path, tryton):
     """Lost answers, broken connections, the ERP killed in the middle of a request, the hub killed
     at any moment: in the end the books agree, order by order, to the cent."""
@@ -124,7 +125,7 @@ def test_five_hundred_orders_and_twenty_faults(release_binary, tmp_path, tryton)
             else:
                 with flaky.lock:
                     flaky.faults += [None] * dice.randrange(8) + [fault]
-        until(lambda: set(captured) <= set(posted(hub)), 600, "every order posted")
+        until(lambda: set(captured) <= set(posted(hub)), 400, "every order posted")
         assert len(captured) == 500 and flaky.done.count("drop") == 9
         agree(hub, tryton, captured)
         hub.stop()
