@@ -91,7 +91,7 @@ class Process:
         def found():
             for path in (self.out_path, self.err_path):
                 for line in path.read_text("utf-8", "replace").splitlines(True):
-                    match = READY.search(line)
+                    match = None if line.startswith("ts=") else READY.search(line)
                     if match and line.endswith("\n"):
                         return match
             assert self.popen.poll() is None, f"ended with {self.popen.returncode}\n{self.log()}"
