@@ -68,6 +68,39 @@ static const struct shape_field certificate_fields[] = {
 static SHAPE_DEFINE(certificate_shape, "certificate", struct config_client,
                     "Whose client certificate is taken for whom", certificate_fields);
 
+static const struct shape_field operators_fields[] = {
+    [OPERATORS_NAME] = {.name = "name", .kind = SHAPE_CODE, .flags = SHAPE_REQUIRED, .max = 24,
+                        AT(config_operators, name),
+                        .help = "Short name: operators are SUBJECT@NAME in events and the audit"},
+    [OPERATORS_ISSUER] = {.name = "issuer", .kind = SHAPE_ID, .flags = SHAPE_REQUIRED, .max = 512,
+                          AT(config_operators, issuer),
+                          .help = "The provider, as in the claim iss, exactly; its metadata is "
+                                  "found at ISSUER/.well-known/openid-configuration"},
+    [OPERATORS_CLIENT_ID] = {.name = "client_id", .kind = SHAPE_ID, .flags = SHAPE_REQUIRED,
+                             .max = 256, AT(config_operators, client_id),
+                             .help = "What the hub is called there"},
+    [OPERATORS_CLIENT_SECRET] = {.name = "client_secret", .kind = SHAPE_ID, .max = 512,
+                                 AT(config_operators, client_secret),
+                                 .help = "${env:NAME} or ${file:PATH}. Default: none, a public client"},
+    [OPERATORS_URL] = {.name = "url", .kind = SHAPE_ID, .max = 256, AT(config_operators, url),
+                       .help = "The hub as browsers see it, without a path: https://hub.example. The "
+                               "provider must know URL/ops/callback. Default: auth.url"},
+    [OPERATORS_ASK] = {.name = "ask", .kind = SHAPE_ID, .max = 512, AT(config_operators, ask),
+                       .help = "Scopes asked of the provider. Default: openid profile email"},
+    [OPERATORS_ALGORITHMS] = {.name = "algorithms", .kind = SHAPE_LIST, .min = 1, .max = 3,
+                              AT(config_operators, algorithms),
+                              .help = "Those it signs with: RS256, PS256, ES256; all where left out"},
+    [OPERATORS_SCOPE_CLAIM] = {.name = "scope_claim", .kind = SHAPE_ID, .max = 200,
+                               AT(config_operators, scope_claim),
+                               .help = "The claim of the ID token with groups or roles, by name or "
+                                       "JSON Pointer. Default: groups"},
+    [OPERATORS_SCOPES] = {.name = "scopes", .kind = SHAPE_OPEN, .flags = SHAPE_REQUIRED,
+                          AT(config_operators, scopes),
+                          .help = "What these may do here: {hub-admins: [\"ops:*\"]}"},
+};
+static SHAPE_DEFINE(operators_shape, "operators", struct config_operators,
+                    "Where operators sign in (OpenID Connect)", operators_fields);
+
 static const struct shape_field auth_fields[] = {
     {.name = "url", .kind = SHAPE_ID, .max = 512, AT(config_auth, url),
      .help = "The hub as callers reach it, https://hub.example: issuer and audience of the tokens "
@@ -77,6 +110,8 @@ static const struct shape_field auth_fields[] = {
     {.name = "certificates", .kind = SHAPE_LIST, .max = CONFIG_CLIENTS_MAX,
      AT(config_auth, certificates), .shape = &certificate_shape,
      .help = "Client certificates that are callers"},
+    {.name = "operators", .kind = SHAPE_OBJECT, AT(config_auth, operators),
+     .shape = &operators_shape, .help = "Where operators sign in with a browser (OpenID Connect)"},
 };
 SHAPE_DEFINE(config_auth_shape, "auth", struct config_auth, "Who may call", auth_fields);
 
@@ -86,20 +121,22 @@ struct agree {
     struct config *config;
     const struct yaml *yaml;
     struct fault *fault;
-    const char *list;
+    const char *list; /* NULL: operators */
     uint32_t at;
 };
 
 static void tell(const struct agree *a, const char *member, const char *why) {
     char pointer[128];
 
-    snprintf(pointer, sizeof pointer, "/auth/%s/%u%s%s", a->list, a->at, member[0] ? "/" : "",
-             member);
+    if (a->list)
+        snprintf(pointer, sizeof pointer, "/auth/%s/%u%s%s", a->list, a->at, member[0] ? "/" : "",
+                 member);
+    else
+        snprintf(pointer, sizeof pointer, "/auth/operators/%s", member);
     yaml_fault(a->yaml, a->fault, str_c(pointer), "%s", why);
 }
 
-/* https, or http to this machine: whoever can change a key set on its way can sign anything. */
-static bool url_safe(struct str url) {
+bool config_url_safe(struct str url) {
     static const char *const starts[] = {"https://", "http://127.0.0.1:", "http://127.0.0.1/",
                                          "http://localhost:", "http://localhost/", "http://[::1]:",
                                          "http://[::1]/"};
@@ -110,20 +147,22 @@ static bool url_safe(struct str url) {
     return false;
 }
 
-static void algorithms_read(const struct agree *a, struct config_issuer *issuer) {
-    for (uint32_t i = 0; i < issuer->algorithms.count; i++) {
-        struct str name = *list_at(issuer->algorithms, struct str, i);
+/* As a mask; all of them where none is named. */
+static uint32_t algorithms_read(const struct agree *a, struct shape_list names) {
+    uint32_t algs = 0;
+
+    for (uint32_t i = 0; i < names.count; i++) {
+        struct str name = *list_at(names, struct str, i);
         uint32_t bit = 0;
 
         while (config_algorithms[bit] && !str_is(name, config_algorithms[bit]))
             bit++;
         if (config_algorithms[bit])
-            issuer->algs |= 1u << bit;
+            algs |= 1u << bit;
         else
             tell(a, "algorithms", "must be RS256, PS256 or ES256");
     }
-    if (!shape_has(issuer, ISSUER_ALGORITHMS))
-        issuer->algs = 7;
+    return names.count ? algs : 7;
 }
 
 /* "x" or ["x", "y"] as a list of texts; false where it is neither. */
@@ -141,12 +180,10 @@ static bool texts_read(struct arena *arena, const struct json *value, struct sha
     return texts && count > 0;
 }
 
-static void grants_read(const struct agree *a, struct config_issuer *issuer) {
-    const struct json *map = issuer->scopes;
+static void grants_read(const struct agree *a, const struct json *map,
+                        const struct config_grant **out, uint32_t *count) {
     struct config_grant *grants;
 
-    if (!shape_has(issuer, ISSUER_SCOPES))
-        return;
     if (map->kind != JSON_OBJECT || map->count == 0) {
         tell(a, "scopes", "must be a mapping of its scopes to lists of ours");
         return;
@@ -162,14 +199,14 @@ static void grants_read(const struct agree *a, struct config_issuer *issuer) {
         if (!texts_read(&a->config->arena, key + 1, &grants[i].scopes))
             tell(a, "scopes", "must give each of its scopes a list of ours");
     }
-    issuer->grants = grants;
-    issuer->grant_count = map->count;
+    *out = grants;
+    *count = map->count;
 }
 
 static void issuer_agree(const struct agree *a, struct config_issuer *issuer) {
     if (shape_has(issuer, ISSUER_JWKS_URL) == shape_has(issuer, ISSUER_JWKS_FILE))
         tell(a, "", "needs jwks_url or jwks_file, one of them");
-    else if (shape_has(issuer, ISSUER_JWKS_URL) && !url_safe(issuer->jwks_url))
+    else if (shape_has(issuer, ISSUER_JWKS_URL) && !config_url_safe(issuer->jwks_url))
         tell(a, "jwks_url", "must begin with https:// (http:// only to this machine itself)");
     if (shape_has(issuer, ISSUER_JWKS_FILE))
         issuer->jwks_path = issuer->jwks_file.ptr[0] == '/'
@@ -180,8 +217,9 @@ static void issuer_agree(const struct agree *a, struct config_issuer *issuer) {
         issuer->leeway_s = LEEWAY_S_DEFAULT;
     if (str_is(issuer->name, "certificate"))
         tell(a, "name", "is taken: callers with a certificate are called so");
-    algorithms_read(a, issuer);
-    grants_read(a, issuer);
+    issuer->algs = algorithms_read(a, issuer->algorithms);
+    if (shape_has(issuer, ISSUER_SCOPES))
+        grants_read(a, issuer->scopes, &issuer->grants, &issuer->grant_count);
 }
 
 static void certificate_agree(const struct agree *a, const struct config_client *c) {
@@ -196,6 +234,64 @@ static void certificate_agree(const struct agree *a, const struct config_client 
             tell(a, "fingerprint", "must be 64 hex digits in lower case");
             break;
         }
+}
+
+/* scheme://host[:port] and nothing behind it: what a browser sends as Origin. */
+static bool is_origin(struct str url) {
+    const char *host = memmem(url.ptr, url.len, "://", 3);
+
+    if (!config_url_safe(url) || !host)
+        return false;
+    for (const char *c = host + 3; c < url.ptr + url.len; c++)
+        if (!strchr("0123456789abcdefghijklmnopqrstuvwxyz.-:[]", *c))
+            return false;
+    return true;
+}
+
+static bool is_reference(struct str text) {
+    return text.len > 7 && text.ptr[text.len - 1] == '}' &&
+           (str_starts(text, STR("${env:")) || str_starts(text, STR("${file:")));
+}
+
+static bool asks_openid(struct str ask) {
+    bool found = false;
+
+    while (ask.ptr && !found)
+        found = str_is(str_cut(&ask, ' '), "openid");
+    return found;
+}
+
+/* A subject of one name is one person, whatever they came with: so one name is one provider. */
+static void operators_name_agree(const struct agree *a, const struct config_operators *o) {
+    if (str_is(o->name, "certificate"))
+        tell(a, "name", "is taken: callers with a certificate are called so");
+    for (uint32_t i = 0; i < a->config->auth->issuers.count; i++) {
+        const struct config_issuer *other = list_at(a->config->auth->issuers, struct config_issuer, i);
+
+        if (str_eq(other->name, o->name) != str_eq(other->issuer, o->issuer))
+            tell(a, "name", "must be that of the same issuer in auth.issuers, and of no other");
+    }
+}
+
+static void operators_agree(const struct agree *a, struct config_operators *o) {
+    if (!shape_has(o, OPERATORS_URL))
+        o->url = a->config->auth->url;
+    if (!shape_has(o, OPERATORS_ASK))
+        o->ask = STR("openid profile email");
+    if (!shape_has(o, OPERATORS_SCOPE_CLAIM))
+        o->scope_claim = STR("groups");
+    if (!config_url_safe(o->issuer))
+        tell(a, "issuer", "must begin with https:// (http:// only to this machine itself)");
+    if (!o->url.ptr || !is_origin(o->url))
+        tell(a, "url", "must be the hub's address without a path, in lower case: https://hub.example "
+                       "(http:// only for this machine itself)");
+    if (o->client_secret.ptr && !is_reference(o->client_secret))
+        tell(a, "client_secret", "must be ${env:NAME} or ${file:PATH}: secrets are not written here");
+    if (!asks_openid(o->ask))
+        tell(a, "ask", "must have openid among its words");
+    operators_name_agree(a, o);
+    o->algs = algorithms_read(a, o->algorithms);
+    grants_read(a, o->scopes, &o->grants, &o->grant_count);
 }
 
 void auth_agree(struct config *config, const struct yaml *yaml, struct fault *fault) {
@@ -221,4 +317,7 @@ void auth_agree(struct config *config, const struct yaml *yaml, struct fault *fa
     a.list = "certificates";
     for (a.at = 0; a.at < config->auth->certificates.count; a.at++)
         certificate_agree(&a, list_at(config->auth->certificates, struct config_client, a.at));
+    a.list = NULL;
+    if (config->auth->operators)
+        operators_agree(&a, config->auth->operators);
 }

@@ -48,12 +48,37 @@ enum config_client_row {
     CLIENT_FINGERPRINT, CLIENT_SCOPES,
 };
 
+/* Where operators sign in with a browser: one OpenID Connect provider (gateway/signin.h). */
+struct config_operators {
+    uint64_t has;
+    struct str name;          /* "staff": operators are SUBJECT@staff */
+    struct str issuer;        /* as in the claim iss, exactly; its metadata is found below it */
+    struct str client_id;
+    struct str client_secret; /* ${env:NAME} or ${file:PATH}, as written; absent: a public client */
+    struct str url;           /* the hub's origin as browsers see it: "https://hub.example" */
+    struct str ask;           /* scopes asked of the provider; never absent once loaded */
+    struct shape_list algorithms;
+    struct str scope_claim;    /* never absent once loaded */
+    const struct json *scopes; /* as written; read into grants */
+    uint32_t algs;             /* as in config_issuer */
+    const struct config_grant *grants;
+    uint32_t grant_count;
+};
+enum config_operators_row {
+    OPERATORS_NAME, OPERATORS_ISSUER, OPERATORS_CLIENT_ID, OPERATORS_CLIENT_SECRET, OPERATORS_URL,
+    OPERATORS_ASK, OPERATORS_ALGORITHMS, OPERATORS_SCOPE_CLAIM, OPERATORS_SCOPES,
+};
+
 struct config_auth {
     uint64_t has;
     struct str url; /* the hub as callers reach it: issuer and audience of its own tokens */
     struct shape_list issuers;      /* of struct config_issuer */
     struct shape_list certificates; /* of struct config_client */
+    struct config_operators *operators; /* NULL: nobody signs in */
 };
 extern const struct shape config_auth_shape;
+
+/* https, or http to this machine: whoever can change what comes from there can sign anything. */
+bool config_url_safe(struct str url);
 
 #endif

@@ -265,6 +265,8 @@ static void about_set(struct line *line, const struct call *call, struct str abo
     struct str query = http_exchange_request(call->ex)->query;
     uint32_t len = 0;
 
+    if (signin_is(call->match.entry->route))
+        return; /* codes and states are nobody's to read */
     if (about.len) {
         line->about_len = text_keep(line->about, sizeof line->about, about);
         return;

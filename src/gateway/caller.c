@@ -24,9 +24,11 @@ static enum err caller_find(struct call *call) {
     struct str header = http_request_header(http_exchange_request(call->ex), "Authorization");
     const struct route_entry *entry = call->match.entry;
     const struct principal *principal;
-    enum err err = auth_check(call->loop->auth, header, http_exchange_peer(call->ex), &principal,
-                              &call->fault);
+    enum err err = header.ptr ? ERR_NOT_FOUND : session_caller(call, &principal, NULL);
 
+    if (err == ERR_NOT_FOUND)
+        err = auth_check(call->loop->auth, header, http_exchange_peer(call->ex), &principal,
+                         &call->fault);
     if (err == ERR_UNAUTHENTICATED) {
         limit_failed(call);
         call->challenge = auth_challenge(arena, err, header.ptr, NULL, &call->fault);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "connect/driver_http.h"
+#include "gateway/operators.h"
 
 #define ROUND_MS 1000
 #define ROUNDS_KEYS 3600 /* between two looks at the age of keys */
@@ -166,13 +167,21 @@ static void callers_round(struct callers *callers) {
 
 static void closed(uv_handle_t *handle) {}
 
+static void fetch(struct callers *callers) {
+    jwks_step(callers->jwks, callers->net);
+    if (callers->options.operators)
+        operators_step(callers->options.operators, callers->net);
+}
+
 static void woken(uv_async_t *async) {
     struct callers *callers = async->data;
 
     if (!atomic_load(&callers->stopping)) {
-        jwks_step(callers->jwks, callers->net);
+        fetch(callers);
         return;
     }
+    if (callers->options.operators)
+        operators_stop(callers->options.operators);
     jwks_destroy(callers->jwks); /* with what it has under way on this net */
     callers->jwks = NULL;
     net_close(callers->net);
@@ -184,7 +193,7 @@ static void due(uv_timer_t *timer) {
     struct callers *callers = timer->data;
 
     callers_round(callers);
-    jwks_step(callers->jwks, callers->net);
+    fetch(callers);
 }
 
 static void wake(void *ctx) {
@@ -204,7 +213,7 @@ static void *callers_run(void *arg) {
 enum err callers_start(struct callers *callers, struct fault *fault) {
     struct driver_http_options driver = {.loop = &callers->loop,
                                          .clock = callers->options.clock,
-                                         .calls_max = CONFIG_ISSUERS_MAX,
+                                         .calls_max = CONFIG_ISSUERS_MAX + SIGNINS_MAX + 2,
                                          .connections_max = CONFIG_ISSUERS_MAX};
     enum err err;
 
@@ -219,6 +228,8 @@ enum err callers_start(struct callers *callers, struct fault *fault) {
     uv_timer_init(&callers->loop, &callers->timer);
     callers->async.data = callers->timer.data = callers;
     uv_timer_start(&callers->timer, due, 0, ROUND_MS);
+    if (callers->options.operators)
+        operators_wake_set(callers->options.operators, wake, callers);
     callers->started = true; /* from here on its handles are closed on its loop */
     if (pthread_create(&callers->thread, NULL, callers_run, callers) != 0) {
         atomic_store(&callers->stopping, true);

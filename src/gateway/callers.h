@@ -9,11 +9,13 @@
 #include "gateway/jwks.h"
 #include "gateway/token_key.h"
 
+struct operators;
 struct callers_options {
     const char *keys_path;
     const struct config *config;
     struct clock *clock;
     struct str issuer; /* of the hub's own tokens; must outlive it */
+    struct operators *operators; /* NULL: nobody signs in. Its thread is this one's; must outlive it */
 };
 struct callers;
 /* Reads the key file and the key sets that are files; nothing is fetched yet. */

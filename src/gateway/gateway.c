@@ -71,6 +71,7 @@ static void on_tick(uv_timer_t *timer) {
     call_waiting_tick(loop);
     limit_slowed_tick(loop);
     callers_unsure_tick(loop);
+    signins_tick(loop);
     bulks_tick(loop);
     feeds_tick(loop);
     audit_tick(loop->audit);
@@ -78,10 +79,11 @@ static void on_tick(uv_timer_t *timer) {
 }
 
 void loop_tick_set(struct gateway_loop *loop) {
-    int wanted = loop->waiting || loop->held || loop->slowed || loop->unsure ? WAIT_TICK_MS
-                 : loop->feeds                                               ? FEED_TICK_MS
-                 : audit_waits(loop->audit)                                  ? AUDIT_TICK_MS
-                                                                             : 0;
+    bool soon = loop->waiting || loop->held || loop->slowed || loop->unsure || loop->signing;
+    int wanted = soon                       ? WAIT_TICK_MS
+                 : loop->feeds              ? FEED_TICK_MS
+                 : audit_waits(loop->audit) ? AUDIT_TICK_MS
+                                            : 0;
 
     if (wanted == loop->tick_ms)
         return;
@@ -146,8 +148,8 @@ static void on_loop_stop(struct http_loop *http, void *ctx) {
 
     if (!loop || !loop->wake.data)
         return; /* its start failed */
-    must(!loop->feeds && !loop->waiting && !loop->slowed && !loop->unsure && !loop->bulks &&
-         loop->jobs == 0);
+    must(!loop->feeds && !loop->waiting && !loop->slowed && !loop->unsure && !loop->signing &&
+         !loop->bulks && loop->jobs == 0);
     audit_close(loop->audit);
     loop->audit = NULL;
     uv_close((uv_handle_t *)&loop->wake, NULL);
@@ -287,6 +289,7 @@ static void gateway_free(struct gateway *gateway) {
         loop_free(&gateway->loops[i]);
     readers_free(gateway);
     callers_destroy(gateway->callers);
+    signins_destroy(gateway);
     pthread_mutex_destroy(&gateway->readers_lock);
     mem_free(gateway->loops);
     limiter_destroy(gateway->limiter);
@@ -310,6 +313,10 @@ static enum err callers_make(struct gateway *gateway, struct fault *fault) {
                                       STR_FMT(*list_at(config->listen, struct str, 0)));
     if (!options.issuer.ptr)
         return fault_set(fault, ERR_NOMEM, "no memory for the gateway");
+    err = signins_create(gateway, fault);
+    if (err != OK)
+        return err;
+    options.operators = gateway->operators;
     err = callers_create(&options, &gateway->callers, fault);
     return err == OK ? callers_start(gateway->callers, fault) : err;
 }

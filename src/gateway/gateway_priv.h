@@ -15,6 +15,7 @@
 #include "gateway/gateway.h"
 #include "gateway/http.h"
 #include "gateway/limit.h"
+#include "gateway/operators.h"
 #include "gateway/route.h"
 #include "gateway/second.h"
 
@@ -91,6 +92,9 @@ struct gateway_loop {
     struct bulk *held;     /* bulks whose lines wait for the read model, or their turn */
     struct call *unsure;   /* whole, while the keys of their token's issuer are being fetched */
     uint32_t unsure_count;
+    struct call *signing;  /* sign-ins, while the identity provider is asked */
+    struct session_who session_who; /* of the last call with a session's cookie */
+    struct principal session_principal;
     struct call *slowed;   /* whole, and not their turn yet */
     uint32_t slowed_count;
     struct limit_view *limits;
@@ -124,6 +128,9 @@ struct gateway {
     uint32_t personal_scope, audit_scope;
     bool *second; /* by route index: needs a second person (second.h) */
     struct callers *callers;
+    struct operators *operators; /* NULL, like the next two: nobody signs in */
+    struct session_table *sessions;
+    struct logins *logins;
     struct http_server *server;
     struct gateway_loop *loops;
     uint32_t loop_count;
@@ -152,6 +159,8 @@ struct call {
     struct call_context context;
     struct str actor;
     int64_t unsure_until_us; /* 0: it is known who calls */
+    struct signin *signin;   /* of /ops/login and /ops/callback, while they wait */
+    struct str back;         /* of /ops/callback: where to go afterwards */
     struct str person;    /* who that is; of queries alone */
     bool asks;            /* a second person is to decide it */
     struct str challenge; /* of WWW-Authenticate, where the caller was refused; else absent */
@@ -212,6 +221,20 @@ enum err caller_check(struct call *call) WARN_UNUSED;
 /* With the whole request: true where it waits for that, or was refused now. */
 bool caller_unsure(struct call *call);
 void callers_unsure_tick(struct gateway_loop *loop);
+
+/* signin_stage.c */
+enum err signins_create(struct gateway *gateway, struct fault *fault) WARN_UNUSED;
+void signins_destroy(struct gateway *gateway);
+/* Who the cookie of a session says this is, for the loop until the next call; ERR_NOT_FOUND: there
+ * is none, or it has ended; ERR_FORBIDDEN: a change that another origin may have asked for. *left_us
+ * as in session_find. */
+enum err session_caller(struct call *call, const struct principal **out,
+                        int64_t *left_us) WARN_UNUSED;
+/* The query of the routes of signing in; never run: the pipeline gives them to signin_begin. */
+enum err signin_query(struct query *query, struct fault *fault);
+bool signin_is(const struct route *route);
+void signin_begin(struct call *call);
+void signins_tick(struct gateway_loop *loop);
 
 /* answer.c */
 void call_answer(struct call *call, int status, struct str media_type, struct str body,

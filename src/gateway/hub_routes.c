@@ -68,6 +68,11 @@ static enum err token_query(struct query *query, struct fault *fault) {
     return fault_set(fault, ERR_INTERNAL, "the token endpoint was not reached");
 }
 
+static const struct query_param login_params[] = {
+    {"return", false, false, "The path of this hub to go to afterwards; default /ops/me"},
+    {0},
+};
+
 const struct route hub_routes[] = {
     {.method = "GET", .path = "/v1/events", .scope = "events:read", .traffic = CLASS_CATALOGUE,
      .params = events_params,
@@ -94,6 +99,24 @@ const struct route hub_routes[] = {
      .flags = ROUTE_INLINE, .help = "This side of the hub as OpenAPI 3.1"},
     {.method = "GET", .path = "/asyncapi.json", .traffic = CLASS_OPS, .query = asyncapi_query,
      .flags = ROUTE_INLINE, .help = "The events of the hub as AsyncAPI 3"},
+    {.method = "GET", .path = "/ops/login", .traffic = CLASS_OPS, .query = signin_query,
+     .params = login_params, .answer = &location_shape, .status = 302,
+     .refusals = ROUTE_REFUSES(ERR_CONFLICT),
+     .help = "Begins to sign in with a browser, at the operators' identity provider"},
+    {.method = "GET", .path = "/ops/callback", .traffic = CLASS_OPS, .query = signin_query,
+     .answer = &location_shape, .status = 303, .flags = ROUTE_AUDITED,
+     .refusals = ROUTE_REFUSES(ERR_UNAUTHENTICATED, ERR_FORBIDDEN, ERR_CONFLICT),
+     .more = "With state and code, or error, as OpenID Connect has them. The answer sets the cookie "
+             "of the session.",
+     .help = "Where the identity provider sends the browser back to"},
+    {.method = "GET", .path = "/ops/me", .traffic = CLASS_OPS, .query = signin_query,
+     .answer = &me_shape, .refusals = ROUTE_REFUSES(ERR_UNAUTHENTICATED),
+     .help = "Who has signed in with this browser, what they may, and until when"},
+    {.method = "POST", .path = "/ops/logout", .traffic = CLASS_OPS, .query = signin_query,
+     .answer = &logout_shape, .refusals = ROUTE_REFUSES(ERR_UNAUTHENTICATED, ERR_FORBIDDEN),
+     .more = "A change with the cookie of a session, like any other: with Origin, Sec-Fetch-Site or "
+             "X-Penstock-Csrf.",
+     .help = "Ends the session of this browser"},
     {.method = "POST", .path = "/oauth2/token", .traffic = CLASS_OPS, .query = token_query,
      .answer = &token_answer_shape,
      .help = "A token for a client (OAuth 2 client credentials: an API key's id and secret), as "

@@ -71,3 +71,24 @@ static const struct shape_field metadata_rows[] = {
 };
 SHAPE_DEFINE_SAID(token_metadata_shape, "authorization_server",
                   "The hub as an authorization server (RFC 8414)", metadata_rows);
+
+static const struct shape_field location_rows[] = {
+    SHAPE_SAID("location", SHAPE_TEXT, "Where the browser goes, as in the header Location",
+               .flags = SHAPE_REQUIRED, .max = 16384),
+};
+SHAPE_DEFINE_SAID(location_shape, "location_answer", "Where to go", location_rows);
+static const struct shape_field me_rows[] = {
+    SHAPE_SAID("subject", SHAPE_TEXT, "The person, as the identity provider knows them",
+               .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("name", SHAPE_TEXT, "As people read it", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("caller", SHAPE_TEXT, "In events and the audit", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("scopes", SHAPE_LIST, "What they may", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("until", SHAPE_INSTANT, "When the session ends in any case", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("idle_seconds", SHAPE_INTEGER, "It ends so long after its last call",
+               .flags = SHAPE_REQUIRED),
+};
+SHAPE_DEFINE_SAID(me_shape, "me", "Who has signed in", me_rows);
+static const struct shape_field logout_rows[] = {
+    SHAPE_SAID("ended", SHAPE_BOOL, "Always true", .flags = SHAPE_REQUIRED),
+};
+SHAPE_DEFINE_SAID(logout_shape, "logout_answer", "The session has ended", logout_rows);

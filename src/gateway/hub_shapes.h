@@ -5,6 +5,6 @@
 #include "shape/shape.h"
 
 extern const struct shape alive_shape, ready_shape, token_answer_shape, token_error_shape,
-    jwks_shape, token_metadata_shape;
+    jwks_shape, token_metadata_shape, location_shape, me_shape, logout_shape;
 
 #endif

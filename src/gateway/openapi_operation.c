@@ -65,6 +65,13 @@ static const struct media *media_of(const struct route *route, bool takes) {
 static bool is_token(const struct route *route) {
     return strcmp(route->path, OAUTH_TOKEN_PATH) == 0;
 }
+static bool is_signin(const struct route *route) {
+    static const char *const paths[] = {"/ops/login", "/ops/callback", "/ops/me", "/ops/logout"};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        if (strcmp(paths[i], route->path) == 0)
+            return true;
+    return false;
+}
 static bool is_webhook(const struct route *route) { return strncmp(route->path, "/x/", 3) == 0; }
 
 /* --- examples --------------------------------------------------------------------------------- */
@@ -283,7 +290,14 @@ static void success_headers_write(const struct openapi_route *row, int status, s
     buf_lit(out, ",\"headers\":{\"Penstock-Correlation-Id\":{\"$ref\":"
                  "\"#/components/headers/Penstock-Correlation-Id\"},\"Penstock-Seq\":{\"$ref\":"
                  "\"#/components/headers/Penstock-Seq\"}" RATE_HEADERS);
-    if (strcmp(route->path, OAUTH_TOKEN_PATH) == 0 || strcmp(route->path, "/v1/events") == 0)
+    if (status == 302 || status == 303)
+        buf_lit(out, ",\"Location\":{\"description\":\"Where the browser goes\",\"schema\":{"
+                     "\"type\":\"string\"}}");
+    if (is_signin(route))
+        buf_lit(out, ",\"Set-Cookie\":{\"description\":\"Of the sign-in or the session\",\"schema\":{"
+                     "\"type\":\"string\"}}");
+    if (strcmp(route->path, OAUTH_TOKEN_PATH) == 0 || strcmp(route->path, "/v1/events") == 0 ||
+        is_signin(route))
         buf_lit(out, ",\"Cache-Control\":{\"$ref\":\"#/components/headers/Cache-Control\"}");
     if (openapi_is_change(route) && status == 200)
         buf_lit(out, ",\"Idempotency-Replayed\":{\"$ref\":"
@@ -367,6 +381,7 @@ static void successes_write(const struct openapi_context *context, const struct 
     success_write(context, row, status,
                   status == 201   ? "Done"
                   : status == 202 ? "Taken; more follows"
+                  : status / 100 == 3 ? "Go on there"
                                   : "The answer",
                   out);
 }

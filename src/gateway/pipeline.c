@@ -555,6 +555,10 @@ void call_handle(struct http_exchange *ex, void *ctx) {
         token_begin(call);
         return;
     }
+    if (err == OK && signin_is(route)) {
+        signin_begin(call);
+        return;
+    }
     if (err == OK && hub_route_receives(route))
         err = receive_make(call);
     else if (err == OK && route->command)

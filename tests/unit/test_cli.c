@@ -163,6 +163,8 @@ static const char *const open_routes[] = {
     "GET /livez", "GET /readyz",             /* probes */
     "GET /openapi.json", "GET /asyncapi.json", /* the contract, for who may not call yet */
     "POST /x/{connector}/{topic}", "POST /x/{connector}/{topic}/{part}", /* signed by the partner */
+    "GET /ops/login", "GET /ops/callback",   /* begin and end signing in */
+    "GET /ops/me", "POST /ops/logout",       /* ask for a session's cookie themselves */
     "POST /oauth2/token",                    /* asks for the client's secret itself */
     "GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server", /* public keys */
     NULL,
