@@ -26,9 +26,11 @@ static enum err caller_find(struct call *call) {
     const struct principal *principal;
     enum err err = header.ptr ? ERR_NOT_FOUND : session_caller(call, &principal, NULL);
 
-    if (err == ERR_NOT_FOUND)
+    if (err == ERR_NOT_FOUND) {
+        fault_init(&call->fault, arena); /* no session: that is no fault yet */
         err = auth_check(call->loop->auth, header, http_exchange_peer(call->ex), &principal,
                          &call->fault);
+    }
     if (err == ERR_UNAUTHENTICATED) {
         limit_failed(call);
         call->challenge = auth_challenge(arena, err, header.ptr, NULL, &call->fault);

@@ -10,6 +10,7 @@ import pytest
 
 from certs import Authority, TlsConnection, client_context
 from conftest import running
+from idp import configure
 from test_021_tls import VERSIONS, TlsHub, livez
 from wire import Gone, until
 
@@ -120,6 +121,19 @@ def test_what_is_revoked_is_out_at_once(binary, tmp_path, authority, clients, ve
             with TlsConnection(hub.tls_port, context, session=session) as connection:
                 livez(connection)
         assert not refused(hub, kept, version)
+
+
+def test_a_certificate_is_a_caller(binary, tmp_path, authority, clients, till):
+    """Without any other credential; what is wrong with its documents is said of them alone."""
+    for hub in make(binary, tmp_path, authority, clients, "required"):
+        configure(hub, {"certificates": [{"caller": "till-7", "dns": "till-7.shop.example",
+                                          "scopes": ["orders:write"]}]})
+        hub.start()
+        with hub.dial(till) as connection:
+            json_type = [("Content-Type", "application/json")]
+            bad = connection.request("POST", "/v1/orders", json_type, b"{}").problem(422)
+            assert "signed in" not in bad["detail"] and bad["errors"], bad
+            connection.request("GET", "/v1/events?limit=1").problem(403)
 
 
 def test_check_reads_the_client_ca(binary, tmp_path, authority, clients, till):
