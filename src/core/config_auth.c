@@ -242,6 +242,9 @@ static bool is_origin(struct str url) {
 
     if (!config_url_safe(url) || !host)
         return false;
+    if ((str_starts(url, STR("https:")) && url.len > 4 && memcmp(url.ptr + url.len - 4, ":443", 4) == 0) ||
+        (str_starts(url, STR("http:")) && memcmp(url.ptr + url.len - 3, ":80", 3) == 0))
+        return false; /* browsers leave it out */
     for (const char *c = host + 3; c < url.ptr + url.len; c++)
         if (!strchr("0123456789abcdefghijklmnopqrstuvwxyz.-:[]", *c))
             return false;
@@ -283,8 +286,8 @@ static void operators_agree(const struct agree *a, struct config_operators *o) {
     if (!config_url_safe(o->issuer))
         tell(a, "issuer", "must begin with https:// (http:// only to this machine itself)");
     if (!o->url.ptr || !is_origin(o->url))
-        tell(a, "url", "must be the hub's address without a path, in lower case: https://hub.example "
-                       "(http:// only for this machine itself)");
+        tell(a, "url", "must be the hub's address without a path or a default port, in lower case: "
+                       "https://hub.example (http:// only for this machine itself)");
     if (o->client_secret.ptr && !is_reference(o->client_secret))
         tell(a, "client_secret", "must be ${env:NAME} or ${file:PATH}: secrets are not written here");
     if (!asks_openid(o->ask))

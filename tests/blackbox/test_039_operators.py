@@ -392,6 +392,7 @@ def test_metadata_that_is_not_its_own(binary, tmp_path, lie):
 def test_configurations_that_are_wrong(binary, tmp_path, provider):
     for i, (more, why) in enumerate((
             ({"url": "https://hub.example/"}, "/auth/operators/url"), ({"url": None}, "/auth/operators/url"),
+            ({"url": "https://hub.example:443"}, "/auth/operators/url"),
             ({"issuer": "http://login.example"}, "/auth/operators/issuer"),
             ({"client_secret": "plain"}, "/auth/operators/client_secret"),
             ({"ask": "profile"}, "/auth/operators/ask"), ({"scopes": {}}, "/auth/operators/scopes"),
