@@ -47,7 +47,7 @@ def test_random_commands_then_a_restart(idle_hub, seed, settings):
     after = observe(hub.client(), load.skus)
     assert after.availability == view.availability
     assert after.orders == view.orders
-    assert after.events == view.events
+    assert business(after) == business(view)
     load.start(hub.client)
     threading.Event().wait(SECONDS / 3)
     load.join()
@@ -55,6 +55,11 @@ def test_random_commands_then_a_restart(idle_hub, seed, settings):
     assert oracle.judge(observe(hub.client(), load.skus)) == []
     hub.stop()
     hub.verify()
+
+
+def business(view):
+    """Its events without what the hub tells its audit: a stop and a start are lines there."""
+    return [event for event in view.events if ".audit." not in event["type"]]
 
 
 def test_a_stop_under_load_loses_nothing(idle_hub):

@@ -109,7 +109,8 @@ static void judge_fates(struct oracle *o) {
     struct index touched = {0};
     struct request_names keys = {0};
     for (uint32_t i = 0; i < o->events.count; i++)
-        index_of(&touched, event_at(o, i)->correlation, true);
+        if (!str_is(event_at(o, i)->kind, "audit.noted")) /* all that a refusal may leave behind */
+            index_of(&touched, event_at(o, i)->correlation, true);
     for (uint32_t i = 0; i < o->ops.count; i++) {
         struct op *op = op_at(o, i);
         if (op->effects > 1)
