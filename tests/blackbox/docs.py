@@ -116,6 +116,12 @@ def last_seq(api):
     return api.get("/v1/events" + query(after=0, limit=1)).seq
 
 
+def stored(api):
+    """How many events of the business there are: a refusal adds none, though the audit, which the
+    feed leaves out, may tell of it at any time later."""
+    return len(events(api))
+
+
 def listed(api, path, **params):
     """All items of a list, following next_cursor."""
     found, cursor = [], None

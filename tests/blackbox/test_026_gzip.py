@@ -28,7 +28,7 @@ def hub(binary, tmp_path_factory):
 
 
 def stored(hub):
-    return hub.client(key=None).get("/readyz").ok()["seq"]
+    return docs.stored(hub.client())
 
 
 def resident_mb(hub):
@@ -172,19 +172,19 @@ def test_023_who_may_not_call_unpacks_nothing(hub):
 
 def test_030_a_document_that_swells_is_413_and_costs_little(hub, api):
     post(api, "/livez", b"")  # the first connection of this client
-    before, seq = resident_mb(hub), stored(hub)
+    before, events = resident_mb(hub), stored(hub)
     for _ in range(5):
         post(api, "/v1/orders", swelling(100)).problem(413)
         post(api, "/v1/orders", gzip.compress(b'{"channel":"' + b"x" * 3_000_000 + b'"}')).problem(413)
         post(api, "/v1/orders", swelling(1)).problem(400)  # no more than body_bytes_max: only blank
     assert resident_mb(hub) - before < 30 * hub.binary.patience
-    assert stored(hub) == seq
+    assert stored(hub) == events
 
 
 @pytest.mark.parametrize("with_", [b" ", b"\n", b"{}\n", b"x"])
 def test_031_bulk_that_swells_is_broken_off(hub, api, with_):
     """Bulk has no bound on the whole body: the ratio is its bound."""
-    before, seq = resident_mb(hub), stored(hub)
+    before, events = resident_mb(hub), stored(hub)
     try:
         answer = api.post("/v1/stock/counts", raw=swelling(300, with_), media="application/x-ndjson",
                           headers={"Content-Encoding": "gzip"})
@@ -192,7 +192,7 @@ def test_031_bulk_that_swells_is_broken_off(hub, api, with_):
     except Gone:
         assert with_ != b"\n"  # results of lines had been sent: cut, so that it shows
     assert resident_mb(hub) - before < 60 * hub.binary.patience
-    assert stored(hub) == seq
+    assert stored(hub) == events
     assert api.get("/livez").status == 200
 
 
@@ -251,14 +251,14 @@ def test_040_a_webhook_is_signed_as_it_was_sent_and_kept_unpacked(hub, api):
 
 def test_041_a_webhook_that_swells(hub):
     raw = swelling(50)
-    before, seq = resident_mb(hub), stored(hub)
+    before, events = resident_mb(hub), stored(hub)
     webhook(hub, raw, b"", **{"Content-Encoding": "gzip"}).problem(401)  # not so much as looked at
     webhook(hub, raw, raw, **{"Content-Encoding": "gzip"}).problem(413)
     webhook(hub, raw[:-9], raw[:-9], **{"Content-Encoding": "gzip"}).problem(413)
     cut = gzip.compress(b"{}" * 500)[:-3]
     webhook(hub, cut, cut, **{"Content-Encoding": "gzip"}).problem(400)
     assert resident_mb(hub) - before < 30 * hub.binary.patience
-    assert stored(hub) == seq
+    assert stored(hub) == events
 
 
 # --- out --------------------------------------------------------------------------------------

@@ -245,10 +245,10 @@ def test_an_id_token_or_another_services_token_is_refused(idp, call):
 def test_refusal_costs_no_body_and_leaves_nothing(hub, idp, api, stocked, call):
     first_use(idp, call)
     sku = stocked(10)
-    before = docs.last_seq(api), docs.stock(api, sku)
+    before = docs.stored(api), docs.stock(api, sku)
     forged = hub.client(key=idp.token(Key("key-1")))
     refused(forged.post("/v1/orders", docs.order((sku, 1))))
-    assert (docs.last_seq(api), docs.stock(api, sku)) == before
+    assert (docs.stored(api), docs.stock(api, sku)) == before
 
 
 # --- keys that come and go ----------------------------------------------------------------------

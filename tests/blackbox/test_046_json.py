@@ -7,7 +7,7 @@ import re
 import pytest
 
 from conftest import SUITES
-from docs import last_seq
+from docs import stored
 
 NOT_JSON = [
     b"", b" ", b"[", b"]", b"{", b"}", b"[1", b"[1,", b"[1,]", b"[,1]", b"[1 2]", b"[1:2]",
@@ -79,7 +79,7 @@ def refusal(api, raw, path="/v1/orders"):
 
 def test_the_suites_texts(api):
     """n_: refused, with the place; y_: read, though no order; i_: as CHOICES says."""
-    before, wrong, tried = last_seq(api), [], 0
+    before, wrong, tried = stored(api), [], 0
     for path in suite("n_"):
         status, problem = refusal(api, path.read_bytes())
         if status != 400 or not (PLACE.search(problem["detail"]) or problem["detail"].endswith("empty")):
@@ -97,7 +97,7 @@ def test_the_suites_texts(api):
         tried += 1
     print(f"{tried} texts of the suite")
     assert not wrong
-    assert last_seq(api) == before
+    assert stored(api) == before
 
 
 def test_a_name_twice_is_refused_at_any_depth(api):

@@ -186,7 +186,7 @@ def test_every_route_is_here(contract):
 
 def test_every_member_of_every_route(api, contract, order_id):
     """Wrong kinds, missing, null, unknown, the hub's own, twice: each alone, by its pointer."""
-    seq, tried, wrong = docs.last_seq(api), 0, []
+    before, tried, wrong = docs.stored(api), 0, []
     for _, path, schema in routes(contract):
         if path in OTHERS or path.startswith(OPERATIONS):
             continue
@@ -201,7 +201,7 @@ def test_every_member_of_every_route(api, contract, order_id):
     print(f"{tried} documents")
     assert not wrong, wrong[:10]
     assert tried >= 400
-    assert docs.last_seq(api) == seq, "a refused document left something behind"
+    assert docs.stored(api) == before, "a refused document left something behind"
 
 
 @pytest.mark.parametrize("row", range(len(ROWS)))
@@ -210,9 +210,9 @@ def test_rows(api, order_id, row):
     doc = documents("BAD", docs.order_id())[route]
     for pointer, value in change.items():
         doc = exchanged(doc, pointer, value)
-    seq, wrong = docs.last_seq(api), []
+    before, wrong = docs.stored(api), []
     refused(api, filled(PATHS[route], order_id), json.dumps(doc).encode(), pointers, wrong)
-    assert not wrong and docs.last_seq(api) == seq, wrong
+    assert not wrong and docs.stored(api) == before, wrong
 
 
 def test_operations_refuse_bad_bodies(api):
@@ -227,7 +227,7 @@ def test_operations_refuse_bad_bodies(api):
 @pytest.mark.parametrize("path", [*PATHS.values(), "/ops/exceptions/{exception_id}/resolve"])
 def test_what_is_no_json_is_told_by_place(api, order_id, path):
     """400 with line, column and byte."""
-    seq = docs.last_seq(api)
+    events = docs.stored(api)
     for raw, byte in MALFORMED:
         for before in (b"", b" ", b"\n\n"):
             answer = api.post(filled(path, order_id), raw=before + raw)
@@ -238,4 +238,4 @@ def test_what_is_no_json_is_told_by_place(api, order_id, path):
             assert at == byte + len(before), (before + raw, detail)
             text = (before + raw)[:at]
             assert line == text.count(b"\n") + 1 and column == at - (text.rfind(b"\n") + 1) + 1
-    assert docs.last_seq(api) == seq
+    assert docs.stored(api) == events
