@@ -14,22 +14,9 @@
 #include "connect/signature.h"
 
 #define CONNECTORS_MAX 1024
-#define TEXT_BYTES_MAX 65536
 #define SECRETS_MAX 8
-#define HEADERS_MAX 64
 
-struct loader {
-    struct connectors *set;
-    struct arena *arena;
-    struct fault *fault;
-    struct yaml yaml;
-    struct connector *connector;
-    const struct json *settings; /* all, secret ones too; JSON_NULL where not set */
-    struct buf missing;          /* names not set, of the connector */
-};
-
-static struct str pointer_of(struct loader *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static struct str pointer_of(struct loader *l, const char *fmt, ...) {
+struct str load_pointer(struct loader *l, const char *fmt, ...) {
     char text[512];
     va_list args;
     va_start(args, fmt);
@@ -40,12 +27,7 @@ static struct str pointer_of(struct loader *l, const char *fmt, ...) {
 
 /* --- references ------------------------------------------------------------------------ */
 
-struct resolved {
-    struct str text; /* absent: something is not set */
-    bool secret;     /* came from the environment or a file */
-};
-
-static void note_missing(struct buf *to, const char *kind, struct str name) {
+void load_note_missing(struct buf *to, const char *kind, struct str name) {
     char one[300];
     int n = snprintf(one, sizeof one, "%s %.*s", kind, STR_FMT(name));
     if (to->len > 0 && memmem(to->data, to->len, one, (size_t)n))
@@ -91,7 +73,7 @@ static bool resolve_env(struct str what, struct buf *out, struct buf *missing) {
         buf_str_add(out, str_of(dash + 2, what.len - variable.len - 2));
         return true;
     }
-    note_missing(missing, "env", variable);
+    load_note_missing(missing, "env", variable);
     return false;
 }
 
@@ -109,7 +91,7 @@ static bool resolve_one(struct loader *l, struct str what, struct buf *out, bool
         *secret = true;
         if (read_secret_file(rest, out))
             return true;
-        note_missing(missing, "file", rest);
+        load_note_missing(missing, "file", rest);
         return false;
     }
     if (rest.ptr && str_is(kind, "setting")) {
@@ -119,7 +101,7 @@ static bool resolve_one(struct loader *l, struct str what, struct buf *out, bool
         else if (value->kind == JSON_STRING || value->kind == JSON_NUMBER)
             buf_str_add(out, value->text);
         else if (value->kind == JSON_NULL)
-            note_missing(missing, "setting", rest);
+            load_note_missing(missing, "setting", rest);
         else
             yaml_fault(&l->yaml, l->fault, pointer, "the setting \"%.*s\" is no text",
                        STR_FMT(rest));
@@ -130,12 +112,12 @@ static bool resolve_one(struct loader *l, struct str what, struct buf *out, bool
     return false;
 }
 
-static struct resolved resolve(struct loader *l, struct str in, struct buf *missing,
+struct resolved load_text(struct loader *l, struct str in, struct buf *missing,
                                struct str pointer) {
     struct resolved r = {.text = STR_NONE};
     struct buf out;
     bool good = true;
-    buf_init(&out, TEXT_BYTES_MAX);
+    buf_init(&out, LOAD_TEXT_BYTES_MAX);
     while (in.len > 0) {
         const char *open = memmem(in.ptr, in.len, "${", 2);
         size_t plain = open ? (size_t)(open - in.ptr) : in.len;
@@ -155,7 +137,7 @@ static struct resolved resolve(struct loader *l, struct str in, struct buf *miss
         in = str_of(close + 1, in.len - len - 1);
     }
     if (good && !buf_ok(&out)) {
-        yaml_fault(&l->yaml, l->fault, pointer, "longer than %d bytes", TEXT_BYTES_MAX);
+        yaml_fault(&l->yaml, l->fault, pointer, "longer than %d bytes", LOAD_TEXT_BYTES_MAX);
         good = false;
     }
     if (good)
@@ -186,8 +168,8 @@ static enum err load_settings(struct loader *l) {
         memcpy(all + a, name, (1 + value->next) * sizeof *all);
         bool secret = false;
         if (value->kind == JSON_STRING) {
-            struct resolved r = resolve(l, value->text, &l->missing,
-                                        pointer_of(l, "/settings/%.*s", STR_FMT(name->text)));
+            struct resolved r = load_text(l, value->text, &l->missing,
+                                        load_pointer(l, "/settings/%.*s", STR_FMT(name->text)));
             all[a + 1] = (struct json){r.text, 0, 1, r.text.ptr ? JSON_STRING : JSON_NULL};
             secret = r.secret;
         }
@@ -208,7 +190,7 @@ static enum err load_settings(struct loader *l) {
 
 /* --- what comes in --------------------------------------------------------------------- */
 
-static void load_mapping(struct loader *l, struct str file, struct str pointer,
+void load_mapping(struct loader *l, struct str file, struct str pointer,
                          const struct mapping_source **out) {
     if (!file.len)
         return;
@@ -233,7 +215,7 @@ static void load_secrets(struct loader *l, struct connector_signature *signature
         return;
     bool list = from && from->kind == JSON_ARRAY;
     uint32_t count = !from ? 0 : list ? from->count : 1;
-    struct str pointer = pointer_of(l, "/receive/%u/signature/secret", topic);
+    struct str pointer = load_pointer(l, "/receive/%u/signature/secret", topic);
     if (count == 0 || count > SECRETS_MAX) {
         yaml_fault(&l->yaml, l->fault, pointer, "one secret, or a list of at most %d, is needed",
                    SECRETS_MAX);
@@ -248,7 +230,7 @@ static void load_secrets(struct loader *l, struct connector_signature *signature
                        "${env:NAME} or ${file:PATH}");
             return;
         }
-        struct resolved r = resolve(l, value->text, &l->missing, pointer);
+        struct resolved r = load_text(l, value->text, &l->missing, pointer);
         const char *wrong = r.text.len > 0 ? signature_secret_wrong(
                                                  (enum signature_scheme)signature->scheme, r.text)
                                            : NULL;
@@ -265,25 +247,25 @@ static void load_signature(struct loader *l, struct connector_signature *signatu
     enum signature_scheme scheme = (enum signature_scheme)signature->scheme;
     load_secrets(l, signature, topic);
     if (signature_needs_header(scheme) && !signature->header.len)
-        yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/signature/header", topic),
+        yaml_fault(&l->yaml, l->fault, load_pointer(l, "/receive/%u/signature/header", topic),
                    "is needed for this scheme");
-    struct str at = pointer_of(l, "/receive/%u/signature/url", topic);
+    struct str at = load_pointer(l, "/receive/%u/signature/url", topic);
     if (scheme == SIGNATURE_SQUARE && !signature->url.len)
         yaml_fault(&l->yaml, l->fault, at, "is needed for this scheme");
-    signature->url = resolve(l, signature->url, &l->missing, at).text;
+    signature->url = load_text(l, signature->url, &l->missing, at).text;
     if (signature->tolerance_s == 0)
         signature->tolerance_s = 300;
     struct fault fault = {0};
     if (signature->replay_window_s > 0 && !l->set->replay &&
         replay_create(&l->set->replay, &fault) != OK)
-        yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/signature", topic), "%s",
+        yaml_fault(&l->yaml, l->fault, load_pointer(l, "/receive/%u/signature", topic), "%s",
                    fault.detail);
 }
 
 static void check_place(struct loader *l, const struct connector_place *place, const char *what,
                         uint32_t topic) {
     if (place && shape_has(place, PLACE_HEADER) == shape_has(place, PLACE_MEMBER))
-        yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/%s", topic, what),
+        yaml_fault(&l->yaml, l->fault, load_pointer(l, "/receive/%u/%s", topic, what),
                    "either header or member");
 }
 
@@ -293,17 +275,17 @@ static void load_receive(struct loader *l, uint32_t i) {
     for (uint32_t k = 0; k < i; k++) {
         if (str_eq(list_at(l->connector->receive, struct connector_receive, k)->topic,
                    receive->topic))
-            yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/topic", i),
+            yaml_fault(&l->yaml, l->fault, load_pointer(l, "/receive/%u/topic", i),
                        "the topic is there twice");
     }
     check_place(l, receive->dedup, "dedup", i);
     check_place(l, receive->key, "key", i);
     check_place(l, receive->version, "version", i);
     if (receive->version && !receive->key)
-        yaml_fault(&l->yaml, l->fault, pointer_of(l, "/receive/%u/version", i),
+        yaml_fault(&l->yaml, l->fault, load_pointer(l, "/receive/%u/version", i),
                    "needs a key: it is the version of what the key names");
     load_signature(l, signature, i);
-    load_mapping(l, receive->mapping, pointer_of(l, "/receive/%u/mapping", i), &receive->source);
+    load_mapping(l, receive->mapping, load_pointer(l, "/receive/%u/mapping", i), &receive->source);
 }
 
 /* --- what goes out --------------------------------------------------------------------- */
@@ -316,18 +298,18 @@ static bool header_value_good(struct str value) {
     return true;
 }
 
-static void load_request(struct loader *l, struct connector_request *request, const char *method,
+void load_request(struct loader *l, struct connector_request *request, const char *method,
                          struct buf *missing, struct str pointer) {
     if (!request->method.len)
         request->method = str_c(method);
-    request->url = resolve(l, request->url, missing,
-                           pointer_of(l, "%.*s/url", STR_FMT(pointer))).text;
+    request->url = load_text(l, request->url, missing,
+                           load_pointer(l, "%.*s/url", STR_FMT(pointer))).text;
     const struct json *from = request->headers_open;
     if (!from || from->kind == JSON_NULL)
         return;
-    struct str at = pointer_of(l, "%.*s/headers", STR_FMT(pointer));
-    if (from->kind != JSON_OBJECT || from->count > HEADERS_MAX) {
-        yaml_fault(&l->yaml, l->fault, at, "must be an object of at most %d texts", HEADERS_MAX);
+    struct str at = load_pointer(l, "%.*s/headers", STR_FMT(pointer));
+    if (from->kind != JSON_OBJECT || from->count > LOAD_HEADERS_MAX) {
+        yaml_fault(&l->yaml, l->fault, at, "must be an object of at most %d texts", LOAD_HEADERS_MAX);
         return;
     }
     request->headers = arena_array(l->arena, from->count, sizeof *request->headers);
@@ -336,7 +318,7 @@ static void load_request(struct loader *l, struct connector_request *request, co
         const struct json *value = json_next(name);
         struct resolved r = {0};
         if (value->kind == JSON_STRING || value->kind == JSON_NUMBER)
-            r = resolve(l, value->text, missing, at);
+            r = load_text(l, value->text, missing, at);
         else
             yaml_fault(&l->yaml, l->fault, at, "%.*s must be a text", STR_FMT(name->text));
         if (r.text.ptr && !header_value_good(r.text))
@@ -392,11 +374,11 @@ static void load_outcome(struct loader *l, struct connector_outcome *outcome, ui
     /* where success is spelled out, another 2xx is not what was expected */
     memset(outcome->kind + 200, outcome->success_open ? OUTCOME_FINAL : OUTCOME_SUCCESS, 100);
     load_outcome_list(l, outcome, outcome->retryable_open, OUTCOME_RETRYABLE,
-                      pointer_of(l, "/send/%u/outcome/retryable", i));
+                      load_pointer(l, "/send/%u/outcome/retryable", i));
     load_outcome_list(l, outcome, outcome->final_open, OUTCOME_FINAL,
-                      pointer_of(l, "/send/%u/outcome/final", i));
+                      load_pointer(l, "/send/%u/outcome/final", i));
     load_outcome_list(l, outcome, outcome->success_open, OUTCOME_SUCCESS,
-                      pointer_of(l, "/send/%u/outcome/success", i));
+                      load_pointer(l, "/send/%u/outcome/success", i));
 }
 
 static void load_retry(struct connector_retry *retry) {
@@ -423,7 +405,7 @@ static void load_lookup(struct loader *l, struct connector_lookup *lookup, struc
 }
 
 /* A copy whose texts have their references replaced. Absent where one is not set. */
-static struct str load_document(struct loader *l, const struct json *from, struct buf *missing,
+struct str load_document(struct loader *l, const struct json *from, struct buf *missing,
                                 struct str pointer) {
     struct json *copy = arena_array(l->arena, from->next, sizeof *copy);
     bool good = copy != NULL;
@@ -431,16 +413,16 @@ static struct str load_document(struct loader *l, const struct json *from, struc
         copy[i] = from[i];
         if (copy[i].kind != JSON_STRING || !memmem(copy[i].text.ptr, copy[i].text.len, "${", 2))
             continue;
-        copy[i].text = resolve(l, copy[i].text, missing, pointer).text;
+        copy[i].text = load_text(l, copy[i].text, missing, pointer).text;
         good = copy[i].text.ptr != NULL;
     }
     struct buf out;
-    buf_init(&out, TEXT_BYTES_MAX);
+    buf_init(&out, LOAD_TEXT_BYTES_MAX);
     if (good)
         json_write(&out, copy);
     struct str text = good && buf_ok(&out) ? arena_str(l->arena, buf_str(&out)) : STR_NONE;
     if (good && !buf_ok(&out))
-        yaml_fault(&l->yaml, l->fault, pointer, "longer than %d bytes", TEXT_BYTES_MAX);
+        yaml_fault(&l->yaml, l->fault, pointer, "longer than %d bytes", LOAD_TEXT_BYTES_MAX);
     buf_free(&out);
     return text;
 }
@@ -449,7 +431,7 @@ static void load_session(struct loader *l, struct connector_session *session) {
     struct buf missing;
     if (!session)
         return;
-    buf_init(&missing, TEXT_BYTES_MAX);
+    buf_init(&missing, LOAD_TEXT_BYTES_MAX);
     load_request(l, session->request, "POST", &missing, STR("/session/request"));
     if (session->body_open && session->body_open->kind != JSON_NULL)
         session->body = load_document(l, session->body_open, &missing, STR("/session/body"));
@@ -468,10 +450,10 @@ static void load_session(struct loader *l, struct connector_session *session) {
 
 /* A script says by itself what is looked up, and where the system's number is. */
 static void load_script(struct loader *l, struct connector_send *send, uint32_t i) {
-    struct str at = pointer_of(l, "/send/%u/script", i);
+    struct str at = load_pointer(l, "/send/%u/script", i);
     if (!send->script.len) {
         if (send->settle_ms)
-            yaml_fault(&l->yaml, l->fault, pointer_of(l, "/send/%u/settle_ms", i),
+            yaml_fault(&l->yaml, l->fault, load_pointer(l, "/send/%u/settle_ms", i),
                        "belongs to a script; of a look-up it stands in `lookup`");
         return;
     }
@@ -486,17 +468,17 @@ static void load_script(struct loader *l, struct connector_send *send, uint32_t 
 static enum err load_send(struct loader *l, uint32_t i) {
     struct connector_send *send = list_at(l->connector->send, struct connector_send, i);
     struct buf missing;
-    buf_init(&missing, TEXT_BYTES_MAX);
+    buf_init(&missing, LOAD_TEXT_BYTES_MAX);
     send->connector = l->connector;
     if (!shape_has(send, SEND_ENABLED))
         send->enabled = true;
     if (connector_subscription(l->set, send->subscription))
-        yaml_fault(&l->yaml, l->fault, pointer_of(l, "/send/%u/subscription", i),
+        yaml_fault(&l->yaml, l->fault, load_pointer(l, "/send/%u/subscription", i),
                    "another connector has a subscription of this name");
     for (uint32_t k = 0; k < i; k++) {
         if (str_eq(list_at(l->connector->send, struct connector_send, k)->subscription,
                    send->subscription))
-            yaml_fault(&l->yaml, l->fault, pointer_of(l, "/send/%u/subscription", i),
+            yaml_fault(&l->yaml, l->fault, load_pointer(l, "/send/%u/subscription", i),
                        "the subscription is there twice");
     }
     if (!send->outcome)
@@ -507,23 +489,23 @@ static enum err load_send(struct loader *l, uint32_t i) {
         send->limits = arena_new(l->arena, struct connector_limits);
     if (!send->outcome || !send->retry || !send->limits)
         return fault_set(l->fault, ERR_NOMEM, "no memory for connectors");
-    load_request(l, send->request, "POST", &missing, pointer_of(l, "/send/%u/request", i));
+    load_request(l, send->request, "POST", &missing, load_pointer(l, "/send/%u/request", i));
     if (send->lookup)
-        load_lookup(l, send->lookup, &missing, pointer_of(l, "/send/%u/lookup", i));
+        load_lookup(l, send->lookup, &missing, load_pointer(l, "/send/%u/lookup", i));
     load_outcome(l, send->outcome, i);
     load_retry(send->retry);
     if (!send->limits->concurrency)
         send->limits->concurrency = 4;
     if (!send->timeout_ms)
         send->timeout_ms = 10000;
-    load_mapping(l, send->mapping, pointer_of(l, "/send/%u/mapping", i), &send->source);
+    load_mapping(l, send->mapping, load_pointer(l, "/send/%u/mapping", i), &send->source);
     load_script(l, send, i);
     if (l->connector->session && l->connector->session->missing.len)
         buf_printf(&missing, "%s%.*s", missing.len ? ", " : "",
                    STR_FMT(l->connector->session->missing));
     if (missing.len > 0) {
         send->missing = arena_str(l->arena, buf_str(&missing));
-        note_missing(&l->missing, "for", send->subscription);
+        load_note_missing(&l->missing, "for", send->subscription);
     }
     buf_free(&missing);
     return OK;
@@ -567,7 +549,7 @@ static enum err load_connector(struct connectors *set, const char *dir, const ch
     l.connector->dir = folder;
     if (!str_is(l.connector->name, name))
         yaml_fault(&l.yaml, fault, STR("/connector"), "must be the folder's name, \"%s\"", name);
-    buf_init(&l.missing, TEXT_BYTES_MAX);
+    buf_init(&l.missing, LOAD_TEXT_BYTES_MAX);
     l.connector->counters = arena_new(l.arena, struct connector_counters);
     err = l.connector->counters ? load_parts(&l)
                                 : fault_set(fault, ERR_NOMEM, "no memory for a connector");
