@@ -1,5 +1,5 @@
-/* demo: a whole retailer on one machine, in a few minutes: three shops sell while the ERP is
- * slow, down and back, and the hub itself is killed once; then the books are compared. */
+/* demo: a whole retailer on one machine, in a few minutes: two web shops and three tills sell while
+ * the ERP is slow, down and back, and the hub itself is killed once; then the books are compared. */
 #include "cli/commands.h"
 
 #include <inttypes.h>
@@ -63,7 +63,39 @@ static enum err command_run(struct demo *demo, const char *const *arguments, str
                                               arguments[0], code, demo->hub.log);
 }
 
-/* A retailer's folder, a key, and a secret that Shopify and the hub share. */
+/* The stores sell as well: a channel for each, which takes its goods from its own shelves. What left
+ * a till is sold: it is never refused for want of stock. */
+static enum err stores_open(struct demo *demo, struct fault *fault) {
+    static const char stores[] =
+        "channels:\n"
+        "  - {channel: store-S01, name: Store S01, time_zone: Europe/Berlin, currency: EUR,\n"
+        "     sourcing: [S01], on_shortage: back-order}\n"
+        "  - {channel: store-S02, name: Store S02, time_zone: Europe/Berlin, currency: EUR,\n"
+        "     sourcing: [S02], on_shortage: back-order}\n"
+        "  - {channel: store-S03, name: Store S03, time_zone: Europe/Berlin, currency: EUR,\n"
+        "     sourcing: [S03], on_shortage: back-order}\n";
+    char path[PATH_MAX];
+    struct buf text, out;
+    if ((size_t)snprintf(path, sizeof path, "%s/penstock.yaml", demo->config) >= sizeof path)
+        return fault_set(fault, ERR_IO, "the path is too long");
+    buf_init(&text, 1 << 20);
+    buf_init(&out, 1 << 20);
+    enum err err = files_read(path, &text, fault);
+    const char *at = err == OK ? strstr(buf_cstr(&text), "channels:\n") : NULL;
+    if (err == OK && !at)
+        err = fault_set(fault, ERR_INTERNAL, "%s has no channels", path);
+    if (err == OK) {
+        buf_add(&out, text.data, (size_t)(at - buf_cstr(&text)));
+        buf_str_add(&out, str_c(stores));
+        buf_str_add(&out, str_c(at + strlen("channels:\n")));
+        err = files_write(path, buf_str(&out), 0644, fault);
+    }
+    buf_free(&text);
+    buf_free(&out);
+    return err;
+}
+
+/* A retailer's folder, a key, and a secret that the shops and the hub share. */
 static enum err retailer_make(struct demo *demo, struct fault *fault) {
     const char *const init[] = {"init", demo->config, NULL};
     const char *const key[] = {"key", "create", "-C", demo->config, "--name", "demo", "--scope", "*",
@@ -73,6 +105,8 @@ static enum err retailer_make(struct demo *demo, struct fault *fault) {
     buf_init(&out, 1 << 16);
     enum err err = command_run(demo, init, &out, fault);
     buf_clear(&out);
+    if (err == OK)
+        err = stores_open(demo, fault);
     if (err == OK)
         err = command_run(demo, key, &out, fault);
     struct str text = str_trim(buf_str(&out));
@@ -107,11 +141,12 @@ static enum err erp_start(struct demo *demo, struct fault *fault) {
 
 /* `listen` NULL: where it listened before. */
 static enum err hub_start_child(struct demo *demo, const char *listen, struct fault *fault) {
-    char secret[128], erp[300], address[256];
-    snprintf(secret, sizeof secret, "SHOPIFY_WEBHOOK_SECRET=%s", demo->secret);
+    char shopify[128], woocommerce[128], erp[300], address[256];
+    snprintf(shopify, sizeof shopify, "SHOPIFY_WEBHOOK_SECRET=%s", demo->secret);
+    snprintf(woocommerce, sizeof woocommerce, "WOOCOMMERCE_WEBHOOK_SECRET=%s", demo->secret);
     snprintf(erp, sizeof erp, "GENERIC_ERP_URL=%s", demo->erp.url);
     snprintf(address, sizeof address, "%s", listen ? listen : demo->hub.url + strlen("http://"));
-    const char *const environment[] = {secret, erp, NULL};
+    const char *const environment[] = {shopify, woocommerce, erp, NULL};
     const char *const arguments[] = {"serve", "-C", demo->config, "--listen", address, NULL};
     demo->hub.name = "hub";
     enum err err = demo_child_start(&demo->hub, arguments, environment, fault);
@@ -155,8 +190,8 @@ static enum err hub_kill(struct demo *demo, struct fault *fault) {
     int64_t from_us = clock_tick_us(&clock_system);
     enum err err = hub_start_child(demo, NULL, fault);
     if (err == OK)
-        demo_say(demo, "The hub is back %" PRId64 " ms after it was started; the shops send again "
-                       "what was not answered.",
+        demo_say(demo, "The hub is back %" PRId64 " ms after it was started; shops and tills send "
+                       "again what was not answered.",
                  (clock_tick_us(&clock_system) - from_us) / 1000);
     return err;
 }
@@ -173,7 +208,8 @@ static enum err day_run(struct demo *demo, struct fault *fault) {
     bool outage = false, killed = false, back = false;
     enum err err = OK;
     demo->began_us = clock_tick_us(&clock_system);
-    demo_say(demo, "The shops open: %" PRId64 " orders will come in over %" PRId64 " seconds.",
+    demo_say(demo, "Shops and stores open: %" PRId64 " orders will come in over %" PRId64
+                   " seconds.",
              demo->orders, demo->feed_ms / 1000);
     err = demo_shops_open(demo, fault);
     while (err == OK && !interrupted && !selling_over(demo)) {
@@ -181,7 +217,7 @@ static enum err day_run(struct demo *demo, struct fault *fault) {
         if (!outage && now_ms >= demo->outage_at_ms) {
             outage = true;
             err = outage_begin(demo, fault);
-            demo_say(demo, "The ERP goes down for %" PRId64 " seconds. The shops go on selling.",
+            demo_say(demo, "The ERP goes down for %" PRId64 " seconds. Shops and tills go on selling.",
                      demo->outage_ms / 1000);
         } else if (!killed && now_ms >= demo->kill_at_ms) {
             killed = true;
@@ -202,7 +238,7 @@ static enum err day_run(struct demo *demo, struct fault *fault) {
 static void drain(struct demo *demo) {
     int64_t until_us = clock_tick_us(&clock_system) + demo->drain_ms * 1000;
     uint32_t sold = demo_sum(demo, done);
-    demo_say(demo, "The shops close. %u orders were acknowledged; waiting until the ERP has them all.",
+    demo_say(demo, "Shops and stores close. %u orders were acknowledged; waiting until the ERP has them all.",
              sold);
     while (!interrupted && clock_tick_us(&clock_system) < until_us) {
         demo_watch(demo);
@@ -290,7 +326,8 @@ static enum err verdict(struct demo *demo, int *code, struct fault *fault) {
 static enum err demo_play(struct demo *demo, int *code, struct fault *fault) {
     enum err err = folder_make(demo, fault);
     if (err == OK) {
-        demo_say(demo, "A retailer is made in %s: two web shops, one warehouse, three stores.",
+        demo_say(demo, "A retailer is made in %s: two web shops, three stores with a till "
+                       "each, a warehouse.",
                  demo->dir);
         err = retailer_make(demo, fault);
     }
@@ -365,12 +402,12 @@ const struct cli_command demo_command = {
     .help =
         "Makes a retailer in a folder of its own and runs it: a hub, and a sandbox ERP that is\n"
         "slow, fails now and then, does the work and loses the answer now and then, goes down for\n"
-        "a minute and comes back. A Shopify shop sends signed webhooks, two other shops call the\n"
-        "API; some orders are sent twice on purpose. In the middle of the outage the hub is killed\n"
-        "and started again.\n"
+        "a minute and comes back. A Shopify shop and a WooCommerce shop send signed webhooks, as\n"
+        "those platforms write them; three tills call the API; some orders are sent twice on\n"
+        "purpose. In the middle of the outage the hub is killed and started again.\n"
         "\n"
-        "At the end it compares, order by order and to the cent, what the shops sold, what the hub\n"
-        "has, and what the ERP has in its books, and tells the story of one order.\n"
+        "At the end it compares, order by order and to the cent, what shops and tills sold, what\n"
+        "the hub has, and what the ERP has in its books, and tells the story of one order.\n"
         "\n"
         "It takes about two minutes; with --fast, the same in less than half a minute. It needs\n"
         "nothing but this program; ports are free ones on 127.0.0.1.\n"
@@ -381,7 +418,7 @@ const struct cli_command demo_command = {
         "    2  the command line is wrong\n",
     .options = (const struct cli_option[]){
         {"fast", 0, NULL, false, "A short day: an outage of some seconds, fewer orders"},
-        {"orders", 0, "N", false, "How many orders the shops sell (default 900, with --fast 150)"},
+        {"orders", 0, "N", false, "How many orders are sold (default 900, with --fast 150)"},
         {"seed", 0, "N", false, "Other baskets (default 1)"},
         {"dir", 0, "DIR", false, "Use this empty folder and keep it"},
         {0},

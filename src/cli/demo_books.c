@@ -21,13 +21,12 @@ struct books_sum {
     uint64_t sold, hub, erp;
     int64_t sold_total, hub_total, erp_total;
 };
-#define CHANNELS 2
 struct books {
     struct demo *demo;
     struct arena arena;
     struct books_row *rows; /* by channel and number */
     uint32_t count;
-    struct books_sum sums[CHANNELS];
+    struct books_sum sums[DEMO_SHOPS];
     uint32_t strange; /* in hub or ERP, sold by nobody */
     uint32_t lost, doubled, differ;
     char names[NAMES_SHOWN][64]; /* of the first that are wrong */
@@ -45,7 +44,7 @@ static int row_cmp(const void *a, const void *b) {
 }
 
 static struct books_sum *sum_of(struct books *books, struct str channel) {
-    for (uint32_t i = 0; i < CHANNELS; i++)
+    for (uint32_t i = 0; i < DEMO_SHOPS; i++)
         if (str_is(channel, books->sums[i].channel))
             return &books->sums[i];
     return NULL;
@@ -69,10 +68,10 @@ static struct books_row *row_of(struct books *books, struct str channel, struct 
 
 static enum err sold_take(struct books *books, struct fault *fault) {
     struct demo *demo = books->demo;
-    books->sums[0].channel = "web-de";
-    books->sums[1].channel = "web-fr";
-    for (uint32_t i = 0; i < DEMO_SHOPS; i++)
+    for (uint32_t i = 0; i < DEMO_SHOPS; i++) {
+        books->sums[i].channel = demo->shops[i].channel;
         books->count += demo->shops[i].count;
+    }
     books->rows = mem_zalloc((books->count + 1) * sizeof *books->rows);
     if (!books->rows)
         return fault_set(fault, ERR_NOMEM, "out of memory");
@@ -201,7 +200,7 @@ static void amount_print(FILE *out, int64_t minor) {
 }
 
 static void sum_print(FILE *out, const struct books_sum *s) {
-    fprintf(out, "%-8s %7" PRIu64, s->channel, s->sold);
+    fprintf(out, "%-9s %7" PRIu64, s->channel, s->sold);
     amount_print(out, s->sold_total);
     fprintf(out, " %7" PRIu64, s->hub);
     amount_print(out, s->hub_total);
@@ -214,10 +213,10 @@ static void sum_print(FILE *out, const struct books_sum *s) {
 static void table_print(const struct books *books) {
     FILE *out = books->demo->tell;
     struct books_sum all = {.channel = "together"};
-    fprintf(out, "\n%-8s %21s %21s %21s %13s\n%-8s %7s %13s %7s %13s %7s %13s %13s\n", "",
+    fprintf(out, "\n%-9s %21s %21s %21s %13s\n%-9s %7s %13s %7s %13s %7s %13s %13s\n", "",
             "sold by the shops", "in the hub", "in the ERP", "difference", "channel", "orders",
             "EUR", "orders", "EUR", "orders", "EUR", "EUR");
-    for (uint32_t i = 0; i < CHANNELS; i++) {
+    for (uint32_t i = 0; i < DEMO_SHOPS; i++) {
         const struct books_sum *s = &books->sums[i];
         sum_print(out, s);
         all.sold += s->sold;
@@ -240,7 +239,7 @@ static void json_print(const struct books *books, bool agree, struct buf *out) {
                     "\"channels\":[",
                agree ? "true" : "false", books->lost, books->doubled, books->differ,
                books->strange);
-    for (uint32_t i = 0; i < CHANNELS; i++) {
+    for (uint32_t i = 0; i < DEMO_SHOPS; i++) {
         const struct books_sum *s = &books->sums[i];
         buf_printf(out, "%s{\"channel\":\"%s\",\"currency\":\"EUR\",\"sold\":{\"orders\":%" PRIu64
                         ",\"grand\":%" PRId64 "},\"hub\":{\"orders\":%" PRIu64 ",\"grand\":%" PRId64

@@ -1,5 +1,5 @@
 /* The inside of `penstock demo`, shared by demo.c (the course of events), demo_child.c (the hub
- * and the sandbox ERP as processes), demo_shop.c (who sells), demo_watch.c (progress on the
+ * and the sandbox ERP as processes), demo_shop.c (who sells), demo_orders.c (what), demo_watch.c (progress on the
  * terminal) and demo_books.c (the comparison at the end). */
 #ifndef PENSTOCK_CLI_DEMO_PRIV_H
 #define PENSTOCK_CLI_DEMO_PRIV_H
@@ -47,9 +47,9 @@ struct demo_sale {
     bool done;        /* the hub acknowledged it */
 };
 
-enum demo_shop_kind { SHOP_SHOPIFY, SHOP_OWN };
+enum demo_shop_kind { SHOP_SHOPIFY, SHOP_WOOCOMMERCE, SHOP_TILL };
 struct demo_shop {
-    const char *name;    /* "web-de (Shopify)" */
+    const char *name;    /* "web-de, on Shopify" */
     const char *channel;
     const char *prefix;  /* of its order numbers */
     enum demo_shop_kind kind;
@@ -68,7 +68,7 @@ struct demo_shop {
     atomic_uint refused;    /* 4xx: must stay 0 */
     char trouble[256];      /* the first refusal, for the report */
 };
-#define DEMO_SHOPS 3
+#define DEMO_SHOPS 5 /* two web shops, three tills */
 #define DEMO_ORDERS_MAX 20000
 #define DEMO_RESEND_EVERY 8 /* one sale in so many is sent twice */
 
@@ -78,6 +78,25 @@ struct demo_item {
 };
 extern const struct demo_item demo_items[];
 extern const uint32_t demo_item_count;
+
+#define DEMO_LINES_MAX 3
+/* What one customer buys: amounts in minor units, tax included. */
+struct demo_basket {
+    struct demo_basket_line {
+        const struct demo_item *item;
+        int64_t quantity, total, tax;
+    } lines[DEMO_LINES_MAX];
+    uint32_t count;
+    int64_t goods, shipping, shipping_tax, tax, grand;
+};
+void demo_basket_fill(struct demo_basket *basket, bool ships, struct rng *rng);
+/* The documents that say so. */
+void demo_order_write(const struct demo_shop *shop, const struct demo_sale *sale,
+                      const struct demo_basket *basket, struct buf *out);
+void demo_shopify_write(const struct demo_sale *sale, const struct demo_basket *basket,
+                        struct buf *out);
+void demo_woocommerce_write(const struct demo_sale *sale, const struct demo_basket *basket,
+                            struct buf *out);
 
 /* --- the whole -------------------------------------------------------------------------- */
 
@@ -100,7 +119,7 @@ struct demo {
     char config[PATH_MAX]; /* dir/shop */
     bool keep;             /* --dir */
     char key[256];
-    char secret[65];       /* of the Shopify webhooks */
+    char secret[65];       /* of the shops' webhooks */
     struct demo_child hub, erp;
     struct demo_shop shops[DEMO_SHOPS];
     struct client *client;     /* of the main thread */

@@ -21,7 +21,8 @@ def test_hub_and_erp_agree(run):
 
 def test_it_tells_what_happens(run):
     out = run[0].stdout
-    assert "web-de" in out and "web-fr" in out
+    for channel in ("web-de", "web-fr", "store-S01", "store-S02", "store-S03"):
+        assert re.search(rf"^{channel} +30 +\d+\.\d\d +30 ", out, re.M), channel
     assert re.search(r"down|outage", out) and re.search(r"back|again", out)
     assert re.search(r"\d+[.,]\d\d", out), "amounts to the cent"
 
@@ -39,5 +40,5 @@ def test_as_json(binary, tmp_path):
     done = binary.run("demo", "--fast", "--json", timeout_s=170, env={"TMPDIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr[-4000:]
     doc = json.loads(done.stdout.strip().splitlines()[-1])
-    text = json.dumps(doc)
-    assert "agree" in text
+    assert doc["agree"] is True and doc["lost"] == doc["doubled"] == 0
+    assert len(doc["channels"]) == 5 and all(c["hub"] == c["erp"] == c["sold"] for c in doc["channels"])
