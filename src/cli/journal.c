@@ -99,7 +99,7 @@ void journal_report_text(const struct journal_report *report, struct buf *out) {
     buf_printf(out, ", %" PRIu64 " bytes\n", report->bytes);
     if (report->digest[0])
         buf_printf(out, "sha256 %s\n", report->digest);
-    buf_printf(out, "%" PRIu64 " segments", report->segments);
+    buf_printf(out, "%" PRIu64 " segment%s", report->segments, report->segments == 1 ? "" : "s");
     if (report->head[0])
         buf_printf(out, ", the newest sealed one has sha256 %s", report->head);
     buf_char(out, '\n');
