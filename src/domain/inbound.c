@@ -333,6 +333,11 @@ enum err inbound_nothing_new(struct decision *decision, const struct command *co
     return payload_settle_now(decision, command, "nothing-new", reason, person);
 }
 
+enum err inbound_stale(struct decision *decision, const struct command *command, struct str reason,
+                       struct str person) {
+    return payload_settle_now(decision, command, "stale", reason, person);
+}
+
 static enum err settle_decide(struct decision *decision, const struct command *command) {
     const struct inbound_state *s = decision_state(decision, &inbound_capability);
     const struct payload_settle *given = command->body;

@@ -82,6 +82,12 @@ struct str inbound_order(struct arena *arena, struct str channel, struct str cha
 enum err inbound_nothing_new(struct decision *decision, const struct command *command,
                              struct str reason, struct str person) WARN_UNUSED;
 
+/* The same where what was applied is newer. */
+enum err inbound_stale(struct decision *decision, const struct command *command, struct str reason,
+                       struct str person) WARN_UNUSED;
+/* Whether version `a` is certainly older than `b`: both whole numbers, or both times. */
+bool inbound_version_older(struct str a, struct str b);
+
 /* For who submits a command with a source: names what the rules will look up. */
 void inbound_needs(struct command *command);
 

@@ -72,8 +72,7 @@ static bool version_time(struct str text, struct instant *out) {
     return instant_parse(str_of(utc, text.len + 1), out);
 }
 
-/* Whether `a` is certainly older than `b`. */
-static bool version_older(struct str a, struct str b) {
+bool inbound_version_older(struct str a, struct str b) {
     int64_t x, y;
     struct instant at, than;
     if (str_i64(a, &x))
@@ -117,7 +116,7 @@ enum err partner_admit(struct decision *decision, const struct command *command,
     if (slot == MAP_NONE)
         return OK;
     const struct partner_entry *entry = &s->partners.items[slot];
-    if (!version_older(source->version, entry_version(entry)))
+    if (!inbound_version_older(source->version, entry_version(entry)))
         return OK;
     *done = true;
     struct str reason = arena_printf(

@@ -3,6 +3,7 @@
 #include "domain/items.h"
 
 #include "domain/exceptions.h"
+#include "domain/facts.h"
 
 static const char *const case_states[] = {"open", "resolved", NULL};
 static const char *const parked_states[] = {"parked", "released", "expired", NULL};
@@ -22,6 +23,17 @@ static const struct shape_field exception_rows[] = {
     SHAPE_SAID("case", SHAPE_OBJECT, "The case as it was raised", .shape = &exception_shape),
 };
 SHAPE_DEFINE_SAID(exception_item_shape, "exception_item", "A case in the queue", exception_rows);
+
+static const struct shape_field fact_rows[] = {
+    ALWAYS("seq", SHAPE_INTEGER, "Of the event that keeps it"),
+    ALWAYS("kept_at", SHAPE_INSTANT, "When this version was kept"),
+    ALWAYS("connector", SHAPE_CODE, "Who says so"),
+    ALWAYS("kind", SHAPE_CODE, "What it is: refund, payment, sale, product, price"),
+    ALWAYS("key", SHAPE_ID, "The partner's own number of it", .max = 256),
+    SHAPE_SAID("fact", SHAPE_OBJECT, "What was said", .shape = &fact_shape),
+};
+SHAPE_DEFINE_SAID(fact_item_shape, "fact_item", "What a partner says, in its newest version",
+                  fact_rows);
 
 static const struct shape_field parked_rows[] = {
     ALWAYS("payload_seq", SHAPE_INTEGER, "seq of the event that keeps the payload"),

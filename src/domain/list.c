@@ -6,6 +6,7 @@
 #include "domain/customers.h"
 #include "domain/deliveries.h"
 #include "domain/exceptions.h"
+#include "domain/facts.h"
 #include "domain/inbound.h"
 #include "domain/orders.h"
 #include "domain/postings.h"
@@ -21,5 +22,6 @@ const struct capability *const domain_capabilities[] = {
     &customers_capability,
     &audit_capability,
     &approvals_capability,
+    &facts_capability,
     NULL,
 };
