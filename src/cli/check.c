@@ -206,7 +206,7 @@ static int check_config(struct cli *cli, const char *dir) {
     buf_free(&check.warnings);
     buf_free(&check.warnings_json);
     if (check.connectors)
-        connectors_destroy(check.connectors);
+        connectors_release(check.connectors);
     if (check.config)
         config_destroy(check.config);
     return code;

@@ -552,7 +552,7 @@ bool hub_stop(struct hub *hub) {
         hub->shelf->ops->close(hub->shelf);
     keyring_close(hub->keyring);
     if (hub->connectors)
-        connectors_destroy(hub->connectors);
+        connectors_release(hub->connectors);
     hub_listen_free(&hub->listen);
     if (hub->config)
         config_destroy(hub->config);

@@ -258,7 +258,7 @@ static int map_run(struct cli *cli) {
     fault_init(&work.fault, &cli->arena);
     int code = work_run(&work, verb, what, cli_arg(cli, 2));
     map_work_close(&work);
-    connectors_destroy(work.connectors);
+    connectors_release(work.connectors);
     if (work.config)
         config_destroy(work.config);
     return code;

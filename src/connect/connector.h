@@ -1,6 +1,11 @@
 /* connector: a folder that describes one external system: connector.yaml, its mappings
- * (*.lua) and their fixtures. This file owns the description, read once at start, strictly,
- * every fault with file and line; immutable afterwards and shared by all threads.
+ * (*.lua) and their fixtures. This file owns the description, read strictly, every fault with
+ * file and line; immutable afterwards and shared by all threads.
+ *
+ * A connector is one version of its folder, and is counted: who uses it beyond a call takes it and
+ * releases it. A set of connectors (struct connectors) is counted likewise and takes each of its
+ * own; when a folder changes, a new set has the new version of that one and the same others
+ * (connect/roster.h). What was made by hand, in tests, is not counted: taking it does nothing.
  *
  * In connector.yaml a text may hold references, replaced while it is read:
  *   ${setting:NAME}  a value from `settings`
@@ -146,14 +151,17 @@ struct connector_send {
     /* not in the file */
     const struct mapping_source *source; /* of the mapping or the script; NULL: neither */
     const struct connector *connector;
+    uint32_t line;      /* in connector.yaml */
     struct str missing; /* names of references that are not set; absent: usable */
 };
 
-/* What came in of one connector: written and read by any thread. */
+/* What came in of one connector, over all its versions: written and read by any thread. */
 enum connector_processed { PROCESSED_MAPPED, PROCESSED_KNOWN, PROCESSED_FAILED, PROCESSED_KINDS };
 struct connector_counters {
     _Atomic uint64_t received, rejected, processed[PROCESSED_KINDS];
+    _Atomic int64_t received_us, processed_us, failed_us; /* the newest, wall clock; 0: none */
     struct histogram processing_us;
+    _Atomic uint32_t versions; /* that count here */
 };
 
 struct connector {
@@ -169,22 +177,28 @@ struct connector {
                                     Values that came from env or file are not in it. */
     struct connector_counters *counters;
     struct str missing;        /* "env SHOPIFY_WEBHOOK_SECRET, …"; absent: nothing */
+    struct str hash;           /* of what the file says and its mappings are: 12 hex digits */
+    struct connector_own *own; /* its memory; NULL: made by hand */
 };
+/* While somebody uses it; any thread. */
+const struct connector *connector_take(const struct connector *connector);
+void connector_release(const struct connector *connector); /* or NULL */
 
 /* All connectors of a configuration. */
 struct connectors {
-    struct arena arena;
     struct connector **items; /* sorted by name */
     uint32_t count;
-    struct mapping_sources *sources;
     struct replay *replay; /* NULL: no topic asks for it; the one part that changes, locked */
+    _Atomic uint32_t users; /* 0: made by hand, not counted */
 };
 
 /* Reads DIR/connectors/NAME/connector.yaml of every folder, and the mappings they name. An absent
  * folder `connectors` is no connectors. Every fault of all of them goes into `fault`, pointer
  * "file:line:/json/pointer". ERR_INVALID, ERR_IO, ERR_NOMEM. */
 enum err connectors_load(const char *dir, struct connectors **out, struct fault *fault) WARN_UNUSED;
-void connectors_destroy(struct connectors *connectors);
+/* While somebody uses the set; any thread. Who loaded it is the first user. */
+const struct connectors *connectors_take(const struct connectors *connectors);
+void connectors_release(const struct connectors *connectors); /* or NULL */
 /* NULL where there is none. */
 const struct connector *connector_find(const struct connectors *connectors, struct str name);
 const struct connector_receive *connector_topic(const struct connector *connector,

@@ -1,19 +1,13 @@
-/* connector_load: reading connector.yaml: decoded by its tables, then references resolved,
+/* connector_load: reading one connector.yaml: decoded by its tables, then references resolved,
  * defaults filled in, mappings compiled. Every fault is reported with file and line; what is
  * merely not set (a secret) is noted and makes only its own topic or subscription unusable. */
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/mem.h"
-#include "base/yaml.h"
 #include "connect/connector_priv.h"
-#include "connect/replay.h"
 #include "connect/signature.h"
 
-#define CONNECTORS_MAX 1024
 #define SECRETS_MAX 8
 
 struct str load_pointer(struct loader *l, const char *fmt, ...) {
@@ -112,6 +106,10 @@ static bool resolve_one(struct loader *l, struct str what, struct buf *out, bool
     return false;
 }
 
+static void print_add(struct loader *l, struct str text) {
+    l->own->print = hash128(text, l->own->print.lo ^ l->own->print.hi);
+}
+
 struct resolved load_text(struct loader *l, struct str in, struct buf *missing,
                                struct str pointer) {
     struct resolved r = {.text = STR_NONE};
@@ -142,6 +140,7 @@ struct resolved load_text(struct loader *l, struct str in, struct buf *missing,
     }
     if (good)
         r.text = arena_str(l->arena, out.len ? buf_str(&out) : STR(""));
+    print_add(l, good ? r.text : STR("?"));
     buf_free(&out);
     return r;
 }
@@ -191,7 +190,7 @@ static enum err load_settings(struct loader *l) {
 /* --- what comes in --------------------------------------------------------------------- */
 
 void load_mapping(struct loader *l, struct str file, struct str pointer,
-                         const struct mapping_source **out) {
+                  const struct mapping_source **out) {
     if (!file.len)
         return;
     if (file.len < 5 || memcmp(file.ptr + file.len - 4, ".lua", 4) != 0 || file.ptr[0] == '/' ||
@@ -204,9 +203,11 @@ void load_mapping(struct loader *l, struct str file, struct str pointer,
     struct str path = arena_printf(l->arena, "%.*s/%.*s", STR_FMT(l->connector->dir),
                                    STR_FMT(file));
     struct fault fault = {0};
-    if (mapping_sources_add(l->set->sources, name, path.ptr ? path.ptr : "",
+    if (mapping_sources_add(l->own->sources, name, path.ptr ? path.ptr : "",
                             l->connector->settings, out, &fault) != OK)
         yaml_fault(&l->yaml, l->fault, pointer, "%s", fault.detail);
+    else
+        l->own->content = hash128((*out)->code, l->own->content.lo ^ l->own->content.hi);
 }
 
 static void load_secrets(struct loader *l, struct connector_signature *signature, uint32_t topic) {
@@ -255,11 +256,7 @@ static void load_signature(struct loader *l, struct connector_signature *signatu
     signature->url = load_text(l, signature->url, &l->missing, at).text;
     if (signature->tolerance_s == 0)
         signature->tolerance_s = 300;
-    struct fault fault = {0};
-    if (signature->replay_window_s > 0 && !l->set->replay &&
-        replay_create(&l->set->replay, &fault) != OK)
-        yaml_fault(&l->yaml, l->fault, load_pointer(l, "/receive/%u/signature", topic), "%s",
-                   fault.detail);
+    l->own->replays = l->own->replays || signature->replay_window_s > 0;
 }
 
 static void check_place(struct loader *l, const struct connector_place *place, const char *what,
@@ -406,7 +403,7 @@ static void load_lookup(struct loader *l, struct connector_lookup *lookup, struc
 
 /* A copy whose texts have their references replaced. Absent where one is not set. */
 struct str load_document(struct loader *l, const struct json *from, struct buf *missing,
-                                struct str pointer) {
+                         struct str pointer) {
     struct json *copy = arena_array(l->arena, from->next, sizeof *copy);
     bool good = copy != NULL;
     for (uint32_t i = 0; good && i < from->next; i++) {
@@ -472,9 +469,7 @@ static enum err load_send(struct loader *l, uint32_t i) {
     send->connector = l->connector;
     if (!shape_has(send, SEND_ENABLED))
         send->enabled = true;
-    if (connector_subscription(l->set, send->subscription))
-        yaml_fault(&l->yaml, l->fault, load_pointer(l, "/send/%u/subscription", i),
-                   "another connector has a subscription of this name");
+    send->line = yaml_line(&l->yaml, load_pointer(l, "/send/%u/subscription", i));
     for (uint32_t k = 0; k < i; k++) {
         if (str_eq(list_at(l->connector->send, struct connector_send, k)->subscription,
                    send->subscription))
@@ -526,111 +521,71 @@ static enum err load_parts(struct loader *l) {
     return err;
 }
 
-/* A fault of one connector does not keep the others from being read. */
-static enum err load_connector(struct connectors *set, const char *dir, const char *name,
-                               struct fault *fault) {
-    struct loader l = {.set = set, .arena = &set->arena, .fault = fault};
-    struct str folder = arena_printf(&set->arena, "%s/connectors/%s", dir, name);
-    struct str path = arena_printf(&set->arena, "%.*s/connector.yaml", STR_FMT(folder));
-    struct str shown = arena_printf(&set->arena, "connectors/%s/connector.yaml", name);
+/* What the file says, whatever its layout and comments. */
+static void content_begin(struct loader *l) {
+    struct buf text;
+    buf_init(&text, 0);
+    json_write(&text, l->yaml.root);
+    l->own->content = hash128(buf_str(&text), 0);
+    buf_free(&text);
+}
+
+static enum err load_all(struct loader *l, const char *dir, const char *name) {
+    struct str folder = arena_printf(l->arena, "%s/connectors/%s", dir, name);
+    struct str path = arena_printf(l->arena, "%.*s/connector.yaml", STR_FMT(folder));
+    struct str shown = arena_printf(l->arena, "connectors/%s/connector.yaml", name);
     if (!path.ptr || !shown.ptr)
-        return fault_set(fault, ERR_NOMEM, "no memory for connectors");
-    enum err err = yaml_read(&set->arena, path.ptr, shown, &l.yaml, fault);
+        return fault_set(l->fault, ERR_NOMEM, "no memory for connectors");
+    enum err err = yaml_read(l->arena, path.ptr, shown, &l->yaml, l->fault);
     if (err)
-        return err == ERR_INVALID ? OK : err;
+        return err;
     struct fault found;
     void *doc;
-    fault_init(&found, &set->arena);
-    err = shape_decode(&connector_shape, l.yaml.root, &set->arena, STR(""), &doc, &found);
-    yaml_faults(&l.yaml, &found, fault);
+    fault_init(&found, l->arena);
+    err = shape_decode(&connector_shape, l->yaml.root, l->arena, STR(""), &doc, &found);
+    yaml_faults(&l->yaml, &found, l->fault);
     if (err)
-        return err == ERR_INVALID ? OK : err;
-    l.connector = doc;
-    l.connector->dir = folder;
-    if (!str_is(l.connector->name, name))
-        yaml_fault(&l.yaml, fault, STR("/connector"), "must be the folder's name, \"%s\"", name);
-    buf_init(&l.missing, LOAD_TEXT_BYTES_MAX);
-    l.connector->counters = arena_new(l.arena, struct connector_counters);
-    err = l.connector->counters ? load_parts(&l)
-                                : fault_set(fault, ERR_NOMEM, "no memory for a connector");
-    buf_free(&l.missing);
-    if (!err)
-        set->items[set->count++] = l.connector;
+        return err;
+    l->connector = doc;
+    l->connector->own = l->own;
+    l->connector->dir = folder;
+    l->own->connector = l->connector;
+    content_begin(l);
+    if (!str_is(l->connector->name, name))
+        yaml_fault(&l->yaml, l->fault, STR("/connector"), "must be the folder's name, \"%s\"", name);
+    buf_init(&l->missing, LOAD_TEXT_BYTES_MAX);
+    err = load_parts(l);
+    buf_free(&l->missing);
+    print_add(l, arena_printf(l->arena, "%016llx%016llx", (unsigned long long)l->own->content.hi,
+                              (unsigned long long)l->own->content.lo));
+    l->connector->hash = arena_printf(l->arena, "%012llx",
+                                      (unsigned long long)(l->own->content.hi >> 16));
     return err;
 }
 
-static int name_order(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool is_connector(const char *dir, const char *name) {
-    char path[4096];
-    struct stat st;
-    int n = snprintf(path, sizeof path, "%s/connectors/%s/connector.yaml", dir, name);
-    return name[0] != '.' && n > 0 && (size_t)n < sizeof path && stat(path, &st) == 0;
-}
-
-/* Folder names in order, in the arena. */
-static enum err list_folders(struct connectors *set, const char *dir, char ***names,
-                             uint32_t *count, struct fault *fault) {
-    struct str path = arena_printf(&set->arena, "%s/connectors", dir);
-    *names = arena_array(&set->arena, CONNECTORS_MAX, sizeof **names);
-    *count = 0;
-    if (!path.ptr || !*names)
+enum err connector_load(const char *dir, const char *name, struct connector **out,
+                        struct fault *fault) {
+    struct connector_own *own = mem_zalloc(sizeof *own);
+    if (!own)
         return fault_set(fault, ERR_NOMEM, "no memory for connectors");
-    DIR *folder = opendir(path.ptr);
-    if (!folder)
-        return errno == ENOENT ? OK : fault_set(fault, ERR_IO, "%s: %s", path.ptr, strerror(errno));
-    enum err err = OK;
-    for (struct dirent *entry; !err && (entry = readdir(folder));) {
-        if (!is_connector(dir, entry->d_name))
-            continue;
-        struct str name = arena_str(&set->arena, str_c(entry->d_name));
-        if (!name.ptr)
-            err = fault_set(fault, ERR_NOMEM, "no memory for connectors");
-        else if (*count == CONNECTORS_MAX)
-            err = fault_set(fault, ERR_TOO_LARGE, "more than %d connectors", CONNECTORS_MAX);
-        else
-            (*names)[(*count)++] = (char *)name.ptr;
-    }
-    closedir(folder);
-    qsort(*names, *count, sizeof **names, name_order);
-    return err;
-}
-
-enum err connectors_load(const char *dir, struct connectors **out, struct fault *fault) {
-    struct connectors *set = mem_zalloc(sizeof *set);
-    if (!set)
-        return fault_set(fault, ERR_NOMEM, "no memory for connectors");
-    arena_init(&set->arena, 0);
-    char **names = NULL;
-    uint32_t count = 0;
-    set->sources = mapping_sources_create();
-    enum err err = set->sources ? list_folders(set, dir, &names, &count, fault)
-                                : fault_set(fault, ERR_NOMEM, "no memory for connectors");
-    if (!err) {
-        set->items = arena_array(&set->arena, count + 1, sizeof *set->items);
-        if (!set->items)
-            err = fault_set(fault, ERR_NOMEM, "no memory for connectors");
-    }
+    arena_init(&own->arena, 0);
+    own->users = 1;
+    own->sources = mapping_sources_create();
+    own->counters = mem_zalloc(sizeof *own->counters);
+    struct loader l = {.own = own, .arena = &own->arena, .fault = fault};
     uint32_t before = fault->count;
-    for (uint32_t i = 0; !err && i < count; i++)
-        err = load_connector(set, dir, names[i], fault);
+    enum err err = own->sources && own->counters
+                       ? load_all(&l, dir, name)
+                       : fault_set(fault, ERR_NOMEM, "no memory for a connector");
+    if (own->counters)
+        own->counters->versions = 1;
     if (!err && fault->count > before)
-        err = fault_set(fault, ERR_INVALID, "the connectors have %u faults", fault->count - before);
+        err = fault_set(fault, ERR_INVALID, "connector %s has faults", name);
     if (err) {
-        connectors_destroy(set);
+        connector_own_free(own);
         return err;
     }
-    *out = set;
+    l.connector->counters = own->counters;
+    *out = l.connector;
     return OK;
-}
-
-void connectors_destroy(struct connectors *connectors) {
-    if (!connectors)
-        return;
-    mapping_sources_destroy(connectors->sources);
-    replay_destroy(connectors->replay);
-    arena_free(&connectors->arena);
-    mem_free(connectors);
 }

@@ -1,8 +1,9 @@
-/* connector_priv: the rows of the tables in connector.c that the loaders look at, and what the
- * loaders share: connector_load.c reads the file, each further section is a connector_load_X.c. */
+/* connector_priv: the inside of a connector: its memory, and what the files that read a section
+ * of connector.yaml share (connector_load.c and connector_load_*.c). */
 #ifndef PENSTOCK_CONNECT_CONNECTOR_PRIV_H
 #define PENSTOCK_CONNECT_CONNECTOR_PRIV_H
 
+#include "base/hash.h"
 #include "base/yaml.h"
 #include "connect/connector.h"
 
@@ -19,41 +20,69 @@ enum connector_retry_row {
     RETRY_FIRST_MS, RETRY_MAX_MS, RETRY_FACTOR, RETRY_JITTER, RETRY_ATTEMPTS_MAX, RETRY_AGE_MAX_S,
 };
 
+/* One version of a connector. Freed with its last user. */
+struct connector_own {
+    struct arena arena; /* the connector itself, too */
+    struct connector *connector;
+    struct mapping_sources *sources;
+    struct connector_counters *counters; /* shared with its other versions */
+    struct hash128 content; /* what the file says and its mappings */
+    struct hash128 print;   /* that and what its references resolved to: equal prints serve alike */
+    bool replays;           /* a topic asks for a replay window */
+    _Atomic uint32_t users;
+};
+/* Of its first user, when it was never shown to another. */
+void connector_own_free(struct connector_own *own);
+
 #define LOAD_TEXT_BYTES_MAX 65536
 #define LOAD_HEADERS_MAX 64
 
-/* One connector.yaml while it is read. What is wrong with it is told with yaml_fault and does not
- * end the reading; all that is made lies in `arena`, which lives as long as the set. */
+/* One connector.yaml while it is read. */
 struct loader {
-    struct connectors *set;
-    struct arena *arena;
+    struct connector_own *own;
+    struct arena *arena; /* of own */
     struct fault *fault;
     struct yaml yaml;
     struct connector *connector;
     const struct json *settings; /* all, secret ones too; JSON_NULL where not set */
     struct buf missing;          /* names not set, of the connector */
 };
-
-/* A text with its references replaced. */
 struct resolved {
     struct str text; /* absent: something is not set */
     bool secret;     /* came from the environment or a file */
 };
-
-/* JSON Pointer of a place in the file, in the arena. */
+/* A JSON Pointer, in the arena. */
 struct str load_pointer(struct loader *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Adds "env NAME" to the names of what is not set, once. */
-void load_note_missing(struct buf *to, const char *kind, struct str name);
-/* Replaces ${env:…}, ${file:…} and ${setting:…}; names that are not set go to `missing`. */
+/* The text with its references replaced; what is not set is noted in `missing`, what is wrong is a
+ * fault at the pointer. */
 struct resolved load_text(struct loader *l, struct str in, struct buf *missing, struct str pointer);
-/* A .lua file of the connector's folder; absent: nothing. */
+/* Adds "kind name" to the list, once. */
+void load_note_missing(struct buf *to, const char *kind, struct str name);
+/* The mapping of the connector's folder, compiled; an empty name is none. */
 void load_mapping(struct loader *l, struct str file, struct str pointer,
                   const struct mapping_source **out);
-/* URL and headers resolved; `method` where the file names none. */
 void load_request(struct loader *l, struct connector_request *request, const char *method,
                   struct buf *missing, struct str pointer);
+
 /* A document whose texts have their references replaced, as JSON text. Absent: one is not set. */
 struct str load_document(struct loader *l, const struct json *from, struct buf *missing,
                          struct str pointer);
+
+/* Reads DIR/connectors/NAME; every fault goes into `fault`. The caller is its first user.
+ * ERR_INVALID, ERR_NOT_FOUND, ERR_IO, ERR_NOMEM. */
+enum err connector_load(const char *dir, const char *name, struct connector **out,
+                        struct fault *fault) WARN_UNUSED;
+/* Names of the folders that hold a connector.yaml, sorted, in the arena. None where there is no
+ * folder `connectors`. */
+enum err connector_folders(const char *dir, struct arena *arena, struct str **names, uint32_t *count,
+                           struct fault *fault) WARN_UNUSED;
+/* A set without connectors, with room for `cap`; its maker is the first user. */
+struct connectors *connectors_create(uint32_t cap);
+/* Subscriptions of `connector` that another one of the set has, as faults. */
+void connectors_clash(const struct connectors *set, const struct connector *connector,
+                      struct fault *fault);
+/* The window of signed messages where one of the set asks for it: that of `before`, else a new one. */
+enum err connectors_replay(struct connectors *set, const struct connectors *before,
+                           struct fault *fault) WARN_UNUSED;
 
 #endif

@@ -3,6 +3,7 @@
 #include "connect/replay.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/mem.h"
 
@@ -17,6 +18,7 @@ struct entry {
 };
 
 struct replay {
+    _Atomic uint32_t users;
     pthread_mutex_t lock;
     struct entry entries[SETS][WAYS];
 };
@@ -25,12 +27,18 @@ enum err replay_create(struct replay **out, struct fault *fault) {
     *out = mem_zalloc(sizeof **out);
     if (!*out)
         return fault_set(fault, ERR_NOMEM, "no memory for the messages that came last");
+    (*out)->users = 1;
     must(pthread_mutex_init(&(*out)->lock, NULL) == 0);
     return OK;
 }
 
-void replay_destroy(struct replay *replay) {
-    if (!replay)
+struct replay *replay_take(struct replay *replay) {
+    must(atomic_fetch_add(&replay->users, 1) > 0);
+    return replay;
+}
+
+void replay_release(struct replay *replay) {
+    if (!replay || atomic_fetch_sub(&replay->users, 1) > 1)
         return;
     pthread_mutex_destroy(&replay->lock);
     mem_free(replay);

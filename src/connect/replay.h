@@ -18,7 +18,9 @@
 
 struct replay;
 enum err replay_create(struct replay **out, struct fault *fault) WARN_UNUSED;
-void replay_destroy(struct replay *replay);
+/* Who made it is its first user; freed with the last. */
+struct replay *replay_take(struct replay *replay);
+void replay_release(struct replay *replay);
 
 /* The id under which these bytes came first within the window before now, in the arena; else
  * notes that they came now under `id` and answers that. Any thread. */

@@ -262,7 +262,7 @@ static struct connectors connectors = {.items = connector_items};
 static struct connectors *loaded_sets[2]; /* what the items belong to, to the end */
 
 /* The shipped connector of an ERP, and the simulator's own partners. */
-static bool connector_take(const char *dir, const char *name) {
+static bool partner_read(const char *dir, const char *name) {
     struct connectors *loaded;
     struct arena arena;
     struct fault fault;
@@ -284,8 +284,8 @@ static bool connector_take(const char *dir, const char *name) {
 
 bool sim_setup(void) {
     setenv("GENERIC_ERP_URL", "http://erp", 1);
-    return connector_take(PENSTOCK_SOURCE_ROOT, "generic-erp") &&
-           connector_take(PENSTOCK_SOURCE_ROOT "/tests/sim", "sim-partner");
+    return partner_read(PENSTOCK_SOURCE_ROOT, "generic-erp") &&
+           partner_read(PENSTOCK_SOURCE_ROOT "/tests/sim", "sim-partner");
 }
 
 _Noreturn void sim_run(const struct run_options *options) {

@@ -57,7 +57,7 @@ bool partner_open(struct partner *p, struct cell *cell, const char *name,
 void partner_close(struct partner *p) {
     char path[512];
     inbound_destroy(p->inbound);
-    connectors_destroy(p->connectors);
+    connectors_release(p->connectors);
     for (size_t i = 0; i < p->file_count; i++) {
         path_of(p, path, p->files[i].name);
         remove(path);

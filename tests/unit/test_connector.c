@@ -141,7 +141,7 @@ static void test_full(void **state) {
     assert_int_equal(s->limits->concurrency, 4);
     assert_int_equal(s->timeout_ms, 10000);
     assert_int_equal(s->missing.len, 0);
-    connectors_destroy(set);
+    connectors_release(set);
 }
 
 /* What is not set is named, and makes only its own subscription unusable. */
@@ -154,7 +154,7 @@ static void test_not_set(void **state) {
     const struct connector_send *s = connector_subscription(set, STR("acme-orders"));
     assert_true(str_is(s->missing, "env ACME_TEST_TOKEN"));
     assert_int_equal(connector_topic(set->items[0], STR("orders"))->signature->secret_count, 0);
-    connectors_destroy(set);
+    connectors_release(set);
 }
 
 static void test_file(void **state) {
@@ -169,7 +169,7 @@ static void test_file(void **state) {
     struct connector_signature *s = connector_topic(set->items[0], STR("t"))->signature;
     assert_int_equal(s->secret_count, 1);
     assert_true(str_is(s->secrets[0], "from-file"));
-    connectors_destroy(set);
+    connectors_release(set);
 }
 
 /* The text has this fault, at this place. */

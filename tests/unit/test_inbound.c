@@ -86,7 +86,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     inbound_destroy(inbound);
-    connectors_destroy(connectors);
+    connectors_release(connectors);
     cell_close(&cell);
     remove_all();
     return 0;
@@ -361,7 +361,7 @@ static void test_retry(void **state) {
     assert_int_equal(send("{\"id\":1}", "w1"), 200);
     raises("mapping-failed", "/price");
     inbound_destroy(inbound);
-    connectors_destroy(connectors);
+    connectors_release(connectors);
     struct fault fault = {0};
     write_file("order.lua", "return function(doc) return {channel = 'web-de', channel_order_id = tostring(doc.id),\n"
                "placed_at = '2026-11-23T09:15:00Z', currency = 'EUR', totals = {grand = 100},\n"

@@ -327,7 +327,7 @@ static void test_replay(void **state) {
     for (uint64_t i = 0; i < 3 * REPLAY_ENTRIES; i++)
         replay_id(replay, (struct hash128){i, 9}, STR("x"), now + window + 3 + (int64_t)i, window, &arena);
     assert_true(str_is(replay_id(replay, one, STR("f"), now + window + 9, window, &arena), "f"));
-    replay_destroy(replay);
+    replay_release(replay);
     arena_free(&arena);
 }
 
