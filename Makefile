@@ -22,6 +22,7 @@ all: ## build the program, build/penstock, its simulator and its judge
 	@sh scripts/build.sh $(BUILD) penstock penstock-sim penstock-oracle
 
 demo: all ## build, then play a retailer's day: shops, a slow ERP, an outage, a crash
+	@$(if $(filter tryton,$(ERP)),$(SETUP_CMD) peers)
 	@$(BUILD)/penstock demo $(if $(ERP),--erp $(ERP)) $(ARGS)
 
 test: ## install, build, and run every test; ends with "N passed, N failed"

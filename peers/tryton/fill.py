@@ -2,8 +2,8 @@
 
 Company, chart of accounts, three fiscal years, German and French value added taxes, a warehouse with
 stock, the products that the hub's examples sell, a walk-in customer, and the user that the hub
-signs in as. Works in the ERP's own process: no server is needed. Writes the ids that a connector's
-settings need to $TRYTON_HOME/ids.json.
+signs in as. Works in the ERP's own process: no server is needed. Writes the connector's settings to
+$TRYTON_HOME/ids.json.
 """
 import datetime
 import json
@@ -16,7 +16,12 @@ from proteus import Model, Wizard, config
 CONF, DATABASE = sys.argv[1:3]
 session = config.set_trytond(f"postgresql:///{DATABASE}", config_file=CONF)
 TAXES = {"DE-STD": "0.19", "DE-RED": "0.07", "FR-STD": "0.20"}
-PRODUCTS = ["TEE-RED-M", "TEE-BLUE-L", "MUG-BLUE", "BAG-01"] + [f"SKU-{i:04d}" for i in range(1, 41)]
+# What the hub's examples sell, and what `penstock demo` sells.
+PRODUCTS = (["TEE-RED-M", "TEE-BLUE-L", "MUG-BLUE", "BAG-01", "TEE-BLU-L", "HOODIE-GRY-S", "JEANS-32-34",
+             "SOCKS-3PK", "CAP-NVY", "SCARF-WOOL", "BELT-BRN-90", "COAT-BLK-40", "SHIRT-WHT-41", "SHOES-42",
+             "BAG-CANVAS"] + [f"SKU-{i:04d}" for i in range(1, 41)])
+# Names that shops have for a tax: the hub's codes for "DE MwSt" (Shopify) and "DE-MWST-1" (WooCommerce).
+SAME_TAX = {"DE-MWST": "DE-STD", "DE-MWST-1": "DE-STD"}
 
 
 def one(model, *domain):
@@ -135,9 +140,9 @@ def main():
     warehouse = one("stock.location", ("type", "=", "warehouse"))
     stock_make(company, warehouse, products)
     parties_make(company)
-    ids = {"company": company.id, "currency_id": euro.id, "payment_term": term.id, "unit": unit.id,
-           "warehouse": warehouse.id, "taxes": {code: tax.id for code, tax in taxes.items()},
-           "products": products}
+    tax_ids = {code: taxes[SAME_TAX.get(code, code)].id for code in [*TAXES, *SAME_TAX]}
+    ids = {"settings": {"company": company.id, "currency_id": euro.id, "payment_term": term.id, "unit": unit.id,
+                        "warehouse": warehouse.id, "taxes": tax_ids}, "products": products}
     with open(os.path.join(os.environ["TRYTON_HOME"], "ids.json"), "w", encoding="utf-8") as file:
         json.dump(ids, file, indent=1, sort_keys=True)
 

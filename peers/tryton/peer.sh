@@ -4,15 +4,18 @@
 #   peer.sh prepare   create and fill what is missing, start nothing
 #   peer.sh up        create and fill what is missing, start; prints URL and credentials
 #   peer.sh stop      stop both servers
+#   peer.sh down      end the ERP in an orderly way, its database stays
 #   peer.sh kill      end the ERP as a power cut would (kill -9), its database stays
+#   peer.sh pause     the ERP hangs: it takes connections and does nothing; peer.sh resume: it goes on
 #   peer.sh restore   back to the data as first filled, and start (seconds)
+#   peer.sh configure DIR   write this database's ids into DIR/connectors/tryton/connector.yaml
 #   peer.sh reset     stop, delete the data folder
 #
 # TRYTON_HOME     data folder (build-peers/tryton)
 # TRYTON_WORKERS  processes of the ERP (1)
 # The ports are free ones, kept in the data folder's file `ports` while a server runs.
 #
-# Packages: scripts/setup.sh tryton
+# Packages: scripts/setup.sh peers
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 : "${TRYTON_HOME:=$here/../../build-peers/tryton}"
@@ -84,8 +87,12 @@ CONF
 # Two steps, each kept as a database of its own: the modules' tables, then the retailer's data.
 copy_of() { sql "drop database if exists \"$2\" with (force)" 2>/dev/null; sql "create database \"$2\" template \"$1\""; }
 
+# `filled` has the name of what it was filled with: another fill.py fills anew.
 fill() {
-    [ ! -e "$TRYTON_HOME/filled" ] || return 0
+    local filling; filling=$(sha256sum <"$here/fill.py")
+    [ "$(cat "$TRYTON_HOME/filled" 2>/dev/null)" != "$filling" ] || return 0
+    rm -f "$TRYTON_HOME/filled"
+    erp_end TERM
     if [ ! -e "$TRYTON_HOME/made" ]; then
         say "Tryton: making the database (two minutes, once) ..."
         copy_of template0 "$db"
@@ -100,7 +107,7 @@ fill() {
     $python "$here/fill.py" "$conf" "$db" >"$TRYTON_HOME/fill.log" 2>&1 ||
         log_and_fail "the database could not be filled" "$TRYTON_HOME/fill.log"
     copy_of "$db" "${db}_filled"
-    touch "$TRYTON_HOME/filled"
+    printf '%s\n' "$filling" >"$TRYTON_HOME/filled"
 }
 
 erp_start() {
@@ -117,14 +124,34 @@ erp_start() {
     log_and_fail "Tryton does not start" "$TRYTON_HOME/trytond.log"
 }
 
-# The main process and its workers: they are one group.
+# The main process and its workers. One that hangs can not end: it goes on first.
 erp_end() {
     alive || { rm -f "$pid"; return 0; }
     local main; main=$(cat "$pid")
+    kill -CONT "$main" $(pgrep -P "$main") 2>/dev/null || true
     if [ "$1" = KILL ]; then kill -KILL "$main" $(pgrep -P "$main") 2>/dev/null || true
     else kill -TERM "$main" 2>/dev/null || true; fi
     for _ in $(seq 200); do alive || break; sleep 0.1; done
     rm -f "$pid"
+}
+
+erp_signal() {
+    alive || { say "Tryton does not run"; exit 1; }
+    local main; main=$(cat "$pid")
+    kill "-$1" "$main" $(pgrep -P "$main")
+}
+
+configure_hub() {
+    $python - "$TRYTON_HOME/ids.json" "$1/connectors/tryton/connector.yaml" <<'SETTINGS'
+import json, re, sys
+settings = json.load(open(sys.argv[1], encoding="utf-8"))["settings"]
+text = open(sys.argv[2], encoding="utf-8").read()
+for name, value in settings.items():
+    text, found = re.subn(rf"(?m)^  {name}: .*$", lambda line: f"  {name}: {json.dumps(value)}", text)
+    if found != 1:
+        sys.exit(f"{sys.argv[2]} has no setting {name}")
+open(sys.argv[2], "w", encoding="utf-8").write(text)
+SETTINGS
 }
 
 ports=$TRYTON_HOME/ports
@@ -146,7 +173,11 @@ up)
         "$TRYTON_PORT" "$db" "$TRYTON_HOME/ids.json" ;;
 prepare) database_start; configure; fill; stop_all ;;
 stop) stop_all ;;
+down) erp_end TERM ;;
 kill) erp_end KILL ;;
+pause) erp_signal STOP ;;
+resume) erp_signal CONT ;;
+configure) configure_hub "${2:?peer.sh configure DIR}" ;;
 restore)
     erp_end TERM; database_start; configure; fill
     copy_of "${db}_filled" "$db"

@@ -58,7 +58,7 @@ static enum err folder_make(struct demo *demo, struct fault *fault) {
 
 static enum err command_run(struct demo *demo, const char *const *arguments, struct buf *out,
                             struct fault *fault) {
-    int code = demo_child_run(arguments, NULL, demo->hub.log, out);
+    int code = demo_child_run(NULL, arguments, NULL, demo->hub.log, out);
     return code == EXIT_DONE ? OK : fault_set(fault, ERR_INTERNAL, "penstock %s failed (%d), see %s",
                                               arguments[0], code, demo->hub.log);
 }
@@ -125,28 +125,15 @@ static enum err retailer_make(struct demo *demo, struct fault *fault) {
 
 /* --- starting the systems --------------------------------------------------------------- */
 
-static enum err erp_start(struct demo *demo, struct fault *fault) {
-    char seed[32], books[PATH_MAX];
-    snprintf(seed, sizeof seed, "%" PRId64, demo->seed);
-    if ((size_t)snprintf(books, sizeof books, "%s/erp.books", demo->dir) >= sizeof books)
-        return fault_set(fault, ERR_IO, "the path is too long");
-    const char *const arguments[] = {
-        "sandbox", "erp", "--listen", "127.0.0.1:0", "--books", books, "--latency-ms",
-        demo->fast ? "10-40" : "50-400", "--fail-rate", "3%", "--ambiguous-rate", "3%", "--seed",
-        seed, NULL};
-    demo->erp.name = "sandbox ERP";
-    enum err err = demo_child_start(&demo->erp, arguments, NULL, fault);
-    return err == OK ? demo_child_ready(&demo->erp, START_MS, fault) : err;
-}
-
 /* `listen` NULL: where it listened before. */
 static enum err hub_start_child(struct demo *demo, const char *listen, struct fault *fault) {
-    char shopify[128], woocommerce[128], erp[300], address[256];
+    char shopify[128], woocommerce[128], address[256];
     snprintf(shopify, sizeof shopify, "SHOPIFY_WEBHOOK_SECRET=%s", demo->secret);
     snprintf(woocommerce, sizeof woocommerce, "WOOCOMMERCE_WEBHOOK_SECRET=%s", demo->secret);
-    snprintf(erp, sizeof erp, "GENERIC_ERP_URL=%s", demo->erp.url);
     snprintf(address, sizeof address, "%s", listen ? listen : demo->hub.url + strlen("http://"));
-    const char *const environment[] = {shopify, woocommerce, erp, NULL};
+    const char *environment[5] = {shopify, woocommerce};
+    for (uint32_t i = 0; i < 2 && demo->erp_environment[i][0]; i++)
+        environment[2 + i] = demo->erp_environment[i];
     const char *const arguments[] = {"serve", "-C", demo->config, "--listen", address, NULL};
     demo->hub.name = "hub";
     enum err err = demo_child_start(&demo->hub, arguments, environment, fault);
@@ -154,34 +141,26 @@ static enum err hub_start_child(struct demo *demo, const char *listen, struct fa
 }
 
 static enum err systems_start(struct demo *demo, struct fault *fault) {
-    enum err err = erp_start(demo, fault);
+    enum err err = demo->erp_kind->start(demo, fault);
     if (err == OK)
         err = hub_start_child(demo, "127.0.0.1:0", fault);
     if (err != OK)
         return err;
     demo->client = client_create(demo->hub.url, demo->key);
-    demo->erp_client = client_create(demo->erp.url, "");
-    if (!demo->client || !demo->erp_client)
+    if (!demo->client)
         return fault_set(fault, ERR_NOMEM, "out of memory");
     return demo_stock_put(demo, fault);
 }
 
 /* --- the course of events --------------------------------------------------------------- */
 
-static enum err outage_begin(struct demo *demo, struct fault *fault) {
-    char body[64];
-    struct client_answer answer;
-    snprintf(body, sizeof body, "{\"outage_s\":%" PRId64 "}", demo->outage_ms / 1000);
-    struct client_request request = {.method = "POST", .path = "/control",
-                                     .body = str_c(body)};
-    enum err err = client_call(demo->erp_client, &request, &demo->cli->arena, &answer, fault);
-    if (err != OK)
-        return err;
-    return answer.status < 300 ? OK : fault_set(fault, ERR_INTERNAL, "the sandbox ERP refused an "
-                                                                      "outage: %d", answer.status);
+void demo_event_add(struct demo *demo, int64_t at_ms,
+                    enum err (*happen)(struct demo *, struct fault *)) {
+    must(demo->event_count < DEMO_EVENTS_MAX);
+    demo->events[demo->event_count++] = (struct demo_event){at_ms, happen};
 }
 
-static enum err hub_kill(struct demo *demo, struct fault *fault) {
+enum err demo_hub_kill(struct demo *demo, struct fault *fault) {
     uint32_t before = demo_sum(demo, done);
     demo_child_stop(&demo->hub, SIGKILL, 5000);
     demo_say(demo, "The hub is killed in the middle of it (kill -9), after %u acknowledged orders.",
@@ -205,29 +184,18 @@ static bool selling_over(struct demo *demo) {
 
 /* Until every shop has sold, with the accidents in between. */
 static enum err day_run(struct demo *demo, struct fault *fault) {
-    bool outage = false, killed = false, back = false;
-    enum err err = OK;
+    uint32_t next = 0;
     demo->began_us = clock_tick_us(&clock_system);
     demo_say(demo, "Shops and stores open: %" PRId64 " orders will come in over %" PRId64
                    " seconds.",
              demo->orders, demo->feed_ms / 1000);
-    err = demo_shops_open(demo, fault);
-    while (err == OK && !interrupted && !selling_over(demo)) {
+    enum err err = demo_shops_open(demo, fault);
+    while (err == OK && !interrupted && (next < demo->event_count || !selling_over(demo))) {
         int64_t now_ms = demo_elapsed_ms(demo);
-        if (!outage && now_ms >= demo->outage_at_ms) {
-            outage = true;
-            err = outage_begin(demo, fault);
-            demo_say(demo, "The ERP goes down for %" PRId64 " seconds. Shops and tills go on selling.",
-                     demo->outage_ms / 1000);
-        } else if (!killed && now_ms >= demo->kill_at_ms) {
-            killed = true;
-            err = hub_kill(demo, fault);
-        } else if (!back && now_ms >= demo->outage_at_ms + demo->outage_ms) {
-            back = true;
-            demo_say(demo, "The ERP is back. What waited is posted, order by order.");
-        } else if (now_ms > demo->feed_ms + demo->drain_ms) {
+        if (next < demo->event_count && now_ms >= demo->events[next].at_ms)
+            err = demo->events[next++].happen(demo, fault);
+        else if (now_ms > demo->feed_ms + demo->drain_ms)
             err = fault_set(fault, ERR_TIMEOUT, "the shops could not send all their orders");
-        }
         demo_watch(demo);
         demo_sleep_ms(WATCH_MS);
     }
@@ -262,29 +230,10 @@ static void story_tell(struct demo *demo) {
     const char *const arguments[] = {"trace", chosen->number, "--hub", demo->hub.url, "--key",
                                      demo->key, NULL};
     buf_init(&out, 1 << 20);
-    if (demo_child_run(arguments, NULL, demo->hub.log, &out) == EXIT_DONE)
+    if (demo_child_run(NULL, arguments, NULL, demo->hub.log, &out) == EXIT_DONE)
         fprintf(demo->tell, "\nThe story of one order that was sold while the ERP was down "
                             "(penstock trace %s):\n\n%s", chosen->number, buf_cstr(&out));
     buf_free(&out);
-}
-
-static int64_t count_of(const struct json *counts, const char *name) {
-    const struct json *value = counts ? json_member(counts, str_c(name)) : NULL;
-    int64_t count = 0;
-    return value && json_i64(value, &count) ? count : 0;
-}
-
-/* What the ERP did to the hub, in its own count. */
-static void erp_tell(struct demo *demo) {
-    struct client_answer answer;
-    struct fault fault = {0};
-    if (client_get(demo->erp_client, "/control", &demo->cli->arena, &answer, &fault) != OK)
-        return;
-    const struct json *counts = json_member(answer.json, STR("counts"));
-    fprintf(demo->tell, "The ERP failed %" PRId64 " times; %" PRId64 " times it booked an order and "
-                        "its answer got lost: the hub looked\nwhether the order was there before it "
-                        "sent anything again (%" PRId64 " look-ups).\n",
-            count_of(counts, "failed"), count_of(counts, "dropped"), count_of(counts, "lookups"));
 }
 
 static void shops_tell(struct demo *demo) {
@@ -303,7 +252,7 @@ static enum err verdict(struct demo *demo, int *code, struct fault *fault) {
     bool agree = false;
     story_tell(demo);
     shops_tell(demo);
-    erp_tell(demo);
+    demo->erp_kind->tell(demo);
     buf_init(&json, 0);
     enum err err = demo_books_compare(demo, &json, &agree, fault);
     if (err == OK) {
@@ -334,8 +283,7 @@ static enum err demo_play(struct demo *demo, int *code, struct fault *fault) {
     if (err == OK)
         err = systems_start(demo, fault);
     if (err == OK) {
-        demo_say(demo, "The hub listens on %s, a slow ERP with faults on %s.", demo->hub.url,
-                 demo->erp.url);
+        demo_say(demo, "The hub listens on %s, %s on %s.", demo->hub.url, demo->erp.name, demo->erp.url);
         err = day_run(demo, fault);
     }
     if (err == OK && !interrupted)
@@ -350,7 +298,8 @@ static void demo_close(struct demo *demo, bool failed) {
     demo_watch_end(demo);
     demo_shops_free(demo);
     demo_child_stop(&demo->hub, SIGTERM, 15000);
-    demo_child_stop(&demo->erp, SIGTERM, 5000);
+    if (demo->dir[0])
+        demo->erp_kind->stop(demo);
     client_destroy(demo->client);
     client_destroy(demo->erp_client);
     if (demo->dir[0] == '\0')
@@ -361,18 +310,34 @@ static void demo_close(struct demo *demo, bool failed) {
         fprintf(stderr, "%s\n", fault.detail);
 }
 
+static bool erp_choose(struct demo *demo) {
+    static const struct demo_erp *const kinds[] = {&demo_erp_sandbox, &demo_erp_tryton};
+    const char *name = cli_value(demo->cli, "erp");
+    demo->erp_kind = name ? NULL : kinds[0];
+    for (size_t i = 0; name && i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(kinds[i]->name, name) == 0)
+            demo->erp_kind = kinds[i];
+    if (!demo->erp_kind)
+        cli_fail(demo->cli, EXIT_USAGE, "--erp takes sandbox or tryton");
+    return demo->erp_kind != NULL;
+}
+
 static bool demo_plan(struct demo *demo) {
     struct cli *cli = demo->cli;
     demo->fast = cli_flag(cli, "fast");
-    if (!cli_integer(cli, "orders", demo->fast ? 150 : 900, DEMO_SHOPS, DEMO_ORDERS_MAX,
-                     &demo->orders) ||
+    if (!erp_choose(demo))
+        return false;
+    const struct demo_erp *erp = demo->erp_kind;
+    if (!cli_integer(cli, "orders", demo->fast ? erp->orders_fast : erp->orders, DEMO_SHOPS,
+                     DEMO_ORDERS_MAX, &demo->orders) ||
         !cli_integer(cli, "seed", 1, 0, INT32_MAX, &demo->seed))
         return false;
     demo->feed_ms = demo->fast ? 10000 : 90000;
     demo->outage_at_ms = demo->fast ? 2000 : 15000;
     demo->outage_ms = demo->fast ? 6000 : 60000;
     demo->kill_at_ms = demo->fast ? 5000 : 45000;
-    demo->drain_ms = demo->fast ? 30000 : 120000;
+    demo->drain_ms = demo->fast ? erp->drain_fast_ms : erp->drain_ms;
+    erp->course(demo);
     demo->tell = cli->json ? stderr : stdout;
     demo->tty = !cli->json && isatty(STDOUT_FILENO) != 0;
     const char *plain = getenv("NO_COLOR");
@@ -397,7 +362,7 @@ static int demo_run(struct cli *cli) {
 
 const struct cli_command demo_command = {
     .name = "demo",
-    .synopsis = "demo [--fast] [--orders N] [--seed N] [--dir DIR]",
+    .synopsis = "demo [--erp NAME] [--fast] [--orders N] [--seed N] [--dir DIR]",
     .summary = "watch a whole retailer at work on this machine",
     .help =
         "Makes a retailer in a folder of its own and runs it: a hub, and a sandbox ERP that is\n"
@@ -412,13 +377,23 @@ const struct cli_command demo_command = {
         "It takes about two minutes; with --fast, the same in less than half a minute. It needs\n"
         "nothing but this program; ports are free ones on 127.0.0.1.\n"
         "\n"
+        "With --erp tryton the ERP is a real one, Tryton 6 on PostgreSQL, brought up by the project's\n"
+        "own peers/tryton/peer.sh (`make demo ERP=tryton` installs what it needs; making its database\n"
+        "takes two minutes, once). It hangs for a while, is stopped and started again, and is killed\n"
+        "(kill -9) in the middle of its work; what its books say is read over its own interface.\n"
+        "\n"
+        "ENVIRONMENT\n"
+        "    PENSTOCK_PEERS  where the project's folder peers/ is, where it is neither in the working\n"
+        "                    directory nor beside the program's\n"
+        "\n"
         "EXIT CODES\n"
         "    0  the books agree: nothing lost, nothing doubled\n"
         "    1  they do not, or something failed; the files are kept and the folder named\n"
         "    2  the command line is wrong\n",
     .options = (const struct cli_option[]){
+        {"erp", 0, "NAME", false, "sandbox (default) or tryton"},
         {"fast", 0, NULL, false, "A short day: an outage of some seconds, fewer orders"},
-        {"orders", 0, "N", false, "How many orders are sold (default 900, with --fast 150)"},
+        {"orders", 0, "N", false, "How many orders are sold (default 900, with --fast 150; Tryton: 240, 60)"},
         {"seed", 0, "N", false, "Other baskets (default 1)"},
         {"dir", 0, "DIR", false, "Use this empty folder and keep it"},
         {0},

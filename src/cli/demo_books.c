@@ -112,12 +112,11 @@ static bool hub_item(struct books *books, const struct json *item) {
     return true;
 }
 
-static bool erp_item(struct books *books, const struct json *item) {
-    struct str channel = json_member_str(item, STR("channel"));
-    struct books_row *row = row_of(books, channel, json_member_str(item, STR("channel_reference")));
+static bool erp_item(void *ctx, const struct demo_booking *booking) {
+    struct books *books = ctx;
+    struct books_row *row = row_of(books, booking->channel, booking->number);
     int64_t amount;
-    if (!money_parse(json_member_str(item, STR("grand")), json_member_str(item, STR("currency")),
-                     &amount))
+    if (!money_parse(booking->grand, booking->currency, &amount))
         return false;
     if (!row) {
         books->strange++;
@@ -125,41 +124,36 @@ static bool erp_item(struct books *books, const struct json *item) {
     }
     row->in_erp++;
     row->erp_total += amount;
-    struct books_sum *sum = sum_of(books, channel);
+    struct books_sum *sum = sum_of(books, booking->channel);
     sum->erp++;
     sum->erp_total += amount;
     return true;
 }
 
-/* Every page of a list: `cursor` is the parameter that asks for the next one, `next` the member
- * that holds it. `take` answers false for an item it can not read. */
-static enum err pages_read(struct books *books, struct client *client, const char *path,
-                           const char *cursor, const char *next,
-                           bool (*take)(struct books *, const struct json *),
-                           struct fault *fault) {
+static enum err hub_read(struct books *books, struct fault *fault) {
+    struct demo *demo = books->demo;
     struct buf url;
     enum err err = OK;
     bool more = true;
     buf_init(&url, 0);
-    buf_printf(&url, "%s?limit=1000", path);
+    buf_lit(&url, "/v1/orders?limit=1000");
     for (uint32_t page = 0; err == OK && more && page < PAGES_MAX; page++) {
         struct client_answer answer;
         arena_reset(&books->arena);
-        err = client_get(client, buf_cstr(&url), &books->arena, &answer, fault);
+        err = client_get(demo->client, buf_cstr(&url), &books->arena, &answer, fault);
         if (err != OK)
             break;
         const struct json *items = json_member(answer.json, STR("items"));
         const struct json *item = items && items->kind == JSON_ARRAY ? json_first(items) : NULL;
         for (uint32_t i = 0; err == OK && item && i < items->count; i++, item = json_next(item))
-            if (!take(books, item))
-                err = fault_set(fault, ERR_UPSTREAM, "%s answers an order that can not be read",
-                                path);
-        const struct json *at = json_member(answer.json, str_c(next));
+            if (!hub_item(books, item))
+                err = fault_set(fault, ERR_UPSTREAM, "the hub answers an order that can not be read");
+        const struct json *at = json_member(answer.json, STR("next_cursor"));
         more = at && at->kind != JSON_NULL;
         if (!more)
             break;
         buf_clear(&url);
-        buf_printf(&url, "%s?limit=1000&%s=", path, cursor);
+        buf_lit(&url, "/v1/orders?limit=1000&cursor=");
         client_encode(&url, at->text);
     }
     buf_free(&url);
@@ -259,10 +253,9 @@ enum err demo_books_compare(struct demo *demo, struct buf *json, bool *agree,
     arena_init(&books->arena, (size_t)1 << 30);
     enum err err = sold_take(books, fault);
     if (err == OK)
-        err = pages_read(books, demo->client, "/v1/orders", "cursor", "next_cursor", hub_item,
-                         fault);
+        err = hub_read(books, fault);
     if (err == OK)
-        err = pages_read(books, demo->erp_client, "/orders", "after", "next_after", erp_item, fault);
+        err = demo->erp_kind->books(demo, &books->arena, erp_item, books, fault);
     if (err == OK) {
         rows_judge(books);
         table_print(books);

@@ -1,5 +1,5 @@
-/* demo_child: the hub and the sandbox ERP of a demo, as processes of our own program, so that
- * killing one is real. */
+/* demo_child: the hub and the sandbox ERP of a demo, as processes, so that killing one is real:
+ * our own program, or one that brings up a real system. */
 #include "cli/demo_priv.h"
 
 #include <errno.h>
@@ -41,7 +41,7 @@ static void environment_make(char **out, const char *const *extra) {
 }
 
 /* In the child, between fork and exec: nothing but calls that are safe there. */
-static void child_become(int out, int log, char **argv, char **envp) {
+static void child_become(const char *program, int out, int log, char **argv, char **envp) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -50,13 +50,13 @@ static void child_become(int out, int log, char **argv, char **envp) {
     setpgid(0, 0); /* Ctrl-C is for the demo, which stops its children itself */
     dup2(out, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
-    execve("/proc/self/exe", argv, envp);
+    execve(program ? program : "/proc/self/exe", argv, envp);
     _exit(127);
 }
 
 enum err demo_child_start(struct demo_child *child, const char *const *arguments,
                           const char *const *environment, struct fault *fault) {
-    char *argv[ARGUMENTS_MAX + 2] = {(char *)(uintptr_t)"penstock"};
+    char *argv[ARGUMENTS_MAX + 2] = {(char *)(uintptr_t)(child->program ? child->program : "penstock")};
     static char *envp[ENVIRONMENT_MAX]; /* main thread only */
     int pipe_fds[2];
     uint32_t count = 1;
@@ -72,7 +72,7 @@ enum err demo_child_start(struct demo_child *child, const char *const *arguments
     }
     pid_t pid = fork();
     if (pid == 0)
-        child_become(pipe_fds[1], log, argv, envp);
+        child_become(child->program, pipe_fds[1], log, argv, envp);
     close(log);
     close(pipe_fds[1]);
     if (pid < 0) {
@@ -150,9 +150,9 @@ int demo_child_stop(struct demo_child *child, int signal_number, int64_t timeout
     return exit_code(status);
 }
 
-int demo_child_run(const char *const *arguments, const char *const *environment, const char *log,
+int demo_child_run(const char *program, const char *const *arguments, const char *const *environment, const char *log,
                    struct buf *out) {
-    struct demo_child child = {.name = "command"};
+    struct demo_child child = {.name = "command", .program = program};
     struct fault fault = {0};
     char part[4096];
     int status = 0;

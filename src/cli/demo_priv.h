@@ -1,6 +1,7 @@
 /* The inside of `penstock demo`, shared by demo.c (the course of events), demo_child.c (the hub
- * and the sandbox ERP as processes), demo_shop.c (who sells), demo_orders.c (what), demo_watch.c (progress on the
- * terminal) and demo_books.c (the comparison at the end). */
+ * and the sandbox ERP as processes), demo_erp_*.c (the ERP: the sandbox or a real Tryton), demo_shop.c
+ * (who sells), demo_orders.c (what), demo_watch.c (progress on the terminal) and demo_books.c (the
+ * comparison at the end). */
 #ifndef PENSTOCK_CLI_DEMO_PRIV_H
 #define PENSTOCK_CLI_DEMO_PRIV_H
 
@@ -17,12 +18,13 @@
 
 struct demo_child {
     const char *name; /* "hub": in messages */
+    const char *program; /* what is run; NULL: our own program */
     pid_t pid;        /* 0: not running */
     int out;          /* read end of its stdout */
     char log[PATH_MAX];
     char url[256];    /* of its ready line */
 };
-/* Runs our own program with these arguments (NULL-ended, without the program's name) and
+/* Runs child->program with these arguments (NULL-ended, without the program's name) and
  * `environment` ("NAME=value", NULL-ended) beside our own; stderr is appended to child->log. */
 enum err demo_child_start(struct demo_child *child, const char *const *arguments,
                           const char *const *environment, struct fault *fault) WARN_UNUSED;
@@ -33,8 +35,9 @@ enum err demo_child_ready(struct demo_child *child, int64_t timeout_ms,
 /* Signals and waits until it is gone; after timeout_ms with SIGKILL. Answers its exit code, or
  * 128 + the signal that ended it. */
 int demo_child_stop(struct demo_child *child, int signal_number, int64_t timeout_ms);
-/* Runs to its end; everything it printed on stdout goes to `out`. Answers its exit code. */
-int demo_child_run(const char *const *arguments, const char *const *environment, const char *log,
+/* Runs a program (NULL: our own) to its end; everything it printed on stdout goes to `out`. Answers
+ * its exit code. */
+int demo_child_run(const char *program, const char *const *arguments, const char *const *environment, const char *log,
                    struct buf *out);
 
 /* --- who sells -------------------------------------------------------------------------- */
@@ -98,6 +101,41 @@ void demo_shopify_write(const struct demo_sale *sale, const struct demo_basket *
 void demo_woocommerce_write(const struct demo_sale *sale, const struct demo_basket *basket,
                             struct buf *out);
 
+/* --- the ERP ---------------------------------------------------------------------------- */
+
+struct demo;
+/* An order as the ERP has booked it; grand as text, "19.99". */
+struct demo_booking {
+    struct str channel, number, currency, grand;
+};
+/* The way the day goes: what happens when, in this order. */
+struct demo_event {
+    int64_t at_ms; /* since selling began */
+    enum err (*happen)(struct demo *demo, struct fault *fault); /* tells of it, too */
+};
+#define DEMO_EVENTS_MAX 8
+
+struct demo_erp {
+    const char *name; /* of --erp */
+    int64_t orders, orders_fast; /* how many a day sells by default */
+    int64_t drain_ms, drain_fast_ms; /* how long it may take to catch up */
+    /* Brings the ERP up, empty of sales, and fits the retailer's folder to it; fills
+     * demo->erp_environment and makes demo->erp_client. */
+    enum err (*start)(struct demo *demo, struct fault *fault);
+    /* Fills demo->events with its troubles and, in the middle of them, demo_hub_kill. */
+    void (*course)(struct demo *demo);
+    /* How many orders are in its books; false where it does not tell. */
+    bool (*posted)(struct demo *demo, struct arena *arena, uint64_t *count);
+    /* Each order in its books, read over its own interface. `take` answers false for one that can not be
+     * read. The arena is reset in between. */
+    enum err (*books)(struct demo *demo, struct arena *arena,
+                      bool (*take)(void *ctx, const struct demo_booking *booking), void *ctx,
+                      struct fault *fault);
+    void (*tell)(struct demo *demo); /* what it did to the hub, in its own count */
+    void (*stop)(struct demo *demo);
+};
+extern const struct demo_erp demo_erp_sandbox, demo_erp_tryton;
+
 /* --- the whole -------------------------------------------------------------------------- */
 
 struct demo_status {
@@ -115,6 +153,10 @@ struct demo {
     bool fast, tty, colour;
     int64_t orders, seed;
     int64_t feed_ms, outage_at_ms, outage_ms, kill_at_ms, drain_ms;
+    const struct demo_erp *erp_kind;
+    struct demo_event events[DEMO_EVENTS_MAX];
+    uint32_t event_count;
+    char erp_environment[2][300]; /* "NAME=value": what the hub needs to reach the ERP; "": none */
     char dir[PATH_MAX];    /* everything of the demo */
     char config[PATH_MAX]; /* dir/shop */
     bool keep;             /* --dir */
@@ -132,6 +174,12 @@ struct demo {
 void demo_sleep_ms(int64_t ms);
 /* Milliseconds since selling began. */
 int64_t demo_elapsed_ms(const struct demo *demo);
+
+/* kill -9, and starts it again where it was. */
+enum err demo_hub_kill(struct demo *demo, struct fault *fault) WARN_UNUSED;
+/* Adds to demo->events. */
+void demo_event_add(struct demo *demo, int64_t at_ms,
+                    enum err (*happen)(struct demo *, struct fault *));
 
 enum err demo_stock_put(struct demo *demo, struct fault *fault) WARN_UNUSED;
 enum err demo_shops_open(struct demo *demo, struct fault *fault) WARN_UNUSED;

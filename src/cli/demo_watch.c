@@ -71,12 +71,6 @@ static void hub_ask(struct demo *demo) {
     status->known = true;
 }
 
-static void erp_ask(struct demo *demo) {
-    struct client_answer answer;
-    if (ask(demo->erp_client, "/totals", &answer))
-        demo->status.posted = member_u64(answer.json, "orders");
-}
-
 /* --- telling ---------------------------------------------------------------------------- */
 
 static void line_clear(const struct demo *demo) {
@@ -129,7 +123,7 @@ void demo_watch(struct demo *demo) {
     watch.arena_made = true;
     arena_reset(&watch.arena);
     hub_ask(demo);
-    erp_ask(demo);
+    (void)demo->erp_kind->posted(demo, &watch.arena, &demo->status.posted); /* else as it was */
     demo->status.captured = demo_sum(demo, done);
     if (demo->tty) {
         line_clear(demo);

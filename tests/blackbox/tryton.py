@@ -7,7 +7,6 @@ Owns: Tryton (the servers; up, kill, restore) and its books (sales, invoices, pa
 import base64
 import json
 import os
-import re
 import subprocess
 import urllib.request
 from decimal import Decimal
@@ -24,8 +23,8 @@ class Tryton:
         self.env = {**os.environ, "TRYTON_HOME": str(HOME), "TRYTON_WORKERS": str(workers)}
         self.session = None
 
-    def peer(self, command, timeout_s=900):
-        done = subprocess.run(["bash", str(ROOT / "peers/tryton/peer.sh"), command], env=self.env,
+    def peer(self, *command, timeout_s=900):
+        done = subprocess.run(["bash", str(ROOT / "peers/tryton/peer.sh"), *command], env=self.env,
                               capture_output=True, text=True, timeout=timeout_s, check=False)
         assert done.returncode == 0, f"peer.sh {command}: {done.stderr}"
         return done.stdout
@@ -61,7 +60,7 @@ class Tryton:
             user, session = self.call("common.db.login", self.user, {"password": self.password}, "en")
             text = f"{self.user}:{user}:{session}"
             self.session = "Session " + base64.b64encode(text.encode()).decode()
-        return self.call("model." + method, *params, {"company": self.ids["company"], "language": "en"})
+        return self.call("model." + method, *params, {"company": self.ids["settings"]["company"], "language": "en"})
 
     def all(self, model, fields, domain=()):
         return self.model(f"{model}.search_read", list(domain), 0, 100000, [["id", "ASC"]], list(fields))
@@ -91,12 +90,5 @@ class Tryton:
 
     def configure(self, config):
         """Writes this database's ids into the connector's settings; the environment it needs."""
-        path = Path(config) / "connectors" / "tryton" / "connector.yaml"
-        text = path.read_text("utf-8")
-        for name in ("company", "payment_term", "warehouse", "unit", "currency_id"):
-            text, n = re.subn(rf"(?m)^  {name}: \S+", f"  {name}: {self.ids[name]}", text)
-            assert n == 1, name
-        text, n = re.subn(r"(?m)^  taxes: \{\}", "  taxes: " + json.dumps(self.ids["taxes"]), text)
-        assert n == 1
-        path.write_text(text, "utf-8")
+        self.peer("configure", str(Path(config)))
         return {"TRYTON_URL": self.url, "TRYTON_PASSWORD": self.password}
