@@ -214,7 +214,8 @@ enum err map_work_open(struct map_work *work) {
     work->registry = registry_create(domain_capabilities);
     work->mapper = mapper_create((struct mapping_limits){
         .instructions_max = work->config->settings.map_instructions_max,
-        .bytes_max = work->config->settings.map_bytes_max});
+        .bytes_max = work->config->settings.map_bytes_max,
+        .looks_max = work->config->settings.map_looks_max});
     return work->parser && work->registry && work->mapper
                ? OK
                : fault_set(&work->fault, ERR_NOMEM, "out of memory");

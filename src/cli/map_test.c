@@ -138,8 +138,8 @@ static const struct mapping_source *source_of(struct map_work *work, struct fixt
     }
     buf_char(&text, '}');
     if (json_parse(work->parser, &work->cli->arena, buf_str(&text), false, &merged, &fault) != OK ||
-        mapping_sources_add_text(own, target->source->name, target->source->code, merged, &source,
-                                 &fault) != OK)
+        mapping_sources_add_text(own, target->source->name, work->connector->version,
+                                 target->source->code, merged, &source, &fault) != OK)
         differs(f, "settings: %s", fault.detail);
     buf_free(&text);
     return source;

@@ -203,8 +203,8 @@ void load_mapping(struct loader *l, struct str file, struct str pointer,
     struct str path = arena_printf(l->arena, "%.*s/%.*s", STR_FMT(l->connector->dir),
                                    STR_FMT(file));
     struct fault fault = {0};
-    if (mapping_sources_add(l->own->sources, name, path.ptr ? path.ptr : "",
-                            l->connector->settings, out, &fault) != OK)
+    if (mapping_sources_add(l->own->sources, name, l->connector->version,
+                            path.ptr ? path.ptr : "", l->connector->settings, out, &fault) != OK)
         yaml_fault(&l->yaml, l->fault, pointer, "%s", fault.detail);
     else
         l->own->content = hash128((*out)->code, l->own->content.lo ^ l->own->content.hi);

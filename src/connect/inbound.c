@@ -412,7 +412,8 @@ static enum err worker_init(struct worker *w, struct inbound *inbound, uint32_t 
     w->from = core_seq(inbound->core) + 1;
     w->parser = json_parser_create();
     w->mapper = mapper_create((struct mapping_limits){
-        .instructions_max = settings->map_instructions_max, .bytes_max = settings->map_bytes_max});
+        .instructions_max = settings->map_instructions_max, .bytes_max = settings->map_bytes_max,
+        .looks_max = settings->map_looks_max});
     w->slots = mem_zalloc((size_t)settings->inbound_inflight_max * sizeof *w->slots);
     if (!w->parser || !w->mapper || !w->slots)
         return ERR_NOMEM;

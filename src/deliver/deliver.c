@@ -791,7 +791,8 @@ enum err deliver_create(const struct deliver_options *options, struct deliver **
         count += options->connectors->items[c]->send.count;
     const struct settings *settings = &options->config->settings;
     struct mapping_limits limits = {.instructions_max = settings->map_instructions_max,
-                                    .bytes_max = settings->map_bytes_max};
+                                    .bytes_max = settings->map_bytes_max,
+                                    .looks_max = settings->map_looks_max};
     d->subs = mem_zalloc((count + 1) * sizeof *d->subs);
     d->parser = json_parser_create();
     d->mapper = mapper_create(limits);

@@ -45,7 +45,7 @@ void document_push(lua_State *L, const struct json *node) {
 
 /* --- pointers -------------------------------------------------------------------------- */
 
-static void pointer_part(struct buf *out, struct str name) {
+void pointer_part(struct buf *out, struct str name) {
     buf_char(out, '/');
     for (size_t i = 0; i < name.len; i++) { /* RFC 6901 */
         if (name.ptr[i] == '~')
@@ -91,6 +91,16 @@ struct str document_pointer(struct arena *arena, const struct json *root,
     return s;
 }
 
+/* The look whose answer holds the node, or NULL. */
+static const struct asked *asked_of(const struct sandbox *sb, const struct json *node) {
+    for (uint32_t i = 0; i < sb->asked_count; i++) {
+        const struct json *root = sb->asked[i].node;
+        if (root && node >= root && node < root + root->next)
+            return &sb->asked[i];
+    }
+    return NULL;
+}
+
 /* Raises the error of a member that is not there. */
 static int missing(lua_State *L, const struct json *container, struct str name) {
     struct sandbox *sb = sandbox_of(L);
@@ -98,7 +108,12 @@ static int missing(lua_State *L, const struct json *container, struct str name) 
     struct buf at;
     buf_init(&at, 4096);
     bool of_settings = container >= settings && container < settings + settings->next;
-    if (!pointer_write(&at, of_settings ? settings : sb->document, container))
+    if (call_begin(L, "", CALL_ANY, 0)) {
+        buf_free(&at);
+        return 1;
+    }
+    const struct asked *from = of_settings ? NULL : asked_of(sb, container);
+    if (!pointer_write(&at, of_settings ? settings : from ? from->node : sb->document, container))
         buf_clear(&at);
     pointer_part(&at, name);
     char text[256];
@@ -106,6 +121,11 @@ static int missing(lua_State *L, const struct json *container, struct str name) 
     buf_free(&at); /* before the error unwinds */
     if (of_settings)
         return luaL_error(L, "the setting %s is not set in the connector", text + 1);
+    if (from)
+        return luaL_error(L, "%s is not in what look(\"%s\") answered; read it with opt() if it may be "
+                          "missing", text, lua_pushlstring(L, from->asked_look.what.ptr,
+                                                           from->asked_look.what.len));
+    sb->problem->source = arena_str(sb->arena, str_c(text));
     if (sb->fault && sb->fault->arena)
         fault_add(sb->fault, arena_str(sb->arena, str_c(text)), "is read by %.*s, but is not in the document",
                   STR_FMT(sb->source->name));

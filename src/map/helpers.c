@@ -44,6 +44,8 @@ static struct str text_arg(lua_State *L, int index, const char *what) {
 
 /* money("19.99", "EUR") → 1999: minor units (ISO 4217), exact or an error. */
 static int map_money(lua_State *L) {
+    if (call_begin(L, "money", CALL_INTEGER, 1))
+        return 1;
     char room[NUMBER_BYTES_MAX];
     struct str amount = number_arg(L, 1, room, "money");
     struct str currency = text_arg(L, 2, "money");
@@ -55,11 +57,13 @@ static int map_money(lua_State *L) {
                           lua_pushlstring(L, amount.ptr, amount.len), currency.ptr);
     }
     lua_pushinteger(L, minor);
-    return 1;
+    return call_end(L);
 }
 
 /* money_text(1999, "EUR") → "19.99". */
 static int map_money_text(lua_State *L) {
+    if (call_begin(L, "money_text", CALL_TEXT, 1))
+        return 1;
     if (!lua_isinteger(L, 1))
         return luaL_error(L, "money_text: expected minor units, got %s", luaL_typename(L, 1));
     struct str currency = text_arg(L, 2, "money_text");
@@ -69,7 +73,7 @@ static int map_money_text(lua_State *L) {
     struct buf out = fixed_buf(room, sizeof room);
     money_write(&out, lua_tointeger(L, 1), currency);
     push_buf(L, out.data, out.len);
-    return 1;
+    return call_end(L);
 }
 
 /* text with at most `places` decimals kept, rounded half away from zero, as a scaled integer. */
@@ -95,6 +99,8 @@ static bool decimal_round(struct str text, int places, int64_t *out) {
 /* decimal("1.50") → "1.5": canonical text, up to 9 decimals exactly; decimal(x, places) rounds
  * half away from zero. */
 static int map_decimal(lua_State *L) {
+    if (call_begin(L, "decimal", CALL_TEXT, 1))
+        return 1;
     char room[NUMBER_BYTES_MAX];
     struct str text = number_arg(L, 1, room, "decimal");
     bool rounds = !lua_isnoneornil(L, 2);
@@ -110,23 +116,27 @@ static int map_decimal(lua_State *L) {
     struct buf out = fixed_buf(digits, sizeof digits);
     decimal_write(&out, value, (int)places);
     push_buf(L, out.data, out.len);
-    return 1;
+    return call_end(L);
 }
 
 /* mul_div(a, b, c): a × b ÷ c of integers in 128 bits, rounded half away from zero. */
 static int map_mul_div(lua_State *L) {
+    if (call_begin(L, "mul_div", CALL_INTEGER, 1))
+        return 1;
     lua_Integer a = luaL_checkinteger(L, 1), b = luaL_checkinteger(L, 2);
     lua_Integer c = luaL_checkinteger(L, 3);
     int64_t out;
     if (c <= 0 || !decimal_mul_div(a, b, c, ROUND_HALF_UP, &out))
         return luaL_error(L, "mul_div: the divisor must be above 0 and the result fit 64 bits");
     lua_pushinteger(L, out);
-    return 1;
+    return call_end(L);
 }
 
 /* instant("2026-11-23T09:15:00+01:00") → the same instant in canonical form; a second argument
  * ("Z", "+01:00") stands in where the text has no offset. */
 static int map_instant(lua_State *L) {
+    if (call_begin(L, "instant", CALL_INSTANT, 1))
+        return 1;
     struct str text = text_arg(L, 1, "instant");
     struct instant at;
     bool good = instant_parse(text, &at);
@@ -147,12 +157,14 @@ static int map_instant(lua_State *L) {
     struct buf out = fixed_buf(room, sizeof room);
     instant_write(&out, at);
     push_buf(L, out.data, out.len);
-    return 1;
+    return call_end(L);
 }
 
 /* number("1.5"): a JSON number with exactly these digits, for systems that take no text. It can
  * only stand in the answer: nothing is ever computed with it. */
 static int map_number(lua_State *L) {
+    if (call_begin(L, "number", CALL_TEXT, 1))
+        return 1;
     char room[NUMBER_BYTES_MAX], digits[64];
     struct str text = number_arg(L, 1, room, "number");
     int64_t value;
@@ -171,18 +183,20 @@ static int map_number(lua_State *L) {
     *node = (struct json){kept, 0, 1, JSON_NUMBER};
     struct ref *ref = lua_newuserdatauv(L, sizeof *ref, 0);
     ref->node = node;
-    return 1;
+    return call_end(L);
 }
 
 /* base64("user:1:token") → "dXNlcjoxOnRva2Vu" (RFC 4648, section 4). */
 static int map_base64(lua_State *L) {
+    if (call_begin(L, "base64", CALL_TEXT, 1))
+        return 1;
     struct str text = text_arg(L, 1, "base64");
     luaL_Buffer out;
     size_t len = base64_len(text.len);
     sandbox_charge(L, (int64_t)(len / 16) + 1);
     base64_put(luaL_buffinitsize(L, &out, len), text);
     luaL_pushresultsize(&out, len);
-    return 1;
+    return call_end(L);
 }
 
 /* fail("…"): the mapping refuses the document, with the reason a person will read. */

@@ -16,6 +16,19 @@
 
 #include "map/mapping.h"
 
+/* What a helper answers, as far as a trial must know. */
+enum call_kind { CALL_TEXT, CALL_INTEGER, CALL_INSTANT, CALL_ANY };
+
+struct path_part {
+    const char *name;
+    size_t len;
+    uint32_t index;
+};
+
+struct asked;
+struct call_log;
+struct trial;
+
 struct sandbox {
     /* the region */
     char *region;
@@ -36,9 +49,71 @@ struct sandbox {
     uint32_t node_count, node_cap;
     struct fault *fault;
     bool nomem; /* our own memory, not the mapping's */
+    struct mapping_problem *problem;
+    /* where in the answer output.c is: a name, or (len 0 and no name) a position */
+    struct path_part path[JSON_DEPTH_MAX];
+    uint32_t path_len;
+    /* what it asks the hub: each once in a run, so that the same question has the same answer */
+    const struct mapping_hub *hub;
+    void *hub_ctx;
+    enum err hub_err; /* that ended the run; OK: none did */
+    struct asked *asked;
+    uint32_t asked_count, asked_cap, look_count;
+    /* calls of helpers, and members missed, counted from 1: the same call has the same number in
+     * every run over the same document */
+    uint32_t call;
+    const char *call_name; /* of the one under way or that failed; NULL: none */
+    const struct trial *trial; /* answers one call in its place; NULL: none */
     /* tracing: scalars read, in order; NULL when off */
     struct read_log *reads;
+    struct call_log *calls;
+    enum call_kind call_kind;
+    char call_arg[128]; /* while reads are noted: what the call is about, cut */
 };
+
+/* ask.c: a question to the hub and its answer. */
+struct asked {
+    bool look;
+    uint64_t hash;
+    struct mapping_code code;   /* or … */
+    struct mapping_look asked_look;
+    struct str text;            /* of code; absent: none */
+    const struct json *node;    /* of look; NULL: none */
+};
+extern const luaL_Reg ask_functions[];
+
+/* A run in which call `at` answers `value` (JSON_NUMBER: an integer, or JSON_STRING) unasked: what
+ * changes in the answer is what is made of it. */
+#define TRIAL_OTHERS_MAX 16
+struct trial {
+    uint32_t at;
+    struct json value;
+    uint32_t others[TRIAL_OTHERS_MAX]; /* answer something that fits, always the same */
+    uint32_t other_count;
+};
+/* Calls of a traced run. */
+#define CALLS_MAX 10000
+struct call_entry {
+    const char *name;
+    struct str text;    /* money("19.99", "EUR") = 1999 */
+    struct json answer; /* JSON_NULL: no text, no integer */
+    uint32_t number;
+    int line;
+};
+struct call_log {
+    struct arena *arena;
+    struct call_entry *items;
+    uint32_t count, cap;
+};
+
+/* calls.c. Begin: true where a trial has answered, and the helper returns 1 at once. `about`: stack
+ * index of the argument the call is about. End: the answer is on top; returns 1. */
+bool call_started(lua_State *L, struct sandbox *sandbox, enum call_kind kind, int about);
+int call_noted(lua_State *L, struct sandbox *sandbox);
+
+/* explain.c: the mapping failed in a helper or at a missing member: finds out by further runs where
+ * that came from and what it was made for. */
+void sandbox_explain(struct sandbox *sandbox, const struct json *document, struct fault *fault);
 
 /* Scalars of the document that a traced run read, in order, each once or more. */
 #define READS_MAX 100000
@@ -64,6 +139,20 @@ static inline struct sandbox *sandbox_of(lua_State *L) {
 /* Takes n steps from the purse; raises the budget error when it is empty. */
 void sandbox_charge(lua_State *L, int64_t steps);
 
+static inline bool call_begin(lua_State *L, const char *name, enum call_kind kind, int about) {
+    struct sandbox *sb = sandbox_of(L);
+    sb->call++;
+    sb->call_name = name;
+    return (sb->trial || sb->reads) && call_started(L, sb, kind, about);
+}
+static inline int call_end(lua_State *L) {
+    struct sandbox *sb = sandbox_of(L);
+    if (sb->calls)
+        return call_noted(L, sb);
+    sb->call_name = NULL;
+    return 1;
+}
+
 /* A document of ours as Lua sees it: a userdata that holds nothing but this. */
 struct ref {
     const struct json *node;
@@ -86,6 +175,8 @@ extern const luaL_Reg document_functions[];
 /* JSON Pointer of a node, below root; absent where it is not in it. */
 struct str document_pointer(struct arena *arena, const struct json *root,
                             const struct json *node);
+/* Adds "/name" (RFC 6901). */
+void pointer_part(struct buf *out, struct str name);
 
 /* output.c: the answer of a mapping, on top of the stack, as nodes in sandbox->nodes. */
 void output_write(lua_State *L, struct sandbox *sandbox);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "map/map_priv.h"
 
@@ -63,16 +64,26 @@ static enum err source_keep(struct mapping_sources *sources, struct mapping_sour
     return OK;
 }
 
-enum err mapping_sources_add_text(struct mapping_sources *sources, struct str name, struct str code,
-                                  const struct json *settings, const struct mapping_source **out,
-                                  struct fault *fault) {
+/* "1.0.0+5f3a90c21b7e": build metadata, as Semantic Versioning 2.0.0 (section 10) writes it. */
+static struct str source_version(struct arena *arena, struct str connector, struct str code) {
+    unsigned long long hash = hash64(code, 0) >> 16;
+    return connector.len ? arena_printf(arena, "%.*s+%012llx", STR_FMT(connector), hash)
+                         : arena_printf(arena, "%012llx", hash);
+}
+
+enum err mapping_sources_add_text(struct mapping_sources *sources, struct str name,
+                                  struct str version, struct str code, const struct json *settings,
+                                  const struct mapping_source **out, struct fault *fault) {
     struct mapping_source *source = arena_new(&sources->arena, struct mapping_source);
     if (!source)
         return fault_set(fault, ERR_NOMEM, "no memory for mappings");
     source->name = arena_str(&sources->arena, name);
     source->code = arena_str(&sources->arena, code);
+    source->version = source_version(&sources->arena, version, code);
+    struct str rest = source->name;
+    source->system = str_cut(&rest, '/');
     source->settings = settings;
-    if (!source->name.ptr || !source->code.ptr)
+    if (!source->name.ptr || !source->code.ptr || !source->version.ptr)
         return fault_set(fault, ERR_NOMEM, "no memory for mappings");
     *out = source;
     return source_keep(sources, source, fault);
@@ -95,9 +106,9 @@ static enum err file_read(const char *path, struct buf *out, struct fault *fault
     return OK;
 }
 
-enum err mapping_sources_add(struct mapping_sources *sources, struct str name, const char *path,
-                             const struct json *settings, const struct mapping_source **out,
-                             struct fault *fault) {
+enum err mapping_sources_add(struct mapping_sources *sources, struct str name, struct str version,
+                             const char *path, const struct json *settings,
+                             const struct mapping_source **out, struct fault *fault) {
     for (uint32_t i = 0; i < sources->count; i++) {
         if (str_is(sources->items[i]->path, path) && sources->items[i]->settings == settings) {
             *out = sources->items[i];
@@ -108,7 +119,7 @@ enum err mapping_sources_add(struct mapping_sources *sources, struct str name, c
     buf_init(&code, SOURCE_BYTES_MAX);
     enum err err = file_read(path, &code, fault);
     if (!err)
-        err = mapping_sources_add_text(sources, name, buf_str(&code), settings, out, fault);
+        err = mapping_sources_add_text(sources, name, version, buf_str(&code), settings, out, fault);
     if (!err) {
         struct mapping_source *source = sources->items[(*out)->index];
         source->path = arena_str(&sources->arena, str_c(path));
@@ -123,6 +134,9 @@ struct mapper {
     struct mapping_limits limits;
     struct sandbox **sandboxes;
     uint32_t count, cap;
+    const struct mapping_hub *hub;
+    void *hub_ctx;
+    struct mapping_problem problem;
 };
 
 struct mapper *mapper_create(struct mapping_limits limits) {
@@ -139,6 +153,15 @@ void mapper_destroy(struct mapper *mapper) {
         sandbox_destroy(mapper->sandboxes[i]);
     mem_free(mapper->sandboxes);
     mem_free(mapper);
+}
+
+void mapper_hub(struct mapper *mapper, const struct mapping_hub *hub, void *ctx) {
+    mapper->hub = hub;
+    mapper->hub_ctx = ctx;
+}
+
+const struct mapping_problem *mapper_problem(const struct mapper *mapper) {
+    return &mapper->problem;
 }
 
 static enum err mapper_sandbox(struct mapper *mapper, const struct mapping_source *source,
@@ -163,12 +186,29 @@ static enum err mapper_sandbox(struct mapper *mapper, const struct mapping_sourc
     return err;
 }
 
+/* The sandbox of the source, ready to ask this mapper's hub. */
+static enum err mapper_ready(struct mapper *mapper, const struct mapping_source *source,
+                             struct sandbox **out, struct fault *fault) {
+    mapper->problem = (struct mapping_problem){.kind = MAPPING_FAILED};
+    enum err err = mapper_sandbox(mapper, source, out, fault);
+    if (err)
+        return err;
+    (*out)->hub = mapper->hub;
+    (*out)->hub_ctx = mapper->hub_ctx;
+    (*out)->problem = &mapper->problem;
+    return OK;
+}
+
 enum err mapper_run(struct mapper *mapper, const struct mapping_source *source,
                     const struct json *document, struct arena *arena, const struct json **out,
                     struct fault *fault) {
-    struct sandbox *sandbox;
-    enum err err = mapper_sandbox(mapper, source, &sandbox, fault);
-    return err ? err : sandbox_run(sandbox, document, arena, out, fault);
+    struct sandbox *sandbox = NULL;
+    enum err err = mapper_ready(mapper, source, &sandbox, fault);
+    if (!err)
+        err = sandbox_run(sandbox, document, arena, out, fault);
+    if (err == ERR_INVALID && sandbox && sandbox->call_name)
+        sandbox_explain(sandbox, document, fault);
+    return err;
 }
 
 bool mapping_nothing(const struct json *answer, struct str *words) {
@@ -182,6 +222,6 @@ enum err mapper_trace(struct mapper *mapper, const struct mapping_source *source
                       const struct json *document, struct arena *arena, const struct json **out,
                       struct mapping_trace *trace, struct fault *fault) {
     struct sandbox *sandbox;
-    enum err err = mapper_sandbox(mapper, source, &sandbox, fault);
+    enum err err = mapper_ready(mapper, source, &sandbox, fault);
     return err ? err : sandbox_trace(sandbox, document, arena, out, trace, fault);
 }

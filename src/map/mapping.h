@@ -23,6 +23,9 @@
 /* The text of a mapping, compiled once to check it. Immutable, shared by all threads. */
 struct mapping_source {
     struct str name; /* "shopify/order.lua": in errors */
+    struct str system;  /* "shopify": whose codes code() and value_of() mean */
+    struct str version; /* "1.0.0+5f3a90c21b7e": its connector's and a hash of the text; what came of
+                           it is recorded under this */
     struct str path; /* of the file */
     struct str code; /* its text */
     const struct json *settings; /* object the mapping reads as `settings`; NULL: none */
@@ -32,22 +35,54 @@ struct mapping_source {
 struct mapping_limits {
     int64_t instructions_max; /* settings map_instructions_max */
     int64_t bytes_max;        /* settings map_bytes_max */
+    int64_t looks_max;        /* settings map_looks_max; 0: none */
 };
+#define MAPPING_LOOKS_DEFAULT 16
 #define MAPPING_LIMITS_DEFAULT                                                                     \
-    ((struct mapping_limits){.instructions_max = 20000000, .bytes_max = 64 << 20})
+    ((struct mapping_limits){.instructions_max = 20000000, .bytes_max = 64 << 20,                  \
+                             .looks_max = MAPPING_LOOKS_DEFAULT})
+
+/* --- what a mapping may ask of the hub ----------------------------------------------------- */
+
+/* An entry of the cross-references (domain/cross_references.h). */
+struct mapping_code {
+    struct str system, kind; /* "shopify", "tax" */
+    struct str text;         /* the system's value; with `out` the hub's code */
+    bool out;                /* value_of(): the hub's code → the system's value */
+};
+#define MAPPING_LOOK_KEYS_MAX 4
+struct mapping_look {
+    struct str what; /* "order" */
+    struct str keys[MAPPING_LOOK_KEYS_MAX];
+    uint32_t key_count;
+};
+/* Who runs mappings says how they reach the hub: a worker by its state, the command line by fixtures
+ * or another hub. Answers go into the arena, which lives as long as the run's answer. Errors end the
+ * run with that error: ERR_UNAVAILABLE where the answer is not at hand yet (the run is then made again
+ * from its start, once it is), ERR_INVALID where the question is wrong. */
+struct mapping_hub {
+    /* *out absent: there is no such entry. */
+    enum err (*code)(void *ctx, const struct mapping_code *ask, struct arena *arena,
+                     struct str *out, struct fault *fault);
+    /* *out NULL: there is no such thing. */
+    enum err (*look)(void *ctx, const struct mapping_look *ask, struct arena *arena,
+                     const struct json **out, struct fault *fault);
+};
 
 /* A list of sources that belong together (one configuration). */
 struct mapping_sources;
 struct mapping_sources *mapping_sources_create(void);
 void mapping_sources_destroy(struct mapping_sources *sources);
-/* Reads and compiles `path`; the same path is read once. ERR_INVALID with file, line and
- * message where it does not compile; ERR_IO. settings must live as long as sources. */
-enum err mapping_sources_add(struct mapping_sources *sources, struct str name, const char *path,
-                             const struct json *settings, const struct mapping_source **out,
-                             struct fault *fault) WARN_UNUSED;
+/* Reads and compiles `path`; the same path is read once. `name` is SYSTEM/FILE, `version` of its
+ * connector (may be absent). ERR_INVALID with file, line and message where it does not compile;
+ * ERR_IO. settings must live as long as sources. */
+enum err mapping_sources_add(struct mapping_sources *sources, struct str name, struct str version,
+                             const char *path, const struct json *settings,
+                             const struct mapping_source **out, struct fault *fault) WARN_UNUSED;
 /* As above for text that is at hand. */
-enum err mapping_sources_add_text(struct mapping_sources *sources, struct str name, struct str code,
-                                  const struct json *settings, const struct mapping_source **out,
+enum err mapping_sources_add_text(struct mapping_sources *sources, struct str name,
+                                  struct str version, struct str code, const struct json *settings,
+                                  const struct mapping_source **out,
                                   struct fault *fault) WARN_UNUSED;
 
 /* What one thread runs mappings with: a pool of Lua states, one per mapping, made at first use.
@@ -55,6 +90,9 @@ enum err mapping_sources_add_text(struct mapping_sources *sources, struct str na
 struct mapper;
 struct mapper *mapper_create(struct mapping_limits limits);
 void mapper_destroy(struct mapper *mapper);
+/* Whom code(), value_of() and look() of the runs that follow ask; `ctx` is handed to the functions.
+ * NULL: nobody, and they fail. */
+void mapper_hub(struct mapper *mapper, const struct mapping_hub *hub, void *ctx);
 
 /* Runs the mapping on `document`; *out (in the arena) is what it answered: members sorted by
  * name, numbers as text. Strings may point into the document: keep both arenas as long.
@@ -64,6 +102,17 @@ void mapper_destroy(struct mapper *mapper);
 enum err mapper_run(struct mapper *mapper, const struct mapping_source *source,
                     const struct json *document, struct arena *arena, const struct json **out,
                     struct fault *fault) WARN_UNUSED;
+
+/* What was wrong with the run before, which failed with ERR_INVALID; valid until the next one. */
+struct mapping_problem {
+    const char *kind; /* of the exception: "mapping-failed", "code-unmapped" */
+    struct mapping_code code; /* of code-unmapped: the entry that is missing */
+    struct str source; /* JSON Pointer of the value it failed at; absent: not known */
+    struct str target; /* JSON Pointer of the member of the answer it was made for; absent: not known */
+};
+#define MAPPING_FAILED "mapping-failed"
+#define MAPPING_CODE_UNMAPPED "code-unmapped"
+const struct mapping_problem *mapper_problem(const struct mapper *mapper);
 
 /* Whether the answer is {nothing = "words"} and no more: the mapping of a message says that nothing
  * is to be done for it, and why. */

@@ -33,11 +33,33 @@ static uint32_t add_node(lua_State *L, struct sandbox *sb, enum json_kind kind, 
     return sb->node_count++;
 }
 
-/* Where in the answer a fault is: the members around it, innermost last. */
+/* JSON Pointer of what is being written. */
+static struct str path_text(struct sandbox *sb) {
+    struct buf out;
+    buf_init(&out, 4096);
+    for (uint32_t i = 0; i < sb->path_len; i++) {
+        if (sb->path[i].name)
+            pointer_part(&out, str_of(sb->path[i].name, sb->path[i].len));
+        else
+            buf_printf(&out, "/%u", sb->path[i].index);
+    }
+    struct str s = buf_ok(&out) ? arena_str(sb->arena, buf_str(&out)) : STR_NONE;
+    buf_free(&out);
+    return s;
+}
+
+/* `what` with the place in the answer behind it. */
 static _Noreturn void refuse(lua_State *L, const char *what) {
+    struct sandbox *sb = sandbox_of(L);
+    struct str at = path_text(sb);
+    if (at.len) {
+        sb->problem->target = at;
+        luaL_error(L, "%s: the answer %s (at %s)",
+                   lua_pushlstring(L, sb->source->name.ptr, sb->source->name.len), what,
+                   lua_pushlstring(L, at.ptr, at.len < 120 ? at.len : 120));
+    }
     luaL_error(L, "%s: the answer %s",
-               lua_pushlstring(L, sandbox_of(L)->source->name.ptr,
-                               sandbox_of(L)->source->name.len), what);
+               lua_pushlstring(L, sb->source->name.ptr, sb->source->name.len), what);
     abort(); /* luaL_error does not return */
 }
 
@@ -124,11 +146,14 @@ static void write_object(lua_State *L, struct sandbox *sb, int table, uint32_t n
     sort_keys(keys, n);
     uint32_t object = add_node(L, sb, JSON_OBJECT, STR_NONE, n);
     for (i = 0; i < n; i++) {
+        sb->path[depth] = (struct path_part){.name = keys[i].name, .len = keys[i].len};
+        sb->path_len = depth + 1;
         add_node(L, sb, JSON_STRING, keep_text(L, sb, keys[i].name, keys[i].len), 0);
         lua_pushvalue(L, keys[i].index);
         lua_rawget(L, table);
         write_value(L, sb, depth + 1);
     }
+    sb->path_len = depth;
     sb->nodes[object].next = sb->node_count - object;
 }
 
@@ -136,10 +161,13 @@ static void write_list(lua_State *L, struct sandbox *sb, int table, lua_Unsigned
                        uint32_t depth) {
     uint32_t list = add_node(L, sb, JSON_ARRAY, STR_NONE, (uint32_t)n);
     for (lua_Unsigned i = 1; i <= n; i++) {
+        sb->path[depth] = (struct path_part){.index = (uint32_t)i - 1};
+        sb->path_len = depth + 1;
         if (lua_rawgeti(L, table, (lua_Integer)i) == LUA_TNIL)
             refuse(L, "has a list with a gap");
         write_value(L, sb, depth + 1);
     }
+    sb->path_len = depth;
     sb->nodes[list].next = sb->node_count - list;
 }
 
@@ -171,6 +199,7 @@ static void write_table(lua_State *L, struct sandbox *sb, uint32_t depth) {
 
 /* Writes the value on top of the stack and takes it away. */
 static void write_value(lua_State *L, struct sandbox *sb, uint32_t depth) {
+    sb->path_len = depth;
     if (depth > JSON_DEPTH_MAX - 1)
         refuse(L, "is nested too deep");
     size_t len;

@@ -78,6 +78,10 @@ static int sandbox_prepare(lua_State *L) {
         lua_pushcfunction(L, f->func);
         lua_setfield(L, env, f->name);
     }
+    for (const luaL_Reg *f = ask_functions; f->name; f++) {
+        lua_pushcfunction(L, f->func);
+        lua_setfield(L, env, f->name);
+    }
     library_register(L, env);
     strings_register(L, env);
     library_seal(L);
@@ -99,6 +103,13 @@ static enum err sandbox_fault(struct sandbox *sb, struct fault *fault) {
         return fault_set(fault, ERR_INVALID, "%.*s: over the budget of %lld bytes",
                          STR_FMT(sb->source->name), (long long)sb->limits.bytes_max);
     return fault_set(fault, ERR_INVALID, "%s", message);
+}
+
+/* The hub's error stands; the words are in place. */
+static enum err sandbox_refused(struct sandbox *sb, struct fault *fault) {
+    if (fault)
+        fault->err = sb->hub_err;
+    return sb->hub_err;
 }
 
 static enum err sandbox_start(struct sandbox *sb, struct fault *fault) {
@@ -150,6 +161,7 @@ void sandbox_destroy(struct sandbox *sb) {
     mem_free(sb->region);
     mem_free(sb->image);
     mem_free(sb->nodes);
+    mem_free(sb->asked);
     mem_free(sb);
 }
 
@@ -165,6 +177,11 @@ static void sandbox_reset(struct sandbox *sb) {
     sb->steps = sb->limits.instructions_max;
     sb->text_max = 0;
     sb->node_count = 0;
+    sb->path_len = 0;
+    sb->hub_err = OK;
+    sb->asked_count = sb->look_count = 0;
+    sb->call = 0;
+    sb->call_name = NULL;
     sb->nomem = false;
 }
 
@@ -203,8 +220,11 @@ enum err sandbox_run(struct sandbox *sb, const struct json *document, struct are
         sb->peak = sb->used;
     if (sb->nomem)
         return fault_set(fault, ERR_NOMEM, "no memory for the answer of a mapping");
-    if (status != LUA_OK)
-        return sandbox_fault(sb, fault);
+    if (status != LUA_OK) {
+        enum err err = sandbox_fault(sb, fault);
+        return sb->hub_err == OK || sb->hub_err == ERR_INVALID
+                   ? err : sandbox_refused(sb, fault);
+    }
     struct json *nodes = arena_array(arena, sb->node_count, sizeof *nodes);
     if (!nodes)
         return fault_set(fault, ERR_NOMEM, "no memory for the answer of a mapping");

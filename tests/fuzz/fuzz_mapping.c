@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         mapper_create((struct mapping_limits){.instructions_max = 20000, .bytes_max = 1 << 20});
     must(sources && mapper);
     const struct mapping_source *source = NULL;
-    err = mapping_sources_add_text(sources, STR("fuzz.lua"), str_of((const char *)data, size),
+    err = mapping_sources_add_text(sources, STR("fuzz.lua"), STR_NONE, str_of((const char *)data, size),
                                    document, &source, &fault);
     if (err == OK)
         err = mapper_run(mapper, source, document, &arena, &answer, &fault);

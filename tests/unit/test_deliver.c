@@ -412,12 +412,12 @@ static void hub_script(void) {
     hub.send.settle_ms = SETTLE_MS;
     hub.send.lookup = NULL;
     hub.send.reference = STR_NONE;
-    assert_int_equal(mapping_sources_add_text(hub.sources, STR("t/script.lua"), str_c(script_text),
+    assert_int_equal(mapping_sources_add_text(hub.sources, STR("t/script.lua"), STR_NONE, str_c(script_text),
                                               NULL, &hub.send.source, &fault), OK);
     hub.sign_in = (struct connector_request){.method = STR("POST"), .url = STR("http://erp/login")};
     hub.session = (struct connector_session){
         .request = &hub.sign_in, .header = STR("X-Session"), .timeout_ms = 1000};
-    assert_int_equal(mapping_sources_add_text(hub.sources, STR("t/session.lua"), str_c(session_text),
+    assert_int_equal(mapping_sources_add_text(hub.sources, STR("t/session.lua"), STR_NONE, str_c(session_text),
                                               NULL, &hub.session.source, &fault), OK);
     hub.connector.session = &hub.session;
     remote.session = 1;

@@ -49,7 +49,7 @@ static const char *run_with(struct mapping_limits limits, const char *code, stru
     buf_init(&answer, 0);
     buf_printf(&text, strchr(code, '\n') ? "%s" : "return function(doc, settings) return {v = %s} end",
                code);
-    if (mapping_sources_add_text(sources, STR("t.lua"), buf_str(&text),
+    if (mapping_sources_add_text(sources, STR("t.lua"), STR_NONE, buf_str(&text),
                                  parse("{\"channel\":\"web-de\",\"codes\":{\"MwSt.\":\"DE-STD\"}}"),
                                  &source, fault) == OK &&
         mapper_run(mapper, source, parse(document_text), &arena, &out, fault) == OK) {
@@ -106,7 +106,7 @@ static void test_missing(void **state) {
     fault_init(&fault, &arena);
     assert_null(run_with(MAPPING_LIMITS_DEFAULT, "doc.deep['a/b'].nope", &fault));
     assert_string_equal(fault.detail, "t.lua:1: /deep/a~1b/nope is not in the document; read it "
-                                      "with opt() if it may be missing");
+                                      "with opt() if it may be missing (for /v)");
     assert_int_equal(fault.count, 1);
     assert_true(str_is(fault.first->pointer, "/deep/a~1b/nope"));
     fails("doc.tags[4]", "/tags/3 is not in the document");
@@ -214,7 +214,7 @@ static void test_no_leak(void **state) {
                        "  n = n + 1 seen[#seen + 1] = doc.name\n"
                        "  if doc.stop then error('stop') end\n"
                        "  return {n = n, seen = seen}\nend";
-    assert_int_equal(mapping_sources_add_text(sources, STR("leak.lua"), str_c(code), NULL, &source,
+    assert_int_equal(mapping_sources_add_text(sources, STR("leak.lua"), STR_NONE, str_c(code), NULL, &source,
                                               &fault), OK);
     for (int i = 0; i < 1000; i++) {
         const struct json *out;
@@ -260,7 +260,7 @@ static void test_large(void **state) {
     struct fault fault = {0};
     int64_t n = 0;
     assert_int_equal(json_parse(parser, &arena, buf_str(&text), false, &document, &fault), OK);
-    assert_int_equal(mapping_sources_add_text(sources, STR("l.lua"), str_c(code), NULL, &source,
+    assert_int_equal(mapping_sources_add_text(sources, STR("l.lua"), STR_NONE, str_c(code), NULL, &source,
                                               &fault), OK);
     enum err err = mapper_run(mapper, source, document, &arena, &out, &fault);
     if (err)
@@ -341,7 +341,7 @@ static void test_trace(void **state) {
                        "money(doc.b, doc.currency),\n"
                        "    who = doc.first .. ' ' .. doc.last, fixed = 'x',\n"
                        "    lines = each(doc.lines, function(l) return {s = l.sku} end)}\nend";
-    assert_int_equal(mapping_sources_add_text(sources, STR("t.lua"), str_c(code), NULL, &source,
+    assert_int_equal(mapping_sources_add_text(sources, STR("t.lua"), STR_NONE, str_c(code), NULL, &source,
                                               &fault), OK);
     enum err err = mapper_trace(
         mapper, source,
