@@ -70,7 +70,7 @@ install-deps: ## install every package that any target needs
 	@$(SETUP_CMD) build test peers bench fuzz format
 
 clean: ## remove everything that was built
-	@[ ! -d build-peers ] || bash peers/tryton/peer.sh reset
+	@for peer in tryton vendure; do [ ! -d build-peers/$$peer ] || bash peers/$$peer/peer.sh reset; done
 	rm -rf build-peers build build-asan build-tsan build-fuzz build-planted
 
 help: ## this list

@@ -23,58 +23,26 @@ here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$TRYTON_HOME"
 TRYTON_HOME=$(cd "$TRYTON_HOME" && pwd)
 export TRYTON_HOME
-# One command at a time; servers do not inherit the lock.
-exec 9>"$TRYTON_HOME/lock"
-flock 9
+home=$TRYTON_HOME
+prefix=TRYTON
+# shellcheck source=peers/lib.sh
+. "$here/../lib.sh"
+turn_take
+ports_take
 db=retail
-python=/usr/bin/python3 # Debian's: it has the trytond module
-postgres=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
-conf=$TRYTON_HOME/trytond.conf
-pid=$TRYTON_HOME/trytond.pid
+conf=$home/trytond.conf
 
-free_ports() {
-    $python - "$1" <<'PORTS'
-import socket, sys
-servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-names = ("TRYTON_PORT", "TRYTON_PG_PORT")
-with open(sys.argv[1], "w") as file:
-    for name, server in zip(names, servers):
-        file.write(f"{name}={server.getsockname()[1]}\n")
-PORTS
-}
-say() { printf '%s\n' "$*" >&2; }
-alive() { [ -s "$pid" ] && kill -0 "$(cat "$pid")" 2>/dev/null; }
-# PostgreSQL refuses to run as root.
-as_postgres() { if [ "$(id -u)" = 0 ]; then (cd / && runuser -u postgres -- "$@"); else "$@"; fi; }
-sql() { psql -h 127.0.0.1 -p "$TRYTON_PG_PORT" -U postgres -d postgres -qAtc "$1"; }
 answers() {
     curl -sf -m 3 -H 'Content-Type: application/json' -o /dev/null \
-        -d '{"id":0,"method":"common.server.version","params":[]}' "http://127.0.0.1:$TRYTON_PORT/"
-}
-log_and_fail() { say "$1:"; tail -30 "$2" >&2; exit 1; }
-
-database_start() {
-    if [ ! -f "$TRYTON_HOME/pg/PG_VERSION" ]; then
-        mkdir -p "$TRYTON_HOME/pg"
-        [ "$(id -u)" != 0 ] || chown postgres "$TRYTON_HOME/pg"
-        chmod 700 "$TRYTON_HOME/pg"
-        as_postgres "$postgres/initdb" -D "$TRYTON_HOME/pg" -U postgres -A trust -E UTF8 \
-            --locale=C.UTF-8 >"$TRYTON_HOME/initdb.log" 2>&1 ||
-            log_and_fail "initdb failed" "$TRYTON_HOME/initdb.log"
-    fi
-    as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" status >/dev/null 2>&1 && return
-    # no fsync: made-up data, which outlives killed processes, not a power cut
-    as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" -w -l "$TRYTON_HOME/pg/server.log" \
-        -o "-c listen_addresses=127.0.0.1 -c port=$TRYTON_PG_PORT -c unix_socket_directories='' -c fsync=off" \
-        start >/dev/null 9>&- || log_and_fail "PostgreSQL does not start" "$TRYTON_HOME/pg/server.log"
+        -d '{"id":0,"method":"common.server.version","params":[]}' "http://127.0.0.1:$port/"
 }
 
 configure() {
     cat >"$conf" <<CONF
 [web]
-listen = 127.0.0.1:$TRYTON_PORT
+listen = 127.0.0.1:$port
 [database]
-uri = postgresql://postgres@127.0.0.1:$TRYTON_PG_PORT/
+uri = postgresql://postgres@127.0.0.1:$pg_port/
 language = en
 list = False
 [session]
@@ -85,14 +53,12 @@ CONF
 }
 
 # Two steps, each kept as a database of its own: the modules' tables, then the retailer's data.
-copy_of() { sql "drop database if exists \"$2\" with (force)" 2>/dev/null; sql "create database \"$2\" template \"$1\""; }
-
 # `filled` has the name of what it was filled with: another fill.py fills anew.
 fill() {
     local filling; filling=$(sha256sum <"$here/fill.py")
     [ "$(cat "$TRYTON_HOME/filled" 2>/dev/null)" != "$filling" ] || return 0
     rm -f "$TRYTON_HOME/filled"
-    erp_end TERM
+    server_end TERM
     if [ ! -e "$TRYTON_HOME/made" ]; then
         say "Tryton: making the database (two minutes, once) ..."
         copy_of template0 "$db"
@@ -111,28 +77,12 @@ fill() {
 }
 
 erp_start() {
-    ! answers || { alive || { say "port $TRYTON_PORT is taken by another"; exit 1; }; return 0; }
+    ! answers || { alive || { say "port $port is taken by another"; exit 1; }; return 0; }
     TRYTOND_CONFIG=$conf TRYTOND_DATABASE_NAMES=$db nohup $python -m gunicorn \
-        --bind "127.0.0.1:$TRYTON_PORT" --workers "$TRYTON_WORKERS" --threads 8 --timeout 120 \
+        --bind "127.0.0.1:$port" --workers "$TRYTON_WORKERS" --threads 8 --timeout 120 \
         trytond.application:app >"$TRYTON_HOME/trytond.log" 2>&1 </dev/null 9>&- &
     echo $! >"$pid"
-    for _ in $(seq 600); do
-        answers && return
-        alive || break
-        sleep 0.1
-    done
-    log_and_fail "Tryton does not start" "$TRYTON_HOME/trytond.log"
-}
-
-# The main process and its workers. One that hangs can not end: it goes on first.
-erp_end() {
-    alive || { rm -f "$pid"; return 0; }
-    local main; main=$(cat "$pid")
-    kill -CONT "$main" $(pgrep -P "$main") 2>/dev/null || true
-    if [ "$1" = KILL ]; then kill -KILL "$main" $(pgrep -P "$main") 2>/dev/null || true
-    else kill -TERM "$main" 2>/dev/null || true; fi
-    for _ in $(seq 200); do alive || break; sleep 0.1; done
-    rm -f "$pid"
+    server_wait Tryton "$TRYTON_HOME/trytond.log"
 }
 
 erp_signal() {
@@ -154,32 +104,25 @@ open(sys.argv[2], "w", encoding="utf-8").write(text)
 SETTINGS
 }
 
-ports=$TRYTON_HOME/ports
-if [ ! -f "$ports" ] || ! as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" status >/dev/null 2>&1; then
-    free_ports "$ports"
-fi
-# shellcheck disable=SC1090
-. "$ports"
-
 stop_all() {
-    erp_end TERM
-    as_postgres "$postgres/pg_ctl" -D "$TRYTON_HOME/pg" -m fast -w stop >/dev/null 2>&1 || true
+    server_end TERM
+    database_stop
 }
 
 case "${1:-up}" in
 up)
     database_start; configure; fill; erp_start
     printf 'url=http://127.0.0.1:%s/%s/\nuser=hub\npassword=Hub-Signs-In-42\nids=%s\n' \
-        "$TRYTON_PORT" "$db" "$TRYTON_HOME/ids.json" ;;
+        "$port" "$db" "$TRYTON_HOME/ids.json" ;;
 prepare) database_start; configure; fill; stop_all ;;
 stop) stop_all ;;
-down) erp_end TERM ;;
-kill) erp_end KILL ;;
+down) server_end TERM ;;
+kill) server_end KILL ;;
 pause) erp_signal STOP ;;
 resume) erp_signal CONT ;;
 configure) configure_hub "${2:?peer.sh configure DIR}" ;;
 restore)
-    erp_end TERM; database_start; configure; fill
+    server_end TERM; database_start; configure; fill
     copy_of "${db}_filled" "$db"
     erp_start ;;
 reset) stop_all; rm -rf "$TRYTON_HOME" ;;
