@@ -38,7 +38,7 @@
 
 struct hub {
     char data[PATH_MAX];
-    char keys_path[PATH_MAX], limits_path[PATH_MAX];
+    char keys_path[PATH_MAX], limits_path[PATH_MAX], auth_path[PATH_MAX];
     char read_path[PATH_MAX];
     char deliver_path[PATH_MAX];
     char persons_path[PATH_MAX];
@@ -53,6 +53,7 @@ struct hub {
     struct core *core;
     struct inbound *inbound;
     struct deliver *deliver;
+    struct auth_keepers *auth;
     struct read_model *read_model;
     struct hub_tidy {
         pthread_t thread;
@@ -247,6 +248,7 @@ static enum err paths_make(struct hub *hub, const struct hub_options *options,
                     : path_join(hub->data, options->dir, "data");
     if (!fits || !path_join(hub->keys_path, hub->data, "keys.db") ||
         !path_join(hub->limits_path, hub->data, "limits.db") ||
+        !path_join(hub->auth_path, hub->data, "auth.db") ||
         !path_join(hub->read_path, hub->data, "read.db") ||
         !path_join(hub->deliver_path, hub->data, "delivery.db") ||
         !path_join(hub->persons_path, hub->data, "persons.db") ||
@@ -356,8 +358,13 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
     };
     struct inbound_options inbound = {
         .core = hub->core, .tail = hub->tail, .connectors = hub->connectors};
+    hub->auth = auth_keepers_create(&(struct auth_keepers_options){
+        .path = hub->auth_path, .clock = &clock_system, .rng = &rng_system});
+    if (!hub->auth)
+        return fault_set(fault, ERR_NOMEM, "no memory for signing in");
     enum err err = read_model_open(&read, &hub->read_model, fault);
     struct deliver_options deliver = {
+        .keepers = hub->auth,
         .core = hub->core,
         .tail = hub->tail,
         .config = hub->config,
@@ -382,6 +389,7 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
                                     .connectors = hub->connectors,
                                     .inbound = hub->inbound,
                                     .deliver = hub->deliver,
+                                    .auth = hub->auth,
                                     .read_model = hub->read_model,
                                     .keyring = hub->keyring,
                                     .otlp = hub->otlp};
@@ -451,6 +459,8 @@ static const struct {
 } damage_hints[] = {
     {"keys.db", "put it back from a backup, or remove it and make new API keys (`penstock key "
                 "create`)"},
+    {"auth.db", "put it back from a backup, or remove it and set new refresh tokens where "
+                "connector.yaml names them"},
     {"delivery.db", "put it back from a backup, or remove it: what is not known to be posted is "
                     "then looked up at its system before it is posted"},
     {"persons.db", "put it back from a backup: without it, what is personal in the journal stays "
@@ -540,6 +550,7 @@ bool hub_stop(struct hub *hub) {
         inbound_destroy(hub->inbound);
     if (hub->deliver)
         deliver_destroy(hub->deliver);
+    auth_keepers_destroy(hub->auth);
     erasure_destroy(hub->erasure);
     approvals_end(&hub->approvals);
     read_model_close(hub->read_model);

@@ -7,6 +7,7 @@
 
 #include "cli/files.h"
 #include "cli/map_priv.h"
+#include "connect/auth.h"
 #include "core/capability.h"
 #include "domain/list.h"
 
@@ -49,8 +50,9 @@ enum err map_choose(struct map_work *work, struct str what) {
         if (s->source && mapping_named(file, rest))
             target_add(work, file, s->source, STR_NONE);
     }
-    if (c->session && mapping_named(c->session->mapping, rest))
-        target_add(work, c->session->mapping, c->session->source, STR_NONE);
+    const struct connector_session *session = c->auth ? c->auth->session : NULL;
+    if (session && mapping_named(session->mapping, rest))
+        target_add(work, session->mapping, session->source, STR_NONE);
     if (work->target_count == 0)
         return fault_set(&work->fault, ERR_NOT_FOUND, "connector %.*s has no mapping %.*s",
                          STR_FMT(name), STR_FMT(rest));

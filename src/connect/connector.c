@@ -136,7 +136,7 @@ static const struct shape_field session_rows[] = {
     SHAPE_ROW(struct connector_session, timeout_ms, SHAPE_INTEGER, "Time to sign in (10000)",
               .min = 10, .max = 600000),
 };
-static SHAPE_DEFINE(session_shape, "connector_session", struct connector_session,
+SHAPE_DEFINE(connector_session_shape, "connector_session", struct connector_session,
                     "How to sign in; again after an answer 401", session_rows);
 
 static const char *const send_keys[] = {"subject", "none", NULL};
@@ -193,7 +193,10 @@ static const struct shape_field connector_rows[] = {
     [CONNECTOR_SETTINGS] = ROW_AS("settings", struct connector, settings_open, SHAPE_OPEN,
                                   "Values for ${setting:NAME} and for its mappings"),
     [CONNECTOR_SESSION] = SHAPE_ROW(struct connector, session, SHAPE_OBJECT,
-                                    "How to sign in", .shape = &session_shape),
+                                    "As auth: {session: …}, which is how it is written now",
+                                    .shape = &connector_session_shape),
+    [CONNECTOR_AUTH] = SHAPE_ROW(struct connector, auth, SHAPE_OBJECT,
+                                 "How calls say who makes them", .shape = &connector_auth_shape),
     [CONNECTOR_RECEIVE] = SHAPE_ROW(struct connector, receive, SHAPE_LIST, "Webhooks in",
                                     .shape = &receive_shape, .max = 256),
     [CONNECTOR_SEND] = SHAPE_ROW(struct connector, send, SHAPE_LIST, "What goes out",

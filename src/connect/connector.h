@@ -125,8 +125,7 @@ struct connector_session {
     int64_t timeout_ms;
     /* not in the file */
     const struct mapping_source *source;
-    struct str body;    /* absent: none */
-    struct str missing; /* names of references that are not set; absent: usable */
+    struct str body; /* absent: none */
 };
 
 enum send_key { SEND_KEY_SUBJECT, SEND_KEY_NONE };
@@ -164,11 +163,13 @@ struct connector_counters {
     _Atomic uint32_t versions; /* that count here */
 };
 
+struct connector_auth;
 struct connector {
     uint64_t has;
     struct str name, version, owner, service_level, description;
     const struct json *settings_open;
-    struct connector_session *session; /* NULL: calls need none */
+    struct connector_session *session; /* how `auth: {session: …}` was written before */
+    struct connector_auth *auth;       /* connect/auth.h; NULL: calls say nothing of who makes them */
     struct shape_list receive; /* of struct connector_receive */
     struct shape_list send;    /* of struct connector_send */
     /* not in the file */
@@ -210,6 +211,9 @@ const struct connector_send *connector_subscription(const struct connectors *con
 bool connector_wants(const struct connector_send *send, struct str event_type);
 /* Meaning of a status (100 to 599); others are retryable. */
 enum connector_outcome_kind connector_outcome(const struct connector_send *send, int status);
+
+/* References that its calls need and that are not set; absent: it can call. */
+struct str connector_auth_missing(const struct connector *connector);
 
 /* What came in, of all connectors; any thread. */
 void connectors_figures(const struct connectors *connectors, struct metrics *out);

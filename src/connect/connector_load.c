@@ -424,27 +424,6 @@ struct str load_document(struct loader *l, const struct json *from, struct buf *
     return text;
 }
 
-static void load_session(struct loader *l, struct connector_session *session) {
-    struct buf missing;
-    if (!session)
-        return;
-    buf_init(&missing, LOAD_TEXT_BYTES_MAX);
-    load_request(l, session->request, "POST", &missing, STR("/session/request"));
-    if (session->body_open && session->body_open->kind != JSON_NULL)
-        session->body = load_document(l, session->body_open, &missing, STR("/session/body"));
-    load_mapping(l, session->mapping, STR("/session/mapping"), &session->source);
-    if (!session->header.len)
-        session->header = STR("Authorization");
-    if (!session->timeout_ms)
-        session->timeout_ms = 10000;
-    if (missing.len > 0) {
-        session->missing = arena_str(l->arena, buf_str(&missing));
-        buf_str_add(&l->missing, l->missing.len ? STR(", ") : STR(""));
-        buf_str_add(&l->missing, session->missing);
-    }
-    buf_free(&missing);
-}
-
 /* A script says by itself what is looked up, and where the system's number is. */
 static void load_script(struct loader *l, struct connector_send *send, uint32_t i) {
     struct str at = load_pointer(l, "/send/%u/script", i);
@@ -495,9 +474,9 @@ static enum err load_send(struct loader *l, uint32_t i) {
         send->timeout_ms = 10000;
     load_mapping(l, send->mapping, load_pointer(l, "/send/%u/mapping", i), &send->source);
     load_script(l, send, i);
-    if (l->connector->session && l->connector->session->missing.len)
-        buf_printf(&missing, "%s%.*s", missing.len ? ", " : "",
-                   STR_FMT(l->connector->session->missing));
+    struct str unsigned_in = connector_auth_missing(l->connector);
+    if (unsigned_in.len)
+        buf_printf(&missing, "%s%.*s", missing.len ? ", " : "", STR_FMT(unsigned_in));
     if (missing.len > 0) {
         send->missing = arena_str(l->arena, buf_str(&missing));
         load_note_missing(&l->missing, "for", send->subscription);
@@ -511,7 +490,7 @@ static enum err load_send(struct loader *l, uint32_t i) {
 static enum err load_parts(struct loader *l) {
     enum err err = load_settings(l);
     if (err == OK)
-        load_session(l, l->connector->session);
+        err = load_auth(l);
     for (uint32_t i = 0; err == OK && i < l->connector->receive.count; i++)
         load_receive(l, i);
     for (uint32_t i = 0; err == OK && i < l->connector->send.count; i++)

@@ -9,7 +9,7 @@
 
 enum connector_row {
     CONNECTOR_NAME, CONNECTOR_VERSION, CONNECTOR_OWNER, CONNECTOR_SERVICE_LEVEL, CONNECTOR_DESCRIPTION,
-    CONNECTOR_SETTINGS, CONNECTOR_SESSION, CONNECTOR_RECEIVE, CONNECTOR_SEND,
+    CONNECTOR_SETTINGS, CONNECTOR_SESSION, CONNECTOR_AUTH, CONNECTOR_RECEIVE, CONNECTOR_SEND,
 };
 enum connector_send_row {
     SEND_SUBSCRIPTION, SEND_ENABLED, SEND_EVENTS, SEND_KEY, SEND_PERSONAL, SEND_MAPPING, SEND_SCRIPT,
@@ -84,5 +84,11 @@ void connectors_clash(const struct connectors *set, const struct connector *conn
 /* The window of signed messages where one of the set asks for it: that of `before`, else a new one. */
 enum err connectors_replay(struct connectors *set, const struct connectors *before,
                            struct fault *fault) WARN_UNUSED;
+
+/* connector_load_auth.c */
+extern const struct shape connector_auth_shape, connector_session_shape;
+enum err load_auth(struct loader *l) WARN_UNUSED;
+/* As application/x-www-form-urlencoded has it. */
+void form_encode(struct buf *out, struct str value);
 
 #endif

@@ -13,6 +13,7 @@ const char *net_error_name(enum net_error error) {
     case NET_RESET: return "reset";
     case NET_TOO_LARGE: return "too-large";
     case NET_CANCELLED: return "cancelled";
+    case NET_SIGN_IN: return "sign-in";
     case NET_FAILED: return "failed";
     }
     return "unknown";

@@ -24,6 +24,7 @@ enum net_error {
     NET_RESET,     /* the connection broke before the whole answer was here */
     NET_TOO_LARGE, /* the answer is longer than the caller takes */
     NET_CANCELLED, /* by net_cancel or net_close */
+    NET_SIGN_IN,   /* no token or session was to be had; nothing was sent (connect/auth_net.h) */
     NET_FAILED,    /* anything else: a bad URL, memory; the detail says what */
 };
 /* "refused", "timeout" …: for logs, metrics and people. */
@@ -33,8 +34,11 @@ struct net_header {
     struct str name, value;
 };
 
-/* The caller keeps all of it unchanged until `done`. */
+struct connector;
+/* The caller keeps what it points to unchanged until `done`. */
 struct net_request {
+    const struct connector *connector; /* whose `auth` says who calls; NULL: nobody in particular.
+                                          Only an auth_net looks at it */
     struct str method; /* "POST" */
     struct str url;    /* http:// or https:// */
     const struct net_header *headers;

@@ -458,7 +458,7 @@ static void expand(const struct attempt *attempt, struct str pattern, bool url, 
 enum err attempt_call(struct attempt *attempt, const struct connector_request *request,
                       struct str body, net_done *done, struct fault *fault) {
     struct net_header *headers =
-        arena_array(&attempt->arena, request->header_count + 6, sizeof *headers);
+        arena_array(&attempt->arena, request->header_count + 5, sizeof *headers);
     if (headers == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for a request");
     uint32_t count = 0;
@@ -481,11 +481,10 @@ enum err attempt_call(struct attempt *attempt, const struct connector_request *r
     attempt->call_url = url;
     if (attempt->traceparent.len > 0)
         headers[count++] = (struct net_header){STR("traceparent"), attempt_call_trace(attempt)};
-    if (session_header(attempt, &headers[count]))
-        count++;
     if (url.ptr == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for a request");
-    struct net_request call = {.method = request->method,
+    struct net_request call = {.connector = attempt->sub->send->connector,
+                               .method = request->method,
                                .url = url,
                                .headers = headers,
                                .header_count = count,
@@ -563,11 +562,6 @@ static void send_done(void *ctx, const struct net_answer *answer) {
     attempt->call = NULL;
     histogram_us(&sub->call_us, answer->elapsed_us);
     attempt_called(attempt, sub->send->request, answer);
-    if (session_refused(attempt, answer)) {
-        attempt_finish(attempt, LANE_RETRYABLE, -1, answer->status,
-                       STR("the session had ended: signing in again"));
-        return;
-    }
     enum lane_outcome outcome = attempt_outcome(attempt, answer, true);
     if (outcome == LANE_SUCCESS) {
         send_succeeded(attempt, answer);
@@ -705,7 +699,7 @@ static void attempt_lookup(struct attempt *attempt) {
 
 /* --- beginning --------------------------------------------------------------------------- */
 
-void attempt_begin(struct attempt *attempt) {
+static void attempt_begin(struct attempt *attempt) {
     const struct connector_send *send = attempt->sub->send;
     if (send->script.len)
         script_start(attempt);
@@ -770,6 +764,6 @@ void attempt_start(struct subscription *sub, const struct lane_job *job) {
     attempt_span_begin(attempt);
     if (err != OK)
         attempt_later(attempt, &reading.fault);
-    else if (!session_wait(attempt))
+    else
         attempt_begin(attempt);
 }

@@ -719,6 +719,8 @@ static bool flush_wanted(const struct deliver *d) {
 
 void deliver_step(struct deliver *d) {
     int64_t now_us = clock_tick_us(d->options.clock);
+    if (d->net != NULL)
+        auth_net_step(d->net);
     answers_drain(d);
     reload(d, now_us);
     wishes_grant(d);
@@ -741,6 +743,8 @@ void deliver_step(struct deliver *d) {
 
 int64_t deliver_next_us(const struct deliver *d) {
     int64_t now_us = clock_tick_us(d->options.clock), next = INT64_MAX;
+    if (d->net != NULL && auth_net_due(d->net))
+        return now_us;
     if (d->failed)
         return d->out > 0 ? INT64_MAX : d->reload_us;
     for (const struct attempt *a = d->again; a != NULL; a = a->next)
@@ -768,6 +772,30 @@ void deliver_stats(struct deliver *d, uint32_t i, struct deliver_stats *out) {
     pthread_mutex_lock(&d->lock);
     *out = d->subs[i].shown;
     pthread_mutex_unlock(&d->lock);
+}
+
+static void net_wake(void *ctx) { deliver_wake(ctx); }
+
+enum err deliver_net_wrap(struct deliver *d, bool own, struct fault *fault) {
+    const struct settings *settings = &d->options.config->settings;
+    struct auth_net_options options = {
+        .net = d->net,
+        .own = own,
+        .keepers = d->options.keepers,
+        .limits = {.instructions_max = settings->map_instructions_max, .bytes_max = settings->map_bytes_max},
+        .wake = net_wake,
+        .wake_ctx = d};
+    if (options.keepers == NULL && d->keepers == NULL)
+        d->keepers = auth_keepers_create(
+            &(struct auth_keepers_options){.clock = d->options.clock, .rng = d->options.rng});
+    if (options.keepers == NULL)
+        options.keepers = d->keepers;
+    if (options.keepers == NULL)
+        return fault_set(fault, ERR_NOMEM, "no memory for delivery");
+    enum err err = auth_net_create(&options, &d->net, fault);
+    if (err == OK && !own)
+        d->wrapped = d->net;
+    return err;
 }
 
 enum err deliver_create(const struct deliver_options *options, struct deliver **out,
@@ -804,8 +832,8 @@ enum err deliver_create(const struct deliver_options *options, struct deliver **
         for (uint32_t i = 0; i < connector->send.count; i++)
             subscription_init(d, list_at(connector->send, struct connector_send, i));
     }
-    if (err == OK)
-        err = sessions_create(d, fault);
+    if (err == OK && d->net != NULL)
+        err = deliver_net_wrap(d, false, fault);
     for (uint32_t i = 0; err == OK && i < d->count; i++)
         if (d->subs[i].stats.usable)
             err = subscription_load(&d->subs[i], fault);
@@ -837,7 +865,9 @@ void deliver_destroy(struct deliver *d) {
     }
     for (uint32_t i = 0; d->subs != NULL && i < d->count; i++)
         lanes_destroy(d->subs[i].lanes);
-    sessions_destroy(d);
+    if (d->wrapped != NULL)
+        net_close(d->wrapped);
+    auth_keepers_destroy(d->keepers);
     progress_close(d->progress);
     mapper_destroy(d->mapper);
     json_parser_destroy(d->parser);

@@ -12,6 +12,7 @@
 #ifndef PENSTOCK_DELIVER_DELIVER_H
 #define PENSTOCK_DELIVER_DELIVER_H
 
+#include "connect/auth_net.h"
 #include "connect/connector.h"
 #include "connect/net.h"
 #include "core/core.h"
@@ -24,6 +25,7 @@ struct deliver_options {
     const char *path; /* of delivery.db */
     struct clock *clock;
     struct rng *rng; /* jitter */
+    struct auth_keepers *keepers; /* tokens and sessions of the hub; NULL: its own, in memory */
     struct net *net; /* NULL: deliver_start makes an HTTP driver on its own loop */
 };
 

@@ -7,27 +7,14 @@
 #include <uv.h>
 
 #include "base/span.h"
+#include "connect/auth_net.h"
 #include "deliver/deliver.h"
 #include "deliver/lane.h"
 #include "deliver/progress.h"
 
-/* session.c */
-struct session {
-    struct deliver *deliver;
-    const struct connector *connector;
-    enum { SESSION_NONE, SESSION_OPENING, SESSION_OPEN } state;
-    char *value;            /* of the header */
-    bool proven;            /* it was taken at least once */
-    uint32_t generation;    /* of the value: one more each time it is dropped */
-    struct attempt *waiting;
-    struct net_call *call;
-    struct arena arena; /* while it opens */
-};
-
 struct subscription {
     struct deliver *deliver;
     const struct connector_send *send;
-    struct session *session; /* NULL: its connector needs none */
     struct lanes *lanes;
     bool idempotent;    /* its request carries an Idempotency-Key */
     uint64_t saved;     /* cursor on disk */
@@ -77,7 +64,6 @@ struct attempt {
     struct str id, type, subject, correlation, traceparent, data;
     struct net_call *call;
     struct script_run script;
-    uint32_t session_generation; /* that the newest request carried */
     struct command command;
     int64_t event_us; /* when the event was recorded, wall clock */
     int64_t again_us; /* STAGE_COMMAND, STAGE_TELL: when to submit again */
@@ -113,8 +99,8 @@ struct deliver {
     struct json_parser *parser;
     struct subscription *subs;
     uint32_t count;
-    struct session *sessions; /* of the connectors that need one */
-    uint32_t session_count;
+    struct net *wrapped;          /* around a net that is somebody else's */
+    struct auth_keepers *keepers; /* our own, where none are given */
     struct attempt *free;
     struct attempt *again; /* to be submitted again */
     uint32_t out;          /* attempts not in `free` */
@@ -164,8 +150,7 @@ struct attempt *attempt_take(struct subscription *sub);
 void attempt_give_back(struct attempt *attempt);
 void attempt_free(struct attempt *attempt);
 
-/* For what else makes attempts end: script.c, session.c. */
-void attempt_begin(struct attempt *attempt); /* the event is read, a session is there */
+/* For what else makes attempts end: script.c. */
 void attempt_finish(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
                     int status, struct str cause);
 void attempt_later(struct attempt *attempt, const struct fault *fault);
@@ -190,18 +175,9 @@ struct str attempt_words(struct attempt *attempt, struct str words);
 void script_start(struct attempt *attempt);
 void script_next(struct attempt *attempt);
 
-/* session.c */
-enum err sessions_create(struct deliver *d, struct fault *fault) WARN_UNUSED;
-void sessions_destroy(struct deliver *d);
-/* True: the attempt waits; attempt_begin or attempt_finish follow. */
-bool session_wait(struct attempt *attempt);
-/* False: there is none to send. */
-bool session_header(struct attempt *attempt, struct net_header *header);
-/* After every answer. True: it says that the session has ended, nothing was done, and another
- * attempt gets a new one. A session that never worked is no reason to try again at once. */
-bool session_refused(struct attempt *attempt, const struct net_answer *answer);
-
 /* deliver.c */
+/* Puts what says who calls around the net. */
+enum err deliver_net_wrap(struct deliver *d, bool own, struct fault *fault) WARN_UNUSED;
 /* How long the remote may be at work on what was sent, after we stopped waiting. */
 int64_t settle_us(const struct subscription *sub);
 /* The lane's delivery has ended: lanes, progress, statistics. True: it is held now, and the

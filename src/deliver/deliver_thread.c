@@ -21,8 +21,7 @@ static void drain_over(uv_timer_t *timer) {
 static void closed(uv_handle_t *handle) {}
 
 static void handles_close(struct deliver *d) {
-    if (d->own_net)
-        net_close(d->net);
+    calls_cancel(d);
     uv_close((uv_handle_t *)&d->async, closed);
     uv_close((uv_handle_t *)&d->timer, closed);
     uv_close((uv_handle_t *)&d->drain_timer, closed);
@@ -81,8 +80,10 @@ static void *deliver_run(void *arg) {
 static void calls_cancel(struct deliver *d) {
     if (d->own_net) {
         /* closing cancels all; a new driver is not needed any more */
-        net_close(d->net);
+        struct net *net = d->net;
         d->own_net = false;
+        net_close(net);
+        d->net = NULL;
     }
 }
 
@@ -96,6 +97,11 @@ enum err deliver_start(struct deliver *d, struct fault *fault) {
             .calls_max = (uint32_t)d->options.config->settings.deliver_calls_max,
             .connections_max = (uint32_t)d->options.config->settings.deliver_calls_max};
         enum err err = driver_http_create(&options, &d->net, fault);
+        if (err == OK && (err = deliver_net_wrap(d, true, fault)) != OK) {
+            net_close(d->net);
+            d->net = NULL;
+            uv_run(&d->loop, UV_RUN_DEFAULT);
+        }
         if (err != OK) {
             uv_loop_close(&d->loop);
             return err;

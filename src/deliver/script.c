@@ -74,11 +74,6 @@ static void script_answered(void *ctx, const struct net_answer *answer) {
     attempt->call = NULL;
     histogram_us(&attempt->sub->call_us, answer->elapsed_us);
     attempt_called(attempt, attempt->sub->send->request, answer);
-    if (session_refused(attempt, answer)) {
-        attempt_finish(attempt, LANE_RETRYABLE, -1, answer->status,
-                       STR("the session had ended: signing in again"));
-        return;
-    }
     enum lane_outcome outcome = attempt_outcome(attempt, answer, run->changes);
     if (outcome != LANE_SUCCESS) {
         struct str cause = attempt_cause(attempt, answer);

@@ -48,6 +48,8 @@ void figures_write(void *ctx, struct metrics *out) {
     metric_queue(out, "inbound", inbound_under_way(figures->inbound),
                  (uint64_t)(settings->inbound_workers * settings->inbound_inflight_max));
     connectors_figures(figures->connectors, out);
+    if (figures->auth)
+        auth_figures(figures->auth, out);
     deliver_figures(figures->deliver, out);
     read_model_figures(figures->read_model, out);
     keyring_figures(figures->keyring, out);

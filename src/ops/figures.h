@@ -15,6 +15,7 @@ struct figures {
     const struct connectors *connectors;
     const struct inbound *inbound;
     struct deliver *deliver;
+    struct auth_keepers *auth;
     struct read_model *read_model;
     struct keyring *keyring;
     struct otlp *otlp; /* may be NULL */

@@ -342,6 +342,7 @@ static struct hub {
     struct connector_limits limits;
     struct connector_header header;
     struct connector_session session;
+    struct connector_auth auth;
     struct connector_request sign_in;
     struct mapping_sources *sources;
     struct tail *tail;
@@ -419,7 +420,8 @@ static void hub_script(void) {
         .request = &hub.sign_in, .header = STR("X-Session"), .timeout_ms = 1000};
     assert_int_equal(mapping_sources_add_text(hub.sources, STR("t/session.lua"), STR_NONE, str_c(session_text),
                                               NULL, &hub.session.source, &fault), OK);
-    hub.connector.session = &hub.session;
+    hub.auth = (struct connector_auth){.session = &hub.session, .kind = AUTH_SESSION};
+    hub.connector.auth = &hub.auth;
     remote.session = 1;
 }
 
