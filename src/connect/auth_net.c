@@ -366,6 +366,7 @@ static void fetch_free(struct fetch *fetch) {
         fetch->net->fetch = fetch->next;
     if (fetch->next != NULL)
         fetch->next->prev = fetch->prev;
+    connector_release(fetch->connector);
     arena_free(&fetch->arena);
     mem_free(fetch);
 }
@@ -553,7 +554,8 @@ static void fetch_begin(struct auth_net *net, struct keeper *keeper, const struc
         keeper_failed(net->options.keepers, keeper, "no memory for signing in", -1, false, false);
         return;
     }
-    *fetch = (struct fetch){.net = net, .keeper = keeper, .connector = connector, .next = net->fetch};
+    *fetch = (struct fetch){
+        .net = net, .keeper = keeper, .connector = connector_take(connector), .next = net->fetch};
     arena_init(&fetch->arena, (size_t)4 << 20);
     if (fetch->next != NULL)
         fetch->next->prev = fetch;

@@ -37,7 +37,7 @@ struct net_header {
 struct connector;
 /* The caller keeps what it points to unchanged until `done`. */
 struct net_request {
-    const struct connector *connector; /* whose `auth` says who calls; NULL: nobody in particular.
+    const struct connector *connector; /* alive until `done`, whose `auth` says who calls; NULL: nobody in particular.
                                           Only an auth_net looks at it */
     struct str method; /* "POST" */
     struct str url;    /* http:// or https:// */
