@@ -66,6 +66,7 @@ struct connector_receive {
     struct str command;            /* "order.capture" */
     /* not in the file */
     const struct mapping_source *source;
+    uint32_t line; /* of its command in connector.yaml */
 };
 
 struct connector_retry {
@@ -200,6 +201,8 @@ enum err connectors_load(const char *dir, struct connectors **out, struct fault 
 /* While somebody uses the set; any thread. Who loaded it is the first user. */
 const struct connectors *connectors_take(const struct connectors *connectors);
 void connectors_release(const struct connectors *connectors); /* or NULL */
+/* Whether a mapping with this id belongs to one of them. */
+bool connectors_have_mapping(const struct connectors *connectors, uint64_t id);
 /* NULL where there is none. */
 const struct connector *connector_find(const struct connectors *connectors, struct str name);
 const struct connector_receive *connector_topic(const struct connector *connector,

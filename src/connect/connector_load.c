@@ -269,6 +269,7 @@ static void check_place(struct loader *l, const struct connector_place *place, c
 static void load_receive(struct loader *l, uint32_t i) {
     struct connector_receive *receive = list_at(l->connector->receive, struct connector_receive, i);
     struct connector_signature *signature = receive->signature;
+    receive->line = yaml_line(&l->yaml, load_pointer(l, "/receive/%u/command", i));
     for (uint32_t k = 0; k < i; k++) {
         if (str_eq(list_at(l->connector->receive, struct connector_receive, k)->topic,
                    receive->topic))

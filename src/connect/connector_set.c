@@ -64,6 +64,14 @@ void connectors_release(const struct connectors *connectors) {
     mem_free(set);
 }
 
+bool connectors_have_mapping(const struct connectors *connectors, uint64_t id) {
+    for (uint32_t i = 0; i < connectors->count; i++)
+        if (connectors->items[i]->own &&
+            mapping_sources_have(connectors->items[i]->own->sources, id))
+            return true;
+    return false;
+}
+
 void connectors_clash(const struct connectors *set, const struct connector *connector,
                       struct fault *fault) {
     for (uint32_t i = 0; i < connector->send.count; i++) {

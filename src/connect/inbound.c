@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "connect/connector_fit.h"
 
 #define RETRY_FIRST_US 50000
 #define RETRY_MAX_US 5000000
@@ -19,6 +20,8 @@ static void slot_free(struct slot *slot) {
     slot_span_end(slot);
     slot->phase = SLOT_FREE;
     slot->worker->full = false;
+    connector_release(slot->connector);
+    slot->connector = NULL;
     atomic_fetch_sub(&slot->worker->inbound->under_way, 1);
     arena_reset(&slot->arena);
 }
@@ -58,15 +61,15 @@ static void slot_count(const struct slot *slot) {
     static const enum connector_processed kinds[] = {[STEP_PROCESS] = PROCESSED_MAPPED,
                                                      [STEP_RAISE] = PROCESSED_FAILED,
                                                      [STEP_SETTLE] = PROCESSED_KNOWN};
-    const struct inbound *inbound = slot->worker->inbound;
-    const struct connector *connector =
-        slot->payload ? connector_find(inbound->connectors, slot->payload->connector) : NULL;
+    const struct connector *connector = slot->connector;
     if (!connector)
         return;
-    atomic_fetch_add_explicit(&connector->counters->processed[kinds[slot->step]], 1,
-                              memory_order_relaxed);
-    histogram_us_shared(&connector->counters->processing_us,
-                        clock_now_us(core_clock(inbound->core)) - slot->stored_us);
+    struct connector_counters *counters = connector->counters;
+    int64_t now_us = clock_now_us(core_clock(slot->worker->inbound->core));
+    atomic_fetch_add_explicit(&counters->processed[kinds[slot->step]], 1, memory_order_relaxed);
+    atomic_store_explicit(slot->step == STEP_RAISE ? &counters->failed_us : &counters->processed_us,
+                          now_us, memory_order_relaxed);
+    histogram_us_shared(&counters->processing_us, now_us - slot->stored_us);
 }
 
 /* The writer answered. */
@@ -307,7 +310,24 @@ static uint32_t worker_retries(struct worker *w, int64_t now_us, int64_t *due) {
     return n;
 }
 
+static bool mapping_wanted(void *ctx, uint64_t id) { return connectors_have_mapping(ctx, id); }
+
+/* Takes up what inbound_renew left. */
+static void worker_renew(struct worker *w) {
+    struct inbound *inbound = w->inbound;
+    if (atomic_load(&inbound->generation) == w->generation)
+        return;
+    const struct connectors *before = w->connectors;
+    pthread_mutex_lock(&inbound->lock);
+    w->connectors = connectors_take(inbound->connectors);
+    w->generation = atomic_load(&inbound->generation);
+    pthread_mutex_unlock(&inbound->lock);
+    mapper_keep(w->mapper, mapping_wanted, (void *)(uintptr_t)w->connectors);
+    connectors_release(before);
+}
+
 static uint32_t worker_step(struct worker *w, int64_t *due, bool start) {
+    worker_renew(w);
     uint32_t n = worker_answers(w);
     n += worker_retries(w, tick(w), due);
     if (start)
@@ -323,6 +343,21 @@ uint32_t inbound_step(struct inbound *inbound) {
     for (uint32_t i = 0; i < inbound->worker_count; i++)
         n += worker_step(&inbound->workers[i], &due, true);
     return n;
+}
+
+void inbound_renew(struct inbound *inbound, const struct connectors *connectors) {
+    pthread_mutex_lock(&inbound->lock);
+    const struct connectors *before = inbound->connectors;
+    inbound->connectors = connectors_take(connectors);
+    atomic_fetch_add(&inbound->generation, 1);
+    pthread_mutex_unlock(&inbound->lock);
+    connectors_release(before);
+    for (uint32_t i = 0; i < inbound->worker_count; i++) { /* so that the version before can go */
+        struct worker *w = &inbound->workers[i];
+        pthread_mutex_lock(&w->lock);
+        worker_wake(w);
+        pthread_mutex_unlock(&w->lock);
+    }
 }
 
 uint32_t inbound_under_way(const struct inbound *inbound) {
@@ -408,6 +443,8 @@ static enum err worker_init(struct worker *w, struct inbound *inbound, uint32_t 
     w->origin.deliver = worker_deliver;
     w->follower.wake = worker_published;
     w->inbound = inbound;
+    w->connectors = connectors_take(inbound->connectors);
+    w->generation = atomic_load(&inbound->generation);
     w->number = number;
     w->from = core_seq(inbound->core) + 1;
     w->parser = json_parser_create();
@@ -428,21 +465,10 @@ static enum err worker_init(struct worker *w, struct inbound *inbound, uint32_t 
 
 /* Every topic's command exists and takes a document. */
 static enum err check_commands(struct inbound *inbound, struct fault *fault) {
-    for (uint32_t i = 0; i < inbound->connectors->count; i++) {
-        const struct connector *connector = inbound->connectors->items[i];
-        for (uint32_t k = 0; k < connector->receive.count; k++) {
-            const struct connector_receive *receive =
-                list_at(connector->receive, struct connector_receive, k);
-            const struct command_type *type =
-                registry_command(core_registry(inbound->core), receive->command);
-            if (!type || !type->shape || type->flags & (COMMAND_INTERNAL | COMMAND_READS))
-                return fault_set(fault, ERR_INVALID,
-                                 "connector %.*s, topic %.*s: there is no command \"%.*s\"",
-                                 STR_FMT(connector->name), STR_FMT(receive->topic),
-                                 STR_FMT(receive->command));
-        }
-    }
-    return OK;
+    enum err err = OK;
+    for (uint32_t i = 0; !err && i < inbound->connectors->count; i++)
+        err = connector_commands(inbound->connectors->items[i], core_registry(inbound->core), fault);
+    return err;
 }
 
 static enum err read_pending(struct inbound *inbound, struct fault *fault) {
@@ -470,7 +496,8 @@ enum err inbound_create(const struct inbound_options *options, struct inbound **
         return fault_set(fault, ERR_NOMEM, "no memory for the inbound workers");
     inbound->core = options->core;
     inbound->tail = options->tail;
-    inbound->connectors = options->connectors;
+    inbound->connectors = connectors_take(options->connectors);
+    pthread_mutex_init(&inbound->lock, NULL);
     enum err err = check_commands(inbound, fault);
     if (!err)
         err = read_pending(inbound, fault);
@@ -493,6 +520,11 @@ enum err inbound_create(const struct inbound_options *options, struct inbound **
     return OK;
 }
 
+static void slot_end(struct slot *slot) {
+    connector_release(slot->connector);
+    arena_free(&slot->arena);
+}
+
 void inbound_destroy(struct inbound *inbound) {
     if (!inbound)
         return;
@@ -500,13 +532,16 @@ void inbound_destroy(struct inbound *inbound) {
         struct worker *w = &inbound->workers[i];
         tail_unfollow(inbound->tail, &w->follower);
         for (uint32_t k = 0; k < w->slot_count; k++)
-            arena_free(&w->slots[k].arena);
+            slot_end(&w->slots[k]);
+        connectors_release(w->connectors);
         mem_free(w->slots);
         json_parser_destroy(w->parser);
         mapper_destroy(w->mapper);
         pthread_cond_destroy(&w->wake);
         pthread_mutex_destroy(&w->lock);
     }
+    connectors_release(inbound->connectors);
+    pthread_mutex_destroy(&inbound->lock);
     mem_free(inbound->workers);
     mem_free(inbound->pending);
     mem_free(inbound);

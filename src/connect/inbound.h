@@ -15,7 +15,7 @@
 struct inbound_options {
     struct core *core;
     struct tail *tail;
-    const struct connectors *connectors; /* must outlive it */
+    const struct connectors *connectors; /* at first; taken */
 };
 
 struct inbound;
@@ -25,6 +25,10 @@ enum err inbound_create(const struct inbound_options *options, struct inbound **
                         struct fault *fault) WARN_UNUSED;
 /* Stop first. */
 void inbound_destroy(struct inbound *inbound);
+
+/* Any thread: payloads that begin from now on go by these connectors, which connector_fit has found
+ * fit. Those under way end with the version they began with. */
+void inbound_renew(struct inbound *inbound, const struct connectors *connectors);
 
 /* inbound_workers threads (setting). */
 enum err inbound_start(struct inbound *inbound, struct fault *fault) WARN_UNUSED;

@@ -37,6 +37,7 @@ struct slot {
     struct command command;
     struct command_source source; /* of the command */
     const struct payload *payload; /* NULL: the record is none */
+    const struct connector *connector; /* taken when it was mapped last; NULL: there is none */
     const struct json *document;   /* its nodes; NULL: it came as no plain JSON */
     struct str payload_subject, correlation, traceparent;
     bool traced; /* the payload's trace is sampled, and what follows is set */
@@ -59,6 +60,8 @@ struct worker {
     uint32_t slot_count;
     struct json_parser *parser;
     struct mapper *mapper;
+    const struct connectors *connectors; /* taken */
+    uint32_t generation;                 /* of them */
     uint32_t pending_at; /* next of inbound->pending */
     uint64_t from;       /* next seq to follow */
     uint64_t again;      /* payload to read once more (payload.retried), 0: none */
@@ -75,7 +78,9 @@ struct worker {
 struct inbound {
     struct core *core;
     struct tail *tail;
-    const struct connectors *connectors;
+    pthread_mutex_t lock;
+    const struct connectors *connectors; /* taken; under the lock */
+    _Atomic uint32_t generation;         /* of them */
     uint64_t *pending; /* at create, ascending */
     uint32_t pending_count;
     struct worker *workers;

@@ -173,8 +173,10 @@ static const char *kind_of(enum err err, const char *otherwise) {
  * that nothing is to be done, the slot's step is STEP_SETTLE. */
 static enum err process(struct slot *slot, const char **kind, struct fault *fault) {
     struct inbound *inbound = slot->worker->inbound;
-    const struct connector *connector = connector_find(inbound->connectors,
-                                                       slot->payload->connector);
+    connector_release(slot->connector); /* of an attempt before */
+    slot->connector = connector_take(connector_find(slot->worker->connectors,
+                                                    slot->payload->connector));
+    const struct connector *connector = slot->connector;
     const struct connector_receive *receive =
         connector ? connector_topic(connector, slot->payload->topic) : NULL;
     *kind = "connector-missing";
@@ -195,7 +197,7 @@ static enum err process(struct slot *slot, const char **kind, struct fault *faul
         return err;
     const struct command_type *type = registry_command(core_registry(inbound->core),
                                                        receive->command);
-    must(type); /* inbound_create looked */
+    must(type); /* connector_commands looked */
     struct str words;
     if (mapping_nothing(mapped, &words)) {
         slot->nothing = clean(&slot->arena, said(slot, words));
@@ -252,9 +254,7 @@ static enum err prepare_raise(struct slot *slot, struct fault *fault) {
     struct exception *exception = arena_new(&slot->arena, struct exception);
     if (!exception || !slot->cause.ptr)
         return fault_set(fault, ERR_NOMEM, "no memory for an exception");
-    const struct connector *connector =
-        slot->payload ? connector_find(slot->worker->inbound->connectors, slot->payload->connector)
-                      : NULL;
+    const struct connector *connector = slot->connector;
     exception->kind = slot->kind;
     exception->subject = slot->payload ? slot->payload->payload_id : slot->payload_subject;
     exception->cause = slot->cause;
@@ -296,8 +296,7 @@ static enum err prepare_settle(struct slot *slot, struct fault *fault) {
 /* Tells the command whose message it came of. */
 static void tell_source(struct slot *slot) {
     const struct payload *payload = slot->payload;
-    const struct connector *connector =
-        connector_find(slot->worker->inbound->connectors, payload->connector);
+    const struct connector *connector = slot->connector;
     slot->source = (struct command_source){.payload_id = payload->payload_id,
                                            .connector = payload->connector,
                                            .topic = payload->topic,

@@ -211,8 +211,9 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     err = mask_cards(&message, &masked, fault);
     if (err)
         return err;
-    set_text(payload, &payload->connector, PAYLOAD_CONNECTOR, connector->name);
-    set_text(payload, &payload->topic, PAYLOAD_TOPIC, receive->topic);
+    set_text(payload, &payload->connector, PAYLOAD_CONNECTOR,
+             arena_str(arena, connector->name)); /* the connector may go before the command */
+    set_text(payload, &payload->topic, PAYLOAD_TOPIC, arena_str(arena, receive->topic));
     set_text(payload, &payload->dedup_id, PAYLOAD_DEDUP_ID,
              dedup_id(connectors, connector, receive, &message, headers, came.now_us));
     set_text(payload, &payload->key, PAYLOAD_KEY, place_value(receive->key, &message, headers));
@@ -227,6 +228,7 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     if (err)
         return err;
     atomic_fetch_add_explicit(&connector->counters->received, 1, memory_order_relaxed);
+    atomic_store_explicit(&connector->counters->received_us, came.now_us, memory_order_relaxed);
     out->masked = masked;
     out->actor = arena_printf(arena, "connector:%.*s", STR_FMT(connector->name));
     return OK;

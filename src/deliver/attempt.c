@@ -33,6 +33,8 @@ struct attempt *attempt_take(struct subscription *sub) {
     attempt->next = NULL;
     attempt->deliver = d;
     attempt->sub = sub;
+    attempt->send = sub->send;
+    connector_take(sub->send->connector);
     attempt->event = NULL;
     attempt->id = attempt->type = attempt->subject = attempt->data = STR_NONE;
     attempt->correlation = attempt->traceparent = STR_NONE;
@@ -57,6 +59,8 @@ void attempt_give_back(struct attempt *attempt) {
         buf_init(&attempt->text, 0);
         buf_init(&attempt->body, 0);
     }
+    connector_release(attempt->send->connector);
+    attempt->send = NULL;
     attempt->sub->out--;
     d->out--;
     attempt->next = d->free;
@@ -120,7 +124,7 @@ static struct str json_text(const struct json *value) {
 
 /* What is personal goes to those systems alone whose subscription says so. */
 static struct keyring *attempt_keyring(const struct attempt *attempt) {
-    return attempt->sub->send->personal ? core_keyring(attempt->deliver->options.core) : NULL;
+    return attempt->send->personal ? core_keyring(attempt->deliver->options.core) : NULL;
 }
 
 struct masking {
@@ -242,7 +246,7 @@ static enum err command_make(struct attempt *attempt, const struct command_type 
     if (err != OK)
         return err;
     command->actor = arena_printf(&attempt->arena, "connector:%.*s",
-                                  STR_FMT(attempt->sub->send->connector->name));
+                                  STR_FMT(attempt->send->connector->name));
     command->correlation = attempt->correlation;
     command->traceparent = attempt_trace(attempt);
     command->if_match = -1;
@@ -254,7 +258,7 @@ static enum err command_make(struct attempt *attempt, const struct command_type 
 
 static void record_posting(struct attempt *attempt, struct str reference) {
     struct fault fault = {0};
-    const struct connector_send *send = attempt->sub->send;
+    const struct connector_send *send = attempt->send;
     struct posting *posting = arena_new(&attempt->arena, struct posting);
     enum err err = posting ? OK : fault_set(&fault, ERR_NOMEM, "no memory for the posting");
     if (err == OK) {
@@ -305,7 +309,7 @@ void attempt_answered(struct attempt *attempt) {
     if (answer->err != OK)
         log_line(LOG_ERROR, "deliver", "the journal refused what was told",
                  "subscription=%.*s command=%s error=%s correlation=%s%s",
-                 STR_FMT(attempt->sub->send->subscription), attempt->command.type->name,
+                 STR_FMT(attempt->send->subscription), attempt->command.type->name,
                  log_quote(str_c(answer->fault.detail)), log_quote(attempt->correlation),
                  log_trace(attempt->traceparent));
     if (attempt->stage == STAGE_TELL)
@@ -337,8 +341,8 @@ static void hold_tell(struct attempt *attempt, uint64_t seq, struct str lane, ui
                       int status, struct str cause) {
     struct delivery_hold *hold = arena_new(&attempt->arena, struct delivery_hold);
     if (hold != NULL) {
-        hold->subscription = attempt->sub->send->subscription;
-        hold->connector = attempt->sub->send->connector->name;
+        hold->subscription = attempt->send->subscription;
+        hold->connector = attempt->send->connector->name;
         hold->event_seq = (int64_t)seq;
         hold->event_type = attempt->type;
         hold->lane = arena_str(&attempt->arena, lane);
@@ -385,7 +389,7 @@ bool attempt_tell_released(struct subscription *sub, const struct progress_row *
     attempt->wish = wish;
     struct delivery_release *release = arena_new(&attempt->arena, struct delivery_release);
     if (release != NULL) {
-        release->subscription = sub->send->subscription;
+        release->subscription = sub->name;
         release->event_seq = (int64_t)row->seq;
         release->subject = attempt->subject;
         release->action = wish ? DELIVERY_DISCARD : DELIVERY_RETRY;
@@ -483,13 +487,13 @@ enum err attempt_call(struct attempt *attempt, const struct connector_request *r
         headers[count++] = (struct net_header){STR("traceparent"), attempt_call_trace(attempt)};
     if (url.ptr == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for a request");
-    struct net_request call = {.connector = attempt->sub->send->connector,
+    struct net_request call = {.connector = attempt->send->connector,
                                .method = request->method,
                                .url = url,
                                .headers = headers,
                                .header_count = count,
                                .body = body,
-                               .timeout_ms = attempt->sub->send->timeout_ms};
+                               .timeout_ms = attempt->send->timeout_ms};
     return net_send(attempt->deliver->net, &call, done, attempt, &attempt->call, fault);
 }
 
@@ -500,7 +504,7 @@ static void attempt_lookup(struct attempt *attempt);
 void attempt_suspect(struct attempt *attempt) {
     struct subscription *sub = attempt->sub;
     lanes_suspect(sub->lanes, attempt->job.lane,
-                  clock_tick_us(attempt->deliver->options.clock) + settle_us(sub));
+                  clock_tick_us(attempt->deliver->options.clock) + settle_us(attempt->send));
 }
 
 enum lane_outcome attempt_outcome(struct attempt *attempt, const struct net_answer *answer,
@@ -512,7 +516,7 @@ enum lane_outcome attempt_outcome(struct attempt *attempt, const struct net_answ
         return LANE_AMBIGUOUS;
     }
     int status = answer->status;
-    switch (connector_outcome(attempt->sub->send, status)) {
+    switch (connector_outcome(attempt->send, status)) {
     case OUTCOME_SUCCESS: return LANE_SUCCESS;
     case OUTCOME_FINAL: return LANE_FINAL;
     case OUTCOME_RETRYABLE: break;
@@ -536,10 +540,17 @@ enum lane_outcome attempt_outcome(struct attempt *attempt, const struct net_answ
     return changes && (status == 408 || status >= 500) ? LANE_AMBIGUOUS : LANE_RETRYABLE;
 }
 
+static bool request_named(const struct connector_request *request, struct str name) {
+    for (uint32_t i = 0; request && i < request->header_count; i++)
+        if (str_eq_nocase(request->headers[i].name, name))
+            return true;
+    return false;
+}
+
 /* Success. Where a number was to come with it and did not, the answer may be an error in the
  * clothes of a success (a gateway's page, a business error sent as 200): the look-up decides. */
 static void send_succeeded(struct attempt *attempt, const struct net_answer *answer) {
-    const struct connector_send *send = attempt->sub->send;
+    const struct connector_send *send = attempt->send;
     struct str reference = STR_NONE;
     const struct json *doc = NULL;
     struct fault fault = {0};
@@ -561,7 +572,7 @@ static void send_done(void *ctx, const struct net_answer *answer) {
     struct deliver *d = attempt->deliver;
     attempt->call = NULL;
     histogram_us(&sub->call_us, answer->elapsed_us);
-    attempt_called(attempt, sub->send->request, answer);
+    attempt_called(attempt, attempt->send->request, answer);
     enum lane_outcome outcome = attempt_outcome(attempt, answer, true);
     if (outcome == LANE_SUCCESS) {
         send_succeeded(attempt, answer);
@@ -570,7 +581,8 @@ static void send_done(void *ctx, const struct net_answer *answer) {
     int64_t retry_after_ms = net_answer_retry_after_ms(answer, clock_now_us(d->options.clock));
     struct str cause = attempt_cause(attempt, answer);
     /* Neither a look-up nor a key that the remote knows: a person must look. */
-    if (outcome == LANE_AMBIGUOUS && sub->send->lookup == NULL && !sub->idempotent) {
+    if (outcome == LANE_AMBIGUOUS && attempt->send->lookup == NULL &&
+        !request_named(attempt->send->request, STR("Idempotency-Key"))) {
         outcome = LANE_FINAL;
         cause = arena_printf(&attempt->arena,
                              "it may have been done (%.*s), and there is no look-up",
@@ -581,7 +593,7 @@ static void send_done(void *ctx, const struct net_answer *answer) {
 
 /* The mapped document, in attempt->body. */
 static enum err attempt_map(struct attempt *attempt, struct str *body, struct fault *fault) {
-    const struct connector_send *send = attempt->sub->send;
+    const struct connector_send *send = attempt->send;
     if (send->source == NULL) {
         *body = attempt->data;
         return OK;
@@ -620,7 +632,7 @@ static void attempt_send(struct attempt *attempt) {
     }
     attempt->stage = STAGE_SEND;
     if (err == OK)
-        err = attempt_call(attempt, attempt->sub->send->request, body, send_done, &fault);
+        err = attempt_call(attempt, attempt->send->request, body, send_done, &fault);
     if (err == OK)
         attempt->sub->stats.attempts++;
     else if (err == ERR_INVALID)
@@ -646,7 +658,7 @@ static void lookup_missed(struct attempt *attempt) {
 static void lookup_done(void *ctx, const struct net_answer *answer) {
     struct attempt *attempt = ctx;
     struct deliver *d = attempt->deliver;
-    const struct connector_lookup *lookup = attempt->sub->send->lookup;
+    const struct connector_lookup *lookup = attempt->send->lookup;
     struct fault fault = {0};
     const struct json *doc = NULL;
     attempt->call = NULL;
@@ -662,7 +674,7 @@ static void lookup_done(void *ctx, const struct net_answer *answer) {
             struct str reference = lookup->reference.ptr
                                        ? json_text(json_at(doc, lookup->reference))
                                        : STR_NONE;
-            attempt_done(attempt, reference, attempt->sub->send->reference.ptr != NULL);
+            attempt_done(attempt, reference, attempt->send->reference.ptr != NULL);
             return;
         }
         lookup_missed(attempt);
@@ -689,7 +701,7 @@ static void lookup_done(void *ctx, const struct net_answer *answer) {
 static void attempt_lookup(struct attempt *attempt) {
     struct fault fault = {0};
     attempt->stage = STAGE_LOOKUP;
-    enum err err = attempt_call(attempt, &attempt->sub->send->lookup->request, STR_NONE, lookup_done,
+    enum err err = attempt_call(attempt, &attempt->send->lookup->request, STR_NONE, lookup_done,
                                 &fault);
     if (err == OK)
         attempt->sub->stats.looked_up++;
@@ -700,7 +712,7 @@ static void attempt_lookup(struct attempt *attempt) {
 /* --- beginning --------------------------------------------------------------------------- */
 
 static void attempt_begin(struct attempt *attempt) {
-    const struct connector_send *send = attempt->sub->send;
+    const struct connector_send *send = attempt->send;
     if (send->script.len)
         script_start(attempt);
     else if (attempt->job.lookup && send->lookup != NULL)
@@ -741,7 +753,7 @@ static bool record_read(void *ctx, const struct record *record) {
     attempt->event_us = record->time_us;
     attempt->type = arena_str(arena, record->type);
     attempt->subject = arena_str(arena, record->subject);
-    if (attempt->sub->send->source == NULL)
+    if (attempt->send->source == NULL)
         attempt->data = data_text(attempt->event);
     return false;
 }

@@ -27,7 +27,7 @@ int64_t attempt_span_now(const struct attempt *attempt) {
 }
 
 void attempt_mapped(const struct attempt *attempt, int64_t from_us, bool failed) {
-    const struct connector_send *send = attempt->sub->send;
+    const struct connector_send *send = attempt->send;
     if (!attempt->traced)
         return;
     struct span *span = span_begin(SPAN_INTERNAL, attempt->under, NULL, attempt->span, from_us,
@@ -101,7 +101,7 @@ void attempt_called(struct attempt *attempt, const struct connector_request *req
 }
 
 void attempt_span_end(struct attempt *attempt, enum lane_outcome outcome) {
-    const struct connector_send *send = attempt->sub->send;
+    const struct connector_send *send = attempt->send;
     if (!attempt->traced)
         return;
     struct span *span = span_begin(SPAN_CONSUMER, attempt->traceparent, attempt->span,

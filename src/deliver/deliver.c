@@ -20,97 +20,6 @@
 #define FLUSH_DELIVERIES 1000
 #define WISH_TIMEOUT_S INT64_C(10)
 
-/* --- subscriptions --------------------------------------------------------------------- */
-
-static struct lane_policy policy_of(const struct deliver *d, const struct connector_send *send) {
-    const struct settings *settings = &d->options.config->settings;
-    const struct connector_retry *retry = send->retry;
-    return (struct lane_policy){
-        .window_max = (uint32_t)settings->deliver_window,
-        .listed_max = (uint32_t)settings->deliver_listed_max,
-        .concurrency = send->limits->concurrency > 0 ? (uint32_t)send->limits->concurrency : 1,
-        .rate_per_s = (uint32_t)send->limits->rate_per_s,
-        .first_ms = retry->first_ms > 0 ? retry->first_ms : 1,
-        .max_ms = retry->max_ms > 0 ? retry->max_ms : 1,
-        .factor = retry->factor > 0 ? retry->factor : 1,
-        .jitter = retry->jitter == JITTER_FULL,
-        .attempts_max = (uint32_t)retry->attempts_max,
-        .age_max_us = retry->age_max_s * 1000000,
-        .breaker_after = (uint32_t)settings->deliver_breaker_after,
-        .probe_max_ms = settings->deliver_probe_max_ms,
-    };
-}
-
-int64_t settle_us(const struct subscription *sub) {
-    const struct connector_send *send = sub->send;
-    return (send->lookup ? send->lookup->settle_ms : send->settle_ms) * 1000;
-}
-
-struct loading {
-    struct subscription *sub;
-    enum err err;
-};
-
-static bool load_lane(void *ctx, const struct progress_row *row, uint64_t last_seq) {
-    struct loading *loading = ctx;
-    struct subscription *sub = loading->sub;
-    int64_t now_us = clock_tick_us(sub->deliver->options.clock);
-    /* what was parked, or has come to the front of a listed lane, goes now */
-    bool held = progress_row_held(row);
-    loading->err = lanes_load(sub->lanes, row->lane, row->seq, last_seq, row->attempts,
-                              held ? 0 : now_us | 1, now_us);
-    if (loading->err == OK && held)
-        attempt_tell_held(sub, row);
-    return loading->err == OK;
-}
-
-static enum err subscription_load(struct subscription *sub, struct fault *fault) {
-    struct deliver *d = sub->deliver;
-    struct str name = sub->send->subscription;
-    struct progress_cursor cursor;
-    enum err err = progress_load(d->progress, name, &cursor, fault);
-    if (err != OK)
-        return err;
-    /* Without progress of its own, what the hub posted before is in its books (postings), and
-     * all else is looked up: the file may have been lost. */
-    if (!cursor.known)
-        cursor.sent_to = tail_last(d->options.tail);
-    lanes_destroy(sub->lanes);
-    struct lane_policy policy = policy_of(d, sub->send);
-    int64_t settled_us = clock_tick_us(d->options.clock) + settle_us(sub);
-    sub->lanes = lanes_create(&policy, d->options.rng, cursor.cursor, settled_us);
-    if (sub->lanes == NULL)
-        return fault_set(fault, ERR_NOMEM, "no memory for a subscription's lanes");
-    sub->saved = cursor.cursor;
-    sub->sent_to = sub->suspect_to = cursor.sent_to;
-    struct loading loading = {.sub = sub};
-    err = progress_lanes(d->progress, name, load_lane, &loading, fault);
-    if (err == OK && loading.err != OK)
-        err = fault_set(fault, loading.err, "no memory for held deliveries");
-    return err;
-}
-
-static bool header_named(const struct connector_request *request, struct str name) {
-    for (uint32_t i = 0; request && i < request->header_count; i++)
-        if (str_eq_nocase(request->headers[i].name, name))
-            return true;
-    return false;
-}
-
-static void subscription_init(struct deliver *d, const struct connector_send *send) {
-    struct subscription *sub = &d->subs[d->count++];
-    sub->deliver = d;
-    sub->send = send;
-    sub->idempotent = header_named(send->request, STR("Idempotency-Key"));
-    sub->stats.subscription = send->subscription;
-    sub->stats.connector = send->connector->name;
-    sub->stats.usable = send->enabled && send->missing.ptr == NULL && send->request != NULL;
-    if (send->missing.ptr != NULL && send->enabled)
-        log_line(LOG_WARN, "deliver", "subscription is not followed: something is not set",
-                 "subscription=%.*s missing=%s", STR_FMT(send->subscription),
-                 log_quote(send->missing));
-}
-
 /* --- waking ------------------------------------------------------------------------------ */
 
 /* Under the lock: the writer may call while another thread begins to listen. */
@@ -167,10 +76,10 @@ static bool flush_locked(struct deliver *d) {
     if (d->failed)
         return false;
     for (uint32_t i = 0; i < d->count; i++) {
-        struct subscription *sub = &d->subs[i];
+        struct subscription *sub = d->subs[i];
         if (sub->lanes == NULL || lanes_cursor(sub->lanes) == sub->saved)
             continue;
-        progress_set(d->progress, sub->send->subscription, lanes_cursor(sub->lanes), sub->sent_to);
+        progress_set(d->progress, sub->name, lanes_cursor(sub->lanes), sub->sent_to);
     }
     if (progress_flush(d->progress, &fault) != OK) {
         log_line(LOG_ERROR, "deliver", "progress can not be written, delivery stands still",
@@ -180,8 +89,8 @@ static bool flush_locked(struct deliver *d) {
         return false;
     }
     for (uint32_t i = 0; i < d->count; i++)
-        if (d->subs[i].lanes != NULL)
-            d->subs[i].saved = lanes_cursor(d->subs[i].lanes);
+        if (d->subs[i]->lanes != NULL)
+            d->subs[i]->saved = lanes_cursor(d->subs[i]->lanes);
     d->flushed_us = clock_tick_us(d->options.clock);
     d->unflushed = 0;
     return true;
@@ -206,7 +115,7 @@ static bool reserve(struct subscription *sub, uint64_t seq) {
     pthread_mutex_lock(&d->lock);
     uint64_t before = sub->sent_to;
     sub->sent_to = seq + SENT_AHEAD;
-    progress_set(d->progress, sub->send->subscription, lanes_cursor(sub->lanes), sub->sent_to);
+    progress_set(d->progress, sub->name, lanes_cursor(sub->lanes), sub->sent_to);
     bool done = flush_locked(d);
     if (!done)
         sub->sent_to = before;
@@ -223,8 +132,8 @@ static void reload(struct deliver *d, int64_t now_us) {
     d->failed = false;
     pthread_mutex_lock(&d->lock);
     for (uint32_t i = 0; err == OK && i < d->count; i++)
-        if (d->subs[i].stats.usable)
-            err = subscription_load(&d->subs[i], &fault);
+        if (subscription_goes(d->subs[i]) || d->subs[i]->lanes != NULL)
+            err = subscription_load(d->subs[i], &fault);
     pthread_mutex_unlock(&d->lock);
     if (err != OK) {
         d->failed = true;
@@ -273,7 +182,7 @@ static void failure_note(struct attempt *attempt, enum lane_outcome outcome, int
     bool repeated = outcome == LANE_UNREACHABLE && lanes_counts(sub->lanes).broken;
     if (repeated || d->failed)
         return;
-    struct progress_failure failure = {.subscription = sub->send->subscription,
+    struct progress_failure failure = {.subscription = sub->name,
                                        .seq = attempt->job.seq,
                                        .at_us = now_us,
                                        .attempt = attempt->job.attempt,
@@ -294,8 +203,8 @@ static void done_note(struct attempt *attempt) {
         return;
     uint64_t next = 0;
     struct fault fault = {0};
-    progress_unlist(d->progress, sub->send->subscription, attempt->job.seq);
-    if (progress_next(d->progress, sub->send->subscription, lanes_key(sub->lanes, attempt->job.lane),
+    progress_unlist(d->progress, sub->name, attempt->job.seq);
+    if (progress_next(d->progress, sub->name, lanes_key(sub->lanes, attempt->job.lane),
                       attempt->job.seq, &next, &fault) != OK) {
         d->failed = true; /* the lanes are rebuilt from the disk */
         return;
@@ -311,10 +220,10 @@ static void breaker_tell(struct subscription *sub, struct str cause) {
     sub->stats.broken = broken;
     if (broken)
         log_line(LOG_WARN, "deliver", "the other system does not answer", "subscription=%s error=%s",
-                 log_quote(sub->send->subscription), log_quote(cause));
+                 log_quote(sub->name), log_quote(cause));
     else
         log_line(LOG_INFO, "deliver", "the other system answers again", "subscription=%s",
-                 log_quote(sub->send->subscription));
+                 log_quote(sub->name));
 }
 
 bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
@@ -338,7 +247,7 @@ bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t r
         struct listing listing = {
             .sub = sub,
             .first = true,
-            .row = {.subscription = sub->send->subscription,
+            .row = {.subscription = sub->name,
                     .lane = key,
                     .seq = attempt->job.seq,
                     .subject = attempt->subject,
@@ -357,7 +266,7 @@ bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t r
     if (verdict == LANE_HOLD)
         log_line(LOG_WARN, "deliver", "delivery held",
                  "subscription=%.*s seq=%llu key=%s cause=%s correlation=%s%s",
-                 STR_FMT(sub->send->subscription), (unsigned long long)attempt->job.seq,
+                 STR_FMT(sub->name), (unsigned long long)attempt->job.seq,
                  log_quote(key), log_quote(cause), log_quote(attempt->correlation),
                  log_trace(attempt->traceparent));
     return verdict == LANE_HOLD;
@@ -370,7 +279,7 @@ static bool posted_already(struct subscription *sub, uint64_t seq) {
     if (core == NULL)
         return false;
     core_read_begin(core);
-    bool known = posting_known(core_state(core, &postings_capability), sub->send->subscription, seq);
+    bool known = posting_known(core_state(core, &postings_capability), sub->name, seq);
     core_read_end(core);
     return known;
 }
@@ -399,7 +308,7 @@ static bool read_record(void *ctx, const struct record *record) {
     case LANE_KNOWN:
         return true;
     case LANE_LISTED: {
-        struct progress_row row = {.subscription = sub->send->subscription,
+        struct progress_row row = {.subscription = sub->name,
                                    .lane = key,
                                    .seq = seq,
                                    .subject = record->subject,
@@ -421,7 +330,7 @@ static void unstick(struct subscription *sub) {
         return;
     struct listing listing = {.sub = sub,
                               .first = true,
-                              .row = {.subscription = sub->send->subscription,
+                              .row = {.subscription = sub->name,
                                       .lane = lanes_key(sub->lanes, lane),
                                       .attempts = lanes_attempts(sub->lanes, lane),
                                       .due_us = wall_us(sub->deliver, lanes_due_us(sub->lanes, lane)),
@@ -452,7 +361,7 @@ static bool read_ahead(struct subscription *sub) {
     pthread_mutex_unlock(&d->lock);
     if (err != OK)
         log_line(LOG_ERROR, "deliver", "the journal can not be read", "subscription=%.*s error=%s",
-                 STR_FMT(sub->send->subscription), log_quote(str_c(fault.detail)));
+                 STR_FMT(sub->name), log_quote(str_c(fault.detail)));
     return err == OK && lanes_room(sub->lanes) && lanes_read_to(sub->lanes) >= from;
 }
 
@@ -489,8 +398,8 @@ static bool copy_row(void *ctx, const struct progress_row *row) {
 
 static struct subscription *subscription_find(struct deliver *d, struct str name) {
     for (uint32_t i = 0; i < d->count; i++)
-        if (str_eq(d->subs[i].send->subscription, name) && d->subs[i].lanes != NULL)
-            return &d->subs[i];
+        if (str_eq(d->subs[i]->name, name) && d->subs[i]->lanes != NULL)
+            return d->subs[i];
     return NULL;
 }
 
@@ -538,7 +447,7 @@ static enum err wish_grant(struct deliver *d, struct wish *wish, struct arena *a
 void deliver_discarded(struct attempt *attempt, enum err err) {
     struct deliver *d = attempt->deliver;
     struct lanes *lanes = attempt->sub->lanes;
-    struct str subscription = attempt->sub->send->subscription;
+    struct str subscription = attempt->sub->name;
     struct fault fault = {0};
     uint64_t next = 0;
     d->discarding = false;
@@ -651,18 +560,18 @@ static void breaker_told(struct subscription *sub, bool broken) {
     sub->stats.broken = broken;
     if (broken)
         log_line(LOG_WARN, "deliver", "the system does not answer, it is probed",
-                 "subscription=%.*s cause=%s", STR_FMT(sub->send->subscription),
+                 "subscription=%.*s cause=%s", STR_FMT(sub->name),
                  log_quote(str_c(sub->stats.error)));
     else
         log_line(LOG_INFO, "deliver", "the system answers again", "subscription=%.*s behind=%llu",
-                 STR_FMT(sub->send->subscription), (unsigned long long)sub->stats.behind);
+                 STR_FMT(sub->name), (unsigned long long)sub->stats.behind);
 }
 
 static void stats_show(struct deliver *d, int64_t now_us) {
     uint64_t last = tail_last(d->options.tail);
     pthread_mutex_lock(&d->lock);
     for (uint32_t i = 0; i < d->count; i++) {
-        struct subscription *sub = &d->subs[i];
+        struct subscription *sub = d->subs[i];
         struct deliver_stats *stats = &sub->stats;
         stats->last = last;
         if (sub->lanes != NULL) {
@@ -713,7 +622,7 @@ static bool flush_wanted(const struct deliver *d) {
     bool wanted = progress_dirty(d->progress);
     pthread_mutex_unlock(lock);
     for (uint32_t i = 0; !wanted && i < d->count; i++)
-        wanted = d->subs[i].lanes != NULL && lanes_cursor(d->subs[i].lanes) != d->subs[i].saved;
+        wanted = d->subs[i]->lanes != NULL && lanes_cursor(d->subs[i]->lanes) != d->subs[i]->saved;
     return wanted;
 }
 
@@ -723,11 +632,12 @@ void deliver_step(struct deliver *d) {
         auth_net_step(d->net);
     answers_drain(d);
     reload(d, now_us);
+    subscriptions_renew(d);
     wishes_grant(d);
     again_submit(d, now_us);
     for (uint32_t i = 0; i < d->count && !d->failed; i++) {
-        struct subscription *sub = &d->subs[i];
-        if (sub->lanes == NULL)
+        struct subscription *sub = d->subs[i];
+        if (sub->lanes == NULL || !subscription_goes(sub))
             continue;
         while (!d->stopping && read_wanted(sub) && read_ahead(sub))
             ;
@@ -752,8 +662,8 @@ int64_t deliver_next_us(const struct deliver *d) {
     if (flush_wanted(d) && flush_due_us(d) < next)
         next = flush_due_us(d);
     for (uint32_t i = 0; i < d->count && !d->stopping; i++) {
-        const struct subscription *sub = &d->subs[i];
-        if (sub->lanes == NULL)
+        const struct subscription *sub = d->subs[i];
+        if (sub->lanes == NULL || !subscription_goes(sub))
             continue;
         int64_t due = lanes_next_us(sub->lanes, now_us);
         if (read_wanted(sub) && lanes_room(sub->lanes))
@@ -765,13 +675,29 @@ int64_t deliver_next_us(const struct deliver *d) {
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-uint32_t deliver_count(const struct deliver *d) { return d->count; }
-
-void deliver_stats(struct deliver *d, uint32_t i, struct deliver_stats *out) {
-    must(i < d->count);
+uint32_t deliver_count(struct deliver *d) {
     pthread_mutex_lock(&d->lock);
-    *out = d->subs[i].shown;
+    uint32_t count = d->count;
     pthread_mutex_unlock(&d->lock);
+    return count;
+}
+
+bool deliver_stats(struct deliver *d, uint32_t i, struct deliver_stats *out) {
+    pthread_mutex_lock(&d->lock);
+    must(i < d->count);
+    *out = d->subs[i]->shown;
+    bool present = !d->subs[i]->retired;
+    pthread_mutex_unlock(&d->lock);
+    return present;
+}
+
+void deliver_renew(struct deliver *d, const struct connectors *connectors) {
+    pthread_mutex_lock(&d->lock);
+    const struct connectors *before = d->renewed; /* not looked at yet */
+    d->renewed = connectors_take(connectors);
+    pthread_mutex_unlock(&d->lock);
+    connectors_release(before);
+    deliver_wake(d);
 }
 
 static void net_wake(void *ctx) { deliver_wake(ctx); }
@@ -814,29 +740,21 @@ enum err deliver_create(const struct deliver_options *options, struct deliver **
     pthread_cond_init(&d->decided, &monotonic);
     pthread_condattr_destroy(&monotonic);
     d->origin.deliver = answers_came;
-    uint32_t count = 0;
-    for (uint32_t c = 0; c < options->connectors->count; c++)
-        count += options->connectors->items[c]->send.count;
     const struct settings *settings = &options->config->settings;
     struct mapping_limits limits = {.instructions_max = settings->map_instructions_max,
                                     .bytes_max = settings->map_bytes_max,
                                     .looks_max = settings->map_looks_max};
-    d->subs = mem_zalloc((count + 1) * sizeof *d->subs);
+    arena_init(&d->names, 0);
+    connectors_take(options->connectors);
     d->parser = json_parser_create();
     d->mapper = mapper_create(limits);
-    enum err err = d->subs && d->parser && d->mapper
+    enum err err = d->parser && d->mapper
                        ? progress_open(options->path, &d->progress, fault)
                        : fault_set(fault, ERR_NOMEM, "no memory for delivery");
-    for (uint32_t c = 0; err == OK && c < options->connectors->count; c++) {
-        const struct connector *connector = options->connectors->items[c];
-        for (uint32_t i = 0; i < connector->send.count; i++)
-            subscription_init(d, list_at(connector->send, struct connector_send, i));
-    }
     if (err == OK && d->net != NULL)
         err = deliver_net_wrap(d, false, fault);
-    for (uint32_t i = 0; err == OK && i < d->count; i++)
-        if (d->subs[i].stats.usable)
-            err = subscription_load(&d->subs[i], fault);
+    if (err == OK)
+        err = subscriptions_follow(d, options->connectors, fault);
     if (err != OK) {
         deliver_destroy(d);
         return err;
@@ -863,8 +781,7 @@ void deliver_destroy(struct deliver *d) {
         d->free = attempt->next;
         attempt_free(attempt);
     }
-    for (uint32_t i = 0; d->subs != NULL && i < d->count; i++)
-        lanes_destroy(d->subs[i].lanes);
+    subscriptions_free(d);
     if (d->wrapped != NULL)
         net_close(d->wrapped);
     auth_keepers_destroy(d->keepers);
@@ -874,6 +791,7 @@ void deliver_destroy(struct deliver *d) {
     pthread_mutex_destroy(&d->lock);
     pthread_mutex_destroy(&d->answers_lock);
     pthread_cond_destroy(&d->decided);
-    mem_free(d->subs);
+    connectors_release(d->renewed);
+    connectors_release(d->options.connectors);
     mem_free(d);
 }

@@ -21,7 +21,7 @@ struct deliver_options {
     struct core *core;
     struct tail *tail;
     const struct config *config;
-    const struct connectors *connectors;
+    const struct connectors *connectors; /* at first; taken */
     const char *path; /* of delivery.db */
     struct clock *clock;
     struct rng *rng; /* jitter */
@@ -45,6 +45,10 @@ int64_t deliver_next_us(const struct deliver *deliver);
 /* `wake` is called from any thread when a step is due (a command answered, an event published); it
  * only signals: it may call nothing of deliver. */
 void deliver_wake_set(struct deliver *deliver, void (*wake)(void *ctx), void *ctx);
+
+/* Any thread: from the next round on, the subscriptions are those of these connectors. Attempts
+ * under way end with the version they began with. */
+void deliver_renew(struct deliver *deliver, const struct connectors *connectors);
 
 enum err deliver_start(struct deliver *deliver, struct fault *fault) WARN_UNUSED;
 /* Starts nothing new, waits at most drain_ms for what is under way, breaks off the rest (it is
@@ -73,8 +77,9 @@ struct deliver_stats {
     int64_t failed_us;
     char error[200];     /* the newest failure */
 };
-uint32_t deliver_count(const struct deliver *deliver);
-void deliver_stats(struct deliver *deliver, uint32_t i, struct deliver_stats *out);
+/* Those that ever were; false: no connector has the i-th now. */
+uint32_t deliver_count(struct deliver *deliver);
+bool deliver_stats(struct deliver *deliver, uint32_t i, struct deliver_stats *out);
 
 /* Of all subscriptions; any thread. */
 void deliver_figures(struct deliver *deliver, struct metrics *out);

@@ -51,11 +51,15 @@ static void stats_write(struct buf *out, const struct deliver_stats *s) {
 static enum err subscriptions_query(struct query *query, struct fault *fault) {
     struct deliver *d = query->ctx;
     buf_lit(query->out, "{\"items\":[");
-    for (uint32_t i = 0; i < deliver_count(d); i++) {
+    uint32_t count = deliver_count(d);
+    bool any = false;
+    for (uint32_t i = 0; i < count; i++) {
         struct deliver_stats stats;
-        deliver_stats(d, i, &stats);
-        if (i > 0)
+        if (!deliver_stats(d, i, &stats))
+            continue;
+        if (any)
             buf_char(query->out, ',');
+        any = true;
         stats_write(query->out, &stats);
     }
     buf_lit(query->out, "],\"next_cursor\":null}");

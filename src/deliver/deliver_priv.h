@@ -12,11 +12,14 @@
 #include "deliver/lane.h"
 #include "deliver/progress.h"
 
+/* Of one name, as long as delivery lives; see subscriptions.c. */
 struct subscription {
     struct deliver *deliver;
-    const struct connector_send *send;
+    struct str name;
+    const struct connector_send *send; /* by which new attempts go; its connector is taken */
     struct lanes *lanes;
-    bool idempotent;    /* its request carries an Idempotency-Key */
+    bool retired; /* no connector has it now: it rests. Under the lock */
+    bool wanted;  /* while connectors are followed */
     uint64_t saved;     /* cursor on disk */
     uint64_t sent_to;   /* on disk: nothing beyond was ever sent */
     uint64_t suspect_to; /* events up to it may have been sent in an earlier life */
@@ -54,6 +57,7 @@ struct attempt {
     struct attempt *next; /* free, or waiting to be told again */
     struct deliver *deliver;
     struct subscription *sub;
+    const struct connector_send *send; /* the version it began with; its connector is taken */
     struct lane_job job;
     enum stage stage;
     struct arena arena;
@@ -97,8 +101,10 @@ struct deliver {
     struct net *net;
     struct mapper *mapper;
     struct json_parser *parser;
-    struct subscription *subs;
-    uint32_t count;
+    struct arena names;         /* of subscriptions and their connectors */
+    struct subscription **subs; /* the list grows under the lock, and never loses one */
+    uint32_t count, cap;
+    const struct connectors *renewed; /* to be followed from the next round on; under the lock */
     struct net *wrapped;          /* around a net that is somebody else's */
     struct auth_keepers *keepers; /* our own, where none are given */
     struct attempt *free;
@@ -179,7 +185,7 @@ void script_next(struct attempt *attempt);
 /* Puts what says who calls around the net. */
 enum err deliver_net_wrap(struct deliver *d, bool own, struct fault *fault) WARN_UNUSED;
 /* How long the remote may be at work on what was sent, after we stopped waiting. */
-int64_t settle_us(const struct subscription *sub);
+int64_t settle_us(const struct connector_send *send);
 /* The lane's delivery has ended: lanes, progress, statistics. True: it is held now, and the
  * journal should be told. */
 bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
@@ -196,5 +202,17 @@ const struct json *json_at(const struct json *doc, struct str pointer);
 
 /* Any thread: the loop takes a round, where there is one (deliver.c). */
 void deliver_wake(struct deliver *d);
+
+/* subscriptions.c */
+/* New attempts begin. */
+bool subscription_goes(const struct subscription *sub);
+/* Lanes as progress has them. */
+enum err subscription_load(struct subscription *sub, struct fault *fault) WARN_UNUSED;
+/* From now on the subscriptions are those of these connectors. Under the lock. */
+enum err subscriptions_follow(struct deliver *d, const struct connectors *connectors,
+                              struct fault *fault) WARN_UNUSED;
+/* What deliver_renew left, between two rounds. */
+void subscriptions_renew(struct deliver *d);
+void subscriptions_free(struct deliver *d);
 
 #endif

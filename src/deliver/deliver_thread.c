@@ -33,9 +33,9 @@ static void farewell(struct deliver *d) {
     struct fault fault = {0};
     pthread_mutex_lock(&d->lock);
     for (uint32_t i = 0; i < d->count && !d->failed; i++) {
-        struct subscription *sub = &d->subs[i];
+        struct subscription *sub = d->subs[i];
         if (sub->lanes != NULL)
-            progress_set(d->progress, sub->send->subscription, lanes_cursor(sub->lanes),
+            progress_set(d->progress, sub->name, lanes_cursor(sub->lanes),
                          lanes_suspect_to(sub->lanes));
     }
     if (!d->failed && progress_flush(d->progress, &fault) != OK)

@@ -29,9 +29,14 @@ static void subscription_figures(const struct subscription *sub, const struct de
 }
 
 void deliver_figures(struct deliver *d, struct metrics *out) {
-    for (uint32_t i = 0; i < d->count; i++) {
+    uint32_t count = deliver_count(d);
+    for (uint32_t i = 0; i < count; i++) {
         struct deliver_stats stats;
-        deliver_stats(d, i, &stats);
-        subscription_figures(&d->subs[i], &stats, out);
+        if (!deliver_stats(d, i, &stats))
+            continue;
+        pthread_mutex_lock(&d->lock); /* the list may grow; what it names stays */
+        const struct subscription *sub = d->subs[i];
+        pthread_mutex_unlock(&d->lock);
+        subscription_figures(sub, &stats, out);
     }
 }

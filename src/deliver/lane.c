@@ -97,6 +97,11 @@ struct lanes *lanes_create(const struct lane_policy *policy, struct rng *rng, ui
     return lanes;
 }
 
+void lanes_policy_set(struct lanes *lanes, const struct lane_policy *policy) {
+    must(policy->window_max == lanes->policy.window_max && policy->concurrency > 0);
+    lanes->policy = *policy;
+}
+
 void lanes_destroy(struct lanes *lanes) {
     if (lanes == NULL)
         return;

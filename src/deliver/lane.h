@@ -53,6 +53,8 @@ struct lanes;
 struct lanes *lanes_create(const struct lane_policy *policy, struct rng *rng, uint64_t cursor,
                            int64_t settled_us);
 void lanes_destroy(struct lanes *lanes);
+/* Holds from now on; window_max stays what it was. */
+void lanes_policy_set(struct lanes *lanes, const struct lane_policy *policy);
 
 /* --- feeding, in order of seq -------------------------------------------------------------- */
 enum lane_added {

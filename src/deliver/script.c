@@ -73,7 +73,7 @@ static void script_answered(void *ctx, const struct net_answer *answer) {
     struct script_run *run = &attempt->script;
     attempt->call = NULL;
     histogram_us(&attempt->sub->call_us, answer->elapsed_us);
-    attempt_called(attempt, attempt->sub->send->request, answer);
+    attempt_called(attempt, attempt->send->request, answer);
     enum lane_outcome outcome = attempt_outcome(attempt, answer, run->changes);
     if (outcome != LANE_SUCCESS) {
         struct str cause = attempt_cause(attempt, answer);
@@ -107,7 +107,7 @@ static void script_changes(struct attempt *attempt) {
 
 static void call_make(struct attempt *attempt, const struct json *step) {
     struct script_run *run = &attempt->script;
-    const struct connector_send *send = attempt->sub->send;
+    const struct connector_send *send = attempt->send;
     const struct json *body = json_member(step, STR("body"));
     struct str method = json_member_str(step, STR("method"));
     struct str path = json_member_str(step, STR("path"));
@@ -201,7 +201,7 @@ void script_next(struct attempt *attempt) {
     fault_init(&fault, &attempt->arena);
     enum err err = document_make(attempt, &document, &fault);
     if (err == OK)
-        err = mapper_run(attempt->deliver->mapper, attempt->sub->send->source, document,
+        err = mapper_run(attempt->deliver->mapper, attempt->send->source, document,
                          &attempt->arena, &step, &fault);
     if (err == OK)
         step_take(attempt, step);

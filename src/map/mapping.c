@@ -3,6 +3,7 @@
 #include "map/mapping.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/hash.h"
@@ -11,6 +12,8 @@
 
 #define SOURCE_BYTES_MAX ((size_t)1 << 20)
 #define SOURCES_MAX 4096
+
+static _Atomic uint64_t ids; /* given so far */
 
 struct mapping_sources {
     struct arena arena;
@@ -31,6 +34,13 @@ void mapping_sources_destroy(struct mapping_sources *sources) {
     arena_free(&sources->arena);
     mem_free(sources->items);
     mem_free(sources);
+}
+
+bool mapping_sources_have(const struct mapping_sources *sources, uint64_t id) {
+    for (uint32_t i = 0; i < sources->count; i++)
+        if (sources->items[i]->id == id)
+            return true;
+    return false;
 }
 
 /* Compiles once, in a sandbox of its own, to find what is wrong with the text. */
@@ -60,6 +70,7 @@ static enum err source_keep(struct mapping_sources *sources, struct mapping_sour
         sources->cap = cap;
     }
     source->index = sources->count;
+    source->id = atomic_fetch_add(&ids, 1) + 1;
     sources->items[sources->count++] = source;
     return OK;
 }
@@ -133,6 +144,7 @@ enum err mapping_sources_add(struct mapping_sources *sources, struct str name, s
 struct mapper {
     struct mapping_limits limits;
     struct sandbox **sandboxes;
+    uint64_t *ids; /* of their sources, which may be gone */
     uint32_t count, cap;
     const struct mapping_hub *hub;
     void *hub_ctx;
@@ -152,6 +164,7 @@ void mapper_destroy(struct mapper *mapper) {
     for (uint32_t i = 0; i < mapper->count; i++)
         sandbox_destroy(mapper->sandboxes[i]);
     mem_free(mapper->sandboxes);
+    mem_free(mapper->ids);
     mem_free(mapper);
 }
 
@@ -164,10 +177,23 @@ const struct mapping_problem *mapper_problem(const struct mapper *mapper) {
     return &mapper->problem;
 }
 
+void mapper_keep(struct mapper *mapper, bool (*wanted)(void *ctx, uint64_t id), void *ctx) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < mapper->count; i++) {
+        if (!wanted(ctx, mapper->ids[i])) {
+            sandbox_destroy(mapper->sandboxes[i]);
+            continue;
+        }
+        mapper->sandboxes[kept] = mapper->sandboxes[i];
+        mapper->ids[kept++] = mapper->ids[i];
+    }
+    mapper->count = kept;
+}
+
 static enum err mapper_sandbox(struct mapper *mapper, const struct mapping_source *source,
                                struct sandbox **out, struct fault *fault) {
     for (uint32_t i = 0; i < mapper->count; i++) {
-        if (mapper->sandboxes[i]->source == source) {
+        if (mapper->ids[i] == source->id) {
             *out = mapper->sandboxes[i];
             return OK;
         }
@@ -178,11 +204,17 @@ static enum err mapper_sandbox(struct mapper *mapper, const struct mapping_sourc
         if (!more)
             return fault_set(fault, ERR_NOMEM, "no memory for mappings");
         mapper->sandboxes = more;
+        more = mem_resize(mapper->ids, cap * sizeof *mapper->ids);
+        if (!more)
+            return fault_set(fault, ERR_NOMEM, "no memory for mappings");
+        mapper->ids = more;
         mapper->cap = cap;
     }
     enum err err = sandbox_create(source, mapper->limits, out, fault);
-    if (!err)
+    if (!err) {
+        mapper->ids[mapper->count] = source->id;
         mapper->sandboxes[mapper->count++] = *out;
+    }
     return err;
 }
 

@@ -30,6 +30,7 @@ struct mapping_source {
     struct str code; /* its text */
     const struct json *settings; /* object the mapping reads as `settings`; NULL: none */
     uint32_t index;  /* within its mapping_sources */
+    uint64_t id;     /* of no other source of this process, not even of a version before */
 };
 
 struct mapping_limits {
@@ -85,6 +86,9 @@ enum err mapping_sources_add_text(struct mapping_sources *sources, struct str na
                                   const struct mapping_source **out,
                                   struct fault *fault) WARN_UNUSED;
 
+/* Whether one of them has the id. */
+bool mapping_sources_have(const struct mapping_sources *sources, uint64_t id);
+
 /* What one thread runs mappings with: a pool of Lua states, one per mapping, made at first use.
  * Not shared between threads. */
 struct mapper;
@@ -93,6 +97,8 @@ void mapper_destroy(struct mapper *mapper);
 /* Whom code(), value_of() and look() of the runs that follow ask; `ctx` is handed to the functions.
  * NULL: nobody, and they fail. */
 void mapper_hub(struct mapper *mapper, const struct mapping_hub *hub, void *ctx);
+/* Forgets what it made for mappings that are not wanted any more. */
+void mapper_keep(struct mapper *mapper, bool (*wanted)(void *ctx, uint64_t id), void *ctx);
 
 /* Runs the mapping on `document`; *out (in the arena) is what it answered: members sorted by
  * name, numbers as text. Strings may point into the document: keep both arenas as long.

@@ -37,10 +37,14 @@ enum err overview_count(struct query *query, const char *name, const char *colum
 /* What waits for other systems: one object per subscription. */
 static void subscriptions_write(struct deliver *deliver, struct buf *out) {
     buf_lit(out, ",\"subscriptions\":[");
-    for (uint32_t i = 0; i < deliver_count(deliver); i++) {
+    uint32_t count = deliver_count(deliver);
+    bool any = false;
+    for (uint32_t i = 0; i < count; i++) {
         struct deliver_stats stats;
-        deliver_stats(deliver, i, &stats);
-        buf_printf(out, "%s{\"subscription\":", i > 0 ? "," : "");
+        if (!deliver_stats(deliver, i, &stats))
+            continue;
+        buf_printf(out, "%s{\"subscription\":", any ? "," : "");
+        any = true;
         buf_json_str(out, stats.subscription);
         buf_printf(out, ",\"state\":\"%s\",\"behind\":%" PRIu64 ",\"waiting\":%" PRIu32
                         ",\"held\":%" PRIu32 "}",

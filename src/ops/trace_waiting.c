@@ -80,8 +80,7 @@ static enum err subscription_look(struct waiting *w, const struct connector_send
     struct deliver_stats stats = {0};
     bool found = false;
     for (uint32_t i = 0; i < deliver_count(deliver) && !found; i++) {
-        deliver_stats(deliver, i, &stats);
-        found = str_eq(stats.subscription, send->subscription);
+        found = deliver_stats(deliver, i, &stats) && str_eq(stats.subscription, send->subscription);
     }
     if (!found || !stats.usable)
         return OK;

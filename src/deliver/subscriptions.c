@@ -1,0 +1,223 @@
+/* subscriptions: which there are, while connectors come, change and go: each is made once for its
+ * name, and stays until delivery ends.
+ *
+ * What always holds: a subscription keeps its lanes over every change of its connector, so nothing
+ * is read twice or sent twice because of one; an attempt under way ends with the version it began
+ * with; one that is not wanted any more rests with its lanes, and goes on where it stood when its
+ * name comes back. A changed filter or key holds for what is read from then on. */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "deliver/deliver_priv.h"
+
+static struct lane_policy policy_of(const struct deliver *d, const struct connector_send *send) {
+    const struct settings *settings = &d->options.config->settings;
+    const struct connector_retry *retry = send->retry;
+    return (struct lane_policy){
+        .window_max = (uint32_t)settings->deliver_window,
+        .listed_max = (uint32_t)settings->deliver_listed_max,
+        .concurrency = send->limits->concurrency > 0 ? (uint32_t)send->limits->concurrency : 1,
+        .rate_per_s = (uint32_t)send->limits->rate_per_s,
+        .first_ms = retry->first_ms > 0 ? retry->first_ms : 1,
+        .max_ms = retry->max_ms > 0 ? retry->max_ms : 1,
+        .factor = retry->factor > 0 ? retry->factor : 1,
+        .jitter = retry->jitter == JITTER_FULL,
+        .attempts_max = (uint32_t)retry->attempts_max,
+        .age_max_us = retry->age_max_s * 1000000,
+        .breaker_after = (uint32_t)settings->deliver_breaker_after,
+        .probe_max_ms = settings->deliver_probe_max_ms,
+    };
+}
+
+int64_t settle_us(const struct connector_send *send) {
+    return (send->lookup ? send->lookup->settle_ms : send->settle_ms) * 1000;
+}
+
+struct loading {
+    struct subscription *sub;
+    enum err err;
+};
+
+static bool load_lane(void *ctx, const struct progress_row *row, uint64_t last_seq) {
+    struct loading *loading = ctx;
+    struct subscription *sub = loading->sub;
+    int64_t now_us = clock_tick_us(sub->deliver->options.clock);
+    /* what was parked, or has come to the front of a listed lane, goes now */
+    bool held = progress_row_held(row);
+    loading->err = lanes_load(sub->lanes, row->lane, row->seq, last_seq, row->attempts,
+                              held ? 0 : now_us | 1, now_us);
+    if (loading->err == OK && held)
+        attempt_tell_held(sub, row);
+    return loading->err == OK;
+}
+
+enum err subscription_load(struct subscription *sub, struct fault *fault) {
+    struct deliver *d = sub->deliver;
+    struct str name = sub->name;
+    struct progress_cursor cursor;
+    enum err err = progress_load(d->progress, name, &cursor, fault);
+    if (err != OK)
+        return err;
+    /* Without progress of its own, what the hub posted before is in its books (postings), and
+     * all else is looked up: the file may have been lost. */
+    if (!cursor.known)
+        cursor.sent_to = tail_last(d->options.tail);
+    lanes_destroy(sub->lanes);
+    struct lane_policy policy = policy_of(d, sub->send);
+    int64_t settled_us = clock_tick_us(d->options.clock) + settle_us(sub->send);
+    sub->lanes = lanes_create(&policy, d->options.rng, cursor.cursor, settled_us);
+    if (sub->lanes == NULL)
+        return fault_set(fault, ERR_NOMEM, "no memory for a subscription's lanes");
+    sub->saved = cursor.cursor;
+    sub->sent_to = sub->suspect_to = cursor.sent_to;
+    struct loading loading = {.sub = sub};
+    err = progress_lanes(d->progress, name, load_lane, &loading, fault);
+    if (err == OK && loading.err != OK)
+        err = fault_set(fault, loading.err, "no memory for held deliveries");
+    return err;
+}
+
+bool subscription_goes(const struct subscription *sub) { return !sub->retired && sub->stats.usable; }
+
+/* --- following connectors ------------------------------------------------------------------ */
+
+static struct subscription *subscription_named(struct deliver *d, struct str name) {
+    for (uint32_t i = 0; i < d->count; i++)
+        if (str_eq(d->subs[i]->name, name))
+            return d->subs[i];
+    return NULL;
+}
+
+static void usable_tell(const struct connector_send *send) {
+    if (send->missing.ptr != NULL && send->enabled)
+        log_line(LOG_WARN, "deliver", "subscription is not followed: something is not set",
+                 "subscription=%.*s missing=%s", STR_FMT(send->subscription),
+                 log_quote(send->missing));
+}
+
+/* From now on by this version. ERR_NOMEM leaves the subscription as it was. */
+static enum err subscription_change(struct subscription *sub, const struct connector_send *send,
+                                    struct fault *fault) {
+    struct deliver *d = sub->deliver;
+    struct str connector = sub->stats.connector;
+    if (!str_eq(connector, send->connector->name))
+        connector = arena_str(&d->names, send->connector->name);
+    if (!connector.ptr)
+        return fault_set(fault, ERR_NOMEM, "no memory for a subscription");
+    const struct connector *before = sub->send ? sub->send->connector : NULL;
+    connector_take(send->connector);
+    sub->send = send;
+    sub->stats.connector = connector;
+    sub->stats.usable = send->enabled && send->missing.ptr == NULL && send->request != NULL;
+    if (sub->lanes != NULL) {
+        struct lane_policy policy = policy_of(d, send);
+        lanes_policy_set(sub->lanes, &policy);
+    }
+    connector_release(before);
+    usable_tell(send);
+    return OK;
+}
+
+/* Room for one more in the list, which others read under the lock. */
+static bool list_grow(struct deliver *d) {
+    if (d->count < d->cap)
+        return true;
+    uint32_t cap = d->cap ? 2 * d->cap : 16;
+    void *more = mem_resize(d->subs, cap * sizeof(struct subscription *));
+    if (more == NULL)
+        return false;
+    d->subs = more;
+    d->cap = cap;
+    return true;
+}
+
+static enum err subscription_add(struct deliver *d, const struct connector_send *send,
+                                 struct subscription **out, struct fault *fault) {
+    struct subscription *sub = list_grow(d) ? mem_zalloc(sizeof *sub) : NULL;
+    if (sub == NULL)
+        return fault_set(fault, ERR_NOMEM, "no memory for a subscription");
+    sub->deliver = d;
+    sub->name = sub->stats.subscription = arena_str(&d->names, send->subscription);
+    sub->retired = true; /* until it is followed */
+    enum err err = sub->name.ptr ? subscription_change(sub, send, fault)
+                                 : fault_set(fault, ERR_NOMEM, "no memory for a subscription");
+    if (err != OK) {
+        mem_free(sub);
+        return err;
+    }
+    sub->shown = sub->stats;
+    d->subs[d->count++] = sub;
+    *out = sub;
+    return OK;
+}
+
+static enum err send_follow(struct deliver *d, const struct connector_send *send,
+                            struct fault *fault) {
+    struct subscription *sub = subscription_named(d, send->subscription);
+    enum err err = OK;
+    if (sub == NULL)
+        err = subscription_add(d, send, &sub, fault);
+    else if (sub->send != send)
+        err = subscription_change(sub, send, fault);
+    if (err == OK && sub->stats.usable && sub->lanes == NULL)
+        err = subscription_load(sub, fault);
+    if (err == OK)
+        sub->wanted = true;
+    return err;
+}
+
+/* Caller has the lock, or is the only thread. */
+enum err subscriptions_follow(struct deliver *d, const struct connectors *connectors,
+                              struct fault *fault) {
+    enum err err = OK;
+    for (uint32_t i = 0; i < d->count; i++)
+        d->subs[i]->wanted = false;
+    for (uint32_t c = 0; err == OK && c < connectors->count; c++) {
+        const struct connector *connector = connectors->items[c];
+        for (uint32_t i = 0; err == OK && i < connector->send.count; i++)
+            err = send_follow(d, list_at(connector->send, struct connector_send, i), fault);
+    }
+    for (uint32_t i = 0; err == OK && i < d->count; i++) {
+        struct subscription *sub = d->subs[i];
+        if (!sub->wanted && !sub->retired)
+            log_line(LOG_INFO, "deliver", "subscription is not followed any more",
+                     "subscription=%.*s cursor=%llu", STR_FMT(sub->name),
+                     (unsigned long long)(sub->lanes ? lanes_cursor(sub->lanes) : 0));
+        sub->retired = !sub->wanted;
+    }
+    return err;
+}
+
+static bool mapping_wanted(void *ctx, uint64_t id) { return connectors_have_mapping(ctx, id); }
+
+void subscriptions_renew(struct deliver *d) {
+    struct fault fault = {0};
+    pthread_mutex_lock(&d->lock);
+    const struct connectors *set = d->failed ? NULL : d->renewed;
+    enum err err = set ? subscriptions_follow(d, set, &fault) : OK;
+    if (set != NULL && err == OK)
+        d->renewed = NULL;
+    pthread_mutex_unlock(&d->lock);
+    if (set == NULL)
+        return;
+    if (err != OK) { /* what was done so far stands; the rest with the next round */
+        log_line(LOG_ERROR, "deliver", "the new connectors can not be followed yet", "error=%s",
+                 log_quote(str_c(fault.detail)));
+        return;
+    }
+    connectors_release(d->options.connectors);
+    d->options.connectors = set;
+    mapper_keep(d->mapper, mapping_wanted, (void *)(uintptr_t)set);
+}
+
+void subscriptions_free(struct deliver *d) {
+    for (uint32_t i = 0; i < d->count; i++) {
+        struct subscription *sub = d->subs[i];
+        lanes_destroy(sub->lanes);
+        connector_release(sub->send->connector);
+        mem_free(sub);
+    }
+    mem_free(d->subs);
+    arena_free(&d->names);
+}
