@@ -491,3 +491,33 @@ void json_write(struct buf *buf, const struct json *value) {
     }
     buf_char(buf, object ? '}' : ']');
 }
+
+static void indent(struct buf *out, uint32_t depth) {
+    buf_char(out, '\n');
+    for (uint32_t i = 0; i < depth; i++)
+        buf_lit(out, "  ");
+}
+
+void json_pretty(struct buf *out, const struct json *value, uint32_t depth) {
+    bool object = value->kind == JSON_OBJECT;
+    if ((!object && value->kind != JSON_ARRAY) || value->count == 0) {
+        json_write(out, value);
+        return;
+    }
+    buf_char(out, object ? '{' : '[');
+    const struct json *at = json_first(value);
+    for (uint32_t i = 0; i < value->count; i++) {
+        if (i > 0)
+            buf_char(out, ',');
+        indent(out, depth + 1);
+        if (object) {
+            buf_json_str(out, at->text);
+            buf_lit(out, ": ");
+            at = json_next(at);
+        }
+        json_pretty(out, at, depth + 1);
+        at = json_next(at);
+    }
+    indent(out, depth);
+    buf_char(out, object ? '}' : ']');
+}

@@ -53,5 +53,7 @@ struct str json_member_str(const struct json *object, struct str name);
 bool json_i64(const struct json *value, int64_t *out);
 /* Writes it again, members in the order they came, numbers as written. */
 void json_write(struct buf *buf, const struct json *value);
+/* As json_write, a member a line, indented by two blanks; `depth` 0 for a whole document. */
+void json_pretty(struct buf *out, const struct json *value, uint32_t depth);
 
 #endif

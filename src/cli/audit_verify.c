@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "cli/audit_priv.h"
-#include "cli/files.h"
+#include "base/files.h"
 #include "cli/journal_priv.h"
 #include "store/journal_anchor.h"
 

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/version.h"
-#include "cli/files.h"
+#include "base/files.h"
 #include "ops/audit_write.h"
 
 #define FILES_MAX 100000

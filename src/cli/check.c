@@ -4,8 +4,8 @@
 
 #include "cli/check_against.h"
 #include "cli/hub_listen.h"
-#include "cli/map_priv.h"
 #include "cli/tables.h"
+#include "connect/fixture.h"
 #include "gateway/jwks.h"
 
 struct check {
@@ -169,16 +169,24 @@ static int check_say(const struct check *check) {
     return EXIT_DONE;
 }
 
+static void fixture_visit(void *ctx, const struct fixture_result *result) {
+    struct check *check = ctx;
+    if (!result->good)
+        fault_add(&check->fault, result->path, "%.*s", STR_FMT(str_trim(result->said)));
+}
+
 /* The fixtures of all connectors, as `penstock map test` runs them. */
 static enum err fixtures_check(struct check *check) {
-    struct map_work work = {
-        .cli = check->cli, .config = check->config, .connectors = check->connectors};
-    fault_init(&work.fault, &check->cli->arena);
-    enum err err = map_work_open(&work);
+    struct fixture_bench bench = {.config = check->config, .arena = &check->cli->arena,
+                                  .visit = fixture_visit, .ctx = check};
+    struct connector_target targets[CONNECTOR_TARGETS_MAX];
+    struct fault fault = {0};
+    enum err err = fixture_bench_open(&bench, &fault);
     for (uint32_t i = 0; err == OK && i < check->connectors->count; i++)
-        if (map_choose(&work, check->connectors->items[i]->name) == OK)
-            check->fixtures += map_fixtures(&work, &check->fault);
-    map_work_close(&work);
+        fixtures_run(&bench, targets,
+                     connector_targets(check->connectors->items[i], STR_NONE, targets), NULL);
+    check->fixtures = bench.ran;
+    fixture_bench_close(&bench);
     return err;
 }
 

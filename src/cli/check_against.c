@@ -6,7 +6,7 @@
 #include <inttypes.h>
 
 #include "base/clock.h"
-#include "cli/files.h"
+#include "base/files.h"
 #include "cli/tables.h"
 #include "gateway/contract_snapshot.h"
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "cli/demo_priv.h"
-#include "cli/files.h"
+#include "base/files.h"
 
 #define START_MS 20000
 #define WATCH_MS 250

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/cell_audit.h"
-#include "cli/files.h"
+#include "base/files.h"
 #include "cli/hub_listen.h"
 #include "cli/tables.h"
 #include "connect/connector.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cli/files.h"
+#include "base/files.h"
 #include "connect/embedded.h"
 
 static const char penstock_yaml[] =

@@ -6,7 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 
-#include "cli/files.h"
+#include "base/files.h"
 #include "cli/tables.h"
 #include "gateway/keys.h"
 #include "gateway/token_key.h"

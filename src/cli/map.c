@@ -5,54 +5,33 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "cli/files.h"
-#include "cli/map_priv.h"
-#include "connect/auth.h"
-#include "core/capability.h"
-#include "domain/list.h"
+#include "base/files.h"
+#include "cli/cli.h"
+#include "connect/fixture.h"
 
 #define INPUT_BYTES_MAX ((size_t)64 << 20)
 
-/* --- choosing -------------------------------------------------------------------------- */
-
-static bool mapping_named(struct str file, struct str name) {
-    return !name.ptr || str_eq(file, name) ||
-           (file.len == name.len + 4 && str_starts(file, name)); /* without ".lua" */
-}
-
-static void target_add(struct map_work *work, struct str file, const struct mapping_source *source,
-                       struct str command) {
-    for (uint32_t i = 0; i < work->target_count; i++) {
-        if (work->targets[i].source == source)
-            return;
-    }
-    if (source && work->target_count < MAP_TARGETS_MAX)
-        work->targets[work->target_count++] = (struct map_target){file, source, command};
-}
+/* What `penstock map` keeps while it runs. */
+struct map_work {
+    struct cli *cli;
+    struct fault fault;
+    struct config *config;
+    struct connectors *connectors;
+    struct fixture_bench bench;
+    const struct connector *connector;
+    struct connector_target targets[CONNECTOR_TARGETS_MAX];
+    uint32_t target_count;
+    struct buf json; /* of test: [{…},…] */
+};
 
 /* CONNECTOR or CONNECTOR/MAPPING → connector and targets. */
-enum err map_choose(struct map_work *work, struct str what) {
+static enum err map_choose(struct map_work *work, struct str what) {
     struct str rest = what;
     struct str name = str_cut(&rest, '/');
     work->connector = connector_find(work->connectors, name);
     if (!work->connector)
         return fault_set(&work->fault, ERR_NOT_FOUND, "there is no connector %.*s", STR_FMT(name));
-    const struct connector *c = work->connector;
-    work->target_count = 0;
-    for (uint32_t i = 0; i < c->receive.count; i++) {
-        const struct connector_receive *r = list_at(c->receive, struct connector_receive, i);
-        if (mapping_named(r->mapping, rest))
-            target_add(work, r->mapping, r->source, r->command);
-    }
-    for (uint32_t i = 0; i < c->send.count; i++) {
-        const struct connector_send *s = list_at(c->send, struct connector_send, i);
-        struct str file = s->script.len ? s->script : s->mapping;
-        if (s->source && mapping_named(file, rest))
-            target_add(work, file, s->source, STR_NONE);
-    }
-    const struct connector_session *session = c->auth ? c->auth->session : NULL;
-    if (session && mapping_named(session->mapping, rest))
-        target_add(work, session->mapping, session->source, STR_NONE);
+    work->target_count = connector_targets(work->connector, rest, work->targets);
     if (work->target_count == 0)
         return fault_set(&work->fault, ERR_NOT_FOUND, "connector %.*s has no mapping %.*s",
                          STR_FMT(name), STR_FMT(rest));
@@ -60,24 +39,6 @@ enum err map_choose(struct map_work *work, struct str what) {
 }
 
 /* --- running --------------------------------------------------------------------------- */
-
-enum err map_check(struct map_work *work, const struct map_target *target,
-                   const struct json *answer, struct fault *fault) {
-    if (!target->command.ptr)
-        return OK; /* a document of the other system: its shape is not ours */
-    const struct command_type *type = registry_command(work->registry, target->command);
-    if (!type || !type->shape)
-        return fault_set(fault, ERR_INVALID, "there is no command %.*s", STR_FMT(target->command));
-    struct str words;
-    if (mapping_nothing(answer, &words))
-        return OK;
-    void *body;
-    enum err err = shape_decode(type->shape, answer, &work->cli->arena, STR(""), &body, fault);
-    struct command_context context = {.config = work->config, .clock = &clock_system, .fact = true};
-    if (!err && type->check)
-        err = type->check(&context, body, &work->cli->arena, fault);
-    return err;
-}
 
 static enum err read_stdin(struct buf *out, struct fault *fault) {
     char part[65536];
@@ -96,46 +57,16 @@ static enum err read_document(struct map_work *work, const char *path, const str
     enum err err = path && strcmp(path, "-") != 0 ? files_read(path, &text, &work->fault)
                                                   : read_stdin(&text, &work->fault);
     if (!err)
-        err = json_parse(work->parser, &work->cli->arena, buf_str(&text), false, out,
+        err = json_parse(work->bench.parser, &work->cli->arena, buf_str(&text), false, out,
                          &work->fault);
     buf_free(&text);
     return err;
 }
 
-static void indent(struct buf *out, uint32_t depth) {
-    buf_char(out, '\n');
-    for (uint32_t i = 0; i < depth; i++)
-        buf_lit(out, "  ");
-}
-
-void map_pretty(struct buf *out, const struct json *value, uint32_t depth) {
-    bool object = value->kind == JSON_OBJECT;
-    if ((!object && value->kind != JSON_ARRAY) || value->count == 0) {
-        json_write(out, value);
-        return;
-    }
-    buf_char(out, object ? '{' : '[');
-    const struct json *at = json_first(value);
-    for (uint32_t i = 0; i < value->count; i++) {
-        if (i > 0)
-            buf_char(out, ',');
-        indent(out, depth + 1);
-        if (object) {
-            buf_json_str(out, at->text);
-            buf_lit(out, ": ");
-            at = json_next(at);
-        }
-        map_pretty(out, at, depth + 1);
-        at = json_next(at);
-    }
-    indent(out, depth);
-    buf_char(out, object ? '}' : ']');
-}
-
 static int run_one(struct map_work *work, const char *file) {
     const struct json *document, *answer;
     if (read_document(work, file, &document) != OK ||
-        mapper_run(work->mapper, work->targets[0].source, document, &work->cli->arena, &answer,
+        mapper_run(work->bench.mapper, work->targets[0].source, document, &work->cli->arena, &answer,
                    &work->fault) != OK)
         return cli_fault(work->cli, &work->fault);
     struct buf out;
@@ -143,11 +74,11 @@ static int run_one(struct map_work *work, const char *file) {
     if (work->cli->json)
         json_write(&out, answer);
     else
-        map_pretty(&out, answer, 0);
+        json_pretty(&out, answer, 0);
     buf_char(&out, '\n');
     int code = cli_print(work->cli, buf_str(&out));
     buf_free(&out);
-    if (code == EXIT_DONE && map_check(work, &work->targets[0], answer, &work->fault) != OK)
+    if (code == EXIT_DONE && fixture_check(&work->bench, &work->targets[0], answer, &work->fault) != OK)
         return cli_fault(work->cli, &work->fault);
     return code;
 }
@@ -195,7 +126,7 @@ static int trace_one(struct map_work *work, const char *file) {
     const struct json *document, *answer;
     struct mapping_trace trace;
     if (read_document(work, file, &document) != OK ||
-        mapper_trace(work->mapper, work->targets[0].source, document, &work->cli->arena, &answer,
+        mapper_trace(work->bench.mapper, work->targets[0].source, document, &work->cli->arena, &answer,
                      &trace, &work->fault) != OK)
         return cli_fault(work->cli, &work->fault);
     struct buf out;
@@ -211,24 +142,43 @@ static int trace_one(struct map_work *work, const char *file) {
 
 /* --- the command ----------------------------------------------------------------------- */
 
-enum err map_work_open(struct map_work *work) {
-    work->parser = json_parser_create();
-    work->registry = registry_create(domain_capabilities);
-    work->mapper = mapper_create((struct mapping_limits){
-        .instructions_max = work->config->settings.map_instructions_max,
-        .bytes_max = work->config->settings.map_bytes_max,
-        .looks_max = work->config->settings.map_looks_max});
-    return work->parser && work->registry && work->mapper
-               ? OK
-               : fault_set(&work->fault, ERR_NOMEM, "out of memory");
+/* Fixture after fixture. */
+static void test_visit(void *ctx, const struct fixture_result *result) {
+    struct map_work *work = ctx;
+    struct buf *json = &work->json;
+    if (!work->cli->json) {
+        printf("%s %.*s %.*s\n%.*s", result->good ? "ok    " : "FAILED", STR_FMT(result->mapping),
+               STR_FMT(result->name), STR_FMT(result->said));
+        return;
+    }
+    buf_str_add(json, json->len > 1 ? STR(",{\"mapping\":") : STR("{\"mapping\":"));
+    buf_json_str(json, result->mapping);
+    buf_lit(json, ",\"fixture\":");
+    buf_json_str(json, result->name);
+    buf_printf(json, ",\"ok\":%s,\"differences\":", result->good ? "true" : "false");
+    buf_json_str(json, str_trim(result->said));
+    buf_char(json, '}');
 }
 
-void map_work_close(struct map_work *work) {
-    mapper_destroy(work->mapper);
-    if (work->registry)
-        registry_destroy(work->registry);
-    if (work->parser)
-        json_parser_destroy(work->parser);
+static int map_test(struct map_work *work, const char *only) {
+    struct fixture_bench *bench = &work->bench;
+    buf_init(&work->json, 0);
+    buf_char(&work->json, '[');
+    bench->update = cli_flag(work->cli, "update");
+    bench->visit = test_visit;
+    bench->ctx = work;
+    fixtures_run(bench, work->targets, work->target_count, only);
+    buf_lit(&work->json, "]\n");
+    int code = bench->failed ? EXIT_FAILED : EXIT_DONE;
+    if (work->cli->json)
+        code = cli_print(work->cli, buf_str(&work->json)) == EXIT_DONE ? code : EXIT_FAILED;
+    buf_free(&work->json);
+    if (bench->ran == 0)
+        return cli_fail(work->cli, EXIT_FAILED, only ? "there is no such fixture"
+                                                     : "the connector has no fixtures");
+    if (!work->cli->json)
+        printf("%u fixtures, %u failed\n", bench->ran, bench->failed);
+    return code;
 }
 
 static int work_run(struct map_work *work, const char *verb, const char *what, const char *file) {
@@ -237,7 +187,9 @@ static int work_run(struct map_work *work, const char *verb, const char *what, c
     if (config_load(dir, &work->config, &work->fault) != OK ||
         connectors_load(dir, &work->connectors, &work->fault) != OK)
         return cli_fault(cli, &work->fault);
-    if (map_work_open(work) != OK || map_choose(work, str_c(what)) != OK)
+    work->bench.config = work->config;
+    work->bench.arena = &cli->arena;
+    if (fixture_bench_open(&work->bench, &work->fault) != OK || map_choose(work, str_c(what)) != OK)
         return cli_fault(cli, &work->fault);
     if (strcmp(verb, "test") == 0)
         return map_test(work, file);
@@ -260,7 +212,7 @@ static int map_run(struct cli *cli) {
     struct map_work work = {.cli = cli};
     fault_init(&work.fault, &cli->arena);
     int code = work_run(&work, verb, what, cli_arg(cli, 2));
-    map_work_close(&work);
+    fixture_bench_close(&work.bench);
     connectors_release(work.connectors);
     if (work.config)
         config_destroy(work.config);

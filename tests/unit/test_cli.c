@@ -15,7 +15,7 @@
 #include "cli/cli.h"
 #include "cli/tables.h"
 #include "cli/client.h"
-#include "cli/files.h"
+#include "base/files.h"
 #include "cli/hub.h"
 
 struct ran {

@@ -1,6 +1,7 @@
-/* files: the few things commands do with files and folders. */
-#ifndef PENSTOCK_CLI_FILES_H
-#define PENSTOCK_CLI_FILES_H
+/* files: the few things done with whole files and folders: configuration, fixtures, keys. What must
+ * survive a crash piece by piece is SQLite's. */
+#ifndef PENSTOCK_BASE_FILES_H
+#define PENSTOCK_BASE_FILES_H
 
 #include "base/buf.h"
 #include "base/err.h"

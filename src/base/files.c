@@ -1,5 +1,5 @@
-/* files: folders and whole files, for commands. Every error names the path. */
-#include "cli/files.h"
+/* files: folders and whole files. Every error names the path. */
+#include "base/files.h"
 
 #include <dirent.h>
 #include <errno.h>
