@@ -457,6 +457,45 @@ const struct json *json_member(const struct json *object, struct str name) {
     return NULL;
 }
 
+static struct str pointer_part(struct arena *arena, struct str part) {
+    char *out = arena_bytes(arena, part.len + 1);
+    size_t n = 0;
+    for (size_t i = 0; out && i < part.len; i++) {
+        char c = part.ptr[i];
+        if (c == '~' && i + 1 < part.len)
+            c = part.ptr[++i] == '1' ? '/' : '~';
+        out[n++] = c;
+    }
+    return str_of(out, n);
+}
+
+const struct json *json_at(const struct json *doc, struct str pointer) {
+    struct arena arena;
+    arena_init(&arena, 65536);
+    struct str rest = pointer;
+    if (rest.len > 0 && rest.ptr[0] == '/')
+        rest = str_of(rest.ptr + 1, rest.len - 1);
+    else if (rest.len > 0)
+        doc = NULL;
+    else
+        rest = STR_NONE;
+    while (doc != NULL && rest.ptr != NULL) {
+        struct str part = pointer_part(&arena, str_cut(&rest, '/'));
+        uint64_t index;
+        if (doc->kind == JSON_OBJECT) {
+            doc = json_member(doc, part);
+        } else if (doc->kind == JSON_ARRAY && str_u64(part, &index) && index < doc->count) {
+            doc = json_first(doc);
+            while (index-- > 0)
+                doc = json_next(doc);
+        } else {
+            doc = NULL;
+        }
+    }
+    arena_free(&arena);
+    return doc;
+}
+
 struct str json_member_str(const struct json *object, struct str name) {
     const struct json *value = json_member(object, name);
     return value && value->kind == JSON_STRING ? value->text : STR_NONE;

@@ -47,6 +47,8 @@ static inline const struct json *json_next(const struct json *value) { return va
 
 /* The value of the (first) member `name`, or NULL. */
 const struct json *json_member(const struct json *object, struct str name);
+/* The value a JSON Pointer (RFC 6901) leads to; NULL where it is not there. */
+const struct json *json_at(const struct json *doc, struct str pointer);
 /* Text of a string member, or absent. */
 struct str json_member_str(const struct json *object, struct str name);
 /* An integer, exact; false where it is none (fraction, exponent, overflow, another kind). */

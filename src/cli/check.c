@@ -67,6 +67,8 @@ static void connectors_say(const struct connectors *connectors) {
         const struct connector *c = connectors->items[i];
         printf("connector %.*s: %u received, %u sent", STR_FMT(c->name),
                (unsigned)c->receive.count, (unsigned)c->send.count);
+        if (c->poll.count > 0)
+            printf(", %u polled", (unsigned)c->poll.count);
         if (c->missing.len > 0)
             printf("; not set: %.*s", STR_FMT(c->missing));
         putchar('\n');

@@ -17,6 +17,7 @@
 #include "cli/tables.h"
 #include "connect/connector.h"
 #include "connect/inbound.h"
+#include "connect/poll.h"
 #include "core/core.h"
 #include "deliver/deliver.h"
 #include "deliver/progress.h"
@@ -40,7 +41,7 @@ struct hub {
     char data[PATH_MAX];
     char keys_path[PATH_MAX], limits_path[PATH_MAX], auth_path[PATH_MAX];
     char read_path[PATH_MAX];
-    char deliver_path[PATH_MAX];
+    char deliver_path[PATH_MAX], intake_path[PATH_MAX];
     char persons_path[PATH_MAX];
     char state_path[PATH_MAX];
     struct buf url;
@@ -54,6 +55,7 @@ struct hub {
     struct inbound *inbound;
     struct deliver *deliver;
     struct auth_keepers *auth;
+    struct poller *poller;
     struct read_model *read_model;
     struct hub_tidy {
         pthread_t thread;
@@ -68,7 +70,7 @@ struct hub {
     struct ops_context ops;
     struct figures figures;
     struct otlp *otlp;
-    struct gateway_table tables[5];
+    struct gateway_table tables[6];
     struct approvals approvals;
     struct hub_listen listen;
     struct gateway *gateway;
@@ -252,6 +254,7 @@ static enum err paths_make(struct hub *hub, const struct hub_options *options,
         !path_join(hub->auth_path, hub->data, "auth.db") ||
         !path_join(hub->read_path, hub->data, "read.db") ||
         !path_join(hub->deliver_path, hub->data, "delivery.db") ||
+        !path_join(hub->intake_path, hub->data, "intake.db") ||
         !path_join(hub->persons_path, hub->data, "persons.db") ||
         !path_join(hub->state_path, hub->data, "state.db"))
         return fault_set(fault, ERR_IO, "the path is too long");
@@ -378,6 +381,11 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
         err = inbound_create(&inbound, &hub->inbound, fault);
     if (err == OK)
         err = deliver_create(&deliver, &hub->deliver, fault);
+    struct poller_options poll = {.core = hub->core, .config = hub->config,
+                                  .connectors = hub->connectors, .path = hub->intake_path,
+                                  .clock = &clock_system, .rng = &rng_system, .keepers = hub->auth};
+    if (err == OK)
+        err = poller_create(&poll, &hub->poller, fault);
     struct erasure_options erasure = {.core = hub->core, .deliver = hub->deliver};
     return err == OK ? erasure_create(&erasure, &hub->erasure, fault) : err;
 }
@@ -391,6 +399,7 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
                                     .inbound = hub->inbound,
                                     .deliver = hub->deliver,
                                     .auth = hub->auth,
+                                    .poller = hub->poller,
                                     .read_model = hub->read_model,
                                     .keyring = hub->keyring,
                                     .otlp = hub->otlp};
@@ -403,13 +412,15 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
         err = tidy_start(hub, fault);
     if (err == OK)
         err = inbound_start(hub->inbound, fault);
-    return err == OK ? deliver_start(hub->deliver, fault) : err;
+    if (err == OK)
+        err = deliver_start(hub->deliver, fault);
+    return err == OK ? poller_start(hub->poller, fault) : err;
 }
 
 /* Of what comes in; of what goes out, delivery tells itself. */
 static void connectors_tell(const struct connectors *connectors) {
     for (uint32_t i = 0; i < connectors->count; i++)
-        if (connectors->items[i]->missing.len > 0 && connectors->items[i]->receive.count > 0)
+        if (connectors->items[i]->missing.len > 0 && connectors->items[i]->taken_count > 0)
             log_line(LOG_WARN, "connect", "not usable in full: not set", "connector=%s missing=%s",
                      log_quote(connectors->items[i]->name),
                      log_quote(connectors->items[i]->missing));
@@ -432,6 +443,7 @@ static enum err serve_start(struct hub *hub, struct fault *fault) {
     hub->tables[1] = (struct gateway_table){deliver_routes, hub->deliver};
     hub->tables[2] = (struct gateway_table){erasure_routes, hub->erasure};
     hub->tables[3] = (struct gateway_table){approvals_routes, &hub->approvals};
+    hub->tables[4] = (struct gateway_table){poll_routes, hub->poller};
     approvals_init(&hub->approvals, hub->core, hub->tables);
     struct gateway_options gateway = {
         .core = hub->core,
@@ -464,6 +476,8 @@ static const struct {
                 "connector.yaml names them"},
     {"delivery.db", "put it back from a backup, or remove it: what is not known to be posted is "
                     "then looked up at its system before it is posted"},
+    {"intake.db", "put it back from a backup, or remove it: what polls fetched is then fetched again "
+                  "from the beginning, and known by its ids"},
     {"persons.db", "put it back from a backup: without it, what is personal in the journal stays "
                    "sealed for ever"},
     {"", "`penstock journal verify` lists what is damaged; put the files it names back from a "
@@ -534,6 +548,8 @@ bool hub_stop(struct hub *hub) {
         return true;
     if (hub->gateway)
         ended = gateway_drain(hub->gateway, hub->config->settings.drain_timeout_ms);
+    if (hub->poller)
+        poller_stop(hub->poller);
     if (hub->inbound)
         inbound_stop(hub->inbound);
     if (hub->deliver)
@@ -551,6 +567,7 @@ bool hub_stop(struct hub *hub) {
         inbound_destroy(hub->inbound);
     if (hub->deliver)
         deliver_destroy(hub->deliver);
+    poller_destroy(hub->poller);
     auth_keepers_destroy(hub->auth);
     erasure_destroy(hub->erasure);
     approvals_end(&hub->approvals);

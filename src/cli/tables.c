@@ -1,6 +1,7 @@
 /* tables: the capabilities, what the gateway serves beside them, and the operations side. */
 #include "cli/tables.h"
 
+#include "connect/poll.h"
 #include "deliver/deliver.h"
 #include "domain/list.h"
 #include "gateway/auth.h"
@@ -20,7 +21,7 @@ static bool of_capability(const struct route *routes) {
 }
 
 const struct api_tables *cli_tables(void) {
-    static struct api_extra extras[EXTRAS_MAX + 4];
+    static struct api_extra extras[EXTRAS_MAX + 6];
     static struct api_tables tables;
     uint32_t count = 0;
     if (tables.capabilities)
@@ -36,6 +37,7 @@ const struct api_tables *cli_tables(void) {
     extras[count++] = (struct api_extra){"customers", "Persons, and their erasure", erasure_routes};
     extras[count++] = (struct api_extra){"approvals", "Calls that need a second person",
                                          approvals_routes};
+    extras[count++] = (struct api_extra){"polls", "What is fetched", poll_routes};
     extras[count] = (struct api_extra){"deliveries", "What goes out, and what is held",
                                        deliver_routes};
     tables = (struct api_tables){.capabilities = domain_capabilities, .extras = extras, .contracts = contracts,

@@ -36,8 +36,8 @@ static const struct shape_field place_rows[] = {
                                "A member of the payload, as \"id\" or \"order.id\"", .min = 1,
                                .max = 256),
 };
-static SHAPE_DEFINE(place_shape, "connector_place", struct connector_place,
-                    "Where a value is found: header or member", place_rows);
+SHAPE_DEFINE(connector_place_shape, "connector_place", struct connector_place,
+             "Where a value is found: header or member", place_rows);
 
 static const struct shape_field receive_rows[] = {
     SHAPE_ROW(struct connector_receive, topic, SHAPE_CODE,
@@ -46,12 +46,12 @@ static const struct shape_field receive_rows[] = {
               .flags = SHAPE_REQUIRED, .shape = &signature_shape),
     SHAPE_ROW(struct connector_receive, dedup, SHAPE_OBJECT,
               "The sender's id of the message; left out: where the scheme of its signature has it",
-              .shape = &place_shape),
+              .shape = &connector_place_shape),
     SHAPE_ROW(struct connector_receive, key, SHAPE_OBJECT,
-              "Messages with one key are processed in order", .shape = &place_shape),
+              "Messages with one key are processed in order", .shape = &connector_place_shape),
     SHAPE_ROW(struct connector_receive, version, SHAPE_OBJECT,
               "Version or time (RFC 3339) of what the key names: older than applied is stale",
-              .shape = &place_shape),
+              .shape = &connector_place_shape),
     SHAPE_ROW(struct connector_receive, mapping, SHAPE_CODE, "File beside this one: \"order.lua\"",
               .flags = SHAPE_REQUIRED),
     SHAPE_ROW(struct connector_receive, command, SHAPE_CODE, "What it asks of the hub",
@@ -199,6 +199,8 @@ static const struct shape_field connector_rows[] = {
                                  "How calls say who makes them", .shape = &connector_auth_shape),
     [CONNECTOR_RECEIVE] = SHAPE_ROW(struct connector, receive, SHAPE_LIST, "Webhooks in",
                                     .shape = &receive_shape, .max = 256),
+    [CONNECTOR_POLL] = SHAPE_ROW(struct connector, poll, SHAPE_LIST, "What is asked for",
+                                 .shape = &connector_poll_shape, .max = 256),
     [CONNECTOR_SEND] = SHAPE_ROW(struct connector, send, SHAPE_LIST, "What goes out",
                                  .shape = &send_shape, .max = 256),
 };
@@ -221,7 +223,7 @@ void connectors_figures(const struct connectors *connectors, struct metrics *out
         const struct connector *connector = connectors->items[i];
         const struct connector_counters *counters = connector->counters;
         struct histogram_sum processing = {0};
-        if (connector->receive.count == 0)
+        if (connector->taken_count == 0)
             continue;
         const struct str name[] = {connector->name};
         metric_add(out, METRIC_CONNECTOR_RECEIVED, name, counter_read(&counters->received));
@@ -242,6 +244,14 @@ const struct connector_receive *connector_topic(const struct connector *connecto
         if (str_eq(receive->topic, topic))
             return receive;
     }
+    return NULL;
+}
+
+const struct connector_receive *connector_taken(const struct connector *connector,
+                                                struct str topic) {
+    for (uint32_t i = 0; i < connector->taken_count; i++)
+        if (str_eq(connector->taken[i]->topic, topic))
+            return connector->taken[i];
     return NULL;
 }
 

@@ -172,11 +172,14 @@ struct connector {
     struct connector_session *session; /* how `auth: {session: …}` was written before */
     struct connector_auth *auth;       /* connect/auth.h; NULL: calls say nothing of who makes them */
     struct shape_list receive; /* of struct connector_receive */
+    struct shape_list poll;    /* of struct connector_poll (connect/connector_poll.h) */
     struct shape_list send;    /* of struct connector_send */
     /* not in the file */
     struct str dir;            /* DIR/connectors/NAME */
     const struct json *settings; /* resolved: an object of texts and numbers; mappings read it.
                                     Values that came from env or file are not in it. */
+    const struct connector_receive **taken; /* all that comes in, whichever way: webhooks, polls */
+    uint32_t taken_count;
     struct connector_counters *counters;
     struct str missing;        /* "env SHOPIFY_WEBHOOK_SECRET, …"; absent: nothing */
     struct str hash;           /* of what the file says and its mappings are: 12 hex digits */
@@ -206,6 +209,9 @@ bool connectors_have_mapping(const struct connectors *connectors, uint64_t id);
 /* NULL where there is none. */
 const struct connector *connector_find(const struct connectors *connectors, struct str name);
 const struct connector_receive *connector_topic(const struct connector *connector,
+                                                struct str topic);
+/* The same of all that comes in, webhooks or not: how its payloads are processed. */
+const struct connector_receive *connector_taken(const struct connector *connector,
                                                 struct str topic);
 /* The subscription of any connector, or NULL. */
 const struct connector_send *connector_subscription(const struct connectors *connectors,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "connect/connector_poll.h"
 #include "connect/connector_priv.h"
 #include "connect/signature.h"
 
@@ -488,14 +489,34 @@ static enum err load_send(struct loader *l, uint32_t i) {
 
 /* --- files ----------------------------------------------------------------------------- */
 
+/* All that comes in, under its topic. */
+static enum err load_taken(struct loader *l) {
+    struct connector *connector = l->connector;
+    uint32_t count = connector->receive.count + connector->poll.count;
+    connector->taken = arena_array(l->arena, count + 1, sizeof *connector->taken);
+    if (!connector->taken)
+        return fault_set(l->fault, ERR_NOMEM, "no memory for connectors");
+    for (uint32_t i = 0; i < connector->receive.count; i++)
+        connector->taken[connector->taken_count++] =
+            list_at(connector->receive, struct connector_receive, i);
+    for (uint32_t i = 0; i < connector->poll.count; i++)
+        connector->taken[connector->taken_count++] =
+            &list_at(connector->poll, struct connector_poll, i)->take;
+    return OK;
+}
+
 static enum err load_parts(struct loader *l) {
     enum err err = load_settings(l);
     if (err == OK)
         err = load_auth(l);
     for (uint32_t i = 0; err == OK && i < l->connector->receive.count; i++)
         load_receive(l, i);
+    if (err == OK)
+        err = load_polls(l);
     for (uint32_t i = 0; err == OK && i < l->connector->send.count; i++)
         err = load_send(l, i);
+    if (err == OK)
+        err = load_taken(l);
     if (err == OK && l->missing.len > 0)
         l->connector->missing = arena_str(l->arena, buf_str(&l->missing));
     return err;

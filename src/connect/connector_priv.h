@@ -9,7 +9,8 @@
 
 enum connector_row {
     CONNECTOR_NAME, CONNECTOR_VERSION, CONNECTOR_OWNER, CONNECTOR_SERVICE_LEVEL, CONNECTOR_DESCRIPTION,
-    CONNECTOR_SETTINGS, CONNECTOR_SESSION, CONNECTOR_AUTH, CONNECTOR_RECEIVE, CONNECTOR_SEND,
+    CONNECTOR_SETTINGS, CONNECTOR_SESSION, CONNECTOR_AUTH, CONNECTOR_RECEIVE, CONNECTOR_POLL,
+    CONNECTOR_SEND,
 };
 enum connector_send_row {
     SEND_SUBSCRIPTION, SEND_ENABLED, SEND_EVENTS, SEND_KEY, SEND_PERSONAL, SEND_MAPPING, SEND_SCRIPT,
@@ -90,5 +91,9 @@ extern const struct shape connector_auth_shape, connector_session_shape;
 enum err load_auth(struct loader *l) WARN_UNUSED;
 /* As application/x-www-form-urlencoded has it. */
 void form_encode(struct buf *out, struct str value);
+extern const struct shape connector_place_shape;
+/* connector_load_poll.c */
+extern const struct shape connector_poll_shape;
+enum err load_polls(struct loader *l) WARN_UNUSED;
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/files.h"
 #include "base/mem.h"
 #include "connect/auth.h"
+#include "connect/connector_poll.h"
 #include "domain/list.h"
 
 #define FIXTURES_MAX 1000
@@ -291,10 +292,17 @@ static void target_add(struct targets *targets, const struct connector *connecto
 uint32_t connector_targets(const struct connector *c, struct str name,
                            struct connector_target out[CONNECTOR_TARGETS_MAX]) {
     struct targets targets = {.items = out};
-    for (uint32_t i = 0; i < c->receive.count; i++) {
-        const struct connector_receive *r = list_at(c->receive, struct connector_receive, i);
+    for (uint32_t i = 0; i < c->taken_count; i++) {
+        const struct connector_receive *r = c->taken[i];
         if (mapping_named(r->mapping, name))
             target_add(&targets, c, r->mapping, r->source, r->command);
+    }
+    for (uint32_t i = 0; i < c->poll.count; i++) {
+        const struct connector_poll *poll = list_at(c->poll, struct connector_poll, i);
+        if (poll->request_source && mapping_named(poll->how->mapping, name))
+            target_add(&targets, c, poll->how->mapping, poll->request_source, STR_NONE);
+        if (poll->answer_source && mapping_named(poll->answer, name))
+            target_add(&targets, c, poll->answer, poll->answer_source, STR_NONE);
     }
     for (uint32_t i = 0; i < c->send.count; i++) {
         const struct connector_send *s = list_at(c->send, struct connector_send, i);

@@ -178,7 +178,7 @@ static enum err process(struct slot *slot, const char **kind, struct fault *faul
                                                     slot->payload->connector));
     const struct connector *connector = slot->connector;
     const struct connector_receive *receive =
-        connector ? connector_topic(connector, slot->payload->topic) : NULL;
+        connector ? connector_taken(connector, slot->payload->topic) : NULL;
     *kind = "connector-missing";
     if (!receive)
         return fault_set(fault, ERR_INVALID, "no connector takes %.*s/%.*s any more",

@@ -38,9 +38,7 @@ static bool digits_read(struct str text, size_t at, size_t len, int64_t *out) {
     return at + len <= text.len && str_i64(str_of(text.ptr + at, len), out) && *out >= 0;
 }
 
-/* IMF-fixdate, "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110, 5.6.7); the two obsolete forms are
- * not sent by anything that sends Retry-After. */
-static bool http_date_parse(struct str text, int64_t *us) {
+bool net_http_date(struct str text, int64_t *us) {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     int64_t day, year, hour, minute, second;
     if (text.len != 29 || memcmp(text.ptr + 25, " GMT", 4) != 0)
@@ -68,7 +66,7 @@ int64_t net_answer_retry_after_ms(const struct net_answer *answer, int64_t now_u
         if (seconds < 0)
             return -1;
         ms = seconds > NET_RETRY_AFTER_MS_MAX / 1000 ? NET_RETRY_AFTER_MS_MAX : seconds * 1000;
-    } else if (http_date_parse(value, &at_us)) {
+    } else if (net_http_date(value, &at_us)) {
         ms = at_us <= now_us ? 0 : (at_us - now_us) / 1000;
     } else {
         return -1;

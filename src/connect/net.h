@@ -70,6 +70,9 @@ struct str net_answer_header(const struct net_answer *answer, struct str name);
 /* Retry-After in ms (RFC 9110, 10.2.3: seconds, or an HTTP date seen from now_us); -1 where
  * there is none or it can not be read. At most NET_RETRY_AFTER_MS_MAX. */
 int64_t net_answer_retry_after_ms(const struct net_answer *answer, int64_t now_us);
+/* IMF-fixdate, "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110, 5.6.7), as microseconds since 1970; the two
+ * obsolete forms are not sent by anything of today. */
+bool net_http_date(struct str text, int64_t *us);
 #define NET_RETRY_AFTER_MS_MAX INT64_C(86400000)
 
 /* May call net_send, not net_close. */

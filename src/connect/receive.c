@@ -77,7 +77,7 @@ static struct str place_value(const struct connector_place *place, const struct 
     if (!place)
         return STR_NONE;
     struct str value = STR_NONE;
-    if (place->header.len) {
+    if (place->header.len && headers) {
         value = str_trim(headers->header(headers->ctx, place->header));
     } else if (place->member.len) {
         value = member_text(message->doc, place->member);
@@ -180,6 +180,55 @@ static struct str header_text(struct arena *arena, const struct receive_header_s
     return arena_str(arena, value);
 }
 
+/* Payload and command, of what came over the wire or was fetched; `headers` NULL: it had none. */
+static enum err payload_prepare(struct core *core, const struct connector *connector,
+                                const struct connector_receive *receive, struct str dedup,
+                                const struct message *message, struct str masked,
+                                const struct receive_header_source *headers, struct str content_type,
+                                struct command *out, struct fault *fault) {
+    struct arena *arena = message->arena;
+    struct payload *payload = arena_new(arena, struct payload);
+    if (!payload)
+        return fault_set(fault, ERR_NOMEM, "no memory for the payload");
+    set_text(payload, &payload->connector, PAYLOAD_CONNECTOR,
+             arena_str(arena, connector->name)); /* the connector may go before the command */
+    set_text(payload, &payload->topic, PAYLOAD_TOPIC, arena_str(arena, receive->topic));
+    set_text(payload, &payload->dedup_id, PAYLOAD_DEDUP_ID, dedup);
+    set_text(payload, &payload->key, PAYLOAD_KEY, place_value(receive->key, message, headers));
+    set_text(payload, &payload->version, PAYLOAD_VERSION,
+             place_value(receive->version, message, headers));
+    set_text(payload, &payload->content_type, PAYLOAD_CONTENT_TYPE, content_type);
+    enum err err = keep_body(payload, message, fault);
+    if (!err)
+        err = command_prepare_fact(core, &inbound_receive_command, arena, payload, out, fault);
+    if (err)
+        return err;
+    atomic_fetch_add_explicit(&connector->counters->received, 1, memory_order_relaxed);
+    atomic_store_explicit(&connector->counters->received_us, out->now_us, memory_order_relaxed);
+    out->masked = masked;
+    out->actor = arena_printf(arena, "connector:%.*s", STR_FMT(connector->name));
+    return OK;
+}
+
+struct str receive_member(const struct connector_place *place, const struct json *doc, bool strict,
+                          struct arena *arena) {
+    struct message message = {.arena = arena, .doc = doc, .strict = strict};
+    return place && place->member.len ? place_value(place, &message, NULL) : STR_NONE;
+}
+
+enum err receive_item(struct core *core, const struct connector *connector,
+                      const struct connector_receive *receive, struct str dedup,
+                      const struct json *doc, struct str body, struct arena *arena,
+                      struct command *out, struct fault *fault) {
+    struct message message = {.arena = arena, .body = body, .doc = doc};
+    struct str masked = STR_NONE;
+    message.strict = core_config(core)->settings.card_numbers_strict != 0;
+    enum err err = mask_cards(&message, &masked, fault);
+    return err ? err
+               : payload_prepare(core, connector, receive, dedup, &message, masked, NULL,
+                                 STR("application/json"), out, fault);
+}
+
 enum err receive_prepare(struct core *core, const struct connectors *connectors,
                          struct str connector_name, struct str topic,
                          const struct receive_header_source *headers, struct str body,
@@ -199,9 +248,6 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     err = headers->unpack ? headers->unpack(headers->ctx, body, &body, fault) : OK;
     if (err)
         return err;
-    struct payload *payload = arena_new(arena, struct payload);
-    if (!payload)
-        return fault_set(fault, ERR_NOMEM, "no memory for the payload");
     struct message message = {.arena = arena, .body = body};
     struct fault ignored = {0};
     if (json_parse(parser, arena, body, false, &message.doc, &ignored) != OK)
@@ -211,25 +257,8 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     err = mask_cards(&message, &masked, fault);
     if (err)
         return err;
-    set_text(payload, &payload->connector, PAYLOAD_CONNECTOR,
-             arena_str(arena, connector->name)); /* the connector may go before the command */
-    set_text(payload, &payload->topic, PAYLOAD_TOPIC, arena_str(arena, receive->topic));
-    set_text(payload, &payload->dedup_id, PAYLOAD_DEDUP_ID,
-             dedup_id(connectors, connector, receive, &message, headers, came.now_us));
-    set_text(payload, &payload->key, PAYLOAD_KEY, place_value(receive->key, &message, headers));
-    set_text(payload, &payload->version, PAYLOAD_VERSION,
-             place_value(receive->version, &message, headers));
-    set_text(payload, &payload->content_type, PAYLOAD_CONTENT_TYPE,
-             header_text(arena, headers, STR("content-type"), 256));
-    err = keep_body(payload, &message, fault);
-    if (err)
-        return err;
-    err = command_prepare_fact(core, &inbound_receive_command, arena, payload, out, fault);
-    if (err)
-        return err;
-    atomic_fetch_add_explicit(&connector->counters->received, 1, memory_order_relaxed);
-    atomic_store_explicit(&connector->counters->received_us, came.now_us, memory_order_relaxed);
-    out->masked = masked;
-    out->actor = arena_printf(arena, "connector:%.*s", STR_FMT(connector->name));
-    return OK;
+    return payload_prepare(core, connector, receive,
+                           dedup_id(connectors, connector, receive, &message, headers, came.now_us),
+                           &message, masked, headers,
+                           header_text(arena, headers, STR("content-type"), 256), out, fault);
 }

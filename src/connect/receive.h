@@ -32,4 +32,15 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
                          struct json_parser *parser, struct arena *arena, struct command *out,
                          struct fault *fault) WARN_UNUSED;
 
+/* A value that a connector takes from a document, as it is stored; absent: there is none. */
+struct str receive_member(const struct connector_place *place, const struct json *doc, bool strict,
+                          struct arena *arena);
+/* The command inbound.receive for a document that was fetched (a poll, a file): `dedup` is its
+ * sender's id, `body` its text on one line, `doc` its nodes (NULL: it is no JSON). Both stay until
+ * the command is answered, as does the arena. ERR_NOMEM, ERR_TOO_LARGE. */
+enum err receive_item(struct core *core, const struct connector *connector,
+                      const struct connector_receive *receive, struct str dedup,
+                      const struct json *doc, struct str body, struct arena *arena,
+                      struct command *out, struct fault *fault) WARN_UNUSED;
+
 #endif

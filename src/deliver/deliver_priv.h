@@ -194,9 +194,6 @@ bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t r
 /* The journal knows of a discard (err OK), or could not be told. */
 void deliver_discarded(struct attempt *attempt, enum err err);
 
-/* RFC 6901; NULL where it is not there. */
-const struct json *json_at(const struct json *doc, struct str pointer);
-
 #define DELIVER_AGAIN_MS 100   /* between two tries to tell the core */
 #define DELIVER_RELOAD_MS 1000 /* after progress could not be written */
 

@@ -51,6 +51,8 @@ void figures_write(void *ctx, struct metrics *out) {
     if (figures->auth)
         auth_figures(figures->auth, out);
     deliver_figures(figures->deliver, out);
+    if (figures->poller)
+        poller_figures(figures->poller, out);
     read_model_figures(figures->read_model, out);
     keyring_figures(figures->keyring, out);
     otlp_figures(figures->otlp, out);

@@ -4,6 +4,7 @@
 #define PENSTOCK_OPS_FIGURES_H
 
 #include "connect/inbound.h"
+#include "connect/poll.h"
 #include "core/core.h"
 #include "deliver/deliver.h"
 
@@ -16,6 +17,7 @@ struct figures {
     const struct inbound *inbound;
     struct deliver *deliver;
     struct auth_keepers *auth;
+    struct poller *poller; /* NULL: nothing is fetched */
     struct read_model *read_model;
     struct keyring *keyring;
     struct otlp *otlp; /* may be NULL */

@@ -1,0 +1,98 @@
+/* poll_ops: what people see of polls, and ask of them, over HTTP. Owns nothing. */
+#include "base/clock.h"
+#include "connect/poll_priv.h"
+
+static const char *const states[] = {"unusable", "waiting", "running", "failing", NULL};
+#define COUNT(name, help)                                                                          \
+    SHAPE_SAID(name, SHAPE_INTEGER, help, .flags = SHAPE_REQUIRED, .max = INT64_MAX)
+#define MAYBE(name, kind, help)                                                                    \
+    SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL)
+static const struct shape_field poll_rows[] = {
+    SHAPE_SAID("connector", SHAPE_CODE, "Whose it is", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("topic", SHAPE_CODE, "What is fetched", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("state", SHAPE_ENUM, "How it fares", .flags = SHAPE_REQUIRED, .values = states),
+    MAYBE("watermark", SHAPE_TEXT, "How far it has come"),
+    COUNT("rounds", "Rounds that came to their end, since the start"),
+    COUNT("calls", "Since the start"),
+    COUNT("items", "That were fetched, since the start"),
+    COUNT("taken", "Of these: new or changed"),
+    COUNT("failures", "Since the start"),
+    MAYBE("success_at", SHAPE_INSTANT, "The end of the last good round"),
+    MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
+    MAYBE("due_at", SHAPE_INSTANT, "When it calls again"),
+    MAYBE("error", SHAPE_TEXT, "What the last failure was"),
+};
+static SHAPE_DEFINE_SAID(poll_item_shape, "poll", "What is fetched from another system", poll_rows);
+
+static void member_instant(struct buf *out, const char *name, int64_t us) {
+    buf_printf(out, ",\"%s\":", name);
+    if (us == 0) {
+        buf_lit(out, "null");
+        return;
+    }
+    buf_char(out, '"');
+    instant_write(out, (struct instant){.us = us - us % 1000});
+    buf_char(out, '"');
+}
+
+static void stats_write(struct query *query, const struct poll_stats *stats) {
+    struct buf *out = query->out;
+    buf_lit(out, "{\"connector\":");
+    buf_json_str(out, stats->connector);
+    query_member(query, "topic", stats->topic);
+    buf_printf(out, ",\"state\":\"%s\"", poll_state_name(stats->state));
+    query_member(query, "watermark", stats->watermark[0] ? str_c(stats->watermark) : STR_NONE);
+    buf_printf(out, ",\"rounds\":%llu,\"calls\":%llu,\"items\":%llu,\"taken\":%llu,\"failures\":%llu",
+               (unsigned long long)stats->rounds, (unsigned long long)stats->calls,
+               (unsigned long long)stats->items, (unsigned long long)stats->taken,
+               (unsigned long long)stats->failures);
+    member_instant(out, "success_at", stats->success_us);
+    member_instant(out, "failed_at", stats->failed_us);
+    member_instant(out, "due_at", stats->due_us);
+    query_member(query, "error", stats->error[0] ? str_c(stats->error) : STR_NONE);
+    buf_char(out, '}');
+}
+
+static enum err polls_query(struct query *query, struct fault *fault) {
+    struct poller *poller = query->ctx;
+    (void)fault;
+    buf_lit(query->out, "{\"items\":[");
+    for (uint32_t i = 0; i < poller_count(poller); i++) {
+        struct poll_stats stats;
+        poller_stats(poller, i, &stats);
+        if (i > 0)
+            buf_char(query->out, ',');
+        stats_write(query, &stats);
+    }
+    buf_lit(query->out, "],\"next_cursor\":null}");
+    return OK;
+}
+
+static const struct shape_field run_rows[] = {
+    SHAPE_SAID("connector", SHAPE_CODE, "Whose it is", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("topic", SHAPE_CODE, "What is fetched", .flags = SHAPE_REQUIRED),
+};
+static SHAPE_DEFINE_SAID(run_shape, "poll_run", "A round that begins now", run_rows);
+
+static enum err run_query(struct query *query, struct fault *fault) {
+    enum err err = poller_run(query->ctx, query->args[0], query->args[1], fault);
+    if (err != OK)
+        return err;
+    buf_lit(query->out, "{\"connector\":");
+    buf_json_str(query->out, query->args[0]);
+    query_member(query, "topic", query->args[1]);
+    buf_char(query->out, '}');
+    query->status = 202;
+    return OK;
+}
+
+const struct route poll_routes[] = {
+    {.method = "GET", .path = "/ops/polls", .scope = "ops:read", .traffic = CLASS_OPS,
+     .query = polls_query, .answer = &poll_item_shape, .flags = ROUTE_LIST,
+     .help = "What is fetched from other systems, how far it has come and how it fares"},
+    {.method = "POST", .path = "/ops/polls/{connector}/{topic}/run", .scope = "ops:retry",
+     .traffic = CLASS_OPS, .query = run_query, .answer = &run_shape, .status = 202,
+     .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
+     .help = "Fetch now, whatever the time table says"},
+    {.method = NULL},
+};
