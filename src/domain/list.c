@@ -3,6 +3,7 @@
 
 #include "domain/approvals.h"
 #include "domain/audit.h"
+#include "domain/cross_references.h"
 #include "domain/customers.h"
 #include "domain/deliveries.h"
 #include "domain/exceptions.h"
@@ -23,5 +24,6 @@ const struct capability *const domain_capabilities[] = {
     &audit_capability,
     &approvals_capability,
     &facts_capability,
+    &cross_references_capability,
     NULL,
 };

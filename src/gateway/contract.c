@@ -17,6 +17,11 @@ const char *const contract_status_names[] = {
 /* Sorted by name. Objectives are what the hub is built and measured for (docs/performance.md); an
  * installation measures its own with /metrics. */
 const struct contract contracts[] = {
+    {.name = "cross-references", .help = "What other systems call what the hub has a code for",
+     .owner = "integration", .version = "0.9", .status = CONTRACT_DRAFT, .since = "2026-11-23",
+     .level = "A change is used by every mapping that starts after it was answered",
+     .availability_ppm = 999500, .p99_ms = 100, .link = "docs/mappings.md",
+     .paths = ALL("/v1/cross-references"), .events = ALL("cross_reference")},
     {.name = "customers", .help = "Persons: what is kept of them, and their erasure",
      .owner = "privacy", .version = "1.0", .status = CONTRACT_STABLE, .since = "2026-11-23",
      .level = "An erasure is answered when nobody can read the person's data any more",
