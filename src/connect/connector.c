@@ -54,8 +54,10 @@ static const struct shape_field receive_rows[] = {
               .shape = &connector_place_shape),
     SHAPE_ROW(struct connector_receive, mapping, SHAPE_CODE, "File beside this one: \"order.lua\"",
               .flags = SHAPE_REQUIRED),
-    SHAPE_ROW(struct connector_receive, command, SHAPE_CODE, "What it asks of the hub",
-              .flags = SHAPE_REQUIRED),
+    SHAPE_ROW(struct connector_receive, command, SHAPE_CODE, "What it asks of the hub"),
+    SHAPE_ROW(struct connector_receive, commands, SHAPE_LIST,
+              "In place of command, where the mapping says with route() what it asks: all it may",
+              .min = 1, .max = 32),
 };
 static SHAPE_DEFINE(receive_shape, "connector_receive", struct connector_receive,
                     "A webhook", receive_rows);

@@ -63,7 +63,8 @@ struct connector_receive {
     struct connector_place *version; /* of what the key names: a number or a time. What is older than
                                         what was applied is settled as stale; absent: not checked */
     struct str mapping;            /* "order.lua" */
-    struct str command;            /* "order.capture" */
+    struct str command;            /* "order.capture" … */
+    struct shape_list commands;    /* … or of struct str: those that route() of the mapping may name */
     /* not in the file */
     const struct mapping_source *source;
     uint32_t line; /* of its command in connector.yaml */

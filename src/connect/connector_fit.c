@@ -3,20 +3,31 @@
 
 #include <stdio.h>
 
+static void command_check(const struct registry *registry, struct str command, struct str place,
+                          struct fault *fault) {
+    const struct command_type *type = registry_command(registry, command);
+    if (!type || !type->shape || type->flags & (COMMAND_INTERNAL | COMMAND_READS))
+        fault_add(fault, place, "there is no command \"%.*s\"", STR_FMT(command));
+}
+
 enum err connector_commands(const struct connector *connector, const struct registry *registry,
                             struct fault *fault) {
     uint32_t before = fault->count;
     for (uint32_t i = 0; i < connector->taken_count; i++) {
         const struct connector_receive *receive = connector->taken[i];
-        const struct command_type *type = registry_command(registry, receive->command);
-        if (type && type->shape && !(type->flags & (COMMAND_INTERNAL | COMMAND_READS)))
-            continue;
-        char place[512];
+        char place[512], at[64];
         bool webhook = i < connector->receive.count; /* they come first */
-        snprintf(place, sizeof place, "connectors/%.*s/connector.yaml:%u:/%s/%u/command",
-                 STR_FMT(connector->name), receive->line, webhook ? "receive" : "poll",
+        snprintf(at, sizeof at, "%s/%u/command", webhook ? "receive" : "poll",
                  webhook ? i : i - connector->receive.count);
-        fault_add(fault, str_c(place), "there is no command \"%.*s\"", STR_FMT(receive->command));
+        snprintf(place, sizeof place, "connectors/%.*s/connector.yaml:%u:/%s",
+                 STR_FMT(connector->name), receive->line, at);
+        if (receive->command.len)
+            command_check(registry, receive->command, str_c(place), fault);
+        for (uint32_t k = 0; k < receive->commands.count; k++) {
+            snprintf(place, sizeof place, "connectors/%.*s/connector.yaml:%u:/%ss/%u",
+                     STR_FMT(connector->name), receive->line, at, k);
+            command_check(registry, *list_at(receive->commands, struct str, k), str_c(place), fault);
+        }
     }
     return fault->count > before ? ERR_INVALID : OK;
 }

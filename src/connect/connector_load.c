@@ -283,6 +283,9 @@ static void load_receive(struct loader *l, uint32_t i) {
     if (receive->version && !receive->key)
         yaml_fault(&l->yaml, l->fault, load_pointer(l, "/receive/%u/version", i),
                    "needs a key: it is the version of what the key names");
+    if (!receive->command.len == !receive->commands.count)
+        yaml_fault(&l->yaml, l->fault, load_pointer(l, "/receive/%u/command", i),
+                   "is needed, or commands in its place, where the mapping says which with route()");
     load_signature(l, signature, i);
     load_mapping(l, receive->mapping, load_pointer(l, "/receive/%u/mapping", i), &receive->source);
 }

@@ -76,6 +76,13 @@ static void slot_count(const struct slot *slot) {
 static void slot_answered(struct slot *slot) {
     const struct answer *answer = &slot->command.answer;
     if (answer->err == OK) {
+        if (slot->step == STEP_PROCESS && slot->source.more && !answer->ended) {
+            slot->route++; /* done, now or before: the next one's turn */
+            slot->attempts = 0;
+            slot->prepared = false;
+            slot_submit(slot);
+            return;
+        }
         if (slot->step == STEP_PROCESS && answer->replayed) {
             slot_bind(slot, answer->replay_seq);
             slot->step = STEP_SETTLE;
@@ -129,6 +136,8 @@ static bool start_record(struct worker *w, const struct record *record) {
     slot->step = STEP_PROCESS;
     slot->prepared = false;
     slot->problem = NULL;
+    slot->unmapped = (struct mapping_problem){0};
+    slot->route = 0;
     slot->correlation = slot->traceparent = slot->person = slot->nothing = STR_NONE;
     slot->traced = false;
     atomic_fetch_add(&w->inbound->under_way, 1);
@@ -459,11 +468,13 @@ static enum err worker_init(struct worker *w, struct inbound *inbound, uint32_t 
         w->slots[i].worker = w;
         arena_init(&w->slots[i].arena, 0);
     }
+    w->asking = (struct asking){.core = inbound->core, .parser = w->parser};
+    mapper_hub(w->mapper, &asking_hub, &w->asking);
     tail_follow(inbound->tail, &w->follower);
     return OK;
 }
 
-/* Every topic's command exists and takes a document. */
+/* Every topic's commands exist and take a document. */
 static enum err check_commands(struct inbound *inbound, struct fault *fault) {
     enum err err = OK;
     for (uint32_t i = 0; !err && i < inbound->connectors->count; i++)

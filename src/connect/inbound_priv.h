@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "base/span.h"
+#include "connect/asking.h"
 #include "connect/inbound.h"
 #include "domain/inbound.h"
 
@@ -48,6 +49,9 @@ struct slot {
     /* why a person is asked; in the arena */
     struct str kind, cause, action;
     const struct fault *problem; /* its items; may be NULL */
+    struct mapping_problem unmapped; /* kind NULL: the mapping asked for no code that is missing */
+    const struct json *mapped; /* the mapping's answer */
+    uint32_t route;     /* of the mapping's routes, the one under way, from 0 */
     struct str nothing; /* STEP_SETTLE: the mapping's words why nothing is to be done; else absent */
 };
 
@@ -62,6 +66,7 @@ struct worker {
     struct mapper *mapper;
     const struct connectors *connectors; /* taken */
     uint32_t generation;                 /* of them */
+    struct asking asking;
     uint32_t pending_at; /* next of inbound->pending */
     uint64_t from;       /* next seq to follow */
     uint64_t again;      /* payload to read once more (payload.retried), 0: none */

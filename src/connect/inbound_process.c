@@ -169,13 +169,65 @@ static const char *kind_of(enum err err, const char *otherwise) {
     return err == ERR_MALFORMED || err == ERR_TOO_LARGE ? "payload-malformed" : otherwise;
 }
 
+/* The command that the answer is for, and its document: as the topic says, or as route() does. Of
+ * several routes the one that is the slot's turn. */
+static enum err route_take(struct slot *slot, const struct connector_receive *receive,
+                           const struct json **mapped, const struct command_type **type,
+                           struct fault *fault) {
+    const struct registry *registry = core_registry(slot->worker->inbound->core);
+    struct str command = receive->command;
+    slot->source.more = 0;
+    if (receive->commands.count > 0) {
+        struct mapping_route route;
+        uint32_t count = mapping_routes(*mapped);
+        if (count == 0 || slot->route >= count || !mapping_route(*mapped, slot->route, &route))
+            return fault_set(fault, ERR_INVALID, "the mapping names no command: the topic has several, and "
+                             "the answer must be route(command, document) or a list of those");
+        for (uint32_t i = 0; command.len == 0 && i < receive->commands.count; i++) {
+            if (str_eq(*list_at(receive->commands, struct str, i), route.command))
+                command = route.command;
+        }
+        if (!command.len)
+            return fault_set(fault, ERR_INVALID, "the mapping routes to \"%.*s\", which is not among the "
+                             "topic's commands", (int)(route.command.len < 64 ? route.command.len : 64),
+                             route.command.ptr);
+        *mapped = route.document;
+        slot->source.more = count - 1 - slot->route;
+    }
+    *type = registry_command(registry, command);
+    must(*type); /* inbound_create looked */
+    return OK;
+}
+
+/* The mapping's answer; of a payload with several routes the same for all of them. */
+static enum err map_payload(struct slot *slot, const struct connector_receive *receive,
+                            const struct json *document, const struct json **mapped,
+                            const char **kind, struct fault *fault) {
+    struct worker *w = slot->worker;
+    if (slot->route > 0) {
+        *mapped = slot->mapped;
+        return OK;
+    }
+    int64_t from_us = slot->traced ? clock_now_us(core_clock(w->inbound->core)) : 0;
+    enum err err = mapper_run(w->mapper, receive->source, document, &slot->arena, mapped, fault);
+    slot_mapped(slot, receive, from_us, err != OK);
+    const struct mapping_problem *problem = mapper_problem(w->mapper);
+    *kind = problem->kind;
+    if (err == ERR_INVALID && problem->code.kind.ptr)
+        slot->unmapped = *problem;
+    slot->mapped = err == OK ? *mapped : NULL;
+    return err;
+}
+
 /* Maps, decodes and prepares; on an error *kind says which of these failed. Where the mapping says
  * that nothing is to be done, the slot's step is STEP_SETTLE. */
 static enum err process(struct slot *slot, const char **kind, struct fault *fault) {
     struct inbound *inbound = slot->worker->inbound;
-    connector_release(slot->connector); /* of an attempt before */
-    slot->connector = connector_take(connector_find(slot->worker->connectors,
-                                                    slot->payload->connector));
+    if (slot->route == 0) { /* all routes of a payload are one version's */
+        connector_release(slot->connector); /* of an attempt before */
+        slot->connector = connector_take(connector_find(slot->worker->connectors,
+                                                        slot->payload->connector));
+    }
     const struct connector *connector = slot->connector;
     const struct connector_receive *receive =
         connector ? connector_taken(connector, slot->payload->topic) : NULL;
@@ -189,21 +241,20 @@ static enum err process(struct slot *slot, const char **kind, struct fault *faul
     *kind = kind_of(err, "payload-malformed");
     if (err)
         return err;
-    int64_t from_us = slot->traced ? clock_now_us(core_clock(inbound->core)) : 0;
-    err = mapper_run(slot->worker->mapper, receive->source, document, &slot->arena, &mapped, fault);
-    slot_mapped(slot, receive, from_us, err != OK);
-    *kind = "mapping-failed";
+    err = map_payload(slot, receive, document, &mapped, kind, fault);
     if (err)
         return err;
-    const struct command_type *type = registry_command(core_registry(inbound->core),
-                                                       receive->command);
-    must(type); /* connector_commands looked */
     struct str words;
     if (mapping_nothing(mapped, &words)) {
         slot->nothing = clean(&slot->arena, said(slot, words));
         slot->step = STEP_SETTLE;
         return slot->nothing.ptr ? OK : fault_set(fault, ERR_NOMEM, "no memory for the reason");
     }
+    const struct command_type *type = NULL;
+    *kind = MAPPING_FAILED;
+    err = route_take(slot, receive, &mapped, &type, fault);
+    if (err)
+        return err;
     *kind = "document-invalid";
     err = shape_decode(type->shape, mapped, &slot->arena, STR(""), &body, fault);
     if (err)
@@ -228,6 +279,19 @@ static const struct json *details(struct slot *slot) {
         member(&out, "connector", arena, slot->payload->connector);
         member(&out, "topic", arena, slot->payload->topic);
         member(&out, "payload_id", arena, slot->payload->payload_id);
+    }
+    if (slot->unmapped.kind) {
+        const struct mapping_problem *p = &slot->unmapped;
+        buf_printf(&out, "%s\"unmapped\":{", out.len > 1 ? "," : "");
+        buf_lit(&out, "\"system\":");
+        buf_json_str(&out, clean(arena, p->code.system));
+        member(&out, "kind", arena, p->code.kind);
+        member(&out, p->code.out ? "code" : "value", arena, said(slot, p->code.text));
+        if (p->source.len)
+            member(&out, "source", arena, p->source);
+        if (p->target.len)
+            member(&out, "target", arena, p->target);
+        buf_char(&out, '}');
     }
     if (slot->problem && slot->problem->first) {
         buf_printf(&out, "%s\"faults\":[", out.len > 1 ? "," : "");
@@ -301,11 +365,22 @@ static void tell_source(struct slot *slot) {
                                            .connector = payload->connector,
                                            .topic = payload->topic,
                                            .owner = connector ? connector->owner : STR_NONE,
-                                           .version = payload->version};
+                                           .version = payload->version,
+                                           .more = slot->source.more};
     if (payload->key.len) /* the subject is "connector/key" then */
         slot->source.entity = slot->payload_subject;
     slot->command.source = &slot->source;
     inbound_needs(&slot->command);
+}
+
+/* Of several commands each is done once, however often the message is processed: also those that have
+ * no natural key. */
+static void route_key(struct slot *slot) {
+    if (slot->route == 0 && slot->source.more == 0)
+        return;
+    slot->command.idem_scope = STR("inbound");
+    slot->command.idem_key = arena_printf(&slot->arena, "%.*s/%u",
+                                          STR_FMT(slot->payload->payload_id), slot->route);
 }
 
 enum err slot_prepare(struct slot *slot, struct fault *fault) {
@@ -333,6 +408,7 @@ enum err slot_prepare(struct slot *slot, struct fault *fault) {
     if (slot->step == STEP_PROCESS) {
         slot->person = command->person; /* for a later step */
         tell_source(slot);
+        route_key(slot);
     } else {
         command->person = slot->person;
     }

@@ -77,6 +77,8 @@ struct answer {
                             this document has (ERR_DUPLICATE) */
     uint64_t seq;    /* the journal's seq this answer reflects */
     struct str next_cursor; /* lists: of the next page; absent at the end */
+    bool ended;             /* the message that the command came of is settled, or waits: no further
+                               command of it is wanted now */
 };
 
 /* Whose message a command came of, told by who submits it. */
@@ -85,6 +87,7 @@ struct command_source {
     struct str owner;   /* the team that gets its exceptions; absent: nobody in particular */
     struct str entity;  /* what the message is about, as the partner names it: "shopify/4711" */
     struct str version; /* of it, as the partner says; absent: it does not */
+    uint32_t more;      /* commands of the same message that follow this one: it is not settled yet */
 };
 
 #define COMMAND_ARGS_MAX 4
@@ -157,6 +160,8 @@ struct event *decision_event(struct decision *decision, const struct event_type 
  * its data (absent: the data itself). Each document with personal members goes into exactly one
  * event; others leave such members out. */
 void decision_seal(struct decision *decision, struct event *event, struct str at);
+/* answer.ended. */
+void decision_ended(struct decision *decision);
 /* Instead: no event of this decision keeps them, because another document does (the partner's
  * message that the command came of). */
 void decision_seal_none(struct decision *decision);

@@ -51,6 +51,8 @@ void decision_seal(struct decision *decision, struct event *event, struct str at
     }
 }
 
+void decision_ended(struct decision *decision) { decision->answer->ended = true; }
+
 void decision_seal_none(struct decision *decision) { decision->seal_none = true; }
 
 enum err decision_answer(struct decision *decision, int status, const struct shape *shape,
@@ -220,6 +222,10 @@ static enum err decision_encode(struct decision *decision, struct str idem) {
         if (command->cause_seq) {
             meta->cause = (int64_t)command->cause_seq;
             shape_mark(meta, EVENT_META_CAUSE);
+        }
+        if (command->source && command->source->more) {
+            meta->more = command->source->more;
+            shape_mark(meta, EVENT_META_MORE);
         }
         if (event == decision->first)
             meta_first(meta, decision, idem, fingerprint);

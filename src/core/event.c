@@ -55,6 +55,8 @@ static const struct shape_field event_meta_rows[] = {
      .help = "Where card numbers were masked at the door"},
     {.name = "from", .kind = SHAPE_CODE, .offset = offsetof(struct event_meta, from), .since = 1,
      .help = "Address of the client that asked"},
+    {.name = "more", .kind = SHAPE_INTEGER, .offset = offsetof(struct event_meta, more), .since = 1,
+     .help = "Commands of the same partner's message that follow"},
 };
 SHAPE_DEFINE(event_meta_shape, "event_meta", struct event_meta,
              "What is stored beside an event's data", event_meta_rows);

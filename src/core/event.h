@@ -52,6 +52,8 @@ struct event_meta {
     struct str partner_version; /* … and its version there */
     struct str masked;      /* where card numbers were masked in what the command came of */
     struct str from;        /* address of the client that asked; absent: not asked over HTTP */
+    int64_t more;           /* commands of the same partner's message that follow; absent: none. On
+                               every event */
 };
 enum event_meta_row {
     EVENT_META_CORRELATION, EVENT_META_TRACEPARENT, EVENT_META_ACTOR, EVENT_META_COMMAND,
@@ -59,6 +61,7 @@ enum event_meta_row {
     EVENT_META_SEALED, EVENT_META_IDEM, EVENT_META_IDEM_KEY, EVENT_META_NATURAL,
     EVENT_META_FINGERPRINT, EVENT_META_STATUS, EVENT_META_ANSWER,
     EVENT_META_PARTNER, EVENT_META_PARTNER_VERSION, EVENT_META_MASKED, EVENT_META_FROM,
+    EVENT_META_MORE,
 };
 extern const struct shape event_meta_shape;
 

@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include "base/span.h"
+#include "connect/asking.h"
 #include "connect/auth_net.h"
 #include "deliver/deliver.h"
 #include "deliver/lane.h"
@@ -100,6 +101,7 @@ struct deliver {
     struct progress *progress; /* under the lock */
     struct net *net;
     struct mapper *mapper;
+    struct asking asking;
     struct json_parser *parser;
     struct arena names;         /* of subscriptions and their connectors */
     struct subscription **subs; /* the list grows under the lock, and never loses one */

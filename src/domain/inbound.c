@@ -209,7 +209,8 @@ static const struct event_type *const inbound_events[] = {
 /* What followed from a pending payload settles it, whatever it is. A retry names its payload
  * in its data, not as its cause. */
 static enum err inbound_observe(struct state *state, const struct event *event) {
-    if (event->meta.cause <= 0 || event->type == &payload_parked_event)
+    if (event->meta.cause <= 0 || event->type == &payload_parked_event ||
+        (event->meta.more > 0 && event->type != &payload_settled_event))
         return OK;
     uint64_t seq = (uint64_t)event->meta.cause;
     enum err err = pending_end(state, seq);
@@ -319,6 +320,7 @@ enum err payload_settle_now(struct decision *decision, const struct command *com
     if (!event)
         return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
     decision_seal_none(decision);
+    decision_ended(decision);
     *settle = (struct payload_settle){.has = 7, .payload_seq = (int64_t)command->cause_seq,
                                       .outcome = str_c(outcome), .reason = reason};
     if (person.len) {
@@ -328,13 +330,26 @@ enum err payload_settle_now(struct decision *decision, const struct command *com
     return decision_answer(decision, 200, &payload_settle_shape, settle);
 }
 
+/* Further commands of the message follow: they, and not this one, settle it. */
+static enum err part_done(struct decision *decision, const struct command *command,
+                          const char *outcome, struct str reason) {
+    struct payload_settle part = {.has = 7, .payload_seq = (int64_t)command->cause_seq,
+                                  .outcome = str_c(outcome), .reason = reason};
+    decision_seal_none(decision);
+    return decision_answer(decision, 200, &payload_settle_shape, &part);
+}
+
 enum err inbound_nothing_new(struct decision *decision, const struct command *command,
                              struct str reason, struct str person) {
+    if (command->source->more)
+        return part_done(decision, command, "nothing-new", reason);
     return payload_settle_now(decision, command, "nothing-new", reason, person);
 }
 
 enum err inbound_stale(struct decision *decision, const struct command *command, struct str reason,
                        struct str person) {
+    if (command->source->more)
+        return part_done(decision, command, "stale", reason);
     return payload_settle_now(decision, command, "stale", reason, person);
 }
 

@@ -325,6 +325,7 @@ enum err inbound_parent(struct decision *decision, const struct command *command
                                source ? ", and too many messages wait already" : "");
     *parked = true;
     decision_seal_none(decision);
+    decision_ended(decision);
     struct parked fresh = {.seq = seq,
                            .until_us = command->now_us + settings->park_seconds_max * 1000000,
                            .payload_id = source->payload_id, .connector = source->connector,

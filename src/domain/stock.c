@@ -779,7 +779,7 @@ static const struct query_param availability_params[] = {
 
 static const struct route stock_routes[] = {
     {.method = "GET", .path = "/v1/availability", .scope = "stock:read",
-     .traffic = CLASS_CHECKOUT, .query = availability_query, .params = availability_params,
+     .traffic = CLASS_CHECKOUT, .query = stock_availability, .params = availability_params,
      .answer = &availability_shape, .flags = ROUTE_INLINE | ROUTE_LIST,
      .help = "What can be promised, by SKU and location"},
     {.method = "POST", .path = "/v1/stock/counts", .scope = "stock:write", .traffic = CLASS_STOCK,

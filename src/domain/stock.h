@@ -69,4 +69,8 @@ void stock_versions(const struct decision *decision, struct stock_change *change
 bool stock_hold_item(const struct decision *decision, struct str reservation_id, struct str sku,
                      uint32_t nth, struct str *location, int64_t *quantity);
 
+/* GET /v1/availability, for who asks on another thread: `sku` and `location` values of the query, the
+ * answer into query->out. Uses nothing of the reader but its core. */
+enum err stock_availability(struct query *query, struct fault *fault) WARN_UNUSED;
+
 #endif

@@ -107,7 +107,6 @@ enum err hold_add(struct state *state, struct id128 id, int64_t expires_us,
 enum err hold_take(struct state *state, uint32_t hold, uint32_t position, int64_t quantity)
     WARN_UNUSED;
 
-enum err availability_query(struct query *query, struct fault *fault) WARN_UNUSED;
 extern const struct shape availability_shape;
 
 #endif

@@ -99,7 +99,7 @@ static enum err availability_check(const struct query *query, uint32_t *location
     return OK;
 }
 
-enum err availability_query(struct query *query, struct fault *fault) {
+enum err stock_availability(struct query *query, struct fault *fault) {
     struct core *core = query->reader->core;
     uint32_t locations;
     enum err err = availability_check(query, &locations, fault);

@@ -250,6 +250,24 @@ bool mapping_nothing(const struct json *answer, struct str *words) {
     return words->len > 0;
 }
 
+uint32_t mapping_routes(const struct json *answer) {
+    return answer->kind == JSON_ARRAY ? answer->count : answer->kind == JSON_OBJECT ? 1 : 0;
+}
+
+bool mapping_route(const struct json *answer, uint32_t index, struct mapping_route *out) {
+    const struct json *at = answer;
+    if (answer->kind == JSON_ARRAY) {
+        at = json_first(answer);
+        for (uint32_t i = 0; i < index; i++)
+            at = json_next(at);
+    }
+    if (at->kind != JSON_OBJECT || at->count != 2)
+        return false;
+    out->command = json_member_str(at, STR("command"));
+    out->document = json_member(at, STR("document"));
+    return out->command.len > 0 && out->document;
+}
+
 enum err mapper_trace(struct mapper *mapper, const struct mapping_source *source,
                       const struct json *document, struct arena *arena, const struct json **out,
                       struct mapping_trace *trace, struct fault *fault) {

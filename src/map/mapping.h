@@ -124,6 +124,16 @@ const struct mapping_problem *mapper_problem(const struct mapper *mapper);
  * is to be done for it, and why. */
 bool mapping_nothing(const struct json *answer, struct str *words);
 
+/* Of a topic with several commands: how many routes the answer of its mapping has, one route() or a
+ * list of them; 0: it is none. */
+struct mapping_route {
+    struct str command;
+    const struct json *document;
+};
+uint32_t mapping_routes(const struct json *answer);
+/* The route at `index`, from 0; false where that is none. */
+bool mapping_route(const struct json *answer, uint32_t index, struct mapping_route *out);
+
 /* --- trace: which members of the source each member of the target came from -------------- */
 struct mapping_trace_row {
     struct str target;   /* JSON Pointer in the answer */
