@@ -5,6 +5,7 @@
 #include "cli/check_against.h"
 #include "cli/hub_listen.h"
 #include "cli/tables.h"
+#include "connect/connector_fit.h"
 #include "connect/fixture.h"
 #include "gateway/jwks.h"
 
@@ -177,7 +178,7 @@ static void fixture_visit(void *ctx, const struct fixture_result *result) {
         fault_add(&check->fault, result->path, "%.*s", STR_FMT(str_trim(result->said)));
 }
 
-/* The fixtures of all connectors, as `penstock map test` runs them. */
+/* The commands that connectors name, and the fixtures of all as `penstock map test` runs them. */
 static enum err fixtures_check(struct check *check) {
     struct fixture_bench bench = {.config = check->config, .arena = &check->cli->arena,
                                   .visit = fixture_visit, .ctx = check};
@@ -185,6 +186,9 @@ static enum err fixtures_check(struct check *check) {
     struct fault fault = {0};
     enum err err = fixture_bench_open(&bench, &fault);
     for (uint32_t i = 0; err == OK && i < check->connectors->count; i++)
+        err = connector_commands(check->connectors->items[i], bench.registry, &check->fault) == ERR_NOMEM
+                  ? ERR_NOMEM : OK;
+    for (uint32_t i = 0; err == OK && check->fault.err == OK && i < check->connectors->count; i++)
         fixtures_run(&bench, targets,
                      connector_targets(check->connectors->items[i], STR_NONE, targets), NULL);
     check->fixtures = bench.ran;

@@ -13,6 +13,7 @@ const struct cli_command *const cli_commands[] = {
     &settings_command,
     &schema_command,
     &map_command,
+    &codes_command,
     &trace_command,
     &held_command,
     &audit_command,

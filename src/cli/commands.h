@@ -9,6 +9,7 @@ extern const struct cli_command approvals_command;
 extern const struct cli_command asyncapi_command;
 extern const struct cli_command audit_command;
 extern const struct cli_command check_command;
+extern const struct cli_command codes_command;
 extern const struct cli_command contracts_command;
 extern const struct cli_command demo_command;
 extern const struct cli_command erase_command;
