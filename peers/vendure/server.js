@@ -5,6 +5,8 @@
 // PENSTOCK_VENDURE_HOOK, PENSTOCK_VENDURE_SECRET: see webhook.js.
 'use strict';
 
+globalThis.crypto ??= require('crypto').webcrypto; // Node 18 has it under this name alone
+
 const { bootstrap, DefaultLogger, LogLevel, dummyPaymentHandler } = require('@vendure/core');
 const { HubWebhookPlugin } = require('./webhook');
 
