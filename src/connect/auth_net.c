@@ -254,21 +254,42 @@ static void answer_mask(struct net_call *call, struct net_answer *answer) {
     answer->body = masked.ptr ? masked : STR("");
 }
 
+/* Status 401, or what the connector says is said instead of it (session: ended). */
+static bool says_no(struct net_call *call, const struct net_answer *answer) {
+    const struct connector_auth *auth = call->request.connector->auth;
+    const struct connector_session_ended *how = auth->kind == AUTH_SESSION ? auth->session->ended : NULL;
+    const struct json *doc = NULL;
+    struct fault ignored = {0};
+    if (answer->status == 401)
+        return true;
+    if (!how || answer->status > 299 || answer->body.len == 0 ||
+        !memmem(answer->body.ptr, answer->body.len, how->is.ptr, how->is.len))
+        return false;
+    arena_reset(&call->arena); /* the request is over */
+    struct str body = arena_str(&call->arena, answer->body);
+    if (!body.ptr || json_parse(call->net->parser, &call->arena, body, false, &doc, &ignored) != OK)
+        return false;
+    doc = json_at(doc, how->at);
+    return doc && doc->kind == JSON_STRING && str_eq(doc->text, how->is);
+}
+
 /* Whether the answer says that what is kept has ended, and the call is worth making again. */
 static bool refused(struct net_call *call, const struct net_answer *answer) {
     struct auth_keepers *keepers = call->net->options.keepers;
     struct keeper *keeper = call->keeper;
     if (keeper == NULL || answer->error != NET_OK)
         return false;
+    bool no = says_no(call, answer);
     pthread_mutex_lock(&keepers->lock);
     bool current = keeper->have && call->generation == keeper->generation;
-    bool ended = answer->status == 401 && (!current || keeper->proven) && !call->again;
-    if (answer->status != 401) {
+    bool ended = no && (!current || keeper->proven) && !call->again;
+    if (!no) {
         keeper->proven = keeper->proven || current;
     } else if (current) {
         if (!keeper->proven) { /* just given, and no good: not again at once */
             keeper->pause_until_us = clock_tick_us(keepers->clock) + PAUSE_FIRST_MS * 1000;
-            snprintf(keeper->why, sizeof keeper->why, "what signing in gave is refused with status 401");
+            snprintf(keeper->why, sizeof keeper->why, "what signing in gave is refused with status %d",
+                     answer->status);
         }
         keeper->have = keeper->proven = false;
         keeper->generation++;
@@ -453,12 +474,26 @@ static void fetch_succeeded(struct fetch *fetch, const struct auth_token *token)
     fetch_free(fetch);
 }
 
+static enum err session_check(struct auth_token *out, const char *words, struct fault *fault) {
+    if (out->value.len == 0 || out->value.len > SESSION_VALUE_MAX || !auth_value_good(out->value))
+        return fault_set(fault, ERR_INVALID, "%s", words);
+    return OK;
+}
+
 static enum err session_read(struct fetch *fetch, const struct net_answer *answer, struct auth_token *out,
                              struct fault *fault) {
     struct auth_net *net = fetch->net;
+    const struct connector_session_token *token = fetch->connector->auth->session->token;
     const struct json *doc, *made;
     if (answer->status < 200 || answer->status > 299)
         return fault_set(fault, ERR_INVALID, "status %d", answer->status);
+    if (token != NULL) {
+        struct str value = net_answer_header(answer, token->header);
+        if (value.len)
+            out->value = arena_printf(&fetch->arena, "%.*s%.*s", STR_FMT(token->prefix), STR_FMT(value));
+        return session_check(out, "the answer has no session in the header that `token` names: it lets the "
+                                  "user not in", fault);
+    }
     if (net->mapper == NULL)
         net->mapper = mapper_create(net->options.limits);
     if (net->mapper == NULL)
@@ -470,9 +505,7 @@ static enum err session_read(struct fetch *fetch, const struct net_answer *answe
     if (err != OK)
         return err;
     out->value = made->kind == JSON_OBJECT ? json_member_str(made, STR("value")) : STR_NONE;
-    if (out->value.len == 0 || out->value.len > SESSION_VALUE_MAX || !auth_value_good(out->value))
-        return fault_set(fault, ERR_INVALID, "the mapping must answer {value = \"…\"}, what the header gets");
-    return OK;
+    return session_check(out, "the mapping must answer {value = \"…\"}, what the header gets", fault);
 }
 
 static void fetch_done(void *ctx, const struct net_answer *answer) {

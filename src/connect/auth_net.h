@@ -7,7 +7,8 @@
  *
  * What always holds: at most one token or session of a connector is being fetched, whoever waits;
  * it is in memory alone and never logged; it is renewed ahead of its end while calls go on with the
- * old one; after an answer 401 the call is made once more with a new one (the partner has done
+ * old one; after an answer 401 (or what `session: ended`
+ * says) the call is made once more with a new one (the partner has done
  * nothing: it did not know who asked), but a partner that refuses what it has just given is not
  * asked again at once; a server that does not answer or refuses is asked again after a pause that
  * grows. A refresh token that the server gave in place of another one is on disk before it counts.

@@ -126,20 +126,41 @@ static const struct shape_field outcome_rows[] = {
 static SHAPE_DEFINE(outcome_shape, "connector_outcome", struct connector_outcome,
                     "What an HTTP status means", outcome_rows);
 
+static const struct shape_field session_token_rows[] = {
+    SHAPE_ROW(struct connector_session_token, header, SHAPE_CODE, "Header of the answer that has it",
+              .flags = SHAPE_REQUIRED),
+    SHAPE_ROW(struct connector_session_token, prefix, SHAPE_TEXT, "What it is sent behind: \"Bearer \"",
+              .min = 1, .max = 32),
+};
+static SHAPE_DEFINE(session_token_shape, "connector_session_token", struct connector_session_token,
+                    "Where the answer has the session", session_token_rows);
+
+static const struct shape_field session_ended_rows[] = {
+    SHAPE_ROW(struct connector_session_ended, at, SHAPE_TEXT, "JSON Pointer into an answer of success",
+              .flags = SHAPE_REQUIRED, .min = 2, .max = 256),
+    SHAPE_ROW(struct connector_session_ended, is, SHAPE_TEXT, "The text that is there then",
+              .flags = SHAPE_REQUIRED, .min = 1, .max = 256),
+};
+static SHAPE_DEFINE(session_ended_shape, "connector_session_ended", struct connector_session_ended,
+                    "An answer that says that the session has ended", session_ended_rows);
+
 static const struct shape_field session_rows[] = {
     SHAPE_ROW(struct connector_session, request, SHAPE_OBJECT, "The call that signs in",
               .flags = SHAPE_REQUIRED, .shape = &request_shape),
     ROW_AS("body", struct connector_session, body_open, SHAPE_OPEN,
            "Its document; texts may be ${env:NAME} or ${file:PATH}"),
     SHAPE_ROW(struct connector_session, mapping, SHAPE_CODE,
-              "File beside this one: its answer to {value = \"…\"}, the header's value",
-              .flags = SHAPE_REQUIRED),
+              "File beside this one: its answer to {value = \"…\"}, the header's value"),
+    SHAPE_ROW(struct connector_session, token, SHAPE_OBJECT, "In place of a mapping: where it stands",
+              .shape = &session_token_shape),
+    SHAPE_ROW(struct connector_session, ended, SHAPE_OBJECT,
+              "Besides status 401: an answer that says that it has ended", .shape = &session_ended_shape),
     SHAPE_ROW(struct connector_session, header, SHAPE_CODE, "Header that gets it (Authorization)"),
     SHAPE_ROW(struct connector_session, timeout_ms, SHAPE_INTEGER, "Time to sign in (10000)",
               .min = 10, .max = 600000),
 };
 SHAPE_DEFINE(connector_session_shape, "connector_session", struct connector_session,
-                    "How to sign in; again after an answer 401", session_rows);
+                    "How to sign in; again after an answer 401, or `ended`", session_rows);
 
 static const char *const send_keys[] = {"subject", "none", NULL};
 static const struct shape_field send_rows[] = {

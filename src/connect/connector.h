@@ -116,13 +116,27 @@ struct connector_outcome {
     uint8_t kind[600]; /* by status, enum connector_outcome_kind */
 };
 
+/* Where the answer to signing in has the session. */
+struct connector_session_token {
+    uint64_t has;
+    struct str header; /* of the answer */
+    struct str prefix; /* of what is sent then: "Bearer " */
+};
+/* What an answer looks like that says that the session has ended, where its status does not. */
+struct connector_session_ended {
+    uint64_t has;
+    struct str at, is; /* JSON Pointer; the text that is there */
+};
+
 /* How to sign in where each call needs a session: a request whose answer a mapping turns into the
  * value of a header. Opened when the first call needs it, and again after an answer 401. */
 struct connector_session {
     uint64_t has;
     struct connector_request *request;
     const struct json *body_open; /* document; its texts may hold references (passwords) */
-    struct str mapping;           /* "session.lua": the answer's body → {value = "Session …"} */
+    struct str mapping;           /* "session.lua": the answer's body → {value = "Session …"}; … */
+    struct connector_session_token *token; /* … or where it stands: one of the two */
+    struct connector_session_ended *ended; /* NULL: status 401 alone says so */
     struct str header;            /* that gets the value; default Authorization */
     int64_t timeout_ms;
     /* not in the file */

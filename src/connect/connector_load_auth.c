@@ -314,6 +314,11 @@ static void load_session(struct auth_load *a, struct connector_session *session,
         session->body = load_document(l, session->body_open, &a->missing,
                                       load_pointer(l, "%.*s/body", STR_FMT(at)));
     load_mapping(l, session->mapping, load_pointer(l, "%.*s/mapping", STR_FMT(at)), &session->source);
+    if ((session->mapping.len > 0) == (session->token != NULL))
+        yaml_fault(&l->yaml, l->fault, at, "exactly one of mapping, token: where the session comes from");
+    if (session->ended && session->ended->at.len && session->ended->at.ptr[0] != '/')
+        yaml_fault(&l->yaml, l->fault, load_pointer(l, "%.*s/ended/at", STR_FMT(at)),
+                   "must be a JSON Pointer: /errors/0/code");
     if (!session->header.len)
         session->header = STR("Authorization");
     if (!session->timeout_ms)

@@ -43,6 +43,8 @@ struct attempt *attempt_take(struct subscription *sub) {
     attempt->found = attempt->confirming = attempt->discarding = false;
     attempt->wish = NULL;
     attempt->script = (struct script_run){0};
+    attempt->look_count = 0;
+    attempt->look_wanted = STR_NONE;
     attempt->job = (struct lane_job){.lane = LANE_NONE};
     d->out++;
     sub->out++;
@@ -84,7 +86,7 @@ static struct str json_text(const struct json *value) {
 }
 
 /* What is personal goes to those systems alone whose subscription says so. */
-static struct keyring *attempt_keyring(const struct attempt *attempt) {
+struct keyring *attempt_keyring(const struct attempt *attempt) {
     return attempt->send->personal ? core_keyring(attempt->deliver->options.core) : NULL;
 }
 
@@ -265,6 +267,10 @@ void attempt_answered(struct attempt *attempt) {
         attempt->again_us = clock_tick_us(d->options.clock) + DELIVER_AGAIN_MS * 1000;
         attempt->next = d->again;
         d->again = attempt;
+        return;
+    }
+    if (attempt->stage == STAGE_LOOK) {
+        look_fetched(attempt);
         return;
     }
     if (answer->err != OK)
@@ -561,8 +567,7 @@ static enum err attempt_map(struct attempt *attempt, struct str *body, struct fa
     }
     const struct json *out;
     int64_t from_us = attempt_span_now(attempt);
-    enum err err = mapper_run(attempt->deliver->mapper, send->source, attempt->event,
-                              &attempt->arena, &out, fault);
+    enum err err = look_run(attempt, attempt->event, &out, fault);
     attempt_mapped(attempt, from_us, err != OK);
     if (err != OK)
         return err;
@@ -591,6 +596,8 @@ static void attempt_send(struct attempt *attempt) {
         attempt_unmapped(attempt, &fault);
         return;
     }
+    if (err == ERR_UNAVAILABLE && look_fetch(attempt, attempt_send))
+        return;
     attempt->stage = STAGE_SEND;
     if (err == OK)
         err = attempt_call(attempt, attempt->send->request, body, send_done, &fault);

@@ -750,7 +750,7 @@ enum err deliver_create(const struct deliver_options *options, struct deliver **
     d->mapper = mapper_create(limits);
     d->asking = (struct asking){.core = options->core, .parser = d->parser};
     if (d->mapper)
-        mapper_hub(d->mapper, &asking_hub, &d->asking);
+        mapper_hub(d->mapper, &deliver_hub, d);
     enum err err = d->parser && d->mapper
                        ? progress_open(options->path, &d->progress, fault)
                        : fault_set(fault, ERR_NOMEM, "no memory for delivery");

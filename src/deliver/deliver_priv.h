@@ -36,6 +36,7 @@ struct subscription {
 enum stage {
     STAGE_LOOKUP,  /* asking the remote whether it is there */
     STAGE_SEND,
+    STAGE_LOOK,    /* an order is read that the mapping looks at */
     STAGE_COMMAND, /* telling the journal: posting.record; then the lane ends */
     STAGE_TELL,    /* telling the journal: delivery.hold, delivery.release; no lane */
 };
@@ -53,6 +54,13 @@ struct script_run {
     bool changed;    /* one that may has been made */
 };
 
+/* look.c: an order that was asked for; NULL: there is none. */
+struct attempt_look {
+    struct str order_id;
+    const struct json *order;
+};
+#define DELIVER_LOOKS_MAX 4
+
 /* One delivery on its way. Kept in a free list: its arena and buffers are used again. */
 struct attempt {
     struct attempt *next; /* free, or waiting to be told again */
@@ -69,6 +77,10 @@ struct attempt {
     struct str id, type, subject, correlation, traceparent, data;
     struct net_call *call;
     struct script_run script;
+    struct attempt_look looks[DELIVER_LOOKS_MAX];
+    uint32_t look_count;
+    struct str look_wanted; /* the order that the last run asked for; absent: none */
+    void (*look_resume)(struct attempt *attempt);
     struct command command;
     int64_t event_us; /* when the event was recorded, wall clock */
     int64_t again_us; /* STAGE_COMMAND, STAGE_TELL: when to submit again */
@@ -102,6 +114,7 @@ struct deliver {
     struct net *net;
     struct mapper *mapper;
     struct asking asking;
+    struct attempt *looking; /* whose mapping is running */
     struct json_parser *parser;
     struct arena names;         /* of subscriptions and their connectors */
     struct subscription **subs; /* the list grows under the lock, and never loses one */
@@ -178,6 +191,21 @@ void attempt_suspect(struct attempt *attempt);
 /* What went wrong, one line; nothing of a person. */
 struct str attempt_cause(struct attempt *attempt, const struct net_answer *answer);
 struct str attempt_words(struct attempt *attempt, struct str words);
+
+/* NULL: what is personal is not for its subscription. */
+struct keyring *attempt_keyring(const struct attempt *attempt);
+
+/* look.c */
+extern const struct mapping_hub deliver_hub; /* its ctx is the deliver */
+/* Runs the attempt's mapping or script. ERR_UNAVAILABLE where it looks at an order that is not at hand:
+ * look_fetch gets it. */
+enum err look_run(struct attempt *attempt, const struct json *document, const struct json **out,
+                  struct fault *fault) WARN_UNUSED;
+/* True: what the last run wanted is on its way, and `resume` makes the run again (or the attempt has
+ * ended); false: it wanted nothing. */
+bool look_fetch(struct attempt *attempt, void (*resume)(struct attempt *attempt));
+/* Its answer. */
+void look_fetched(struct attempt *attempt);
 
 /* script.c */
 void script_start(struct attempt *attempt);

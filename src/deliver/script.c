@@ -201,8 +201,9 @@ void script_next(struct attempt *attempt) {
     fault_init(&fault, &attempt->arena);
     enum err err = document_make(attempt, &document, &fault);
     if (err == OK)
-        err = mapper_run(attempt->deliver->mapper, attempt->send->source, document,
-                         &attempt->arena, &step, &fault);
+        err = look_run(attempt, document, &step, &fault);
+    if (err == ERR_UNAVAILABLE && look_fetch(attempt, script_next))
+        return;
     if (err == OK)
         step_take(attempt, step);
     else if (err == ERR_INVALID)

@@ -27,6 +27,13 @@ struct order_reservation {
 enum order_reservation_row { RESERVATION_LINE_ID, RESERVATION_LOCATION, RESERVATION_QUANTITY };
 extern const struct shape order_reservation_shape;
 
+/* A question for one order, to be submitted; its answer is OK or ERR_NOT_FOUND, and the order as it
+ * was captured is in the event order_asked_seq tells. For who has no reader (deliver/look.c). */
+struct core;
+enum err order_ask(struct core *core, struct str order_id, struct arena *arena,
+                   struct command *out, struct fault *fault) WARN_UNUSED;
+uint64_t order_asked_seq(const struct command *command);
+
 /* Data of order.captured. */
 struct order_captured {
     uint64_t has;

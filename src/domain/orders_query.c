@@ -361,6 +361,25 @@ const struct command_type order_list_command = {
     .name = "order.list", .shape = &order_question_shape, .decide = list_decide,
     .finish = list_finish, .needs = list_needs, .flags = COMMAND_READS, .help = "List orders"};
 
+/* --- asked from within --------------------------------------------------------------------------------------- */
+
+enum err order_ask(struct core *core, struct str order_id, struct arena *arena, struct command *out,
+                   struct fault *fault) {
+    struct order_question *question = arena_new(arena, struct order_question);
+    struct str id = arena_str(arena, order_id);
+    if (!question || !id.ptr)
+        return fault_set(fault, ERR_NOMEM, "no memory for a question");
+    enum err err = command_prepare(core, &order_get_command, arena, question, out, fault);
+    if (err == OK)
+        out->args[0] = id;
+    return err;
+}
+
+uint64_t order_asked_seq(const struct command *command) {
+    const struct order_question *question = command->body;
+    return question->found.captured_seq;
+}
+
 /* --- the query's parameters --------------------------------------------------------------------------------- */
 
 enum err order_get_bind(const struct query *query, void *body, struct arena *arena,

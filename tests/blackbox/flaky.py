@@ -2,13 +2,17 @@
 
 Owns: Flaky. What it does with the next requests is queued in `faults`: "drop" passes the request on and
 loses the answer after the work is done, "refuse" breaks the connection before anything was passed
-on, a function is called while the request is at work there. Otherwise it passes on.
+on, a function is called while the request is at work there. Otherwise it passes on. `target` may be set
+when the other system is up.
 """
 
 import http.client
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+# Not passed on: of the connection, or written by the server itself.
+OWN_HEADERS = ("connection", "keep-alive", "transfer-encoding", "content-length", "date", "server")
 
 
 class Flaky:
@@ -31,12 +35,12 @@ class Flaky:
         with self.lock:
             return self.faults.pop(0) if self.faults else None
 
-    def pass_on(self, body, headers):
+    def pass_on(self, path, body, headers):
         connection = http.client.HTTPConnection(self.target.hostname, self.target.port, timeout=60)
         try:
-            connection.request("POST", self.target.path, body, headers)
+            connection.request("POST", path, body, headers)
             answer = connection.getresponse()
-            return answer.status, answer.getheader("Content-Type", "application/json"), answer.read()
+            return answer.status, answer.getheaders(), answer.read()
         finally:
             connection.close()
 
@@ -57,7 +61,7 @@ class Flaky:
                 if callable(fault):
                     threading.Thread(target=fault, daemon=True).start()
                 try:
-                    status, kind, text = proxy.pass_on(body, headers)
+                    status, fields, text = proxy.pass_on(self.path, body, headers)
                 except (OSError, http.client.HTTPException):
                     return
                 if fault == "drop":
@@ -65,7 +69,9 @@ class Flaky:
                     return
                 try:
                     self.send_response(status)
-                    self.send_header("Content-Type", kind)
+                    for name, value in fields:
+                        if name.lower() not in OWN_HEADERS:
+                            self.send_header(name, value)
                     self.send_header("Content-Length", str(len(text)))
                     self.end_headers()
                     self.wfile.write(text)

@@ -36,6 +36,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path.startswith("/token"):
             return guard.token(self, body.decode())
+        if guard.answer:
+            with guard.lock:
+                return guard.answer(self, body)
         why = guard.check(self.headers, self.command, self.path, body)
         with guard.lock:
             guard.calls.append((self.command, self.path, dict(self.headers), why))
@@ -64,6 +67,7 @@ class Guard:
         self.expires_in, self.rotate, self.refuse, self.slow_s, self.down = 3600, False, None, 0, False
         self.made = 0
         self.check = self.by_token
+        self.answer = None         # or a function that answers each call: (request, body)
         self.server = Server(("127.0.0.1", 0), Handler)
         self.server.guard = self
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()

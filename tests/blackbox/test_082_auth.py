@@ -250,12 +250,50 @@ def test_signed_requests(calling, guard, digest, form):
     assert len(nonces) == 5
 
 
+SESSION = """
+  session:
+    request: {{method: POST, url: "{url}/login"}}
+    body: {{password: "${{env:GUARD_SECRET}}"}}
+    token: {{header: X-Session, prefix: "Bearer "}}
+    ended: {{at: /errors/0/code, is: WHO}}
+"""
+
+
+def test_a_session_in_a_header_that_ends_with_status_200(calling, guard):
+    """A partner that answers 200 whatever happens: the call is made once more in a new session."""
+    ended = []
+
+    def login(request, body):
+        guard.asked.append(json.loads(body))
+        guard.made += 1
+        guard.good = {f"session-{guard.made}-{'s' * 40}"}
+        request.answer(200, {"in": True}, X_Session=next(iter(guard.good)))
+
+    def orders(request, body):
+        if guard.by_token(request.headers, "POST", request.path, body):
+            ended.append(request.path)
+            return request.answer(200, {"errors": [{"code": "WHO", "words": "and who are you?"}]})
+        guard.book.append(json.loads(body)["order_id"])
+        return request.answer(200, {"number": f"G-{len(guard.book)}", "note": "WHO"})
+
+    guard.answer = lambda request, body: (login if request.path == "/login" else orders)(request, body)
+    hub = calling(SESSION, {"GUARD_SECRET": SECRET})
+    booked(guard, capture(hub, 5))
+    assert guard.asked == [{"password": SECRET}] and not ended
+    guard.good = {"another"}
+    booked(guard, capture(hub, 1))
+    assert len(guard.asked) == 2 and len(ended) == 1
+
+
 @pytest.mark.parametrize("auth,words", [
     ("  basic: {username: hub, password: geheim}", "secrets are not kept in files"),
     ("  bearer: {token: '${env:X}'}\n  basic: {username: a, password: '${env:X}'}", "exactly one of basic"),
     ("  api_key: {value: '${env:X}'}", "either header or query"),
     ("  hmac: {secret: '${env:X}', string: a, headers: {A: b}}", "must carry {signature}"),
     ("  oauth2: {token_url: 'ftp://x', client_id: a}", "must begin with https"),
+    ("  session: {request: {url: 'https://x'}}", "exactly one of mapping, token"),
+    ("  session: {request: {url: 'https://x'}, token: {header: x-token}, ended: {at: code, is: NO}}",
+     "must be a JSON Pointer"),
     ("  oauth: {}", "/auth/oauth")])
 def test_a_wrong_section_is_told(binary, tmp_path, guard, auth, words):
     hub = Hub(binary, tmp_path)

@@ -1,55 +1,80 @@
-"""Of a real shop: Vendure on Node and PostgreSQL. What is bought there is an order here, once, whatever is lost on
-the way. Skipped where Node or npm's registry is missing."""
+"""Of a real shop: Vendure on Node and PostgreSQL. What is bought there is an order here, stock and shipments
+go back, each once, whatever is lost on the way. Skipped where Node or npm's registry is missing."""
 
 import shutil
+from urllib.parse import urlsplit
 
 import pytest
 
 import docs
 import vendure
 from conftest import running
+from flaky import Flaky
 from hub import Hub
 from vendure import Vendure
 from wire import until
 
-SKUS = ("TEE-RED-M", "MUG-BLUE", "TEA-100G")
+STOCK = {"TEE-RED-M": 500, "MUG-BLUE": 500, "TEA-100G": 500, "BAG-01": 20}
 SETTINGS = {
-    "channels": "{us-store: web-fr}",
-    "tax_codes": '{"VAT 19%": DE-STD, "VAT 7%": DE-RED, "shipping tax": DE-STD}',
+    "channels: {}": "channels: {us-store: web-fr}",
+    "tax_codes: {}": 'tax_codes: {"VAT 19%": DE-STD, "VAT 7%": DE-RED, "shipping tax": DE-STD}',
+    "settle_ms: 10000": "settle_ms: 500",
 }
 
 
-def configure(hub):
+class Between:
+    """What stands on both ways, to lose things: `inward` before the hub, `outward` before the shop."""
+
+    def __init__(self):
+        self.inward, self.outward = Flaky("http://127.0.0.1:1"), Flaky("http://127.0.0.1:1")
+
+    def stop(self):
+        self.inward.stop()
+        self.outward.stop()
+
+
+def configure(hub, between):
     path = hub.config / "connectors" / "vendure" / "connector.yaml"
     text = path.read_text("utf-8")
     for name, value in SETTINGS.items():
-        assert f"\n  {name}: {{}}" in text
-        text = text.replace(f"\n  {name}: {{}}", f"\n  {name}: {value}")
+        assert text.count(name) == 1, name
+        text = text.replace(name, value)
     path.write_text(text, "utf-8")
-    hub.env["VENDURE_WEBHOOK_SECRET"] = vendure.SECRET
+    hub.env.update({"VENDURE_WEBHOOK_SECRET": vendure.SECRET, "VENDURE_PASSWORD": "Hub-Signs-In-42",
+                    "VENDURE_URL": between.outward.url.rstrip("/")})
 
 
 @pytest.fixture(scope="module")
-def hub(release_binary, tmp_path_factory):
+def between():
+    made = Between()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def shop(between):
     if not shutil.which("node"):
         pytest.skip("Node is not installed: `make install-deps` brings it")
-    hub = Hub(release_binary, tmp_path_factory.mktemp("hub"))
-    configure(hub)
-    for made in running(hub.start()):
-        for sku in SKUS:
-            made.client().post("/v1/stock/counts", docs.count(sku, 500)).ok(201)
-        yield made
-
-
-@pytest.fixture(scope="module")
-def shop(hub):
-    shop = Vendure(hook=f"{hub.url}/x/vendure")
+    shop = Vendure(hook=between.inward.url.rstrip("/") + "/x/vendure")
     try:
-        yield shop.up()
+        shop.up()
+        between.outward.target = urlsplit(shop.url)
+        yield shop
     except vendure.Missing as missing:
         pytest.skip(str(missing))
     finally:
         shop.stop()
+
+
+@pytest.fixture(scope="module")
+def hub(release_binary, tmp_path_factory, shop, between):
+    hub = Hub(release_binary, tmp_path_factory.mktemp("hub"))
+    configure(hub, between)
+    for made in running(hub.start()):
+        between.inward.target = urlsplit(hub.url)
+        for sku, on_hand in STOCK.items():
+            made.client().post("/v1/stock/counts", docs.count(sku, on_hand)).ok(201)
+        yield made
 
 
 def order_of(api, code, channel="web-de"):
@@ -59,8 +84,28 @@ def order_of(api, code, channel="web-de"):
     return api.get("/v1/orders/" + found[0]["order_id"]).ok()
 
 
-def state_of(api, code, state):
-    return until(lambda: order_of(api, code)["state"] == state, 30, f"order {code} to be {state}")
+def ship(api, order, *lines, tracking="JJD0001"):
+    doc = {"shipped_at": docs.now(), "parcels": [{"carrier": "dhl", "tracking": tracking}]}
+    if lines:
+        doc["lines"] = [{"line_id": line, "quantity": str(quantity)} for line, quantity in lines]
+    return api.post(f"/v1/orders/{order['order_id']}/shipments", doc).ok(201)["shipment_id"]
+
+
+def shipped(shop, code):
+    """The order in the shop, once all of it is."""
+    until(lambda: shop.order(code)["state"] == "Shipped", 60, f"{code} to be shipped in the shop")
+    return shop.order(code)
+
+
+def for_sale(shop, sku):
+    on_hand, allocated = shop.stock(sku)
+    return on_hand - allocated
+
+
+def agrees(hub, shop, sku):
+    """What the shop may still sell is what the hub can promise."""
+    wanted = docs.stock(hub.client(), sku)[3]
+    until(lambda: str(for_sale(shop, sku)) == wanted, 30, f"{wanted} of {sku} in the shop")
 
 
 @pytest.mark.timeout(600)  # the first of a checkout fetches the shop's packages
@@ -79,6 +124,8 @@ def test_a_channel_with_net_prices_and_one_in_yen(shop, api):
     placed = shop.shopper("us-store").fill(("MUG-BLUE", 3)).check_out(countryCode="US").pay()
     order = order_of(api, placed["code"], "web-fr")
     assert (order["totals"]["grand"], order["currency"]) == (placed["totalWithTax"], "USD")
+    ship(api, order)
+    shipped(shop, placed["code"])
     placed = shop.shopper(currency="JPY").fill(("MUG-BLUE", 2)).check_out().pay()
     case = until(lambda: docs.listed(api, "/ops/exceptions", state="open"), 30, "the exception")[0]
     assert f"the total is {placed['totalWithTax']} with 2 decimals, and JPY has 0" in str(case)
@@ -87,6 +134,58 @@ def test_a_channel_with_net_prices_and_one_in_yen(shop, api):
 @pytest.mark.timeout(120)
 def test_an_order_cancelled_in_the_shop_is_cancelled(shop, api):
     placed = shop.shopper().buy(("MUG-BLUE", 1))
-    state_of(api, placed["code"], "accepted")
+    assert order_of(api, placed["code"])["state"] == "accepted"
     shop.cancel(placed["id"])
-    state_of(api, placed["code"], "cancelled")
+    until(lambda: order_of(api, placed["code"])["state"] == "cancelled", 30, "the cancellation")
+
+
+@pytest.mark.timeout(120)
+def test_stock_of_the_hub_is_stock_of_the_shop(hub, shop, api):
+    agrees(hub, shop, "BAG-01")
+    assert for_sale(shop, "BAG-01") == 20
+    api.post("/v1/stock/adjustments", docs.adjustment("BAG-01", -3)).ok(201)
+    api.post("/v1/orders", docs.order(("BAG-01", 2))).ok(201)  # sold elsewhere
+    until(lambda: for_sale(shop, "BAG-01") == 15, 30, "what is left")
+    placed = shop.shopper().buy(("BAG-01", 4))
+    order_of(api, placed["code"])
+    agrees(hub, shop, "BAG-01")
+    assert for_sale(shop, "BAG-01") == 11
+
+
+@pytest.mark.timeout(120)
+def test_shipped_in_parts_is_fulfilled_in_parts(hub, shop, api):
+    placed = shop.shopper().fill(("TEE-RED-M", 2), ("MUG-BLUE", 1)).check_out().pay()
+    order = order_of(api, placed["code"])
+    first, second = (line["line_id"] for line in order["lines"])
+    shipments = [ship(api, order, (first, 1), (second, 1), tracking="JJD0001")]
+    until(lambda: shop.order(placed["code"])["state"] == "PartiallyShipped", 30, "the first part")
+    shipments.append(ship(api, order, (first, 1), tracking="JJD0002"))
+    found = shipped(shop, placed["code"])
+    made = sorted((f["method"], f["trackingCode"], f["state"], len(f["lines"])) for f in found["fulfillments"])
+    assert made == sorted([(f"dhl {shipments[0]}", "JJD0001", "Shipped", 2),
+                           (f"dhl {shipments[1]}", "JJD0002", "Shipped", 1)])
+    agrees(hub, shop, "TEE-RED-M")
+
+
+@pytest.mark.timeout(120)
+def test_lost_answers_and_a_shop_that_is_killed(hub, shop, api, between):
+    """Whatever is lost, each order is fulfilled once."""
+    codes = [shop.shopper().buy(("TEE-RED-M", 1))["code"] for _ in range(4)]
+    orders = [order_of(api, code) for code in codes]
+    for order in orders[:3]:
+        with between.outward.lock:
+            between.outward.faults += [None, "drop", None, "refuse", "drop"]
+        ship(api, order)
+    with between.outward.lock:
+        between.outward.faults.append(lambda: shop.peer("kill"))
+    ship(api, orders[3])
+    until(lambda: not between.outward.faults, 30, "the faults to have happened")
+    signed_in = hub.log().count('msg="signed in"')
+    shop.sessions_end()
+    shop.peer("up")
+    for code in codes:
+        found = shipped(shop, code)
+        assert [f["state"] for f in found["fulfillments"]] == ["Shipped"], found
+    agrees(hub, shop, "TEE-RED-M")
+    assert not docs.listed(api, "/ops/held")
+    assert hub.log().count('msg="signed in"') == signed_in + 1
