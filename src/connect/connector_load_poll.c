@@ -51,6 +51,9 @@ static const struct shape_field pages_rows[] = {
               "cursor: query parameter that gets it, from the second page on"),
     SHAPE_ROW(struct connector_pages, url, SHAPE_TEXT,
               "cursor: address from the second page on, where it is another", .min = 1),
+    SHAPE_ROW(struct connector_pages, stable, SHAPE_BOOL,
+              "link, url, cursor: pages do not shift when items change, so that a round in which some did "
+              "need not be made again (false)"),
     SHAPE_ROW(struct connector_pages, size, SHAPE_INTEGER, "Items asked for: {page_size} (100)",
               .min = 1, .max = 100000),
     SHAPE_ROW(struct connector_pages, pages_max, SHAPE_INTEGER, "Pages of one round (1000)",

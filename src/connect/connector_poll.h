@@ -43,6 +43,7 @@ struct connector_pages {
     struct str more;   /* JSON Pointer of a boolean: false ends the round; may be absent */
     struct str param;  /* cursor: query parameter that gets it, from the second page on */
     struct str url;    /* cursor: of the second page on, where it is another one */
+    bool stable;       /* link, url, cursor: not by position, so items that change move no others */
     int64_t size;      /* {page_size}; default 100 */
     int64_t pages_max; /* of one round; default 1000 */
 };

@@ -217,7 +217,7 @@ static enum err page_marks(struct poll_entry *entry, struct fault *fault) {
             entry->unsorted = true;
         if (mark_cmp(how, &mark, &entry->newest) > 0)
             entry->newest = mark;
-        if (how->type == MARK_TIME && entry->pages > 0 && mark.number > entry->partner_us)
+        if (how->type == MARK_TIME && entry->pages > 0 && mark.number >= entry->partner_us)
             entry->shifted = true; /* changed since this round began */
         before = mark;
     }

@@ -109,7 +109,7 @@ static void clock_read(struct poll_entry *entry, const struct net_answer *answer
         return;
     entry->marked = true;
     if (net_http_date(net_answer_header(answer, STR("Date")), &us))
-        entry->partner_us = us + 999999; /* the header has whole seconds */
+        entry->partner_us = us;
     else
         entry->partner_us = now_us(entry);
 }
@@ -183,7 +183,7 @@ static enum err progress_save(struct poll_entry *entry, bool mark, struct fault 
     struct poll_mark moved = entry->newest;
     if (how && mark && entry->newest.known) {
         struct buf text;
-        mark_cap(how, &moved, entry->partner_us);
+        mark_cap(how, &moved, entry->partner_us + 999999); /* the header has whole seconds */
         if (mark_cmp(how, &moved, &entry->mark) < 0)
             moved = entry->mark; /* never back */
         buf_init(&text, INTAKE_VALUE_MAX);
@@ -238,9 +238,17 @@ static void round_end(struct poll_entry *entry) {
 /* Items were changed while they were paged through, which moves the others: one may have slipped from
  * a page to one that was read before. */
 static bool round_repeat(struct poll_entry *entry) {
-    bool by_number = entry->poll->pages->style == PAGES_PAGE;
-    if (!by_number || !entry->shifted || entry->pages < 2 || entry->repeats == REPEATS_MAX)
+    int32_t style = entry->poll->pages->style;
+    bool by_position = style == PAGES_PAGE || (!entry->poll->pages->stable && style != PAGES_OFFSET &&
+                                               style != PAGES_WATERMARK);
+    if (!by_position || !entry->shifted || entry->pages < 2)
         return false;
+    if (entry->repeats == REPEATS_MAX) {
+        log_line(LOG_WARN, "connect", "items of a poll change faster than it can page through them: some "
+                 "may have been passed over", "poll=%.*s pages=%lld", STR_FMT(entry->name),
+                 (long long)entry->pages);
+        return false;
+    }
     entry->repeats++;
     paging_reset(entry);
     round_call(entry);

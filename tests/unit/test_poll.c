@@ -349,10 +349,423 @@ static void test_paging(void **state) {
         }
 }
 
+
+/* What was there, and comes back as it was: another change, though its bytes are not new. */
+static void test_content_that_comes_back(void **state) {
+    (void)state;
+    open_with(EVERY "    request: {url: \"https://shop.example/orders\"}\n");
+    for (int i = 0; i < 5; i++) {
+        item_set(1, i % 2, 100);
+        run(60);
+        assert_int_equal(received(), i + 1);
+        run(120);
+        assert_int_equal(received(), i + 1);
+    }
+    close_all();
+}
+
+static void script_set(const char *const *lines, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        remote.script[i] = lines[i];
+    remote.script_at = 0;
+    remote.script_count = count;
+}
+#define SCRIPT(...)                                                                                \
+    script_set((const char *const[]){__VA_ARGS__},                                                 \
+               sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+
+static void test_failures(void **state) {
+    (void)state;
+    open_with(EVERY URL("") MARK "    pages: {style: link, size: 5}\n");
+    for (int i = 1; i <= 12; i++)
+        item_set(i, 1, i);
+    /* the second page fails in every way that is worth another try, and is asked for again */
+    SCRIPT(NULL, "500", "timeout", "429 7", "503", NULL);
+    run(0);
+    assert_int_equal(received(), 5);
+    int64_t before_us = cell.now_us;
+    while (remote.script_at < 4)
+        run(1);
+    assert_true(cell.now_us - before_us < 30 * 1000000);
+    assert_int_equal(stats().state, POLL_FAILING);
+    assert_string_equal(stats().error, "status 429: on purpose");
+    before_us = cell.now_us;
+    run(6);
+    assert_int_equal(remote.calls_made, 4); /* not before Retry-After */
+    run(60);
+    assert_int_equal(received(), 12);
+    assert_int_equal(stats().rounds, 1);
+    assert_non_null(strstr(remote.urls[5], "cursor=5"));
+    /* for good: the round is over, the next one comes by its time table, with the watermark it had */
+    close_all();
+    open_with(EVERY URL("") MARK);
+    item_set(1, 1, 1);
+    SCRIPT("403", "403", NULL);
+    run(1);
+    assert_int_equal(stats().failures, 1);
+    assert_int_equal(remote.calls_made, 1);
+    run(130);
+    assert_int_equal(received(), 1);
+    assert_int_equal(stats().in_a_row, 0);
+    close_all();
+}
+
+/* Watermark of a round that stops in the middle: with the pages that are durable where they ascend. */
+static void test_watermark_of_half_a_round(void **state) {
+    (void)state;
+    static const char *const ways[] = {EVERY URL("") MARK "    pages: {style: link, size: 5}\n",
+                                       EVERY URL("") SORTED "    pages: {style: link, size: 5}\n"};
+    for (int way = 0; way < 2; way++) {
+        open_with(ways[way]);
+        for (int i = 1; i <= 12; i++)
+            item_set(i, 1, 100 + i);
+        SCRIPT(NULL, "404", "404", "404", "404");
+        run(1);
+        assert_int_equal(received(), 5);
+        assert_string_equal(stats().watermark, way ? "1795425405" : "");
+        close_all();
+    }
+}
+
+static void test_cursor_expires(void **state) {
+    (void)state;
+    open_with(EVERY URL("") SORTED "    pages: {style: cursor, next: /next, param: cursor, size: 5}\n");
+    for (int i = 1; i <= 12; i++)
+        item_set(i, 1, 100 + i);
+    SCRIPT(NULL, NULL, "410", NULL, NULL);
+    run(1);
+    assert_int_equal(received(), 12);
+    assert_int_equal(stats().failures, 0);
+    assert_non_null(strstr(remote.urls[3], "since=1795425400")); /* 410 less the overlap of 10 */
+    close_all();
+}
+
+static void test_too_large(void **state) {
+    (void)state;
+    open_with(EVERY URL("&offset={offset}") MARK "    pages: {style: offset, size: 40}\n");
+    for (int i = 1; i <= 30; i++)
+        item_set(i, 1, i);
+    SCRIPT("large", NULL, "large", "large");
+    run(1);
+    assert_int_equal(received(), 30);
+    assert_non_null(strstr(remote.urls[1], "limit=20&"));
+    assert_non_null(strstr(remote.urls[4], "limit=5&"));
+    close_all();
+    open_with(EVERY URL("") MARK "    pages: {style: none, size: 2}\n");
+    SCRIPT("large", "large");
+    run(1);
+    assert_string_equal(stats().error, "the answer to one item is larger than poll_answer_bytes_max");
+    assert_int_equal(stats().failures, 1);
+    close_all();
+}
+
+/* What is not as it should be is said in words, and what can be taken is taken. */
+static void test_odd_answers(void **state) {
+    (void)state;
+    static const struct {
+        const char *answer, *error;
+        uint32_t taken;
+    } cases[] = {
+        {"{\"orders\":[]}", "", 0},
+        {"{\"orders\":null}", "", 0},
+        {"{\"data\":[],\"message\":\"no such field\"}",
+         "the answer has no /orders, where its items should be: no such field", 0},
+        {"{\"orders\":{\"a\":1}}", "/orders of the answer is no list", 0},
+        {"{\"orders\":[{\"id\":1}]}", "no item has a time as updated_at, the watermark", 0},
+        {"{\"orders\":[],\"errors\":[{\"message\":\"too complex\"}]}",
+         "the answer says it failed: too complex", 0},
+        {"{\"orders\":[],\"errors\":[]}", "", 0},
+        {"{<html>", "the answer is no JSON: {<html>", 0},
+        {"{\"orders\":[17,null,\"x\",[],{\"id\":1,\"updated_at\":\"2026-11-23 09:00:00.5\"}]}", "", 5},
+        {"{\"orders\":[{\"id\":1,\"updated_at\":1795425300},{\"id\":2,\"updated_at\":null}]}", "", 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        open_with(EVERY URL("") MARK "    error: /errors\n");
+        SCRIPT(cases[i].answer);
+        run(1);
+        assert_string_equal(stats().error, cases[i].error);
+        assert_int_equal(received(), cases[i].taken);
+        assert_int_equal(stats().rounds, cases[i].error[0] ? 0 : 1);
+        close_all();
+    }
+}
+
+/* An item from the future does not move the watermark beyond the other side's clock. */
+static void test_clocks(void **state) {
+    (void)state;
+    open_with(EVERY URL("") MARK);
+    cell.now_us = EPOCH_US + INT64_C(90000) * 1000000; /* ours is a day ahead */
+    item_set(1, 1, 100);
+    item_set(2, 1, 5000000);
+    remote.now_s = 200;
+    run(1);
+    assert_int_equal(received(), 2);
+    assert_string_equal(stats().watermark, "1795425500");
+    item_set(3, 1, 250);
+    remote.now_s = 260;
+    run(61);
+    assert_int_equal(received(), 3);
+    assert_string_equal(stats().watermark, "1795425560");
+    close_all();
+    /* "now" is the moment of the first start, also for a hub that starts again */
+    open_with(EVERY URL("") "    watermark: {member: updated_at, format: seconds, initial: now}\n");
+    cell.now_us += 50000000;
+    run(1);
+    assert_non_null(strstr(remote.urls[0], "since=1795425240"));
+    poller_destroy(poller);
+    cell.now_us += 50000000;
+    poller_open();
+    run(1);
+    assert_non_null(strstr(remote.urls[1], "since=1795425240"));
+    close_all();
+}
+
+/* Items that change while they are paged through move the others. */
+static uint32_t moved;
+static void move_one(uint32_t call) {
+    if (call % 2 == 0 && moved < 8) {
+        moved++;
+        item_set((int)moved, 2, 1000 + moved);
+    }
+}
+static void test_items_that_move(void **state) {
+    (void)state;
+    static const char *const ways[] = {
+        EVERY URL("&offset={offset}") MARK "    pages: {style: offset, size: 5}\n",
+        EVERY URL("") SORTED "    pages: {style: watermark, size: 5}\n",
+        EVERY URL("&page={page}") MARK "    pages: {style: page, size: 5}\n",
+    };
+    for (size_t way = 0; way < 3; way++) {
+        open_with(ways[way]);
+        for (int i = 1; i <= 60; i++)
+            item_set(i, 1, i);
+        moved = 0;
+        remote.between = move_one;
+        remote.now_s = 900;
+        run(1);
+        uint32_t unchanged = 0;
+        for (int i = 1; i <= 60; i++) {
+            char what[40];
+            snprintf(what, sizeof what, "\"id\":%d,", i);
+            unchanged += kept(what) > 0;
+        }
+        if (unchanged != 60)
+            fail_msg("way %zu: %u of 60 after %u calls; %s", way, unchanged, remote.calls_made, stats().error);
+        assert_int_equal(kept("\"content\":2"), 8);
+        close_all();
+    }
+}
+
+static void test_equal_times(void **state) {
+    (void)state;
+    open_with(EVERY URL("") SORTED "    pages: {style: watermark, size: 5}\n");
+    for (int i = 1; i <= 5; i++)
+        item_set(i, 1, 7);
+    run(1); /* a page of one time, and no more: fine */
+    assert_int_equal(received(), 5);
+    for (int i = 6; i <= 9; i++)
+        item_set(i, 1, 7);
+    run(60);
+    assert_string_equal(stats().error, "5 items have the same updated_at: ask for larger pages, or page in "
+                                       "another way");
+    close_all();
+}
+
+static void test_pages_max(void **state) {
+    (void)state;
+    open_with(EVERY URL("") SORTED "    pages: {style: link, size: 5, pages_max: 2}\n");
+    for (int i = 1; i <= 42; i++)
+        item_set(i, 1, 100 * i);
+    run(1); /* the next round begins at once */
+    assert_int_equal(received(), 42);
+    close_all();
+    open_with(EVERY URL("") MARK "    pages: {style: link, size: 5, pages_max: 2}\n");
+    for (int i = 1; i <= 42; i++)
+        item_set(i, 1, 100 * i);
+    run(1);
+    assert_non_null(strstr(stats().error, "more than pages_max pages"));
+    close_all();
+}
+
+static void test_link_elsewhere(void **state) {
+    (void)state;
+    open_with(EVERY URL("") MARK "    pages: {style: url, next: /next}\n");
+    SCRIPT("{\"orders\":[],\"next\":\"https://evil.example/orders\"}");
+    run(1);
+    assert_non_null(strstr(stats().error, "the next page is at another address (https://evil.example/orders)"));
+    close_all();
+    struct arena arena;
+    arena_init(&arena, 0);
+    static const char *const cases[][3] = {
+        {"https://a.example/x/y?z=1", "https://A.example/q", "https://A.example/q"},
+        {"https://a.example/x/y?z=1", "/q?b", "https://a.example/q?b"},
+        {"https://a.example/x/y?z=1", "q", "https://a.example/x/q"},
+        {"https://a.example/x/y?z=1", "?p=2", "https://a.example/x/y?p=2"},
+        {"https://a.example", "q", "https://a.example/q"},
+        {"https://a.example", "?p=2", "https://a.example?p=2"},
+        {"https://a.example/x", "http://a.example/x", NULL},
+        {"https://a.example/x", "https://a.example.evil/x", NULL},
+        {"https://a.example/x", "https://a.example:444/x", NULL},
+        {"https://a.example/x", "https://a.example@evil/x", NULL},
+        {"https://a.example/x", "//evil/x", NULL},
+        {"https://a.example/x", "/back?to=https://b", "https://a.example/back?to=https://b"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct str url = page_resolve(str_c(cases[i][0]), str_c(cases[i][1]), &arena);
+        if (!cases[i][2])
+            assert_null(url.ptr);
+        else
+            assert_string_equal(url.ptr, cases[i][2]);
+    }
+    arena_free(&arena);
+}
+
+static void test_bodies_and_mappings(void **state) {
+    (void)state;
+    open_with("    every_s: 60\n    items: /orders\n    request:\n      url: https://shop.example/orders\n"
+              "      body: {query: \"{ orders(first: 5) { id } }\", variables: {since: \"{watermark}\", n: "
+              "\"{page_size}\", after: \"{cursor}\", words: \"from {watermark} on\"}}\n"
+              "    watermark: {member: updated_at, overlap_s: 0}\n"
+              "    pages: {style: cursor, next: /next, size: 5}\n");
+    remote.now_s = 60;
+    SCRIPT("{\"orders\":[{\"id\":1,\"updated_at\":\"2026-11-23T09:15:30.25Z\"}],\"next\":\"c \\\"1\\\"\"}",
+           "{\"orders\":[]}", "{\"orders\":[]}");
+    run(61);
+    assert_string_equal(remote.bodies[0], "{\"query\":\"{ orders(first: 5) { id } }\",\"variables\":{\"since\":"
+                        "\"1970-01-01T00:00:00Z\",\"n\":5,\"after\":null,\"words\":\"from 1970-01-01T00:00:00Z on\"}}");
+    assert_non_null(strstr(remote.bodies[1], "\"after\":\"c \\\"1\\\"\""));
+    assert_non_null(strstr(remote.bodies[2], "\"since\":\"2026-11-23T09:15:30.25Z\""));
+    close_all();
+    open_with("    every_s: 60\n    items: /orders\n    request: {url: \"https://shop.example/rpc\", mapping: ask.lua}\n"
+              "    answer: answer.lua\n    watermark: {member: updated_at, format: space, overlap_s: 1}\n");
+    remote.now_s = 60;
+    SCRIPT("{\"result\":[{\"id\":9007199254740993,\"at\":\"2026-11-23 09:15:30\"}]}", "{\"result\":[]}");
+    run(61);
+    assert_int_equal(kept("\"key\":\"9007199254740993\""), 1);
+    assert_string_equal(remote.urls[0], "https://shop.example/rpc?limit=100");
+    assert_string_equal(remote.bodies[1],
+                        "{\"number\":1795425329000000,\"offset\":0,\"since\":\"2026-11-23 09:15:29\"}");
+    close_all();
+}
+
+static void test_details(void **state) {
+    (void)state;
+    open_with(EVERY URL("") MARK
+              "    detail: {url: \"https://shop.example/orders/{item.id}\", document: /order}\n");
+    for (int i = 1; i <= 20; i++)
+        item_set(i, 1, i);
+    item_set(404, 1, 21);
+    run(200);
+    assert_int_equal(received(), 20);
+    assert_int_equal(kept("\"detail\":true"), 20);
+    assert_int_equal(stats().failures, 0);
+    assert_int_equal(remote.calls_made, 21 + 4); /* none again: neither known ones nor the one that is gone */
+    close_all();
+    open_with("    every_s: 60\n    items: \"\"\n    request: {url: \"https://shop.example/list\"}\n"
+              "    detail: {url: \"https://shop.example/orders/{item}\", document: /order}\n");
+    SCRIPT("{}", "500");
+    remote.script[0] = "{\"a\":1}";
+    run(1);
+    assert_string_equal(stats().error, "the top of the answer is no list");
+    close_all();
+}
+
+static void test_number_and_text(void **state) {
+    (void)state;
+    open_with(EVERY "    request: {url: \"https://shop.example/orders?after={watermark}\"}\n"
+              "    watermark: {member: id, type: number, overlap: 2}\n");
+    SCRIPT("{\"orders\":[{\"id\":9007199254740993},{\"id\":12}]}", "{\"orders\":[]}");
+    run(61);
+    assert_string_equal(remote.urls[1], "https://shop.example/orders?after=9007199254740991");
+    close_all();
+    open_with(EVERY "    request: {url: \"https://shop.example/orders?after={watermark}\"}\n"
+              "    watermark: {member: id, type: text, initial: a/b}\n");
+    SCRIPT("{\"orders\":[{\"id\":\"ab\"},{\"id\":\"a&b\"}]}", "{\"orders\":[]}");
+    run(61);
+    assert_string_equal(remote.urls[0], "https://shop.example/orders?after=a%2Fb");
+    assert_string_equal(remote.urls[1], "https://shop.example/orders?after=ab");
+    close_all();
+}
+
+/* The core takes nothing for a while, and refuses to write: the page waits, in order. */
+static void test_core_is_busy(void **state) {
+    (void)state;
+    open_with(EVERY URL("") MARK);
+    for (int i = 1; i <= 90; i++)
+        item_set(i, 1, i);
+    cell.journal.fail_appends = 3;
+    run(30);
+    assert_int_equal(received(), 90);
+    assert_string_equal(stats().watermark, "1795425390");
+    close_all();
+}
+
+/* Ends at any moment, with changes going on: each change of what is met is there once. */
+static void test_ends_at_any_moment(void **state) {
+    (void)state;
+    static const char *const ways[] = {
+        EVERY URL("") SORTED "    pages: {style: link, size: 4}\n",
+        EVERY URL("") MARK "    pages: {style: cursor, next: /next, param: cursor, size: 4}\n",
+        EVERY URL("&offset={offset}") SORTED "    pages: {style: offset, size: 4}\n",
+    };
+    for (uint32_t seed = 1; seed <= 12; seed++) {
+        open_with(ways[seed % 3]);
+        rng_seeded_init(&dice, seed);
+        int64_t now = 100;
+        for (int round = 0; round < 40; round++) {
+            for (int i = 0; i < 4; i++, now += (int64_t)rng_below(&dice.rng, 3))
+                item_set((int)rng_below(&dice.rng, 30) + 1, round * 4 + i, now);
+            if (rng_below(&dice.rng, 3) == 0) {
+                static const char *const bad[] = {"500", "timeout", "429 1", "large", "410", "403"};
+                SCRIPT(NULL, bad[rng_below(&dice.rng, 6)]);
+            }
+            for (uint32_t steps = (uint32_t)rng_below(&dice.rng, 30); steps > 0; steps--) {
+                poller_step(poller);
+                inbound_step(shop.inbound);
+                core_step(cell.core);
+                remote_step();
+            }
+            if (rng_below(&dice.rng, 2)) {
+                poller_destroy(poller);
+                remote_drop();
+                partner_again(&shop, rng_below(&dice.rng, 2));
+                poller_open();
+            }
+            run(rng_below(&dice.rng, 2) ? 100 : 1);
+        }
+        run(2000);
+        for (uint32_t i = 0; i < remote.count; i++) {
+            char what[80];
+            snprintf(what, sizeof what, "{\"id\":%d,\"content\":%d,", remote.items[i].id,
+                     remote.items[i].content);
+            if (kept(what) != 1)
+                fail_msg("seed %u: item %d, content %d is there %u times; %s", seed, remote.items[i].id,
+                         remote.items[i].content, kept(what), stats().error);
+        }
+        close_all();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_watermark_moves),
         cmocka_unit_test(test_paging),
+        cmocka_unit_test(test_content_that_comes_back),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_watermark_of_half_a_round),
+        cmocka_unit_test(test_cursor_expires),
+        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_odd_answers),
+        cmocka_unit_test(test_clocks),
+        cmocka_unit_test(test_items_that_move),
+        cmocka_unit_test(test_equal_times),
+        cmocka_unit_test(test_pages_max),
+        cmocka_unit_test(test_link_elsewhere),
+        cmocka_unit_test(test_bodies_and_mappings),
+        cmocka_unit_test(test_details),
+        cmocka_unit_test(test_number_and_text),
+        cmocka_unit_test(test_core_is_busy),
+        cmocka_unit_test(test_ends_at_any_moment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
