@@ -18,7 +18,7 @@
 struct poller_options {
     struct core *core;
     const struct config *config;
-    const struct connectors *connectors;
+    const struct connectors *connectors; /* at first; taken */
     const char *path; /* of intake.db */
     const char *vfs;  /* NULL: the default one */
     struct clock *clock;
@@ -46,6 +46,10 @@ enum err poller_start(struct poller *poller, struct fault *fault) WARN_UNUSED;
 /* Breaks off the calls under way, waits for what the core has. The core must still answer. */
 void poller_stop(struct poller *poller);
 
+/* Any thread: from the next step on, the polls are those of these connectors. What is under way ends
+ * with the version it began with. */
+void poller_renew(struct poller *poller, const struct connectors *connectors);
+
 /* --- seeing, any thread -------------------------------------------------------------------- */
 enum poll_state { POLL_UNUSABLE, POLL_WAITING, POLL_RUNNING, POLL_FAILING };
 struct poll_stats {
@@ -63,8 +67,9 @@ struct poll_stats {
     int64_t due_us;      /* of the next round or call, wall clock; 0: when something ends */
     char error[400];     /* the newest failure */
 };
-uint32_t poller_count(const struct poller *poller);
-void poller_stats(struct poller *poller, uint32_t i, struct poll_stats *out);
+/* At most max of them; how many. Names live as long as the poller. */
+uint32_t poller_list(struct poller *poller, struct poll_stats *out, uint32_t max);
+#define POLLS_MAX 1024 /* that are listed */
 void poller_figures(struct poller *poller, struct metrics *out);
 const char *poll_state_name(enum poll_state state);
 

@@ -128,11 +128,7 @@ void item_answered(struct poll_slot *slot) {
         return;
     }
     intake_put(entry->poller->intake, entry->number, slot->id, &slot->seen);
-    if (!answer->replayed) {
-        entry->fresh++;
-        entry->stats.taken++;
-        atomic_fetch_add_explicit(&entry->taken_total, 1, memory_order_relaxed);
-    }
+    entry->stats.taken += !answer->replayed;
     slot_end(slot);
 }
 

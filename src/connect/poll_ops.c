@@ -54,15 +54,15 @@ static void stats_write(struct query *query, const struct poll_stats *stats) {
 }
 
 static enum err polls_query(struct query *query, struct fault *fault) {
-    struct poller *poller = query->ctx;
-    (void)fault;
+    struct poll_stats *all = arena_array(query->arena, POLLS_MAX, sizeof *all);
+    if (!all)
+        return fault_set(fault, ERR_NOMEM, "no memory for the answer");
+    uint32_t count = poller_list(query->ctx, all, POLLS_MAX);
     buf_lit(query->out, "{\"items\":[");
-    for (uint32_t i = 0; i < poller_count(poller); i++) {
-        struct poll_stats stats;
-        poller_stats(poller, i, &stats);
+    for (uint32_t i = 0; i < count; i++) {
         if (i > 0)
             buf_char(query->out, ',');
-        stats_write(query, &stats);
+        stats_write(query, &all[i]);
     }
     buf_lit(query->out, "],\"next_cursor\":null}");
     return OK;

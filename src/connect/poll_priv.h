@@ -60,7 +60,10 @@ struct poll_slot {
 
 struct poll_entry {
     struct poller *poller;
-    const struct connector_poll *poll;
+    const struct connector_poll *poll;      /* its connector is taken; as is that of … */
+    const struct connector_poll *next_poll; /* … this: the version to change to; NULL: none */
+    bool retired;    /* no connector has it any more; under the lock */
+    bool wanted_on;  /* by the set that is followed */
     struct str name; /* "shop/orders" */
     int64_t number;  /* in intake.db */
     enum { ENTRY_IDLE, ENTRY_CALLING, ENTRY_ITEMS, ENTRY_PAUSED } state; /* paused: in a round, until due */
@@ -77,7 +80,6 @@ struct poll_entry {
     int64_t offset, page;          /* page: from 1 */
     int64_t pages;                 /* done in this round */
     uint64_t largest;              /* items of its longest page */
-    uint64_t fresh;                /* items of the page that were new */
     int64_t partner_us;            /* the other side's clock, as of the last answer */
     int64_t began_us;              /* wall clock */
     struct hash128 last_item;      /* offset: of the page before, where there is one: … */
@@ -106,7 +108,6 @@ struct poll_entry {
     int64_t again_us;
 
     struct poll_stats stats, shown; /* the loop's own; under the lock */
-    _Atomic uint64_t items_total, taken_total, failures_total, rounds_total;
 };
 
 struct poller {
@@ -117,8 +118,9 @@ struct poller {
     bool own_wrap;       /* net is to be closed at the end */
     struct mapper *mapper;
     struct json_parser *parser;
-    struct poll_entry *entries;
-    uint32_t count;
+    struct poll_entry **entries; /* grows under the lock */
+    uint32_t count, cap;
+    const struct connectors *renewed; /* under the lock: to be followed; NULL: none */
     struct command_origin origin;
     bool stopping;
 
@@ -175,6 +177,16 @@ void round_call(struct poll_entry *entry);
 void round_page_done(struct poll_entry *entry);
 /* The page could not be had: again later, by how bad it is. retry_after_ms < 0: not said. */
 void round_failed(struct poll_entry *entry, bool again, int64_t retry_after_ms, struct str why);
+
+/* --- poll_set.c ------------------------------------------------------------------------------ */
+bool poll_usable(const struct poll_entry *entry);
+enum err polls_follow(struct poller *poller, const struct connectors *connectors,
+                      struct fault *fault) WARN_UNUSED;
+/* Takes up what poller_renew left. */
+void polls_renew(struct poller *poller);
+/* Changes to its next version, where it rests. */
+void entry_renew(struct poll_entry *entry);
+void polls_free(struct poller *poller);
 
 /* --- poll.c ---------------------------------------------------------------------------------- */
 void poller_wake(struct poller *poller);

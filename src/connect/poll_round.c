@@ -56,7 +56,6 @@ void round_failed(struct poll_entry *entry, bool again, int64_t retry_after_ms, 
     stats->failures++;
     stats->in_a_row++;
     stats->failed_us = now_us(entry);
-    atomic_fetch_add_explicit(&entry->failures_total, 1, memory_order_relaxed);
     snprintf(stats->error, sizeof stats->error, "%.*s", STR_FMT(why));
     again = again && ++entry->tries < TRIES_MAX;
     int64_t wait_ms = pause_ms(entry), every_ms = entry->poll->every_s * 1000;
@@ -153,9 +152,7 @@ static void called(void *ctx, const struct net_answer *answer) {
         }
         entry->state = ENTRY_ITEMS;
         entry->failed = false;
-        entry->fresh = 0;
         entry->stats.items += entry->item_count;
-        atomic_fetch_add_explicit(&entry->items_total, entry->item_count, memory_order_relaxed);
     }
 }
 
@@ -226,7 +223,6 @@ static void round_end(struct poll_entry *entry) {
     stats->rounds++;
     stats->in_a_row = 0;
     stats->success_us = now_us(entry);
-    atomic_fetch_add_explicit(&entry->rounds_total, 1, memory_order_relaxed);
     entry->round++;
     entry->state = ENTRY_IDLE;
     entry->page_size = entry->page_size * 2 < entry->poll->pages->size ? entry->page_size * 2

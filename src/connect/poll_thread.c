@@ -17,7 +17,7 @@ static void handles_close(struct poller *poller) {
 
 static bool under_way(const struct poller *poller) {
     for (uint32_t i = 0; i < poller->count; i++)
-        if (poller->entries[i].busy > 0 || poller->entries[i].call)
+        if (poller->entries[i]->busy > 0 || poller->entries[i]->call)
             return true;
     return false;
 }
@@ -56,8 +56,6 @@ static void *poller_thread(void *arg) {
 
 enum err poller_start(struct poller *poller, struct fault *fault) {
     uint32_t calls = (uint32_t)poller->options.config->settings.poll_calls_max;
-    if (poller->count == 0)
-        return OK; /* nothing to do: no thread */
     if (uv_loop_init(&poller->loop) != 0)
         return fault_set(fault, ERR_NOMEM, "no memory for the loop of polls");
     struct driver_http_options options = {.loop = &poller->loop, .clock = poller->options.clock,

@@ -283,7 +283,7 @@ static void run(int64_t seconds) {
 static struct poll_stats stats(void) {
     struct poll_stats out;
     poller_step(poller);
-    poller_stats(poller, 0, &out);
+    assert_int_equal(poller_list(poller, &out, 1), 1);
     return out;
 }
 
@@ -746,6 +746,59 @@ static void test_ends_at_any_moment(void **state) {
     }
 }
 
+static void renew_with(const char *topic, const char *section) {
+    char path[300], text[4096];
+    struct connectors *set;
+    struct fault fault = {0};
+    snprintf(path, sizeof path, "%s/connectors/shop/connector.yaml", shop.dir);
+    snprintf(text, sizeof text,
+             "connector: shop\nversion: \"2\"\nowner: web\npoll:\n  - topic: %s\n%s"
+             "    key: {member: id}\n    mapping: item.lua\n    command: fact.keep\n", topic, section);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    assert_int_equal(connectors_load(shop.dir, &set, &fault), OK);
+    inbound_renew(shop.inbound, set);
+    poller_renew(poller, set);
+    connectors_release(set);
+}
+
+/* A connector that changes while a round is under way: that ends as it began, with its watermark. */
+static void test_connector_changes(void **state) {
+    (void)state;
+    struct poll_stats list[4];
+    open_with(EVERY URL("") MARK "    pages: {style: link, size: 5}\n");
+    for (int i = 1; i <= 12; i++)
+        item_set(i, 1, 100 + i);
+    remote.now_s = 500;
+    while (remote.calls_made < 2) {
+        poller_step(poller);
+        inbound_step(shop.inbound);
+        core_step(cell.core);
+        if (remote.calls_made < 2)
+            remote_step();
+    }
+    renew_with("orders", "    every_s: 60\n    items: /orders\n"
+               "    request: {url: \"https://shop.example/v2/orders?since={watermark}\"}\n" MARK);
+    run(1);
+    assert_int_equal(received(), 12);
+    assert_string_equal(remote.urls[3], "https://shop.example/v2/orders?since=1795425402");
+    renew_with("others", EVERY URL("") MARK);
+    run(1);
+    assert_int_equal(poller_list(poller, list, 4), 1);
+    assert_true(str_is(list[0].topic, "others"));
+    assert_string_equal(remote.urls[4], "https://shop.example/orders?since=0&limit=100");
+    uint32_t calls = remote.calls_made;
+    run(30);
+    assert_int_equal(remote.calls_made, calls);
+    renew_with("orders", EVERY URL("") MARK);
+    run(1);
+    assert_string_equal(stats().watermark, "1795425412");
+    assert_string_equal(remote.urls[calls], "https://shop.example/orders?since=1795425402&limit=100");
+    close_all();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_watermark_moves),
@@ -765,6 +818,7 @@ int main(void) {
         cmocka_unit_test(test_details),
         cmocka_unit_test(test_number_and_text),
         cmocka_unit_test(test_core_is_busy),
+        cmocka_unit_test(test_connector_changes),
         cmocka_unit_test(test_ends_at_any_moment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
