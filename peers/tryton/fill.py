@@ -141,8 +141,7 @@ def main():
     stock_make(company, warehouse, products)
     parties_make(company)
     tax_ids = {code: taxes[SAME_TAX.get(code, code)].id for code in [*TAXES, *SAME_TAX]}
-    ids = {"settings": {"company": company.id, "currency_id": euro.id, "payment_term": term.id, "unit": unit.id,
-                        "warehouse": warehouse.id, "taxes": tax_ids}, "products": products}
+    ids = {"settings": {"company": company.id, "currency_id": euro.id, "payment_term": term.id, "warehouse": warehouse.id, "taxes": tax_ids}, "products": products}
     with open(os.path.join(os.environ["TRYTON_HOME"], "ids.json"), "w", encoding="utf-8") as file:
         json.dump(ids, file, indent=1, sort_keys=True)
 

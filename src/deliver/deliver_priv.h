@@ -25,6 +25,7 @@ struct subscription {
     uint64_t sent_to;   /* on disk: nothing beyond was ever sent */
     uint64_t suspect_to; /* events up to it may have been sent in an earlier life */
     uint32_t out;       /* attempts under way */
+    struct attempt *alone; /* script.c: those whose calls go one at a time */
     struct deliver_stats stats; /* the loop's own */
     struct deliver_stats shown; /* under the lock */
     int64_t rate_tick_us;
@@ -50,6 +51,8 @@ struct script_run {
     uint32_t count, calls;
     size_t bytes;
     struct str call; /* the one under way */
+    const struct json *step; /* that asked for it */
+    struct str alone; /* the turn that it holds or waits for; absent: none */
     bool changes;    /* it may change something there */
     bool changed;    /* one that may has been made */
 };
@@ -63,7 +66,7 @@ struct attempt_look {
 
 /* One delivery on its way. Kept in a free list: its arena and buffers are used again. */
 struct attempt {
-    struct attempt *next; /* free, or waiting to be told again */
+    struct attempt *next; /* free, waiting for a session or a turn, or to be told again */
     struct deliver *deliver;
     struct subscription *sub;
     const struct connector_send *send; /* the version it began with; its connector is taken */

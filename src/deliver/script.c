@@ -3,13 +3,16 @@
  * mapping that is run again after each answer:
  *
  *     {event, suspect, answers = {NAME = {status, body}, …}}  →  the next step
- *     {call = NAME, body = …, changes = false, method = …, path = …}
+ *     {call = NAME, body = …, changes = false, method = …, path = …, alone = NAME}
  *     {done = true, reference = "SO-17"} · {again = "words"} · {hold = "words"}
  *
  * Nothing is kept of a script but its answers, and those only as long as one attempt: after a
  * crash, a lost answer or an error it starts at its beginning. What always holds: after a call
  * that may have changed something ended unknown, it starts not before that call must have ended
- * there (settle_ms), and with `suspect` true, which tells it to look before it does anything. */
+ * there (settle_ms), and with `suspect` true, which tells it to look before it does anything.
+ *
+ * Calls of one subscription that name the same `alone` are under way one at a time, in the order in
+ * which they came: for what the system does under a lock of its own, where a second call would fail. */
 #include <stdio.h>
 #include <string.h>
 
@@ -68,10 +71,49 @@ static bool answer_is_json(struct attempt *attempt, const struct net_answer *ans
                                                false, &ignored, &fault) == OK;
 }
 
+static void call_send(struct attempt *attempt);
+
+/* The attempt's turn: it is the first of those that name the same. sub->alone has all who hold a turn or
+ * wait for one, in the order in which they came. */
+static bool alone_first(const struct attempt *attempt) {
+    const struct attempt *first = attempt->sub->alone;
+    while (first != attempt && !str_eq(first->script.alone, attempt->script.alone))
+        first = first->next;
+    return first == attempt;
+}
+
+static bool alone_take(struct attempt *attempt) {
+    struct attempt **end = &attempt->sub->alone;
+    while (*end != NULL)
+        end = &(*end)->next;
+    attempt->next = NULL;
+    *end = attempt;
+    return alone_first(attempt);
+}
+
+/* Its call has ended, or could not be made: who waits longest goes on. */
+static void alone_leave(struct attempt *attempt) {
+    struct subscription *sub = attempt->sub;
+    struct str name = attempt->script.alone;
+    struct attempt **at = &sub->alone, *next;
+    if (!name.len)
+        return;
+    while (*at != attempt)
+        at = &(*at)->next;
+    *at = attempt->next;
+    attempt->next = NULL;
+    attempt->script.alone = STR_NONE;
+    for (next = sub->alone; next && !str_eq(next->script.alone, name);)
+        next = next->next;
+    if (next)
+        call_send(next);
+}
+
 static void script_answered(void *ctx, const struct net_answer *answer) {
     struct attempt *attempt = ctx;
     struct script_run *run = &attempt->script;
     attempt->call = NULL;
+    alone_leave(attempt);
     histogram_us(&attempt->sub->call_us, answer->elapsed_us);
     attempt_called(attempt, attempt->send->request, answer);
     enum lane_outcome outcome = attempt_outcome(attempt, answer, run->changes);
@@ -105,24 +147,15 @@ static void script_changes(struct attempt *attempt) {
     lanes_suspect(attempt->sub->lanes, attempt->job.lane, 0);
 }
 
-static void call_make(struct attempt *attempt, const struct json *step) {
+/* The call that the step asks for, now. */
+static void call_send(struct attempt *attempt) {
     struct script_run *run = &attempt->script;
-    const struct connector_send *send = attempt->send;
-    const struct json *body = json_member(step, STR("body"));
-    struct str method = json_member_str(step, STR("method"));
-    struct str path = json_member_str(step, STR("path"));
-    struct connector_request request = *send->request;
+    const struct json *body = json_member(run->step, STR("body"));
+    struct str method = json_member_str(run->step, STR("method"));
+    struct str path = json_member_str(run->step, STR("path"));
+    struct connector_request request = *attempt->send->request;
     struct str text = STR_NONE;
     struct fault fault = {0};
-    if (run->calls++ == SCRIPT_CALLS_MAX) {
-        hold(attempt, "script: more than %d calls", SCRIPT_CALLS_MAX);
-        return;
-    }
-    if (!path_good(path)) {
-        hold(attempt, "script: the path of %.*s is none: \"%.*s\"", STR_FMT(run->call),
-             STR_FMT(path));
-        return;
-    }
     if (method.len)
         request.method = method;
     if (path.len)
@@ -132,13 +165,38 @@ static void call_make(struct attempt *attempt, const struct json *step) {
         json_write(&attempt->body, body);
         text = buf_ok(&attempt->body) ? buf_str(&attempt->body) : STR_NONE;
     }
-    run->changes = step_flag(step, "changes", true);
-    enum err err = body && !text.ptr ? fault_set(&fault, ERR_NOMEM, "no memory for a request")
-                                     : attempt_call(attempt, &request, text, script_answered, &fault);
-    if (err != OK)
+    run->changes = step_flag(run->step, "changes", true);
+    enum err err = OK;
+    if (attempt->deliver->drained)
+        err = fault_set(&fault, ERR_UNAVAILABLE, "the hub stops");
+    else if (body && !text.ptr)
+        err = fault_set(&fault, ERR_NOMEM, "no memory for a request");
+    else
+        err = attempt_call(attempt, &request, text, script_answered, &fault);
+    if (err != OK) {
+        alone_leave(attempt);
         attempt_later(attempt, &fault);
-    else if (run->changes && !run->changed)
+    } else if (run->changes && !run->changed) {
         script_changes(attempt);
+    }
+}
+
+static void call_make(struct attempt *attempt, const struct json *step) {
+    struct script_run *run = &attempt->script;
+    struct str path = json_member_str(step, STR("path"));
+    if (run->calls++ == SCRIPT_CALLS_MAX) {
+        hold(attempt, "script: more than %d calls", SCRIPT_CALLS_MAX);
+        return;
+    }
+    if (!path_good(path)) {
+        hold(attempt, "script: the path of %.*s is none: \"%.*s\"", STR_FMT(run->call),
+             STR_FMT(path));
+        return;
+    }
+    run->step = step;
+    run->alone = json_member_str(step, STR("alone"));
+    if (!run->alone.len || alone_take(attempt))
+        call_send(attempt);
 }
 
 /* --- steps ------------------------------------------------------------------------------- */
