@@ -49,7 +49,8 @@ database_start() {
     as_postgres "$postgres/pg_ctl" -D "$home/pg" status >/dev/null 2>&1 && return
     # no fsync: made-up data, which outlives killed processes, not a power cut
     as_postgres "$postgres/pg_ctl" -D "$home/pg" -w -l "$home/pg/server.log" \
-        -o "-c listen_addresses=127.0.0.1 -c port=$pg_port -c unix_socket_directories='' -c fsync=off" \
+        -o "-c listen_addresses=127.0.0.1 -c port=$pg_port -c unix_socket_directories='' -c fsync=off \
+            -c full_page_writes=off -c synchronous_commit=off -c jit=off" \
         start >/dev/null 9>&- || log_and_fail "PostgreSQL does not start" "$home/pg/server.log"
 }
 

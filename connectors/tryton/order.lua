@@ -237,8 +237,16 @@ return function(doc, settings)
     end
     ask("write_" .. invoice.id, "account.invoice.write", list {list {invoice.id}, {
       invoice_date = date(day), reference = reference, taxes = #taxes > 0 and taxes or nil}})
-    -- Numbers without holes: Tryton holds a lock from the number to the end of the call.
-    ask("post_" .. invoice.id, "account.invoice.post", list {list {invoice.id}}, "invoice numbers")
+    -- Numbers without holes: Tryton holds a lock from the number to the end of the call. It numbers by date:
+    -- behind an invoice of a later day (this one was held up) it can only be of today.
+    local post, params = "post_" .. invoice.id, list {list {invoice.id}}
+    local words = opt(answers, post .. ".body.error.2.1")
+    if type(words) == "string" and words:find("must set an accounting date after", 1, true) then
+      local today = ask("today", "ir.date.today", list {}, "reads")
+      ask("date_" .. invoice.id, "account.invoice.write", list {list {invoice.id}, {invoice_date = today}})
+      post = "post_today_" .. invoice.id
+    end
+    ask(post, "account.invoice.post", params, "invoice numbers")
   end
   -- The sale's invoice that is not posted yet, or the one that was, under this reference.
   local function invoice_of(sale, reference)
