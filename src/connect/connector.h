@@ -153,7 +153,7 @@ struct connector_send {
     int32_t key;               /* enum send_key: the lane */
     bool personal;             /* may see what is personal; default false */
     struct str mapping;        /* "post_order.lua"; absent: the event's data as it is */
-    struct str script;         /* "post_sale.lua", in place of mapping and lookup: several calls,
+    struct str script;         /* "order.lua", in place of mapping and lookup: several calls,
                                   each decided by what the ones before answered (docs/mappings.md) */
     int64_t settle_ms;         /* with script: as in lookup */
     struct connector_request *request;
