@@ -5,9 +5,9 @@
 
 The same orders are posted by a bare client that knows Tryton as well as one can (ids of products known
 beforehand, nested reads, one call after the other per order, so many orders at once, numbers given out one at
-a time) and by the hub, in turn. Prints orders per second of both, their ratio round by round, and the CPU that
-Tryton with its database and the hub need for an order: where the machine is busy with other things, the ratio
-of that CPU (bare to hub's, its own included) is the one to believe. Both work at --concurrency; `--concurrency 1,2,3` shows
+a time) and by the hub, in turn. Prints orders per second of both, their ratio round by round, and the CPU
+that Tryton with its database and the hub need for an order: where the machine is busy with other things, the ratio of that CPU
+(bare to hub's, its own included) is the one to believe. Both work at --concurrency; `--concurrency 1,2,3` shows
 where the bare client is best. Needs the packages of `scripts/setup.sh peers`.
 """
 import argparse
@@ -56,7 +56,7 @@ def cpu_ms(pids):
 
 
 def erp_pids():
-    return [(HOME / "trytond.pid").read_text("utf-8").split()[0],
+    return [(HOME / "server.pid").read_text("utf-8").split()[0],
             (HOME / "pg" / "postmaster.pid").read_text("utf-8").split()[0]]
 
 
@@ -188,8 +188,8 @@ def rounds_run(args, tryton, hub, clients, at_once, start):
         kept = measure("hub", lambda: hub_run(hub, args.orders, start), pids, args.orders)
         start += args.orders
         ratios.append((kept[0] / bare[0], bare[1] / kept[1]))
-        print(f"round {number + 1}, {at_once} at once: kept {ratios[-1][0]:.2f} by the clock, {ratios[-1][1]:.2f} by CPU",
-              flush=True)
+        print(f"round {number + 1}, {at_once} at once: kept {ratios[-1][0]:.2f} by the clock, "
+              f"{ratios[-1][1]:.2f} by CPU", flush=True)
     return ratios, start
 
 

@@ -566,7 +566,9 @@ return function(doc, settings)
     for _, shipment in ipairs(get(sale, "shipments.")) do
       for _, move in ipairs(get(shipment, "outgoing_moves.")) do
         local at = line_of(opt(move, "origin"), "sale%.line")
-        if at and too_much[at] and move.state ~= "cancelled" then too_much[at] = too_much[at] + scaled(move.quantity) end
+        if at and too_much[at] and move.state ~= "cancelled" then
+          too_much[at] = too_much[at] + scaled(move.quantity)
+        end
       end
     end
     for _, shipment in ipairs(get(sale, "shipments.")) do
@@ -584,10 +586,12 @@ return function(doc, settings)
       if changes and (shipment.state == "picked" or shipment.state == "packed") then
         stop("Tryton's shipment " .. shipment.number .. " was picked already: what was cancelled is in it")
       elseif changes then
-        local s = tostring(shipment.id)
-        if shipment.state == "assigned" then ask("wait_" .. s, "stock.shipment.out.wait", list {list {shipment.id}}) end
-        ask("lessen_" .. s, "stock.shipment.out.write", list {list {shipment.id}, moves_set(shipment, quantities, true)})
-        if left == 0 then ask("cancel_" .. s, "stock.shipment.out.cancel", list {list {shipment.id}}) end
+        local function call(name, method, ...)
+          ask(name .. "_" .. shipment.id, "stock.shipment.out." .. method, list {list {shipment.id}, ...})
+        end
+        if shipment.state == "assigned" then call("wait", "wait") end
+        call("lessen", "write", moves_set(shipment, quantities, true))
+        if left == 0 then call("cancel", "cancel") end
       end
     end
     for _, line in ipairs(get(sale, "lines.")) do
