@@ -1,12 +1,14 @@
 /* map: run, test and trace a connector's mapping from the command line, with the same sandbox
- * the hub runs it in. Reads the configuration folder, never a running hub. */
+ * the hub runs it in. Reads the configuration folder; a running hub only where --hub names one. */
 #include "cli/commands.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/files.h"
 #include "cli/cli.h"
+#include "cli/map_hub.h"
 #include "connect/fixture.h"
 
 #define INPUT_BYTES_MAX ((size_t)64 << 20)
@@ -22,6 +24,8 @@ struct map_work {
     struct connector_target targets[CONNECTOR_TARGETS_MAX];
     uint32_t target_count;
     struct buf json; /* of test: [{…},…] */
+    struct mapping_given given;
+    struct client *client; /* of --hub; NULL: none */
 };
 
 /* CONNECTOR or CONNECTOR/MAPPING → connector and targets. */
@@ -63,9 +67,21 @@ static enum err read_document(struct map_work *work, const char *path, const str
     return err;
 }
 
+/* What lies beside FILE: order.in.json has order.codes.json, and so has order.json. */
+static enum err read_given(struct map_work *work, const char *path) {
+    struct str stem = path && strcmp(path, "-") != 0 ? str_c(path) : STR_NONE;
+    static const char *const ends[] = {".json", ".in"};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        struct str end = str_c(ends[i]);
+        if (stem.len > end.len && memcmp(stem.ptr + stem.len - end.len, end.ptr, end.len) == 0)
+            stem.len -= end.len;
+    }
+    return fixture_given(&work->bench, &work->targets[0], stem, &work->given, &work->fault);
+}
+
 static int run_one(struct map_work *work, const char *file) {
     const struct json *document, *answer;
-    if (read_document(work, file, &document) != OK ||
+    if (read_document(work, file, &document) != OK || read_given(work, file) != OK ||
         mapper_run(work->bench.mapper, work->targets[0].source, document, &work->cli->arena, &answer,
                    &work->fault) != OK)
         return cli_fault(work->cli, &work->fault);
@@ -85,6 +101,16 @@ static int run_one(struct map_work *work, const char *file) {
 
 /* --- trace ----------------------------------------------------------------------------- */
 
+static uint32_t read_percent(const struct mapping_trace *trace) {
+    uint32_t read = trace->scalars - trace->unread_count;
+    return trace->scalars ? (uint32_t)((uint64_t)read * 100 / trace->scalars) : 100;
+}
+
+static bool call_asks(const struct mapping_call *call) {
+    return strcmp(call->name, "code") == 0 || strcmp(call->name, "value_of") == 0 ||
+           strcmp(call->name, "look") == 0;
+}
+
 static void trace_json(const struct mapping_trace *trace, struct buf *out) {
     buf_lit(out, "{\"members\":[");
     for (uint32_t i = 0; i < trace->count; i++) {
@@ -97,6 +123,12 @@ static void trace_json(const struct mapping_trace *trace, struct buf *out) {
                 buf_char(out, ',');
             buf_json_str(out, row->sources[k]);
         }
+        buf_lit(out, "],\"calls\":[");
+        for (uint32_t k = 0; k < row->call_count; k++) {
+            buf_printf(out, "%s{\"line\":%u,\"call\":", k ? "," : "", row->calls[k]->line);
+            buf_json_str(out, row->calls[k]->text);
+            buf_char(out, '}');
+        }
         buf_lit(out, "]}");
     }
     buf_lit(out, "],\"unread\":[");
@@ -105,7 +137,16 @@ static void trace_json(const struct mapping_trace *trace, struct buf *out) {
             buf_char(out, ',');
         buf_json_str(out, trace->unread[i]);
     }
-    buf_lit(out, "]}\n");
+    buf_lit(out, "],\"asked\":[");
+    for (uint32_t i = 0, n = 0; i < trace->call_count; i++) {
+        if (!call_asks(&trace->calls[i]))
+            continue;
+        if (n++)
+            buf_char(out, ',');
+        buf_json_str(out, trace->calls[i].text);
+    }
+    buf_printf(out, "],\"members_of_source\":%u,\"read_percent\":%u}\n", trace->scalars,
+               read_percent(trace));
 }
 
 static void trace_text(const struct mapping_trace *trace, struct buf *out) {
@@ -115,7 +156,17 @@ static void trace_text(const struct mapping_trace *trace, struct buf *out) {
         for (uint32_t k = 0; k < row->source_count; k++)
             buf_printf(out, " %.*s", STR_FMT(row->sources[k]));
         buf_str_add(out, row->source_count ? STR("\n") : STR(" (the mapping or its settings)\n"));
+        for (uint32_t k = 0; k < row->call_count; k++)
+            buf_printf(out, "%36s    line %u: %.*s\n", "", row->calls[k]->line,
+                       STR_FMT(row->calls[k]->text));
     }
+    buf_printf(out, "\n%u of %u members of the document were read (%u %%)\n",
+               trace->scalars - trace->unread_count, trace->scalars, read_percent(trace));
+    uint32_t asked = 0;
+    for (uint32_t i = 0; i < trace->call_count; i++)
+        if (call_asks(&trace->calls[i]))
+            buf_printf(out, "%s  line %u: %.*s\n", asked++ ? "" : "\nasked of the hub:\n",
+                       trace->calls[i].line, STR_FMT(trace->calls[i].text));
     if (trace->unread_count > 0)
         buf_lit(out, "\nnever read:\n");
     for (uint32_t i = 0; i < trace->unread_count; i++)
@@ -125,7 +176,7 @@ static void trace_text(const struct mapping_trace *trace, struct buf *out) {
 static int trace_one(struct map_work *work, const char *file) {
     const struct json *document, *answer;
     struct mapping_trace trace;
-    if (read_document(work, file, &document) != OK ||
+    if (read_document(work, file, &document) != OK || read_given(work, file) != OK ||
         mapper_trace(work->bench.mapper, work->targets[0].source, document, &work->cli->arena, &answer,
                      &trace, &work->fault) != OK)
         return cli_fault(work->cli, &work->fault);
@@ -189,6 +240,13 @@ static int work_run(struct map_work *work, const char *verb, const char *what, c
         return cli_fault(cli, &work->fault);
     work->bench.config = work->config;
     work->bench.arena = &cli->arena;
+    if (cli_value(cli, "hub")) {
+        work->client = cli_client(cli);
+        if (!work->client)
+            return EXIT_FAILED;
+        work->bench.hub = &map_hub;
+        work->bench.hub_ctx = work->client;
+    }
     if (fixture_bench_open(&work->bench, &work->fault) != OK || map_choose(work, str_c(what)) != OK)
         return cli_fault(cli, &work->fault);
     if (strcmp(verb, "test") == 0)
@@ -213,6 +271,7 @@ static int map_run(struct cli *cli) {
     fault_init(&work.fault, &cli->arena);
     int code = work_run(&work, verb, what, cli_arg(cli, 2));
     fixture_bench_close(&work.bench);
+    client_destroy(work.client);
     connectors_release(work.connectors);
     if (work.config)
         config_destroy(work.config);
@@ -223,7 +282,8 @@ const struct cli_command map_command = {
     .name = "map",
     .synopsis = "map run -C DIR CONNECTOR[/MAPPING] [FILE]\n"
                 "map test -C DIR CONNECTOR[/MAPPING] [FIXTURE] [--update]\n"
-                "map trace -C DIR CONNECTOR[/MAPPING] [FILE]",
+                "map trace -C DIR CONNECTOR[/MAPPING] [FILE]\n"
+                "map run|test|trace … --hub URL [--key K]",
     .summary = "run, test and trace the mappings of a connector",
     .help =
         "run    maps FILE (or the standard input) and prints the answer; where it becomes a\n"
@@ -234,13 +294,21 @@ const struct cli_command map_command = {
         "       --update writes the answers down as what is expected.\n"
         "trace  tells for each member of the answer which members of FILE it came from, found by\n"
         "       changing each a little and mapping again (<-), or by equal text where no change\n"
-        "       maps (<~); then which members were never read.\n"
+        "       maps (<~); the calls of helpers it came from; then which members were never read, and\n"
+        "       how many of a hundred were.\n"
+        "\n"
+        "What a mapping asks the hub (code, value_of, look) is taken from NAME.codes.json and\n"
+        "NAME.look.json beside NAME.in.json or NAME.json; where there are none, of the hub that --hub\n"
+        "names. codes: [{\"kind\":…,\"value\":…,\"code\":…}], as `penstock codes list --json` has them;\n"
+        "look: [{\"look\":[\"order\",\"web-de\",\"10045\"],\"answer\":{…}}].\n"
         "\n"
         "    penstock map run -C shop shopify/order order.json\n"
         "    penstock map test -C shop shopify/order\n"
         "    penstock map trace -C shop shopify/order order.json\n",
     .options = (const struct cli_option[]){
         CLI_OPTION_CONFIG,
+        CLI_OPTION_HUB,
+        CLI_OPTION_KEY,
         {"update", 0, NULL, false, "test: write the answers as what is expected"},
         {0},
     },

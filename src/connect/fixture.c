@@ -90,22 +90,44 @@ static void compare(struct fixture_bench *bench, struct fixture *f, struct str a
     }
 }
 
+/* *out NULL where there is no such file. */
+static enum err file_json(struct fixture_bench *bench, struct str path, const struct json **out,
+                          struct fault *fault) {
+    struct buf text;
+    *out = NULL;
+    if (!path.ptr || !files_exist(path.ptr))
+        return OK;
+    buf_init(&text, FIXTURE_BYTES_MAX);
+    enum err err = files_read(path.ptr, &text, fault);
+    if (!err)
+        err = json_parse(bench->parser, bench->arena, buf_str(&text), false, out, fault);
+    buf_free(&text);
+    return err;
+}
+
 /* A JSON file; NULL where there is none. What is wrong with it is a difference. */
 static const struct json *read_json(struct fixture_bench *bench, struct fixture *f, const char *suffix) {
-    struct str path = path_of(bench, f, suffix);
-    struct buf text;
     struct fault fault = {0};
-    const struct json *out = NULL;
-    if (!path.ptr || !files_exist(path.ptr))
-        return NULL;
-    buf_init(&text, FIXTURE_BYTES_MAX);
-    enum err err = files_read(path.ptr, &text, &fault);
-    if (!err)
-        err = json_parse(bench->parser, bench->arena, buf_str(&text), false, &out, &fault);
+    const struct json *out;
+    enum err err = file_json(bench, path_of(bench, f, suffix), &out, &fault);
     if (err)
         differs(f, "%.*s%s: %s", STR_FMT(f->name), suffix, fault.detail);
-    buf_free(&text);
     return err ? NULL : out;
+}
+
+enum err fixture_given(struct fixture_bench *bench, const struct connector_target *target,
+                       struct str stem, struct mapping_given *given, struct fault *fault) {
+    struct arena *arena = bench->arena;
+    *given = (struct mapping_given){.system = target->source->system, .next = bench->hub,
+                                    .next_ctx = bench->hub_ctx};
+    mapper_hub(bench->mapper, &mapping_given_hub, given);
+    enum err err = stem.len ? file_json(bench, arena_printf(arena, "%.*s.codes.json", STR_FMT(stem)),
+                                        &given->codes, fault)
+                            : OK;
+    if (!err && stem.len)
+        err = file_json(bench, arena_printf(arena, "%.*s.look.json", STR_FMT(stem)), &given->looks,
+                        fault);
+    return err ? err : mapping_given_check(given, fault);
 }
 
 /* The mapping with the settings of NAME.settings.json laid over the connector's. */
@@ -185,7 +207,14 @@ static void judge(struct fixture_bench *bench, struct fixture *f, const struct c
     const struct json *answer;
     struct fault fault;
     fault_init(&fault, bench->arena);
+    struct mapping_given given;
+    struct str stem = path_of(bench, f, "");
+    if (fixture_given(bench, target, stem, &given, &fault) != OK) {
+        differs(f, "%.*s: codes or looks: %s", STR_FMT(f->name), fault.detail);
+        return;
+    }
     enum err err = mapper_run(bench->mapper, source, document, bench->arena, &answer, &fault);
+    mapper_hub(bench->mapper, NULL, NULL);
     if (!err)
         err = fixture_check(bench, target, answer, &fault);
     if (err) {
@@ -280,13 +309,14 @@ struct targets {
 };
 
 static void target_add(struct targets *targets, const struct connector *connector, struct str file,
-                       const struct mapping_source *source, struct str command) {
+                       const struct mapping_source *source, struct str command,
+                       const struct connector_receive *receive) {
     for (uint32_t i = 0; i < targets->count; i++)
         if (targets->items[i].source == source)
             return;
     if (source && targets->count < CONNECTOR_TARGETS_MAX)
         targets->items[targets->count++] =
-            (struct connector_target){connector, file, source, command};
+            (struct connector_target){connector, file, source, command, receive};
 }
 
 uint32_t connector_targets(const struct connector *c, struct str name,
@@ -295,43 +325,74 @@ uint32_t connector_targets(const struct connector *c, struct str name,
     for (uint32_t i = 0; i < c->taken_count; i++) {
         const struct connector_receive *r = c->taken[i];
         if (mapping_named(r->mapping, name))
-            target_add(&targets, c, r->mapping, r->source, r->command);
+            target_add(&targets, c, r->mapping, r->source, r->command,
+                       r->commands.count ? r : NULL);
     }
     for (uint32_t i = 0; i < c->poll.count; i++) {
         const struct connector_poll *poll = list_at(c->poll, struct connector_poll, i);
         if (poll->request_source && mapping_named(poll->how->mapping, name))
-            target_add(&targets, c, poll->how->mapping, poll->request_source, STR_NONE);
+            target_add(&targets, c, poll->how->mapping, poll->request_source, STR_NONE, NULL);
         if (poll->answer_source && mapping_named(poll->answer, name))
-            target_add(&targets, c, poll->answer, poll->answer_source, STR_NONE);
+            target_add(&targets, c, poll->answer, poll->answer_source, STR_NONE, NULL);
     }
     for (uint32_t i = 0; i < c->send.count; i++) {
         const struct connector_send *s = list_at(c->send, struct connector_send, i);
         struct str file = s->script.len ? s->script : s->mapping;
         if (s->source && mapping_named(file, name))
-            target_add(&targets, c, file, s->source, STR_NONE);
+            target_add(&targets, c, file, s->source, STR_NONE, NULL);
     }
     const struct connector_session *session = c->auth ? c->auth->session : NULL;
     if (session && mapping_named(session->mapping, name))
-        target_add(&targets, c, session->mapping, session->source, STR_NONE);
+        target_add(&targets, c, session->mapping, session->source, STR_NONE, NULL);
     return targets.count;
 }
 
-enum err fixture_check(struct fixture_bench *bench, const struct connector_target *target,
-                       const struct json *answer, struct fault *fault) {
-    if (!target->command.ptr)
-        return OK; /* a document of the other system: its shape is not ours */
-    const struct command_type *type = registry_command(bench->registry, target->command);
+static enum err command_check(struct fixture_bench *bench, struct str command,
+                              const struct json *document, struct fault *fault) {
+    const struct command_type *type = registry_command(bench->registry, command);
     if (!type || !type->shape)
-        return fault_set(fault, ERR_INVALID, "there is no command %.*s", STR_FMT(target->command));
-    struct str words;
-    if (mapping_nothing(answer, &words))
-        return OK;
+        return fault_set(fault, ERR_INVALID, "there is no command %.*s", STR_FMT(command));
     void *body;
-    enum err err = shape_decode(type->shape, answer, bench->arena, STR(""), &body, fault);
+    enum err err = shape_decode(type->shape, document, bench->arena, STR(""), &body, fault);
     struct command_context context = {.config = bench->config, .clock = &clock_system, .fact = true};
     if (!err && type->check)
         err = type->check(&context, body, bench->arena, fault);
     return err;
+}
+
+static bool receive_may(const struct connector_receive *receive, struct str command) {
+    for (uint32_t i = 0; i < receive->commands.count; i++)
+        if (str_eq(*list_at(receive->commands, struct str, i), command))
+            return true;
+    return false;
+}
+
+static enum err routes_check(struct fixture_bench *bench, const struct connector_receive *receive,
+                             const struct json *answer, struct fault *fault) {
+    uint32_t count = mapping_routes(answer);
+    enum err err = count ? OK : fault_set(fault, ERR_INVALID, "the mapping names no command");
+    for (uint32_t i = 0; i < count && err == OK; i++) {
+        struct mapping_route route;
+        if (!mapping_route(answer, i, &route))
+            err = fault_set(fault, ERR_INVALID, "the answer must be route(command, document) or a list of "
+                            "those: the topic has several commands");
+        else if (!receive_may(receive, route.command))
+            err = fault_set(fault, ERR_INVALID, "the mapping routes to \"%.*s\", which is not among the "
+                            "topic's commands", STR_FMT(route.command));
+        else
+            err = command_check(bench, route.command, route.document, fault);
+    }
+    return err;
+}
+
+enum err fixture_check(struct fixture_bench *bench, const struct connector_target *target,
+                       const struct json *answer, struct fault *fault) {
+    struct str words;
+    bool ours = target->command.len || target->receive;
+    if (!ours || mapping_nothing(answer, &words))
+        return OK; /* a document of the other system: its shape is not ours */
+    return target->receive ? routes_check(bench, target->receive, answer, fault)
+                           : command_check(bench, target->command, answer, fault);
 }
 
 /* --- running them ------------------------------------------------------------------------------ */

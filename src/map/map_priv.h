@@ -115,6 +115,11 @@ int call_noted(lua_State *L, struct sandbox *sandbox);
  * that came from and what it was made for. */
 void sandbox_explain(struct sandbox *sandbox, const struct json *document, struct fault *fault);
 
+/* Runs with the trial, and where a call fails again with that one answered, too. False: it fails
+ * otherwise. */
+bool trial_run(struct sandbox *sandbox, const struct json *document, struct trial *trial,
+               struct arena *arena, const struct json **out);
+
 /* Scalars of the document that a traced run read, in order, each once or more. */
 #define READS_MAX 100000
 struct read_log {

@@ -139,13 +139,24 @@ struct mapping_trace_row {
     struct str target;   /* JSON Pointer in the answer */
     struct str *sources; /* JSON Pointers in the document */
     uint32_t source_count;
-    bool exact; /* by identity of the value; else by order of reading (approximate) */
+    bool exact; /* found by changing them; else by equal text */
+    const struct mapping_call **calls; /* of helpers, whose answers it is made of */
+    uint32_t call_count;
+};
+/* A call of money, decimal, code, look … in the run. */
+struct mapping_call {
+    const char *name;
+    struct str text; /* money("19.99", "EUR") = 1999 */
+    uint32_t line;   /* of the mapping; 0: not known */
 };
 struct mapping_trace {
     struct mapping_trace_row *rows;
     uint32_t count;
+    struct mapping_call *calls; /* all, in order */
+    uint32_t call_count;
     struct str *unread; /* scalars of the document that were never read */
     uint32_t unread_count;
+    uint32_t scalars;   /* of the document, read or not */
 };
 /* As mapper_run, slower, and tells. */
 enum err mapper_trace(struct mapper *mapper, const struct mapping_source *source,

@@ -2,19 +2,21 @@
  * the scalars it reads. Then each of them is changed a little, alone, and the mapping runs
  * again: the members of the answer that change depend on it (exact). Where no small change
  * leaves a document that maps (a currency, a sum that is checked), members whose text equals
- * the scalar's are taken to come from it (not exact). */
+ * the scalar's are taken to come from it (not exact). The answers of helpers (money, code …) are
+ * changed in the same way, call by call. */
 #include "map/map_priv.h"
 
 #include "base/mem.h"
 
 #define VARIANTS 4
 #define TRACED_READS_MAX 2000
+#define TRACED_CALLS_MAX 2000
 
 struct scalar {
     struct str pointer;
     const struct json *node;
-    bool *hits; /* per source; true: exact */
-    bool *guesses;
+    bool *hits; /* per source, then per call; true: exact */
+    bool *guesses; /* per source */
 };
 
 struct trace_work {
@@ -24,6 +26,8 @@ struct trace_work {
     struct json *document; /* a copy whose scalars may be changed */
     const struct json **sources; /* nodes of the original, each once */
     uint32_t source_count;
+    const struct call_entry *calls;
+    uint32_t call_count;
     struct scalar *targets;
     uint32_t target_count;
 };
@@ -121,15 +125,19 @@ static void try_source(struct trace_work *w, uint32_t source, const struct json 
     const struct json *node = w->sources[source];
     struct json *mine = w->document + (node - original);
     bool found = false;
-    for (uint32_t v = 0; v < VARIANTS && !found; v++) {
+    /* first as it is; then with calls answered that can not be made any more (a code that is not there) */
+    for (uint32_t v = 0; v < 2 * VARIANTS && !found; v++) {
         arena_reset(&w->scratch);
         struct json changed;
-        if (!variant(node, v, &w->scratch, &changed))
+        struct trial trial = {.at = 0};
+        if (!variant(node, v % VARIANTS, &w->scratch, &changed))
             continue;
         *mine = changed;
         const struct json *answer;
         struct fault ignored = {0};
-        if (sandbox_run(w->sandbox, w->document, &w->scratch, &answer, &ignored) == OK)
+        if (v < VARIANTS
+                ? sandbox_run(w->sandbox, w->document, &w->scratch, &answer, &ignored) == OK
+                : trial_run(w->sandbox, w->document, &trial, &w->scratch, &answer))
             found = mark_changes(w, answer, source);
         *mine = *node;
     }
@@ -137,6 +145,23 @@ static void try_source(struct trace_work *w, uint32_t source, const struct json 
         const struct json *target = w->targets[t].node;
         if (target->text.len > 0 && str_eq(target->text, node->text))
             w->targets[t].guesses[source] = true;
+    }
+}
+
+static void try_call(struct trace_work *w, uint32_t call, const struct json *original) {
+    const struct call_entry *entry = &w->calls[call];
+    bool found = false;
+    for (uint32_t v = 0; v < VARIANTS && !found; v++) {
+        arena_reset(&w->scratch);
+        struct trial trial = {.at = entry->number};
+        if (!variant(&entry->answer, v, &w->scratch, &trial.value))
+            continue;
+        const struct json *answer;
+        struct fault ignored = {0};
+        w->sandbox->trial = &trial;
+        if (sandbox_run(w->sandbox, original, &w->scratch, &answer, &ignored) == OK)
+            found = mark_changes(w, answer, w->source_count + call);
+        w->sandbox->trial = NULL;
     }
 }
 
@@ -173,12 +198,21 @@ static enum err collect_targets(struct trace_work *w, const struct json *answer,
         return fault_set(fault, ERR_NOMEM, "no memory for the trace");
     w->target_count = scalars_of(w->arena, answer, w->targets);
     for (uint32_t i = 0; i < w->target_count; i++) {
-        w->targets[i].hits = arena_array(w->arena, w->source_count + 1, sizeof(bool));
+        w->targets[i].hits = arena_array(w->arena, w->source_count + w->call_count + 1, sizeof(bool));
         w->targets[i].guesses = arena_array(w->arena, w->source_count + 1, sizeof(bool));
         if (!w->targets[i].hits || !w->targets[i].guesses)
             return fault_set(fault, ERR_NOMEM, "no memory for the trace");
     }
     return OK;
+}
+
+static bool calls_report(struct trace_work *w, struct mapping_trace *trace) {
+    trace->calls = arena_array(w->arena, w->call_count + 1, sizeof *trace->calls);
+    for (uint32_t c = 0; trace->calls && c < w->call_count; c++)
+        trace->calls[c] = (struct mapping_call){.name = w->calls[c].name, .text = w->calls[c].text,
+                                                .line = w->calls[c].line > 0 ? (uint32_t)w->calls[c].line : 0};
+    trace->call_count = w->call_count;
+    return trace->calls != NULL;
 }
 
 static enum err trace_report(struct trace_work *w, const struct json *document,
@@ -190,6 +224,8 @@ static enum err trace_report(struct trace_work *w, const struct json *document,
     trace->unread = arena_array(w->arena, scalars + 1, sizeof *trace->unread);
     if (!trace->rows || !all || !trace->unread)
         return fault_set(fault, ERR_NOMEM, "no memory for the trace");
+    if (!calls_report(w, trace))
+        return fault_set(fault, ERR_NOMEM, "no memory for the trace");
     for (uint32_t t = 0; t < w->target_count; t++) {
         struct mapping_trace_row *row = &trace->rows[t];
         row->target = w->targets[t].pointer;
@@ -197,6 +233,12 @@ static enum err trace_report(struct trace_work *w, const struct json *document,
         if (!row->sources)
             return fault_set(fault, ERR_NOMEM, "no memory for the trace");
         row->exact = true;
+        row->calls = arena_array(w->arena, w->call_count + 1, sizeof *row->calls);
+        if (!row->calls)
+            return fault_set(fault, ERR_NOMEM, "no memory for the trace");
+        for (uint32_t c = 0; c < w->call_count; c++)
+            if (w->targets[t].hits[w->source_count + c])
+                row->calls[row->call_count++] = &trace->calls[c];
         for (uint32_t s = 0; s < w->source_count; s++) {
             if (!w->targets[t].hits[s] && !w->targets[t].guesses[s])
                 continue;
@@ -211,20 +253,29 @@ static enum err trace_report(struct trace_work *w, const struct json *document,
             s++;
         bool read = s < w->source_count && w->sources[s] == all[i].node;
         bool container = all[i].node->kind == JSON_OBJECT || all[i].node->kind == JSON_ARRAY;
+        trace->scalars += !container;
         if (!read && !container)
             trace->unread[trace->unread_count++] = all[i].pointer;
     }
     return OK;
 }
 
-static enum err trace_run(struct trace_work *w, struct read_log *log, const struct json *document,
+static enum err trace_run(struct trace_work *w, struct read_log *log, struct call_log *calls,
+                          const struct json *document,
                           const struct json **out, struct mapping_trace *trace,
                           struct fault *fault) {
     w->sandbox->reads = log;
+    w->sandbox->calls = calls;
     enum err err = sandbox_run(w->sandbox, document, w->arena, out, fault);
     w->sandbox->reads = NULL;
+    w->sandbox->calls = NULL;
     if (err)
         return err;
+    w->calls = calls->items;
+    w->call_count = calls->count;
+    if (w->call_count > TRACED_CALLS_MAX)
+        return fault_set(fault, ERR_TOO_LARGE, "the mapping calls helpers more than %d times: trace a "
+                         "smaller document", TRACED_CALLS_MAX);
     w->document = arena_array(w->arena, document->next, sizeof *document);
     if (!w->document)
         return fault_set(fault, ERR_NOMEM, "no memory for the trace");
@@ -236,6 +287,8 @@ static enum err trace_run(struct trace_work *w, struct read_log *log, const stru
         return err;
     for (uint32_t s = 0; s < w->source_count; s++)
         try_source(w, s, document);
+    for (uint32_t c = 0; c < w->call_count; c++)
+        try_call(w, c, document);
     return trace_report(w, document, trace, fault);
 }
 
@@ -243,9 +296,11 @@ enum err sandbox_trace(struct sandbox *sandbox, const struct json *document, str
                        const struct json **out, struct mapping_trace *trace, struct fault *fault) {
     struct trace_work work = {.sandbox = sandbox, .arena = arena};
     struct read_log log = {0};
+    struct call_log calls = {.arena = arena};
     arena_init(&work.scratch, 0);
-    enum err err = trace_run(&work, &log, document, out, trace, fault);
+    enum err err = trace_run(&work, &log, &calls, document, out, trace, fault);
     mem_free(log.nodes);
+    mem_free(calls.items);
     arena_free(&work.scratch);
     return err;
 }

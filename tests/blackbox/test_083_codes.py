@@ -164,6 +164,66 @@ def test_a_topic_names_what_it_may(shop, tmp_path):
         assert done.returncode == 1 and said in done.stderr + done.stdout, (said, done)
 
 
+ASKS = """return function(doc)
+  local order = look("order", doc.channel, doc.number)
+  return {sku = code("sku", doc.item), location = "WH-HAM", on_hand = decimal(doc.n),
+          counted_at = order and order.placed_at or doc.at}
+end
+"""
+
+
+def test_fixtures_give_codes_and_looks(shop, tmp_path):
+    """`map run|test|trace` without a hub: from files; with --hub from that."""
+    folder = tmp_path / "conf"
+    assert shop.binary.run("init", folder).returncode == 0
+    connector = folder / "connectors" / "shop"
+    fixtures = connector / "fixtures" / "count"
+    fixtures.mkdir(parents=True)
+    (connector / "connector.yaml").write_text(YAML)
+    (connector / "count.lua").write_text(ASKS)
+    (connector / "mixed.lua").write_text(MIXED)
+    document = {"channel": "web-de", "number": 10045, "item": "Rote Tasse", "n": 3, "at": "2026-11-23T08:00:00Z"}
+    out = {"sku": "MUG", "location": "WH-HAM", "on_hand": "3", "counted_at": "2026-11-22T08:00:00Z"}
+    (fixtures / "one.in.json").write_text(json.dumps(document))
+    (fixtures / "one.out.json").write_text(json.dumps(out))
+    run = shop.binary.run
+    failed = run("map", "test", "-C", folder, "shop/count")
+    assert failed.returncode == 1 and 'look("order", "web-de", …): what it answers is not given' in failed.stdout
+    (fixtures / "one.look.json").write_text(json.dumps(
+        [{"look": ["order", "web-de", "10045"], "answer": {"placed_at": "2026-11-22T08:00:00Z"}}]))
+    failed = run("map", "test", "-C", folder, "shop/count")
+    assert failed.returncode == 1 and 'the sku "Rote Tasse" has no code in the hub' in failed.stdout
+    (fixtures / "one.codes.json").write_text(json.dumps([{"kind": "sku", "value": "Rote Tasse", "code": "MUG"}]))
+    passed = run("map", "test", "-C", folder, "shop/count")
+    assert passed.returncode == 0, passed
+    assert run("check", "-C", folder).returncode == 0
+    assert json.loads(run("map", "run", "-C", folder, "shop/count", fixtures / "one.in.json", "--json").stdout) == out
+    traced = json.loads(run("map", "trace", "-C", folder, "shop/count", fixtures / "one.in.json", "--json").stdout)
+    sku = next(m for m in traced["members"] if m["target"] == "/sku")
+    assert sku["sources"] == ["/item"] and sku["calls"] == [{"line": 3, "call": 'code("sku", "Rote Tasse") = "MUG"'}]
+    assert traced["asked"] == ['look("order", "web-de", "10045") = {…}', 'code("sku", "Rote Tasse") = "MUG"']
+    assert traced["read_percent"] == 80 and traced["unread"] == ["/at"]
+    text = run("map", "trace", "-C", folder, "shop/count", fixtures / "one.in.json").stdout
+    assert "4 of 5 members of the document were read (80 %)" in text and "asked of the hub:" in text
+    # of a running hub, where no file says it
+    shop.client().put(f"{SET}/shop/sku/Tasse", {"code": "MUG-HUB"}).ok(200, 201)
+    plain = tmp_path / "plain.json"
+    plain.write_text(json.dumps({**document, "number": "no such order", "item": "Tasse"}))
+    asked = shop.cli("map", "run", "-C", folder, "shop/count", plain, "--json", "--hub", shop.url)
+    assert json.loads(asked.stdout)["sku"] == "MUG-HUB", asked
+    (fixtures / "one.codes.json").write_text('[{"kind": "sku"}]')
+    assert "{kind, value, code} as texts are wanted" in run("map", "test", "-C", folder, "shop/count").stdout
+    # routes are checked as the hub would
+    routes = connector / "fixtures" / "mixed"
+    routes.mkdir()
+    (routes / "two.in.json").write_text(json.dumps({"parts": [{"kind": "lost", "item": "a", "n": 1}]}))
+    (routes / "two.codes.json").write_text(json.dumps([{"kind": "sku", "value": "a", "code": "A"}]))
+    assert run("map", "test", "-C", folder, "shop/mixed", "--update").returncode == 0
+    (connector / "mixed.lua").write_text(MIXED.replace("stock.adjust", "order.capture"))
+    refused = run("map", "test", "-C", folder, "shop/mixed")
+    assert 'routes to "order.capture", which is not among the topic\'s commands' in refused.stdout
+
+
 def test_they_survive(shop):
     shop.kill()
     shop.start()

@@ -360,6 +360,12 @@ static void test_trace(void **state) {
     assert_true(str_is(sku->sources[0], "/lines/0/sku"));
     assert_int_equal(row_of(&trace, "/currency")->source_count, 1);
     assert_int_equal(row_of(&trace, "/fixed")->source_count, 0);
+    assert_int_equal(total->call_count, 2);
+    assert_true(str_is(total->calls[0]->text, "money(\"1.00\", \"EUR\") = 100"));
+    assert_int_equal(total->calls[1]->line, 2);
+    assert_int_equal(who->call_count + sku->call_count, 0);
+    assert_int_equal(trace.call_count, 2);
+    assert_int_equal(trace.scalars, 8);
     assert_int_equal(trace.unread_count, 2);
     assert_true(str_is(trace.unread[0], "/lines/0/note") && str_is(trace.unread[1], "/unused"));
     mapper_destroy(mapper);
