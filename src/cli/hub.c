@@ -25,6 +25,7 @@
 #include "gateway/gateway.h"
 #include "ops/approvals.h"
 #include "ops/erasure.h"
+#include "ops/exceptions.h"
 #include "ops/figures.h"
 #include "ops/ops.h"
 #include "ops/otlp.h"
@@ -70,7 +71,7 @@ struct hub {
     struct ops_context ops;
     struct figures figures;
     struct otlp *otlp;
-    struct gateway_table tables[6];
+    struct gateway_table tables[7];
     struct approvals approvals;
     struct hub_listen listen;
     struct gateway *gateway;
@@ -444,6 +445,7 @@ static enum err serve_start(struct hub *hub, struct fault *fault) {
     hub->tables[2] = (struct gateway_table){erasure_routes, hub->erasure};
     hub->tables[3] = (struct gateway_table){approvals_routes, &hub->approvals};
     hub->tables[4] = (struct gateway_table){poll_routes, hub->poller};
+    hub->tables[5] = (struct gateway_table){exceptions_routes, &hub->ops};
     approvals_init(&hub->approvals, hub->core, hub->tables);
     struct gateway_options gateway = {
         .core = hub->core,

@@ -9,6 +9,7 @@
 #include "gateway/gateway.h"
 #include "ops/approvals.h"
 #include "ops/erasure.h"
+#include "ops/exceptions.h"
 #include "ops/ops.h"
 
 #define EXTRAS_MAX 16
@@ -34,6 +35,8 @@ const struct api_tables *cli_tables(void) {
             "hub", "Events, webhooks, health, metrics, descriptions", *r};
     }
     extras[count++] = (struct api_extra){"ops", "What operators look at", ops_routes};
+    extras[count++] = (struct api_extra){"exceptions", "Cases that need a person's decision",
+                                         exceptions_routes};
     extras[count++] = (struct api_extra){"customers", "Persons, and their erasure", erasure_routes};
     extras[count++] = (struct api_extra){"approvals", "Calls that need a second person",
                                          approvals_routes};

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "connect/connector_fit.h"
+#include "domain/exceptions.h"
 
 #define RETRY_FIRST_US 50000
 #define RETRY_MAX_US 5000000
@@ -121,8 +122,27 @@ static struct slot *slot_take(struct worker *w, uint64_t key_hash) {
 
 /* --- following ------------------------------------------------------------------------- */
 
+struct edition_read {
+    struct slot *slot;
+    enum err err;
+    struct fault *fault;
+};
+static bool edition_visit(void *ctx, const struct record *record) {
+    struct edition_read *read = ctx;
+    read->err = slot_edition(read->slot, record, read->fault);
+    return false;
+}
+
+/* In place of what came, the version that a person made of it. */
+static enum err load_edition(struct worker *w, struct slot *slot, struct fault *fault) {
+    struct edition_read read = {.slot = slot, .fault = fault};
+    uint64_t next;
+    enum err err = tail_read(w->inbound->tail, slot->edition, 1, edition_visit, &read, &next, fault);
+    return err ? err : read.err;
+}
+
 /* Starts a payload; false where it has to wait for a slot. */
-static bool start_record(struct worker *w, const struct record *record) {
+static bool start_record(struct worker *w, const struct record *record, uint64_t edition) {
     uint64_t key_hash = hash64(record->subject, 0);
     if (w->inbound->worker_count > 1 && key_hash % w->inbound->worker_count != w->number)
         return true;
@@ -142,6 +162,9 @@ static bool start_record(struct worker *w, const struct record *record) {
     slot->traced = false;
     atomic_fetch_add(&w->inbound->under_way, 1);
     enum err err = slot_load(slot, record, &fault);
+    slot->edition = edition;
+    if (err == OK && slot->payload && edition)
+        err = load_edition(w, slot, &fault);
     if (err == OK && slot->payload) {
         slot_submit(slot);
         return true;
@@ -166,35 +189,39 @@ struct follow {
     struct worker *worker;
     uint32_t started;
     bool all; /* any record, not only payloads */
+    uint64_t edition;
 };
 
-/* The seq a payload.retried names, read from its data: {"payload_seq":42}. */
-static uint64_t retried_seq(struct worker *w, const struct record *record) {
+static uint64_t member_seq(const struct json *object, const char *name) {
+    const struct json *value = json_member(object, str_c(name));
+    int64_t seq;
+    return value && json_i64(value, &seq) && seq > 0 ? (uint64_t)seq : 0;
+}
+
+/* What a payload.retried or payload.released names, read from its data: {"payload_seq":42}. */
+static void again_set(struct worker *w, const struct record *record) {
     struct arena arena;
     struct fault ignored = {0};
     const struct json *data;
-    int64_t seq = 0;
     arena_init(&arena, 0);
     if (json_parse(w->parser, &arena, record->data, false, &data, &ignored) == OK &&
         data->kind == JSON_OBJECT) {
-        const struct json *value = json_member(data, STR("payload_seq"));
-        if (!value || !json_i64(value, &seq) || seq < 1)
-            seq = 0;
+        w->again = member_seq(data, "payload_seq");
+        w->again_edition = member_seq(data, "edition_seq");
     }
     arena_free(&arena);
-    return (uint64_t)seq;
 }
 
 static bool follow_visit(void *ctx, const struct record *record) {
     struct follow *follow = ctx;
     struct worker *w = follow->worker;
     if (follow->all || str_is(record->type, EVENT_PAYLOAD_RECEIVED)) {
-        if (!start_record(w, record))
+        if (!start_record(w, record, follow->edition))
             return false;
         follow->started++;
     } else if (str_is(record->type, EVENT_PAYLOAD_RETRIED) ||
                str_is(record->type, EVENT_PAYLOAD_RELEASED)) {
-        w->again = retried_seq(w, record);
+        again_set(w, record);
     }
     if (!follow->all)
         w->from = record->seq + 1;
@@ -202,8 +229,8 @@ static bool follow_visit(void *ctx, const struct record *record) {
 }
 
 /* Reads one record by its seq. True: it was started, or is not ours. */
-static bool start_seq(struct worker *w, uint64_t seq, uint32_t *started) {
-    struct follow follow = {.worker = w, .all = true};
+static bool start_seq(struct worker *w, uint64_t seq, uint64_t edition, uint32_t *started) {
+    struct follow follow = {.worker = w, .all = true, .edition = edition};
     struct fault fault = {0};
     uint64_t next, again = w->again;
     w->again = 0;
@@ -223,13 +250,14 @@ static uint32_t worker_follow(struct worker *w) {
     struct inbound *inbound = w->inbound;
     uint32_t started = 0;
     while (!w->full && w->pending_at < inbound->pending_count) {
-        if (!start_seq(w, inbound->pending[w->pending_at], &started))
+        if (!start_seq(w, inbound->pending[w->pending_at], inbound->editions[w->pending_at],
+                       &started))
             return started;
         w->pending_at++;
     }
     while (!w->full && (w->again || w->from <= tail_last(inbound->tail))) {
         if (w->again) {
-            if (!start_seq(w, w->again, &started))
+            if (!start_seq(w, w->again, w->again_edition, &started))
                 return started;
             w->again = 0;
             continue;
@@ -484,6 +512,7 @@ static enum err check_commands(struct inbound *inbound, struct fault *fault) {
 
 static enum err read_pending(struct inbound *inbound, struct fault *fault) {
     const void *state = core_state(inbound->core, &inbound_capability);
+    const void *cases = core_state(inbound->core, &exceptions_capability);
     uint64_t part[256], from = 0;
     for (uint32_t n = 1; n > 0; from = part[n - 1] + 1) {
         n = inbound_pending(state, from, part, 256);
@@ -495,6 +524,13 @@ static enum err read_pending(struct inbound *inbound, struct fault *fault) {
             return fault_set(fault, ERR_NOMEM, "no memory for the pending payloads");
         inbound->pending = more;
         memcpy(inbound->pending + inbound->pending_count, part, n * sizeof *part);
+        more = mem_resize(inbound->editions,
+                          (inbound->pending_count + n) * sizeof *inbound->editions);
+        if (!more)
+            return fault_set(fault, ERR_NOMEM, "no memory for the pending payloads");
+        inbound->editions = more;
+        for (uint32_t i = 0; i < n; i++)
+            inbound->editions[inbound->pending_count + i] = exceptions_edition(cases, part[i]);
         inbound->pending_count += n;
     }
     return OK;
@@ -555,5 +591,6 @@ void inbound_destroy(struct inbound *inbound) {
     pthread_mutex_destroy(&inbound->lock);
     mem_free(inbound->workers);
     mem_free(inbound->pending);
+    mem_free(inbound->editions);
     mem_free(inbound);
 }

@@ -30,6 +30,7 @@ struct slot {
     enum slot_step step;
     bool prepared;     /* command is ready for the step: only to be submitted */
     uint64_t seq;      /* of payload.received */
+    uint64_t edition;  /* of payload.edited, which is processed in its place; 0: none */
     uint64_t key_hash; /* of its subject */
     int64_t due_us;    /* tick */
     int64_t stored_us; /* when the payload came, wall clock */
@@ -69,7 +70,8 @@ struct worker {
     struct asking asking;
     uint32_t pending_at; /* next of inbound->pending */
     uint64_t from;       /* next seq to follow */
-    uint64_t again;      /* payload to read once more (payload.retried), 0: none */
+    uint64_t again;      /* payload to read once more (payload.retried), 0: none … */
+    uint64_t again_edition; /* … and its version */
     bool full;           /* the record at `from` waits for a slot or its key */
     int64_t again_us;    /* tick; then it is tried again, slot or not: it could not be read. 0: none */
     pthread_t thread;
@@ -87,6 +89,7 @@ struct inbound {
     const struct connectors *connectors; /* taken; under the lock */
     _Atomic uint32_t generation;         /* of them */
     uint64_t *pending; /* at create, ascending */
+    uint64_t *editions; /* of them; 0: what came */
     uint32_t pending_count;
     struct worker *workers;
     uint32_t worker_count;
@@ -96,6 +99,9 @@ struct inbound {
 /* Fills in slot->payload and what belongs to it from the record. ERR_NOMEM, or the record can
  * not be read (payload NULL). */
 enum err slot_load(struct slot *slot, const struct record *record, struct fault *fault) WARN_UNUSED;
+/* The payload in the version that a person made of it, from its record. ERR_DAMAGED, ERR_NOMEM. */
+enum err slot_edition(struct slot *slot, const struct record *record,
+                      struct fault *fault) WARN_UNUSED;
 /* Prepares slot->command for the slot's step; STEP_PROCESS turns into STEP_RAISE where the
  * payload can not be processed. Retryable errors only. */
 enum err slot_prepare(struct slot *slot, struct fault *fault) WARN_UNUSED;

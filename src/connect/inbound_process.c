@@ -65,6 +65,31 @@ enum err slot_load(struct slot *slot, const struct record *record, struct fault 
     return OK;
 }
 
+enum err slot_edition(struct slot *slot, const struct record *record, struct fault *fault) {
+    struct event_meta meta;
+    const struct json *data;
+    struct str text;
+    struct arena *arena = &slot->arena;
+    if (!str_is(record->type, EVENT_PAYLOAD_EDITED))
+        return fault_set(fault, ERR_DAMAGED, "event %llu is no version of a payload",
+                         (unsigned long long)record->seq);
+    enum err err = event_meta_load(record->meta, slot->worker->parser, arena, &meta, fault);
+    if (err == OK)
+        err = json_parse(slot->worker->parser, arena, record->data, false, &data, fault);
+    if (err == OK)
+        err = seal_open(core_keyring(slot->worker->inbound->core), &meta, arena, &text, fault);
+    if (err == OK && text.ptr)
+        err = json_parse(slot->worker->parser, arena, text, false, &data, fault);
+    if (err != OK)
+        return err;
+    struct payload *payload = (struct payload *)slot->payload;
+    payload->has &= ~(UINT64_C(1) << PAYLOAD_DOCUMENT | UINT64_C(1) << PAYLOAD_TEXT |
+                      UINT64_C(1) << PAYLOAD_BASE64);
+    bytes_take(payload, &payload->text, PAYLOAD_TEXT, json_member_str(data, STR("text")));
+    slot->document = json_member(data, STR("document"));
+    return OK;
+}
+
 /* s as a text that may stand in the journal: controls and broken UTF-8 (a detail that was cut)
  * become spaces. */
 static struct str clean(struct arena *arena, struct str s) {
@@ -135,6 +160,23 @@ static struct fault *fault_copy(struct slot *slot, const struct fault *from) {
     return copy;
 }
 
+/* What helps, by kind; docs/exceptions.md says more of each. */
+static struct str action_of(struct str kind) {
+    if (str_is(kind, "payload-malformed") || str_is(kind, "payload-unreadable"))
+        return STR("Ask the sender for the message again, or write it as it should be (fix --file); "
+                   "discard it with a reason where it is nothing");
+    if (str_is(kind, "connector-missing"))
+        return STR("Bring the connector's topic back and retry, or discard the message with a reason");
+    if (str_is(kind, "document-invalid"))
+        return STR("Put the message right where the cause says (fix --set), or mend the mapping and "
+                   "retry; discard it with a reason where it is nothing");
+    if (str_is(kind, "refused"))
+        return STR("Bring about what the cause says is missing and retry, or put the message right "
+                   "(fix --set); discard it with a reason where it is nothing");
+    return STR("Mend the mapping and retry, or put the message right (fix --set); discard it with a "
+               "reason where it is nothing");
+}
+
 void slot_raise(struct slot *slot, const char *kind, const struct fault *fault) {
     slot->step = STEP_RAISE;
     slot->attempts = 0;
@@ -143,8 +185,7 @@ void slot_raise(struct slot *slot, const char *kind, const struct fault *fault) 
     slot->problem = fault_copy(slot, fault);
     const char *detail = fault->detail[0] ? fault->detail : err_info(fault->err)->title;
     slot->cause = clean(&slot->arena, said(slot, str_c(detail)));
-    slot->action = STR("Mend the mapping, the configuration or what the sender sends, then "
-                       "process the payload again (retry), or discard it with a reason");
+    slot->action = action_of(slot->kind);
 }
 
 /* --- STEP_PROCESS ---------------------------------------------------------------------- */
@@ -314,6 +355,31 @@ static const struct json *details(struct slot *slot) {
     return nodes;
 }
 
+/* Whose message it is, which mapping was run, and what waits behind it. */
+static void raise_source(struct slot *slot, const struct connector *connector,
+                         struct exception *exception) {
+    const struct payload *payload = slot->payload;
+    const struct connector_receive *receive =
+        connector ? connector_topic(connector, payload->topic) : NULL;
+    const struct settings *settings = &core_config(slot->worker->inbound->core)->settings;
+    exception->connector = payload->connector;
+    exception->topic = payload->topic;
+    shape_mark(exception, EXCEPTION_CONNECTOR);
+    shape_mark(exception, EXCEPTION_TOPIC);
+    if (payload->key.len && settings->inbound_key_waits) {
+        exception->lane = slot->payload_subject;
+        shape_mark(exception, EXCEPTION_LANE);
+    }
+    if (receive && receive->source) {
+        exception->mapping = receive->source->name;
+        shape_mark(exception, EXCEPTION_MAPPING);
+        if (connector->version.len) {
+            exception->mapping_version = connector->version;
+            shape_mark(exception, EXCEPTION_MAPPING_VERSION);
+        }
+    }
+}
+
 static enum err prepare_raise(struct slot *slot, struct fault *fault) {
     struct exception *exception = arena_new(&slot->arena, struct exception);
     if (!exception || !slot->cause.ptr)
@@ -333,6 +399,8 @@ static enum err prepare_raise(struct slot *slot, struct fault *fault) {
         exception->owner = connector->owner;
         shape_mark(exception, EXCEPTION_OWNER);
     }
+    if (slot->payload)
+        raise_source(slot, connector, exception);
     exception->details = details(slot);
     if (exception->details)
         shape_mark(exception, EXCEPTION_DETAILS);
@@ -411,6 +479,10 @@ enum err slot_prepare(struct slot *slot, struct fault *fault) {
         route_key(slot);
     } else {
         command->person = slot->person;
+        if (slot->step == STEP_RAISE && slot->payload) {
+            slot->source.more = 0;
+            tell_source(slot); /* what is before it may have to be decided first */
+        }
     }
     command->actor = slot->payload ? arena_printf(&slot->arena, "connector:%.*s",
                                                   STR_FMT(slot->payload->connector))

@@ -37,6 +37,7 @@ struct query {
     struct str person;       /* who that is: the key's name, the token's subject */
     struct str correlation, from; /* of the request: its case, the client's address */
     struct str body;         /* of the request, as it came; absent for GET */
+    int64_t if_match;        /* version of If-Match; 0 or less: none was given */
     struct buf *out;         /* body of the answer */
     struct str packed;       /* the same in gzip, where that is at hand; else absent */
     int status;              /* of the answer; 0 means 200 */
@@ -75,6 +76,7 @@ void query_member(struct query *query, const char *name, struct str value);
                                     made twice it does no more than once */
 #define ROUTE_AUDITED 0x80u /* a query of which each call is told to the audit, though it changes
                                nothing and shows nothing personal */
+#define ROUTE_LINES 0x200u /* a query that answers NDJSON, a line of `answer` for each thing done */
 #define ROUTE_LIST 0x04u   /* answers {"items":[…]} of `answer`; so does every route with ?limit= */
 #define ROUTE_BODY_MAY 0x08u /* the body of `body` may be left out */
 #define ROUTE_NEVER_SHED 0x40u /* probes and figures: no limit, no shedding */

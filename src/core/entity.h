@@ -17,7 +17,7 @@ struct state;
 
 /* To be counted up whenever the bytes of any kind change their meaning: an older file is then
  * thrown away and the state made again from the journal. */
-#define ENTITY_FORMAT 2
+#define ENTITY_FORMAT 3
 
 #define ENTITY_RESIDENT 0x1u /* all of them are in memory, always: loaded at the start */
 #define ENTITY_SPARSE 0x2u   /* most keys asked for do not exist */

@@ -1,19 +1,19 @@
-/* exceptions: see exceptions.h. State: the open ones, by id. Raising yields exception.raised,
- * resolving exception.resolved with who, how and why. */
-#include "domain/exceptions.h"
+/* exceptions: see exceptions.h. State: the cases, by id, closed ones as well; of the open ones what
+ * waits for them (exceptions_open.c). Rows: one for each case, as it stands. */
+#include "domain/exceptions_priv.h"
 
 #include <stdlib.h>
 
 #include "base/hash.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "domain/inbound.h"
-#include "domain/items.h"
+
+#define HUB_SET(type, member, kind_, help_text)                                                    \
+    {.name = #member, .kind = kind_, .offset = offsetof(type, member), .since = 1,                 \
+     .owner = "hub", .flags = SHAPE_READ_ONLY, .help = help_text}
 
 static const struct shape_field exception_rows[] = {
-    [EXCEPTION_ID] = {.name = "exception_id", .kind = SHAPE_ID, .flags = SHAPE_READ_ONLY,
-                      .offset = offsetof(struct exception, exception_id), .since = 1,
-                      .owner = "hub", .help = "The hub's id of the case"},
+    [EXCEPTION_ID] = HUB_SET(struct exception, exception_id, SHAPE_ID, "The hub's id of the case"),
     [EXCEPTION_KIND] = SHAPE_ROW(struct exception, kind, SHAPE_CODE, "What went wrong, as a code",
                                  .flags = SHAPE_REQUIRED),
     [EXCEPTION_SUBJECT] = SHAPE_ROW(struct exception, subject, SHAPE_ID,
@@ -26,53 +26,92 @@ static const struct shape_field exception_rows[] = {
                                         "seq of the event that keeps the payload"),
     [EXCEPTION_DETAILS] = SHAPE_ROW(struct exception, details, SHAPE_OPEN,
                                     "Faults with their pointers, quantities, sums"),
-    [EXCEPTION_VERSION] = {.name = "version", .kind = SHAPE_INTEGER, .flags = SHAPE_READ_ONLY,
-                           .offset = offsetof(struct exception, version), .since = 1,
-                           .owner = "hub", .help = "Of the case: 1"},
+    [EXCEPTION_VERSION] = HUB_SET(struct exception, version, SHAPE_INTEGER, "Of the case: 1"),
+    [EXCEPTION_CONNECTOR] = SHAPE_ROW(struct exception, connector, SHAPE_CODE,
+                                      "Whose message it is about"),
+    [EXCEPTION_TOPIC] = SHAPE_ROW(struct exception, topic, SHAPE_CODE, "What that message is"),
+    [EXCEPTION_LANE] = SHAPE_ROW(struct exception, lane, SHAPE_TEXT,
+                                 "Later messages of this key wait until it is closed", .max = 512),
+    [EXCEPTION_MAPPING] = SHAPE_ROW(struct exception, mapping, SHAPE_TEXT,
+                                    "The mapping that was run: CONNECTOR/FILE", .max = 512),
+    [EXCEPTION_MAPPING_VERSION] = SHAPE_ROW(struct exception, mapping_version, SHAPE_TEXT,
+                                            "Version of its connector", .max = 256),
 };
 SHAPE_DEFINE(exception_shape, "exception", struct exception, "A case a person must decide",
              exception_rows);
 
-struct resolution {
-    uint64_t has;
-    struct str exception_id;
-    struct str resolution; /* discarded, fixed, retried */
-    struct str reason;
-    int64_t version;
+static const char *const change_kinds[] = {"retried", "edited", "failed", NULL};
+static const struct shape_field change_rows[] = {
+    [TRIED_EXCEPTION_ID] = HUB_SET(struct exception_change, exception_id, SHAPE_ID, "The case"),
+    [TRIED_CHANGE] = SHAPE_ROW(struct exception_change, change, SHAPE_ENUM,
+                                "Processed again; with another version of the message; or failed "
+                                "again, of a new cause",
+                                .values = change_kinds, .flags = SHAPE_REQUIRED),
+    [TRIED_KIND] = SHAPE_ROW(struct exception_change, kind, SHAPE_CODE,
+                              "failed: what went wrong this time"),
+    [TRIED_CAUSE] = SHAPE_ROW(struct exception_change, cause, SHAPE_TEXT,
+                               "failed: what happened, in words"),
+    [TRIED_ACTION] = SHAPE_ROW(struct exception_change, action, SHAPE_TEXT,
+                                "failed: what to do about it"),
+    [TRIED_REASON] = SHAPE_ROW(struct exception_change, reason, SHAPE_TEXT, "A person's words"),
+    [TRIED_BY] = SHAPE_ROW(struct exception_change, by, SHAPE_TEXT, "Who decided"),
+    [TRIED_DETAILS] = SHAPE_ROW(struct exception_change, details, SHAPE_OPEN,
+                                 "failed: faults with their pointers, quantities, sums"),
+    [TRIED_MAPPING] = SHAPE_ROW(struct exception_change, mapping, SHAPE_TEXT,
+                                 "failed: the mapping that was run", .max = 512),
+    [TRIED_MAPPING_VERSION] = SHAPE_ROW(struct exception_change, mapping_version, SHAPE_TEXT,
+                                         "failed: version of its connector", .max = 256),
+    [TRIED_EDITION_SEQ] = SHAPE_ROW(struct exception_change, edition_seq, SHAPE_INTEGER,
+                                     "edited: seq of the event that keeps the new version"),
+    [TRIED_ATTEMPTS] = SHAPE_ROW(struct exception_change, attempts, SHAPE_INTEGER,
+                                  "How often it was processed again, so far"),
+    [TRIED_VERSION] = SHAPE_ROW(struct exception_change, version, SHAPE_INTEGER,
+                                 "Of the case, afterwards"),
 };
-enum resolution_row {
-    RESOLUTION_EXCEPTION_ID, RESOLUTION_RESOLUTION, RESOLUTION_REASON, RESOLUTION_VERSION,
-};
+SHAPE_DEFINE(exception_change_shape, "exception_change", struct exception_change,
+             "What was tried to close a case", change_rows);
+
 static const struct shape_field resolution_rows[] = {
-    [RESOLUTION_EXCEPTION_ID] = {.name = "exception_id", .kind = SHAPE_ID,
-                                 .flags = SHAPE_READ_ONLY,
-                                 .offset = offsetof(struct resolution, exception_id), .since = 1,
-                                 .owner = "hub", .help = "The case"},
+    [RESOLUTION_EXCEPTION_ID] = HUB_SET(struct resolution, exception_id, SHAPE_ID, "The case"),
     [RESOLUTION_RESOLUTION] = SHAPE_ROW(struct resolution, resolution, SHAPE_CODE,
-                                        "How: discarded (default), fixed, retried"),
+                                        "How: discarded (default), fixed, retried; by itself: "
+                                        "processed, cancelled"),
     [RESOLUTION_REASON] = SHAPE_ROW(struct resolution, reason, SHAPE_TEXT, "Why",
                                     .flags = SHAPE_REQUIRED, .min = 1),
-    [RESOLUTION_VERSION] = {.name = "version", .kind = SHAPE_INTEGER, .flags = SHAPE_READ_ONLY,
-                            .offset = offsetof(struct resolution, version), .since = 1,
-                            .owner = "hub", .help = "Of the case, afterwards: 2"},
+    [RESOLUTION_VERSION] = HUB_SET(struct resolution, version, SHAPE_INTEGER,
+                                   "Of the case, afterwards"),
+    [RESOLUTION_LANE] = HUB_SET(struct resolution, lane, SHAPE_TEXT,
+                                "Messages of this key that waited for it go on"),
+    [RESOLUTION_BY] = HUB_SET(struct resolution, by, SHAPE_TEXT,
+                              "Who decided; absent: the cause went away"),
+    [RESOLUTION_PAYLOAD_SEQ] = HUB_SET(struct resolution, payload_seq, SHAPE_INTEGER,
+                                       "seq of the event that keeps its payload"),
 };
-static SHAPE_DEFINE(resolution_shape, "exception_resolution", struct resolution,
-                    "How a case was closed", resolution_rows);
+SHAPE_DEFINE(resolution_shape, "exception_resolution", struct resolution, "How a case was closed",
+             resolution_rows);
+
+static const struct shape_field edit_rows[] = {
+    [EDIT_PAYLOAD_ID] = SHAPE_ROW(struct payload_edit, payload_id, SHAPE_ID,
+                                  "The hub's id of the payload"),
+    [EDIT_PAYLOAD_SEQ] = SHAPE_ROW(struct payload_edit, payload_seq, SHAPE_INTEGER,
+                                   "seq of the event that keeps what came"),
+    [EDIT_EXCEPTION_ID] = HUB_SET(struct payload_edit, exception_id, SHAPE_ID,
+                                  "The case it is to close"),
+    [EDIT_DOCUMENT] = SHAPE_ROW(struct payload_edit, document, SHAPE_RAW,
+                                "The new version, where it is JSON", .privacy = PERSONAL),
+    [EDIT_TEXT] = SHAPE_ROW(struct payload_edit, text, SHAPE_TEXT,
+                            "The new version, where it is another text",
+                            .max = PAYLOAD_BYTES_MAX, .privacy = PERSONAL),
+    [EDIT_REASON] = SHAPE_ROW(struct payload_edit, reason, SHAPE_TEXT, "Why"),
+    [EDIT_BY] = SHAPE_ROW(struct payload_edit, by, SHAPE_TEXT, "Who"),
+    [EDIT_CHANGED] = SHAPE_ROW(struct payload_edit, changed, SHAPE_LIST,
+                               "JSON Pointers of what was set; none: the whole was written"),
+};
+SHAPE_DEFINE(payload_edit_shape, "payload_edit", struct payload_edit,
+             "Another version of a stored message; what came is kept beside it", edit_rows);
 
 /* --- state ----------------------------------------------------------------------------------- */
 
-struct open_case {
-    struct id128 id;
-    char *kind; /* NULL: a free slot */
-    uint64_t seq; /* of a free slot: the next one, + 1 */
-    bool open;
-};
-struct exceptions_state {
-    struct open_case *cases; /* those in memory */
-    uint32_t count, cap;     /* slots ever used; allocated */
-    uint32_t free;           /* slot + 1 */
-    struct map map;
-};
 static const struct entity_kind case_entity;
 
 static uint64_t case_id_hash(const struct id128 *id) {
@@ -90,8 +129,7 @@ static uint32_t case_slot(const void *part, struct hash128 key) {
     return map_find(&s->map, case_id_hash(&id), case_eq, s, &id);
 }
 
-/* Its slot, loaded where it was not in memory; MAP_NONE: there is no such case. */
-static uint32_t case_find(const struct state *state, struct str exception_id) {
+uint32_t case_find(const struct state *state, struct str exception_id) {
     struct id128 id;
     return id_parse(exception_id, "exc_", &id) ? entity_get(state, &case_entity, id_key(id))
                                                : MAP_NONE;
@@ -103,11 +141,12 @@ static void exceptions_free(void *part) {
         mem_free(s->cases[i].kind);
     mem_free(s->cases);
     map_free(&s->map);
+    waiting_free(&s->waiting);
 }
 
 /* MAP_NONE: memory is out. */
 static uint32_t case_put(struct exceptions_state *s, struct id128 id, struct str kind, uint64_t seq,
-                         bool open) {
+                         enum case_state state, int64_t version) {
     if (!s->free && !MEM_ROOM(s->cases, s->count, s->cap, 64))
         return MAP_NONE;
     char *text = mem_alloc(kind.len + 1);
@@ -120,7 +159,8 @@ static uint32_t case_put(struct exceptions_state *s, struct id128 id, struct str
         s->free = (uint32_t)s->cases[slot].seq;
     else
         s->count++;
-    s->cases[slot] = (struct open_case){.id = id, .kind = text, .seq = seq, .open = open};
+    s->cases[slot] = (struct open_case){.id = id, .kind = text, .seq = seq, .state = state,
+                                         .version = version};
     return map_add(&s->map, case_id_hash(&id), slot, case_hash, s) ? slot : MAP_NONE;
 }
 
@@ -129,19 +169,52 @@ static enum err raised_apply(struct state *state, const struct event *event) {
     const struct exception *e = event->data;
     struct id128 id;
     must(id_parse(e->exception_id, "exc_", &id));
-    uint32_t slot = case_put(s, id, e->kind, event->seq, true);
-    return slot == MAP_NONE ? ERR_NOMEM : entity_changed(state, &case_entity, slot);
+    uint32_t slot = case_put(s, id, e->kind, event->seq, CASE_OPEN, 1);
+    if (slot == MAP_NONE)
+        return ERR_NOMEM;
+    enum err err = entity_changed(state, &case_entity, slot);
+    return err == OK ? waiting_begin(state, id, e) : err;
+}
+
+/* The case of an event about it; MAP_NONE: it can not be read. */
+static uint32_t case_of_event(struct state *state, struct str exception_id) {
+    uint32_t slot = case_find(state, exception_id);
+    must(slot != MAP_NONE || state_unread(state));
+    return slot;
+}
+
+static enum err changed_apply(struct state *state, const struct event *event) {
+    struct exceptions_state *s = state_of(state, &exceptions_capability);
+    const struct exception_change *change = event->data;
+    uint32_t slot = case_of_event(state, change->exception_id);
+    if (slot == MAP_NONE)
+        return ERR_UNAVAILABLE;
+    s->cases[slot].version = change->version;
+    enum err err = entity_changed(state, &case_entity, slot);
+    uint32_t waiting = waiting_find(&s->waiting, s->cases[slot].id);
+    must(waiting != MAP_NONE);
+    return err == OK ? waiting_change(state, waiting, change) : err;
 }
 
 static enum err resolved_apply(struct state *state, const struct event *event) {
     struct exceptions_state *s = state_of(state, &exceptions_capability);
     const struct resolution *r = event->data;
-    uint32_t slot = case_find(state, r->exception_id);
-    must(slot != MAP_NONE || state_unread(state));
+    uint32_t slot = case_of_event(state, r->exception_id);
     if (slot == MAP_NONE)
         return ERR_UNAVAILABLE;
-    s->cases[slot].open = false;
-    return entity_changed(state, &case_entity, slot);
+    s->cases[slot].state = str_is(r->resolution, RESOLUTION_DISCARDED) ? CASE_DISCARDED
+                                                                       : CASE_RESOLVED;
+    s->cases[slot].version = r->version;
+    enum err err = entity_changed(state, &case_entity, slot);
+    uint32_t waiting = waiting_find(&s->waiting, s->cases[slot].id);
+    return err == OK && waiting != MAP_NONE ? waiting_end(state, waiting) : err;
+}
+
+/* The new version itself is read from the journal when it is processed. */
+static enum err edited_apply(struct state *state, const struct event *event) {
+    (void)state;
+    (void)event;
+    return OK;
 }
 
 static void exceptions_dump(const void *part, struct buf *out) {
@@ -152,9 +225,10 @@ static void exceptions_dump(const void *part, struct buf *out) {
         if (!c->kind)
             continue;
         id_write(id, c->id);
-        buf_printf(out, "exc_%.*s kind=%s seq=%llu open=%d\n", ID_TEXT_LEN, id, c->kind,
-                   (unsigned long long)c->seq, c->open);
+        buf_printf(out, "exc_%.*s kind=%s seq=%llu state=%d version=%lld\n", ID_TEXT_LEN, id, c->kind,
+                   (unsigned long long)c->seq, c->state, (long long)c->version);
     }
+    waiting_dump(&s->waiting, out);
 }
 
 static struct hash128 case_key(const void *part, uint32_t slot) {
@@ -165,16 +239,18 @@ static void case_save(const void *part, uint32_t slot, struct buf *out) {
     const struct open_case *c = &((const struct exceptions_state *)part)->cases[slot];
     pack_str(out, str_c(c->kind));
     pack_uint(out, c->seq);
-    pack_uint(out, c->open);
+    pack_uint(out, c->state);
+    pack_int(out, c->version);
 }
 
 static enum err case_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
     struct unpack in = unpack_of(bytes);
     struct str kind = unpack_str(&in);
-    uint64_t seq = unpack_uint(&in), open = unpack_uint(&in);
-    if (unpack_end(&in) != OK)
+    uint64_t seq = unpack_uint(&in), state = unpack_uint(&in);
+    int64_t version = unpack_int(&in);
+    if (unpack_end(&in) != OK || state > CASE_DISCARDED)
         return ERR_DAMAGED;
-    *slot = case_put(part, id_of_key(key), kind, seq, open != 0);
+    *slot = case_put(part, id_of_key(key), kind, seq, (enum case_state)state, version);
     return *slot == MAP_NONE ? ERR_NOMEM : OK;
 }
 
@@ -196,9 +272,9 @@ static const struct entity_kind case_entity = {
     .name = "exception", .flags = ENTITY_TIMED, .help = "Cases, open and resolved",
     .load = case_load, .key = case_key, .save = case_save, .find = case_slot,
     .evict = case_evict, .bytes = case_bytes};
-static const struct entity_kind *const exception_entities[] = {&case_entity, NULL};
+static const struct entity_kind *const exception_entities[] = {&case_entity, &waiting_entity, NULL};
 
-static void case_needs(struct command *command) {
+void case_needs(struct command *command) {
     struct id128 id;
     if (id_parse(command->args[0], "exc_", &id))
         command_need(command, &case_entity, id_key(id));
@@ -206,24 +282,34 @@ static void case_needs(struct command *command) {
 
 /* --- read model -------------------------------------------------------------------------------- */
 
-enum { COL_ID, COL_KIND, COL_SUBJECT, COL_STATE, COL_OWNER, COL_RAISED, COL_UPDATED, COL_SEQ };
 static const struct table_column exception_columns[] = {
-    [COL_ID] = {"exception_id", COLUMN_TEXT, "The case"},
-    [COL_KIND] = {"kind", COLUMN_TEXT, "What went wrong, as a code"},
-    [COL_SUBJECT] = {"subject", COLUMN_TEXT, "What it is about"},
-    [COL_STATE] = {"state", COLUMN_TEXT, "open or resolved"},
-    [COL_OWNER] = {"owner", COLUMN_TEXT, "The team that decides"},
-    [COL_RAISED] = {"raised_us", COLUMN_INTEGER, "When, microseconds since 1970", UNIT_INSTANT_US},
-    [COL_UPDATED] = {"updated_us", COLUMN_INTEGER, "Last change, microseconds since 1970",
-                     UNIT_INSTANT_US},
-    [COL_SEQ] = {"seq", COLUMN_INTEGER, "Of the event that raised it"},
+    [CASE_ID] = {"exception_id", COLUMN_TEXT, "The case"},
+    [CASE_KIND] = {"kind", COLUMN_TEXT, "What went wrong, as a code"},
+    [CASE_SUBJECT] = {"subject", COLUMN_TEXT, "What it is about"},
+    [CASE_STATE] = {"state", COLUMN_TEXT, "open, resolved or discarded"},
+    [CASE_OWNER] = {"owner", COLUMN_TEXT, "The team that decides"},
+    [CASE_RAISED] = {"raised_us", COLUMN_INTEGER, "When, microseconds since 1970", UNIT_INSTANT_US},
+    [CASE_UPDATED] = {"updated_us", COLUMN_INTEGER, "Last change, microseconds since 1970",
+                      UNIT_INSTANT_US},
+    [CASE_SEQ] = {"seq", COLUMN_INTEGER, "Of the event that raised it"},
+    [CASE_CONNECTOR] = {"connector", COLUMN_TEXT, "Whose message it is about"},
+    [CASE_TOPIC] = {"topic", COLUMN_TEXT, "What that message is"},
+    [CASE_LANE] = {"lane", COLUMN_TEXT, "Later messages of this key wait while it is open"},
+    [CASE_PAYLOAD_SEQ] = {"payload_seq", COLUMN_INTEGER, "seq of the event that keeps the payload"},
+    [CASE_EDITION_SEQ] = {"edition_seq", COLUMN_INTEGER,
+                          "seq of the event that keeps its newest version; 0: what came"},
+    [CASE_VERSION] = {"version", COLUMN_INTEGER, "Of the case"},
+    [CASE_ATTEMPTS] = {"attempts", COLUMN_INTEGER, "How often it was processed again"},
+    [CASE_CAUSE] = {"cause", COLUMN_TEXT, "What happened last, in words"},
+    [CASE_CHANGED_SEQ] = {"changed_seq", COLUMN_INTEGER, "Of the newest event about it"},
 };
-static const char *const exception_indexes[] = {"updated_us, exception_id", NULL};
-static const struct table exceptions_table = {
+static const char *const exception_indexes[] = {"updated_us, exception_id",
+                                                "state, updated_us, exception_id", NULL};
+const struct table exceptions_table = {
     .name = "exceptions",
-    .help = "Cases a person must decide, open and resolved",
+    .help = "Cases a person must decide, or had to",
     .columns = exception_columns,
-    .count = sizeof exception_columns / sizeof *exception_columns,
+    .count = CASE_COLUMNS,
     .key_columns = 1,
     .indexes = exception_indexes,
 };
@@ -231,185 +317,89 @@ static const struct table *const exception_tables[] = {&exceptions_table, NULL};
 
 static void raised_project(struct rows *rows, const struct event *event) {
     const struct exception *e = event->data;
-    struct row_value values[] = {
-        [COL_ID] = row_text(e->exception_id), [COL_KIND] = row_text(e->kind),
-        [COL_SUBJECT] = row_text(e->subject), [COL_STATE] = row_text(STR("open")),
-        [COL_OWNER] = row_text(e->owner),     [COL_RAISED] = row_int(event->time_us),
-        [COL_UPDATED] = row_int(event->time_us), [COL_SEQ] = row_int((int64_t)event->seq),
+    struct row_value values[CASE_COLUMNS] = {
+        [CASE_ID] = row_text(e->exception_id), [CASE_KIND] = row_text(e->kind),
+        [CASE_SUBJECT] = row_text(e->subject), [CASE_STATE] = row_text(STR("open")),
+        [CASE_OWNER] = row_text(e->owner),     [CASE_RAISED] = row_int(event->time_us),
+        [CASE_UPDATED] = row_int(event->time_us), [CASE_SEQ] = row_int((int64_t)event->seq),
+        [CASE_CONNECTOR] = row_text(e->connector), [CASE_TOPIC] = row_text(e->topic),
+        [CASE_LANE] = row_text(e->lane),       [CASE_PAYLOAD_SEQ] = row_int(e->payload_seq),
+        [CASE_VERSION] = row_int(1),           [CASE_CAUSE] = row_text(e->cause),
+        [CASE_CHANGED_SEQ] = row_int((int64_t)event->seq),
     };
     rows_put(rows, &exceptions_table, UINT64_MAX, values);
     if (e->subject.len)
         rows_ref(rows, e->subject);
 }
 
-static void resolved_project(struct rows *rows, const struct event *event) {
-    const struct resolution *r = event->data;
-    struct row_value values[sizeof exception_columns / sizeof *exception_columns] = {
-        [COL_ID] = row_text(r->exception_id), [COL_STATE] = row_text(STR("resolved")),
-        [COL_UPDATED] = row_int(event->time_us),
+#define COLUMN(column) (UINT64_C(1) << (column))
+
+static void changed_project(struct rows *rows, const struct event *event) {
+    const struct exception_change *c = event->data;
+    struct row_value values[CASE_COLUMNS] = {
+        [CASE_ID] = row_text(c->exception_id),     [CASE_KIND] = row_text(c->kind),
+        [CASE_UPDATED] = row_int(event->time_us),  [CASE_EDITION_SEQ] = row_int(c->edition_seq),
+        [CASE_VERSION] = row_int(c->version),      [CASE_ATTEMPTS] = row_int(c->attempts),
+        [CASE_CAUSE] = row_text(c->cause),         [CASE_CHANGED_SEQ] = row_int((int64_t)event->seq),
     };
-    rows_put(rows, &exceptions_table, 1u << COL_STATE | 1u << COL_UPDATED, values);
+    uint64_t set = COLUMN(CASE_UPDATED) | COLUMN(CASE_VERSION) | COLUMN(CASE_ATTEMPTS) |
+                   COLUMN(CASE_CHANGED_SEQ);
+    if (c->change == CASE_FAILED)
+        set |= COLUMN(CASE_KIND) | COLUMN(CASE_CAUSE);
+    if (c->change == CASE_EDITED)
+        set |= COLUMN(CASE_EDITION_SEQ);
+    rows_put(rows, &exceptions_table, set, values);
 }
 
+static void resolved_project(struct rows *rows, const struct event *event) {
+    const struct resolution *r = event->data;
+    bool discarded = str_is(r->resolution, RESOLUTION_DISCARDED);
+    struct row_value values[CASE_COLUMNS] = {
+        [CASE_ID] = row_text(r->exception_id),
+        [CASE_STATE] = row_text(discarded ? STR("discarded") : STR("resolved")),
+        [CASE_UPDATED] = row_int(event->time_us),
+        [CASE_VERSION] = row_int(r->version),
+        [CASE_CHANGED_SEQ] = row_int((int64_t)event->seq),
+    };
+    rows_put(rows, &exceptions_table,
+             COLUMN(CASE_STATE) | COLUMN(CASE_UPDATED) | COLUMN(CASE_VERSION) |
+                 COLUMN(CASE_CHANGED_SEQ),
+             values);
+}
+
+/* Found under the message, so that an erasure finds it. */
+static void edited_project(struct rows *rows, const struct event *event) {
+    const struct payload_edit *edit = event->data;
+    rows_ref(rows, edit->payload_id);
+}
+
+static const char *const edited_reads[] = {"payload_id", NULL};
 const struct event_type exception_raised_event = {
     .name = "exception.raised", .shape = &exception_shape, .apply = raised_apply,
     .project = raised_project, .help = "Something needs a person's decision"};
-static const struct event_type exception_resolved_event = {
+const struct event_type exception_changed_event = {
+    .name = "exception.changed", .shape = &exception_change_shape, .apply = changed_apply,
+    .project = changed_project, .help = "Closing a case was tried: processed again, edited, failed"};
+const struct event_type exception_resolved_event = {
     .name = "exception.resolved", .shape = &resolution_shape, .apply = resolved_apply,
-    .project = resolved_project, .help = "A case was decided"};
-static const struct event_type *const exception_events[] = {&exception_raised_event,
-                                                            &exception_resolved_event, NULL};
-
-/* --- commands ------------------------------------------------------------------------------------ */
-
-enum err exception_raise(struct decision *decision, const struct exception *exception,
-                         uint32_t nth) {
-    struct exception *e;
-    struct arena *arena = decision_arena(decision);
-    struct id128 id = decision_id(decision);
-    id.bytes[ID_BYTES - 1] = (uint8_t)(id.bytes[ID_BYTES - 1] + nth);
-    struct str text = id_text(arena, "exc_", id);
-    if (!text.ptr || !decision_event(decision, &exception_raised_event, text, (void **)&e))
-        return decision_refuse(decision, ERR_NOMEM, "no memory for the exception");
-    *e = *exception;
-    e->exception_id = text;
-    e->version = 1;
-    shape_mark(e, EXCEPTION_ID);
-    shape_mark(e, EXCEPTION_VERSION);
-    return OK;
-}
-
-/* What came in with card numbers was masked before anything was done with it: a person is told. */
-static enum err exceptions_react(struct decision *decision, const struct event *event) {
-    if (!shape_has(&event->meta, EVENT_META_MASKED))
-        return OK;
-    bool message = strcmp(event->type->name, EVENT_PAYLOAD_RECEIVED) == 0;
-    struct exception e = {.kind = STR("card-data"),
-                          .subject = message ? ((const struct payload *)event->data)->payload_id
-                                             : event->subject,
-                          .payload_seq = (int64_t)event->seq, .owner = STR("security"),
-                          .action = STR("Find out why the sender sends card numbers; only the payment "
-                                        "provider may have them")};
-    e.cause = arena_printf(decision_arena(decision),
-                           "What looks like a payment card number was masked at %.*s",
-                           STR_FMT(event->meta.masked));
-    if (!e.cause.ptr)
-        return ERR_NOMEM;
-    shape_mark(&e, EXCEPTION_KIND);
-    shape_mark(&e, EXCEPTION_SUBJECT);
-    shape_mark(&e, EXCEPTION_CAUSE);
-    shape_mark(&e, EXCEPTION_ACTION);
-    shape_mark(&e, EXCEPTION_OWNER);
-    shape_mark(&e, EXCEPTION_PAYLOAD_SEQ);
-    /* no cause: what follows from a partner's message would settle it */
-    return decision_issue(decision, &exception_raise_command, &e, STR_NONE, 0);
-}
-
-static enum err raise_decide(struct decision *decision, const struct command *command) {
-    return exception_raise(decision, command->body, 0);
-}
-const struct command_type exception_raise_command = {
-    .name = "exception.raise", .shape = &exception_shape, .decide = raise_decide,
-    .flags = COMMAND_INTERNAL, .help = "Asks for a person's decision"};
-
-static enum err resolve_decide(struct decision *decision, const struct command *command) {
-    const struct exceptions_state *s = decision_state(decision, &exceptions_capability);
-    const struct resolution *given = command->body;
-    uint32_t index = case_find(decision_whole_state(decision), command->args[0]);
-    if (index == MAP_NONE)
-        return decision_refuse(decision, ERR_NOT_FOUND, "there is no exception %.*s",
-                               (int)(command->args[0].len < 64 ? command->args[0].len : 64),
-                               command->args[0].ptr);
-    if (!s->cases[index].open)
-        return decision_refuse(decision, ERR_CONFLICT, "the exception is resolved already");
-    struct resolution *r;
-    if (!decision_event(decision, &exception_resolved_event, command->args[0], (void **)&r))
-        return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
-    *r = *given;
-    r->exception_id = command->args[0];
-    if (!r->resolution.len)
-        r->resolution = STR("discarded");
-    r->version = 2;
-    shape_mark(r, RESOLUTION_EXCEPTION_ID);
-    shape_mark(r, RESOLUTION_VERSION);
-    shape_mark(r, RESOLUTION_RESOLUTION);
-    return decision_answer(decision, 200, &resolution_shape, r);
-}
-static const struct command_type exception_resolve_command = {
-    .name = "exception.resolve", .shape = &resolution_shape, .decide = resolve_decide,
-    .needs = case_needs,
-    .help = "Closes a case with a reason"};
+    .project = resolved_project, .help = "A case was closed: resolved or discarded"};
+const struct event_type payload_edited_event = {
+    .name = EVENT_PAYLOAD_EDITED, .shape = &payload_edit_shape, .apply = edited_apply,
+    .project = edited_project, .project_reads = edited_reads,
+    .help = "A person made another version of a stored message; what came is kept"};
+static const struct event_type *const exception_events[] = {
+    &exception_raised_event, &exception_changed_event, &exception_resolved_event,
+    &payload_edited_event, NULL};
 
 static const struct command_type *const exception_commands[] = {
-    &exception_raise_command, &exception_resolve_command, NULL};
-
-/* --- asking ---------------------------------------------------------------------------------------- */
-
-struct data_copy {
-    struct arena *arena;
-    struct str data;
-};
-static bool data_visit(void *ctx, const struct record *record) {
-    struct data_copy *copy = ctx;
-    copy->data = arena_str(copy->arena, record->data);
-    return false;
-}
-
-static void exception_item(struct query *query, const struct row_value *values) {
-    struct buf *out = query->out;
-    struct data_copy copy = {.arena = query->arena};
-    struct fault fault;
-    uint64_t next;
-    buf_lit(out, "{\"exception_id\":");
-    buf_json_str(out, values[COL_ID].text);
-    query_member(query, "kind", values[COL_KIND].text);
-    query_member(query, "subject", values[COL_SUBJECT].text);
-    query_member(query, "state", values[COL_STATE].text);
-    query_member(query, "owner", values[COL_OWNER].text);
-    buf_lit(out, ",\"raised_at\":\"");
-    instant_write(out, (struct instant){.us = values[COL_RAISED].integer});
-    buf_lit(out, "\"");
-    fault_init(&fault, NULL);
-    enum err err = journal_read(query->reader->journal, (uint64_t)values[COL_SEQ].integer, 1,
-                                data_visit, &copy, &next, &fault);
-    if (err == OK && copy.data.len) {
-        buf_lit(out, ",\"case\":");
-        buf_str_add(out, copy.data);
-    }
-    buf_char(out, '}');
-}
-
-static enum err exceptions_query(struct query *query, struct fault *fault) {
-    static const struct query_filter by[] = {
-        {"state", COL_STATE}, {"kind", COL_KIND}, {"owner", COL_OWNER}, {NULL, 0}};
-    return query_rows(query, &exceptions_table, COL_UPDATED, by, exception_item, fault);
-}
-
-static const struct query_param exception_params[] = {
-    {"state", false, false, "open or resolved"},
-    {"kind", false, false, "Only this kind"},
-    {"owner", false, false, "Only this team's"},
-    {"limit", false, false, "Items on a page, 1 to 1000 (100)", QUERY_WHOLE, 1, 1000},
-    {"cursor", false, false, "next_cursor of the page before"},
-    {NULL, false, false, NULL},
-};
-static const struct route exception_routes[] = {
-    {.method = "GET", .path = "/ops/exceptions", .scope = "ops:read", .traffic = CLASS_OPS,
-     .query = exceptions_query, .params = exception_params, .answer = &exception_item_shape,
-     .help = "Cases that need, or needed, a person's decision"},
-    {.method = "POST", .path = "/ops/exceptions/{exception_id}/resolve", .scope = "ops:resolve",
-     .traffic = CLASS_OPS, .command = &exception_resolve_command, .answer = &resolution_shape,
-     .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
-     .help = "Close a case with a reason"},
-    {.method = NULL},
-};
+    &exception_raise_command, &exception_retry_command, &exception_edit_command,
+    &exception_resolve_command, &exception_close_command, NULL};
 
 const struct capability exceptions_capability = {
     .name = "exceptions",
     .help = "The business exception queue",
     .commands = exception_commands,
     .events = exception_events,
-    .routes = exception_routes,
     .tables = exception_tables,
     .state_size = sizeof(struct exceptions_state),
     .state_free = exceptions_free,

@@ -5,6 +5,7 @@
 
 #include "base/encode.h"
 #include "base/mem.h"
+#include "domain/exceptions.h"
 #include "domain/items.h"
 
 static const struct shape_field payload_rows[] = {
@@ -49,6 +50,9 @@ static SHAPE_DEFINE(payload_settle_shape, "payload_settle", struct payload_settl
 static const struct shape_field retry_rows[] = {
     [RETRY_PAYLOAD_SEQ] = SHAPE_ROW(struct payload_retry, payload_seq, SHAPE_INTEGER,
                                     "seq of the event that keeps the payload",
+                                    .flags = SHAPE_READ_ONLY, .owner = "hub"),
+    [RETRY_EDITION_SEQ] = SHAPE_ROW(struct payload_retry, edition_seq, SHAPE_INTEGER,
+                                    "seq of the version of it that is processed, where a person made one",
                                     .flags = SHAPE_READ_ONLY, .owner = "hub"),
 };
 SHAPE_DEFINE(payload_retry_shape, "payload_retry", struct payload_retry,
@@ -206,17 +210,36 @@ static const struct event_type *const inbound_events[] = {
     &payload_received_event, &payload_settled_event,  &payload_retried_event,
     &payload_parked_event,   &payload_released_event, &payload_expired_event, NULL};
 
+/* Somebody is asked about a message that waited in vain, or that failed again while it waits: it
+ * waits on (inbound_parked.c). */
+static bool waits_on(const struct inbound_state *s, const struct event *event) {
+    return event->type == &payload_parked_event || event->type == &payload_expired_event ||
+           (event->type == &exception_raised_event &&
+            str_is(((const struct exception *)event->data)->kind, "parent-missing")) ||
+           (event->type == &exception_changed_event &&
+            parked_waits(&s->parked, (uint64_t)event->meta.cause));
+}
+
 /* What followed from a pending payload settles it, whatever it is. A retry names its payload
  * in its data, not as its cause. */
 static enum err inbound_observe(struct state *state, const struct event *event) {
+    struct inbound_state *s = state_of(state, &inbound_capability);
+    if (event->type == &exception_resolved_event) {
+        /* given up while it waited for another one: it does not come again */
+        int64_t seq = ((const struct resolution *)event->data)->payload_seq;
+        return seq > 0 && s->parked.live ? parked_end(state, (uint64_t)seq) : OK;
+    }
     if (event->meta.cause <= 0 || event->type == &payload_parked_event ||
         (event->meta.more > 0 && event->type != &payload_settled_event))
         return OK;
     uint64_t seq = (uint64_t)event->meta.cause;
     enum err err = pending_end(state, seq);
-    if (err == OK)
+    if (err == OK && waits_on(s, event))
+        return OK;
+    if (err == OK && s->parked.live)
         err = parked_end(state, seq);
-    if (err == OK && event->type != &payload_settled_event)
+    if (err == OK && event->type != &payload_settled_event &&
+        event->type != &exception_raised_event && event->type != &exception_changed_event)
         err = partner_applied(state, event);
     return err;
 }
@@ -371,20 +394,45 @@ const struct command_type inbound_settle_command = {
     .name = "inbound.settle", .shape = &payload_settle_shape, .decide = settle_decide,
     .flags = COMMAND_INTERNAL, .help = "Notes that a message brought nothing new"};
 
+bool inbound_is_pending(const struct state *state, uint64_t seq) {
+    return pending_has(state_part(state, &inbound_capability), seq);
+}
+
+static struct payload_retry *retry_event(struct decision *decision, uint64_t seq,
+                                         uint64_t edition_seq) {
+    struct payload_retry *retry;
+    struct str subject = arena_printf(decision_arena(decision), "payload-%llu",
+                                      (unsigned long long)seq);
+    if (!subject.ptr ||
+        !decision_event(decision, &payload_retried_event, subject, (void **)&retry))
+        return NULL;
+    retry->payload_seq = (int64_t)seq;
+    shape_mark(retry, RETRY_PAYLOAD_SEQ);
+    if (edition_seq) {
+        retry->edition_seq = (int64_t)edition_seq;
+        shape_mark(retry, RETRY_EDITION_SEQ);
+    }
+    return retry;
+}
+
+enum err inbound_again(struct decision *decision, uint64_t seq, uint64_t edition_seq) {
+    return retry_event(decision, seq, edition_seq)
+               ? OK
+               : decision_refuse(decision, ERR_NOMEM, "no memory for the event");
+}
+
 static enum err retry_decide(struct decision *decision, const struct command *command) {
     const struct inbound_state *s = decision_state(decision, &inbound_capability);
-    struct payload_retry *retry;
     int64_t seq;
     if (!str_i64(command->args[0], &seq) || seq < 1)
         return decision_refuse(decision, ERR_NOT_FOUND, "a payload is named by its seq");
     if (pending_has(s, (uint64_t)seq))
         return decision_refuse(decision, ERR_CONFLICT, "the payload is being processed");
-    struct str subject = arena_printf(decision_arena(decision), "payload-%lld", (long long)seq);
-    if (!subject.ptr ||
-        !decision_event(decision, &payload_retried_event, subject, (void **)&retry))
+    const struct payload_retry *retry = retry_event(
+        decision, (uint64_t)seq,
+        exceptions_edition(decision_state(decision, &exceptions_capability), (uint64_t)seq));
+    if (!retry)
         return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
-    retry->payload_seq = seq;
-    shape_mark(retry, RETRY_PAYLOAD_SEQ);
     return decision_answer(decision, 202, &payload_retry_shape, retry);
 }
 const struct command_type inbound_retry_command = {
@@ -426,7 +474,7 @@ const struct capability inbound_capability = {
     .entities = inbound_entities,
     .tables = inbound_tables,
     .observe = inbound_observe,
-    .admit = partner_admit,
+    .admit = lane_admit,
     .react = parked_react,
     .publish = inbound_publish,
     .metrics = inbound_metrics,

@@ -3,9 +3,10 @@
  * cause (an order captured, an exception raised), or by inbound.settle where nothing new
  * followed from it. Mapping and processing are connect/inbound.h's.
  *
- * Two rules of order are kept here, for every command that comes of a payload: what is older than
- * what was applied of the same partner's entity is settled as stale (inbound_versions.c), and what
- * comes before the thing it is about waits for it (inbound_parked.c). */
+ * Three rules of order are kept here, for every command that comes of a payload: what is older than
+ * what was applied of the same partner's entity is settled as stale (inbound_versions.c); what
+ * comes before the thing it is about waits for it (inbound_parked.c); and what comes behind a message
+ * of the same key that a person has to decide waits for the decision (inbound_lanes.c). */
 #ifndef PENSTOCK_DOMAIN_INBOUND_H
 #define PENSTOCK_DOMAIN_INBOUND_H
 
@@ -60,8 +61,9 @@ extern const struct command_type inbound_settle_command;
 struct payload_retry {
     uint64_t has;
     int64_t payload_seq;
+    int64_t edition_seq; /* of payload.edited, where that is to be processed in its place */
 };
-enum payload_retry_row { RETRY_PAYLOAD_SEQ };
+enum payload_retry_row { RETRY_PAYLOAD_SEQ, RETRY_EDITION_SEQ };
 extern const struct command_type inbound_retry_command;
 extern const struct shape payload_retry_shape;
 
@@ -87,6 +89,14 @@ enum err inbound_stale(struct decision *decision, const struct command *command,
                        struct str person) WARN_UNUSED;
 /* Whether version `a` is certainly older than `b`: both whole numbers, or both times. */
 bool inbound_version_older(struct str a, struct str b);
+/* A message of the same key that came before the command's waits for a person: the command's waits
+ * behind it, *parked is set and decide answers what this does. Does nothing without a source. */
+enum err inbound_behind(struct decision *decision, const struct command *command,
+                        bool *parked) WARN_UNUSED;
+/* Whether a payload is being processed, or about to be. */
+bool inbound_is_pending(const struct state *state, uint64_t seq);
+/* payload.retried: it is processed once more; edition_seq 0: as it came. */
+enum err inbound_again(struct decision *decision, uint64_t seq, uint64_t edition_seq) WARN_UNUSED;
 
 /* For who submits a command with a source: names what the rules will look up. */
 void inbound_needs(struct command *command);

@@ -1,6 +1,7 @@
 /* inbound_parked: payloads that came before what they are about (a cancellation before its
- * order). They wait, keyed by it; when it is there they are processed one after the other, in the
- * order they came; when their time is up, a person is asked.
+ * order), or behind one that a person has to decide (inbound_lanes.c). They wait, keyed by it; when
+ * it is there they are processed one after the other, in the order they came; when their time is up,
+ * a person is asked, and they wait on: when what they are about comes after all, they are processed.
  *
  * Those that wait for one thing are a chain by seq. The first is released when the thing is
  * there; each of the others when something followed from the one before it. */
@@ -25,6 +26,8 @@ static const struct shape_field wait_rows[] = {
     [WAIT_OWNER] = HUB_SET(owner, SHAPE_CODE, "The team that gets the exception"),
     [WAIT_WAITS_FOR] = HUB_SET(waits_for, SHAPE_TEXT, "What it waits for: \"order web-de/4711\""),
     [WAIT_UNTIL] = HUB_SET(until, SHAPE_INSTANT, "When a person is asked"),
+    [WAIT_EDITION_SEQ] = HUB_SET(edition_seq, SHAPE_INTEGER,
+                                 "seq of the version of it that is processed, where a person made one"),
 };
 SHAPE_DEFINE(payload_wait_shape, "payload_wait", struct payload_wait,
              "A payload that waits for what it is about", wait_rows);
@@ -164,6 +167,16 @@ static uint32_t parked_put(struct parked_state *s, const struct payload_wait *e,
                : MAP_NONE;
 }
 
+/* What a released one waited for is there: the next one's turn, unless that has to wait for it. */
+static void turn_next(struct state *state, struct parked_state *s, const struct parked *p) {
+    uint32_t next = p->next;
+    while (next && s->items[next - 1].released)
+        next = s->items[next - 1].next;
+    if (next && lane_is_held(state, s->items[next - 1].waits_for, s->items[next - 1].seq))
+        next = 0;
+    s->turn = next;
+}
+
 enum err parked_end(struct state *state, uint64_t seq) {
     struct parked_state *s = parked_of(state);
     uint32_t slot = s->live ? parked_find(s, seq) : MAP_NONE;
@@ -171,15 +184,10 @@ enum err parked_end(struct state *state, uint64_t seq) {
         return OK;
     struct parked *p = &s->items[slot];
     enum err err = entity_gone(state, &parked_entity, slot);
-    if (p->released) {
-        /* what it waited for is there: the next one's turn */
-        uint32_t next = p->next;
-        while (next && s->items[next - 1].released)
-            next = s->items[next - 1].next;
-        s->turn = next;
-    } else {
+    if (p->released)
+        turn_next(state, s, p);
+    else
         due_remove(s, slot);
-    }
     must(map_remove(&s->by_seq, seq_hash(seq), slot));
     if (!chain_remove(s, slot))
         err = ERR_NOMEM;
@@ -205,6 +213,11 @@ static enum err parked_apply(struct state *state, const struct event *event) {
         return slot == MAP_NONE ? ERR_NOMEM : entity_changed(state, &parked_entity, slot);
     }
     struct parked *p = &s->items[slot]; /* looked at once more, and waits on */
+    if (!str_eq(p->waits_for, e->waits_for)) { /* for something else */
+        err = parked_end(state, seq);
+        slot = err == OK ? parked_put(s, e, false) : MAP_NONE;
+        return slot == MAP_NONE ? ERR_NOMEM : entity_changed(state, &parked_entity, slot);
+    }
     if (p->released && !due_add(s, slot))
         return ERR_NOMEM;
     p->released = false;
@@ -225,9 +238,15 @@ static enum err released_apply(struct state *state, const struct event *event) {
     return err == OK ? pending_begin(state, seq) : err;
 }
 
+/* A person is asked; it waits on, so that it is processed when what it is about comes after all. */
 static enum err expired_apply(struct state *state, const struct event *event) {
+    struct parked_state *s = parked_of(state);
     const struct payload_wait *e = event->data;
-    return parked_end(state, (uint64_t)e->payload_seq);
+    uint32_t slot = parked_find(s, (uint64_t)e->payload_seq);
+    must(slot != MAP_NONE);
+    due_remove(s, slot);
+    s->items[slot].until_us = PARK_NEVER_US;
+    return due_add(s, slot) ? entity_changed(state, &parked_entity, slot) : ERR_NOMEM;
 }
 
 static const struct table_column parked_columns[] = {
@@ -303,38 +322,61 @@ static enum err wait_event(struct decision *decision, const struct event_type *t
                                .until = {.us = p->until_us}};
     if (!p->owner.len)
         e->has &= ~(UINT64_C(1) << WAIT_OWNER);
+    uint64_t edition = type == &payload_released_event
+                           ? exceptions_edition(decision_state(decision, &exceptions_capability), p->seq)
+                           : 0;
+    if (edition) {
+        e->edition_seq = (int64_t)edition;
+        shape_mark(e, WAIT_EDITION_SEQ);
+    }
     return OK;
 }
 
-enum err inbound_parent(struct decision *decision, const struct command *command,
-                        struct str parent, bool there, bool *parked) {
+bool parked_waits(const struct parked_state *s, uint64_t seq) {
+    uint32_t slot = s->live ? parked_find(s, seq) : MAP_NONE;
+    return slot != MAP_NONE && !s->items[slot].released;
+}
+
+bool parked_any(const struct decision *decision) { return parked_decided(decision)->live > 0; }
+
+enum err parked_wait(struct decision *decision, const struct command *command, struct str parent,
+                     bool there, int64_t until_us, bool *parked) {
     const struct parked_state *s = parked_decided(decision);
     const struct settings *settings = &decision_config(decision)->settings;
     const struct command_source *source = command->source;
     uint64_t seq = command->cause_seq;
-    *parked = false;
-    if (!parent.ptr)
-        return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
     uint32_t first = source && s->live ? chain_first(s, parent) : MAP_NONE;
+    *parked = false;
     if (there && (first == MAP_NONE || s->items[first].seq >= seq))
         return OK;
     uint32_t known = source ? parked_find(s, seq) : MAP_NONE;
-    if (!source || (known == MAP_NONE && s->live >= settings->parked_max))
+    bool vain = known != MAP_NONE && until_us != PARK_NEVER_US &&
+                s->items[known].until_us == PARK_NEVER_US && str_eq(s->items[known].waits_for, parent);
+    if (!source || vain || (known == MAP_NONE && s->live >= settings->parked_max))
         return decision_refuse(decision, ERR_NOT_FOUND, "there is no %.*s%s",
                                (int)(parent.len < 200 ? parent.len : 200), parent.ptr,
-                               source ? ", and too many messages wait already" : "");
+                               source && !vain ? ", and too many messages wait already" : "");
     *parked = true;
     decision_seal_none(decision);
     decision_ended(decision);
-    struct parked fresh = {.seq = seq,
-                           .until_us = command->now_us + settings->park_seconds_max * 1000000,
+    struct parked fresh = {.seq = seq, .until_us = until_us,
                            .payload_id = source->payload_id, .connector = source->connector,
                            .topic = source->topic, .owner = source->owner, .waits_for = parent};
-    enum err err = wait_event(decision, &payload_parked_event,
-                              known == MAP_NONE ? &fresh : &s->items[known]);
+    bool on = known != MAP_NONE && str_eq(s->items[known].waits_for, parent);
+    enum err err = wait_event(decision, &payload_parked_event, on ? &s->items[known] : &fresh);
     return err == OK ? decision_answer(decision, 202, &payload_wait_shape,
                                        &(struct payload_wait){.has = 1, .payload_seq = (int64_t)seq})
                      : err;
+}
+
+enum err inbound_parent(struct decision *decision, const struct command *command,
+                        struct str parent, bool there, bool *parked) {
+    const struct settings *settings = &decision_config(decision)->settings;
+    *parked = false;
+    if (!parent.ptr)
+        return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
+    return parked_wait(decision, command, parent, there,
+                       command->now_us + settings->park_seconds_max * 1000000, parked);
 }
 
 static enum err release_decide(struct decision *decision, const struct command *command) {
@@ -404,6 +446,17 @@ enum err parked_react(struct decision *decision, const struct event *event) {
         if (!parent.ptr)
             return ERR_NOMEM;
         slot = chain_first(s, parent);
+    } else if (event->type == &exception_resolved_event) {
+        struct str lane = ((const struct resolution *)event->data)->lane;
+        if (!lane.len)
+            return OK;
+        struct str parent = inbound_lane(decision_arena(decision), lane);
+        if (!parent.ptr)
+            return ERR_NOMEM;
+        slot = chain_first(s, parent);
+        if (slot != MAP_NONE && exceptions_hold(decision_whole_state(decision), lane,
+                                                s->items[slot].seq))
+            return OK; /* there is another one before it */
     }
     if (slot == MAP_NONE || s->items[slot].released)
         return OK;

@@ -1,5 +1,6 @@
 /* The inside of inbound: which payloads are pending (inbound.c), which wait for what they are
- * about (inbound_parked.c), and how new what partners say is (inbound_versions.c). */
+ * about (inbound_parked.c) or for an earlier one (inbound_lanes.c), and how new what partners say
+ * is (inbound_versions.c). */
 #ifndef PENSTOCK_DOMAIN_INBOUND_PRIV_H
 #define PENSTOCK_DOMAIN_INBOUND_PRIV_H
 
@@ -13,13 +14,16 @@ struct payload_wait {
     uint64_t has;
     int64_t payload_seq;
     struct str payload_id, connector, topic, owner;
-    struct str waits_for;    /* "order web-de/4711" */
+    struct str waits_for;    /* "order web-de/4711", "earlier message of shopify/4711" */
     struct instant until;
+    int64_t edition_seq;     /* payload.released: of the version to process; absent: what came */
 };
 enum payload_wait_row {
     WAIT_PAYLOAD_SEQ, WAIT_PAYLOAD_ID, WAIT_CONNECTOR, WAIT_TOPIC, WAIT_OWNER, WAIT_WAITS_FOR,
-    WAIT_UNTIL,
+    WAIT_UNTIL, WAIT_EDITION_SEQ,
 };
+/* Somebody has been asked already: 9999-12-31T23:59:59Z. */
+#define PARK_NEVER_US INT64_C(253402300799000000)
 
 struct parked {
     uint64_t seq; /* of payload.received; 0: a free slot */
@@ -82,11 +86,28 @@ void parked_free(struct parked_state *parked);
 void parked_dump(const struct parked_state *parked, struct buf *out);
 /* Something followed from the payload: it waits no more. */
 enum err parked_end(struct state *state, uint64_t seq) WARN_UNUSED;
+/* Whether this one waits, and it is not its turn. */
+bool parked_waits(const struct parked_state *parked, uint64_t seq);
+/* Whether any waits. */
+bool parked_any(const struct decision *decision);
+/* As inbound_parent; until_us: when a person is asked. */
+enum err parked_wait(struct decision *decision, const struct command *command, struct str parent,
+                     bool there, int64_t until_us, bool *parked) WARN_UNUSED;
 enum err parked_react(struct decision *decision, const struct event *event) WARN_UNUSED;
 int64_t parked_timer_next(const void *state);
 enum err parked_timer_fire(const void *state, int64_t now_us,
                            struct decision *decision) WARN_UNUSED;
 enum err parked_query(struct query *query, struct fault *fault) WARN_UNUSED;
+
+/* --- inbound_lanes.c */
+/* What messages of a lane wait for, in words. */
+struct str inbound_lane(struct arena *arena, struct str lane);
+/* Whether that is what one waits for, and it is not done with yet. */
+bool lane_is_held(const struct state *state, struct str waits_for, uint64_t seq);
+/* capability.admit: parks what has to wait for its lane, and settles what is older than what is
+ * applied. */
+enum err lane_admit(struct decision *decision, const struct command *command,
+                    bool *done) WARN_UNUSED;
 
 /* --- inbound_versions.c */
 extern const struct entity_kind partner_entity;
@@ -94,7 +115,7 @@ void partners_free(struct partner_state *partners);
 void partners_dump(const struct partner_state *partners, struct buf *out);
 /* What a partner said in this version is applied. */
 enum err partner_applied(struct state *state, const struct event *event) WARN_UNUSED;
-/* capability.admit: settles what is older than what is applied. */
+/* Settles what is older than what is applied. */
 enum err partner_admit(struct decision *decision, const struct command *command,
                        bool *done) WARN_UNUSED;
 

@@ -1,28 +1,15 @@
-/* items: what the items of lists hold that the read model writes by hand (exceptions, parked
- * messages, postings). For the printed documents; a test holds the two together. */
+/* items: what the items of lists hold that the read model writes by hand (parked messages,
+ * postings). For the printed documents; a test holds the two together. */
 #include "domain/items.h"
 
-#include "domain/exceptions.h"
 #include "domain/facts.h"
 
-static const char *const case_states[] = {"open", "resolved", NULL};
 static const char *const parked_states[] = {"parked", "released", "expired", NULL};
 
 #define ALWAYS(name, kind, help, ...)                                                              \
     SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED, ##__VA_ARGS__)
 #define OR_NULL(name, kind, help)                                                                  \
     SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL)
-
-static const struct shape_field exception_rows[] = {
-    ALWAYS("exception_id", SHAPE_ID, "The hub's id of the case"),
-    OR_NULL("kind", SHAPE_CODE, "What went wrong, as a code"),
-    OR_NULL("subject", SHAPE_ID, "What it is about: an order, a payload, a position"),
-    ALWAYS("state", SHAPE_ENUM, "Whether it needs a person", .values = case_states),
-    OR_NULL("owner", SHAPE_CODE, "The team that decides"),
-    ALWAYS("raised_at", SHAPE_INSTANT, "When it was raised"),
-    SHAPE_SAID("case", SHAPE_OBJECT, "The case as it was raised", .shape = &exception_shape),
-};
-SHAPE_DEFINE_SAID(exception_item_shape, "exception_item", "A case in the queue", exception_rows);
 
 static const struct shape_field fact_rows[] = {
     ALWAYS("seq", SHAPE_INTEGER, "Of the event that keeps it"),

@@ -4,6 +4,6 @@
 
 #include "shape/shape.h"
 
-extern const struct shape exception_item_shape, fact_item_shape, parked_item_shape, posting_item_shape;
+extern const struct shape fact_item_shape, parked_item_shape, posting_item_shape;
 
 #endif

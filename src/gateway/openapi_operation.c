@@ -312,6 +312,15 @@ static void success_headers_write(const struct openapi_route *row, int status, s
 
 static void json_answer_write(const struct openapi_context *context, const struct route *route,
                               int status, struct buf *out) {
+    if (route->flags & ROUTE_LINES) {
+        buf_lit(out, "\"application/x-ndjson\":{\"schema\":{\"type\":\"string\",\"description\":"
+                     "\"A line for each\",\"contentMediaType\":\"application/json\",\"contentSchema\":");
+        schema_ref(out, route->answer);
+        buf_char(out, '}');
+        examples_write(context, route, status, "application/x-ndjson", out);
+        buf_char(out, '}');
+        return;
+    }
     buf_lit(out, "\"application/json\":{\"schema\":");
     if (openapi_is_list(route)) {
         buf_lit(out, "{\"type\":\"object\",\"required\":[\"items\"],\"additionalProperties\":false,"

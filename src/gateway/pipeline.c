@@ -466,6 +466,7 @@ static enum err query_make(struct call *call) {
     query->person = call->person;
     query->correlation = call->context.correlation;
     query->from = call->from;
+    query->if_match = call->context.if_match;
     query->body = request->method == HTTP_METHOD_GET ? STR_NONE : request->body;
     return query_parse(request->query, known, query->arena, &query->values, &query->value_count,
                        &call->fault);

@@ -8,4 +8,8 @@
  * core must run, or be stepped by another thread. */
 enum err ask_core(struct core *core, struct command *command, struct fault *fault) WARN_UNUSED;
 
+/* The same with several at once, which share commits; what became of each is in its answer (err, and
+ * fault with its detail). */
+void ask_cores(struct core *core, struct command *const *commands, uint32_t count);
+
 #endif

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "core/seal.h"
 #include "domain/customers.h"
+#include "domain/exceptions.h"
 #include "domain/inbound.h"
 #include "ops/ask.h"
 
@@ -151,16 +152,52 @@ static enum err commands_look(struct finding *f, struct str id) {
     return err;
 }
 
+/* The message, or a version that somebody made of it. */
 static bool payload_look(void *ctx, const struct record *record) {
     struct finding *f = ctx;
     struct event_meta meta;
-    if (!str_is(record->type, EVENT_PAYLOAD_RECEIVED))
+    bool edited = str_is(record->type, EVENT_PAYLOAD_EDITED);
+    if (!edited && !str_is(record->type, EVENT_PAYLOAD_RECEIVED))
         return false;
     arena_reset(&f->scratch);
     f->err = event_meta_load(record->meta, f->reader->parser, &f->scratch, &meta, f->fault);
     if (f->err == OK && meta.sealed.len && !number_add(&f->keys, (uint64_t)meta.key))
         return find_nomem(f);
     return false;
+}
+
+/* payload.edited is found under the message's id, which its first event tells (project). */
+struct payload_id {
+    struct finding *f;
+    struct str id;
+};
+static bool payload_id_look(void *ctx, const struct record *record) {
+    struct payload_id *out = ctx;
+    const struct json *data;
+    struct arena *arena = &out->f->arena;
+    struct str text = arena_str(arena, record->data);
+    if (str_is(record->type, EVENT_PAYLOAD_RECEIVED) && text.ptr &&
+        json_parse(out->f->reader->parser, arena, text, false, &data, out->f->fault) == OK)
+        out->id = json_member_str(data, STR("payload_id"));
+    return false;
+}
+
+#define VERSIONS_MAX 1000
+static enum err versions_look(struct finding *f, uint64_t seq) {
+    struct payload_id id = {.f = f};
+    uint64_t *seqs = arena_array(&f->arena, VERSIONS_MAX, sizeof *seqs), next;
+    uint32_t count = 0;
+    if (!seqs)
+        return fault_set(f->fault, ERR_NOMEM, "no memory to find what is to be erased");
+    enum err err = journal_read(f->reader->journal, seq, 1, payload_id_look, &id, &next, f->fault);
+    if (err == OK && id.id.len)
+        err = f->reader->ops->refs(f->reader, id.id, seqs, VERSIONS_MAX, &count, f->fault);
+    for (uint32_t i = 0; err == OK && i < count; i++)
+        if (seqs[i] != seq) {
+            err = journal_read(f->reader->journal, seqs[i], 1, payload_look, f, &next, f->fault);
+            err = err == OK ? f->err : err;
+        }
+    return err;
 }
 
 /* All that is the person's and older than `before`, which the read model has reached. */
@@ -177,6 +214,8 @@ static enum err person_find(struct finding *f) {
                            f->fault);
         if (err == OK)
             err = f->err;
+        if (err == OK)
+            err = versions_look(f, f->payloads.items[i]);
     }
     return err;
 }

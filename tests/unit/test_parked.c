@@ -165,6 +165,15 @@ static const char *cuts(void) {
     return text;
 }
 
+/* The case that was raised last. */
+static const char *raised(void) {
+    static char id[64];
+    for (uint32_t i = 0; i < cell.journal.count; i++)
+        if (str_is(cell.journal.records[i].type, "exception.raised"))
+            snprintf(id, sizeof id, "%.*s", STR_FMT(cell.journal.records[i].subject));
+    return id;
+}
+
 /* --- tests --------------------------------------------------------------------------------- */
 
 static void test_in_order(void **state) {
@@ -227,15 +236,16 @@ static void test_time_limit(void **state) {
     assert_int_equal(events("exception.raised", "\"kind\":\"parent-missing\""), 1);
     assert_int_equal(events("exception.raised", "\"owner\":\"ecommerce\""), 1);
     again(true);
-    send("orders", "{\"id\":1,\"v\":1}"); /* the second still waited */
+    send("orders", "{\"id\":1,\"v\":1}"); /* the second still waited, and so does the first */
     settle();
-    assert_string_equal(cuts(), "b");
+    assert_string_equal(cuts(), "ab");
+    assert_int_equal(events("exception.resolved", "\"resolution\":\"processed\""), 1);
     cell.now_us += 100000000;
     settle();
     assert_int_equal(events("payload.expired", ""), 1);
     assert_int_equal(cell_run(&cell, "inbound.retry", NULL, "1", NULL), 202);
     settle();
-    assert_string_equal(cuts(), "ba");
+    assert_string_equal(cuts(), "ab");
     again(false);
 }
 
@@ -294,6 +304,10 @@ static void test_stale(void **state) {
     send("orders", "{\"id\":2,\"v\":1}");
     send("late", "{\"id\":2,\"v\":9,\"ref\":\"j\",\"n\":1000}");
     send("late", "{\"id\":2,\"v\":8,\"ref\":\"k\",\"n\":1}");
+    settle();
+    assert_string_equal(cuts(), "acdegh"); /* it waits for a person's decision about the newer one */
+    assert_int_equal(cell_run(&cell, "exception.resolve", "{\"reason\":\"not so many\"}", raised(), NULL),
+                     200);
     settle();
     assert_string_equal(cuts(), "acdeghk");
 }

@@ -69,6 +69,20 @@ static void a_day(void) {
     }
     run("exception.raise", "{\"kind\":\"short\",\"subject\":\"A\",\"cause\":\"x\",\"action\":\"y\","
                            "\"owner\":\"ops\"}", NULL);
+    for (uint32_t i = 0; i < cell.journal.count; i++) { /* a message, put right by a person */
+        const struct record *record = &cell.journal.records[i];
+        if (!str_is(record->type, "payload.received"))
+            continue;
+        run("inbound.settle", arena_printf(&cell.arena, "{\"payload_seq\":%llu,\"outcome\":\"ignored\"}",
+                                           (unsigned long long)record->seq).ptr, NULL);
+        snprintf(text, sizeof text, "{\"kind\":\"mapping-failed\",\"cause\":\"x\",\"payload_seq\":%llu}",
+                 (unsigned long long)record->seq);
+        run("exception.raise", text, NULL);
+        break;
+    }
+    const struct record *raised = &cell.journal.records[cell.journal.count - 1];
+    snprintf(id, sizeof id, "%.*s", STR_FMT(raised->subject));
+    run("exception.edit", "{\"payload_id\":\"pay_\\\"x\",\"document\":{\"a\":\"\\\"1\"}}", id);
 }
 
 /* --- two read models of the same journal ----------------------------------------------------- */
