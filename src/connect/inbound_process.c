@@ -373,8 +373,8 @@ static void raise_source(struct slot *slot, const struct connector *connector,
     if (receive && receive->source) {
         exception->mapping = receive->source->name;
         shape_mark(exception, EXCEPTION_MAPPING);
-        if (connector->version.len) {
-            exception->mapping_version = connector->version;
+        if (receive->source->version.len) {
+            exception->mapping_version = receive->source->version;
             shape_mark(exception, EXCEPTION_MAPPING_VERSION);
         }
     }

@@ -35,7 +35,7 @@ static const struct shape_field exception_rows[] = {
     [EXCEPTION_MAPPING] = SHAPE_ROW(struct exception, mapping, SHAPE_TEXT,
                                     "The mapping that was run: CONNECTOR/FILE", .max = 512),
     [EXCEPTION_MAPPING_VERSION] = SHAPE_ROW(struct exception, mapping_version, SHAPE_TEXT,
-                                            "Version of its connector", .max = 256),
+                                            "Its version: of the connector, and a hash", .max = 256),
 };
 SHAPE_DEFINE(exception_shape, "exception", struct exception, "A case a person must decide",
              exception_rows);
@@ -60,7 +60,7 @@ static const struct shape_field change_rows[] = {
     [TRIED_MAPPING] = SHAPE_ROW(struct exception_change, mapping, SHAPE_TEXT,
                                  "failed: the mapping that was run", .max = 512),
     [TRIED_MAPPING_VERSION] = SHAPE_ROW(struct exception_change, mapping_version, SHAPE_TEXT,
-                                         "failed: version of its connector", .max = 256),
+                                         "failed: its version", .max = 256),
     [TRIED_EDITION_SEQ] = SHAPE_ROW(struct exception_change, edition_seq, SHAPE_INTEGER,
                                      "edited: seq of the event that keeps the new version"),
     [TRIED_ATTEMPTS] = SHAPE_ROW(struct exception_change, attempts, SHAPE_INTEGER,

@@ -39,7 +39,7 @@ struct exception {
     int64_t version; /* of the case: 1; set by the hub */
     struct str connector, topic;         /* whose message it is about; absent: no message's */
     struct str lane;                     /* messages of this key wait until it is closed; absent: none */
-    struct str mapping, mapping_version; /* file, and version of its connector; absent: none */
+    struct str mapping, mapping_version; /* mapping_source.name, .version; absent: none */
 };
 enum exception_row {
     EXCEPTION_ID, EXCEPTION_KIND, EXCEPTION_SUBJECT, EXCEPTION_CAUSE, EXCEPTION_ACTION,

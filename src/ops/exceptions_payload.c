@@ -357,7 +357,8 @@ static enum err preview_run(struct preview *p, struct fault *fault) {
                              ? "the message is no JSON"
                              : "the message was erased: there is nothing left to map");
     struct mapper *mapper = mapper_create((struct mapping_limits){
-        .instructions_max = settings->map_instructions_max, .bytes_max = settings->map_bytes_max});
+        .instructions_max = settings->map_instructions_max, .bytes_max = settings->map_bytes_max,
+        .looks_max = settings->map_looks_max});
     if (!mapper)
         return fault_set(fault, ERR_NOMEM, "no memory for a mapping");
     p->stage = "mapping-failed";

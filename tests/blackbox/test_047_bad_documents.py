@@ -63,6 +63,10 @@ ROWS = [
 
 VALID = {  # of routes that bad_requests has no document of
     "/ops/exceptions/{exception_id}/resolve": {"reason": "done"},
+    "/ops/exceptions/{exception_id}/discard": {"reason": "done"},
+    "/ops/exceptions/{exception_id}/retry": {"reason": "mended"},
+    "/ops/exceptions/{exception_id}/fix": {"set": [{"pointer": "/a", "text": "b"}]},
+    "/ops/exceptions/bulk": {"action": "discard", "state": "open", "reason": "done"},
     "/ops/held/{id}/discard": {"reason": "done"},
     "/ops/held/{id}/retry": {},
 }

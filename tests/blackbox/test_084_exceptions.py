@@ -122,7 +122,7 @@ def test_later_ones_wait_until_it_is_put_right(parts):
         "document-invalid", "store", "parts", "cuts")
     assert case["lane"] == f"parts/{number}" and case["version"] == 1 and case["attempts"] == 0
     assert case["subject"] == sent["payload_id"] and case["case"]["mapping"] == "parts/cut.lua"
-    assert case["case"]["mapping_version"] == "7"
+    assert case["case"]["mapping_version"].startswith("7")
     until(lambda: len(docs.listed(parts.api, "/ops/parked", connector="parts")) == 3, 20, "three to wait")
     assert parts.cuts(number) == []
     story = parts.api.get(at(case)).ok()

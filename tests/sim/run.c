@@ -105,6 +105,11 @@ static void person(struct sim *sim) {
     deliver_step(d);
 }
 
+static void persons(struct sim *sim) {
+    person(sim);
+    desk_decide(sim);
+}
+
 static void disk_trouble(struct sim *sim) {
     static const struct {
         enum vfs_fault_call call;
@@ -239,7 +244,7 @@ static void step_run(struct sim *sim, const struct step *step) {
     else if (kind == STEP_DOWN)
         partner_down(sim);
     else if (kind == STEP_PERSON)
-        person(sim);
+        persons(sim);
     else if (kind == STEP_TIME)
         time_step(sim);
     else if (kind == STEP_CLOCK)

@@ -46,7 +46,7 @@
     SIM_STEP(STEP_SHELF, "shelf", 8)      /* the state is written down */                          \
     SIM_STEP(STEP_PARTNER, "partner", 28) /* one call to a partner ends */                         \
     SIM_STEP(STEP_DOWN, "down", 1)        /* a partner is not there for a while */                 \
-    SIM_STEP(STEP_PERSON, "person", 3)    /* what is held is retried or discarded */               \
+    SIM_STEP(STEP_PERSON, "person", 3)    /* what is held, and cases: again, or given up */               \
     SIM_STEP(STEP_TIME, "time", 14)                                                                \
     SIM_STEP(STEP_CLOCK, "clock", 1) /* the wall clock is set */                                   \
     SIM_STEP(STEP_FULL, "full", 1)   /* the disk is full for a while */                            \
@@ -116,6 +116,13 @@ struct decision_pending {
     char subscription[64];
     bool waiting;
 };
+/* desk.c */
+struct desk {
+    struct command_origin origin; /* first */
+    struct arena arena; /* of the command */
+    struct command command;
+    bool pending; /* the hub has it */
+};
 struct sim {
     struct clock clock;                /* first: its callbacks get the sim back */
     int64_t now_us, tick_us, began_us; /* began_us: of the tick */
@@ -151,6 +158,7 @@ struct sim {
     struct partner *partner;
     struct shop *shop;
     struct decision_pending pending;
+    struct desk desk;
 };
 
 static inline uint64_t chance(struct sim *sim, uint64_t bound) {
@@ -194,6 +202,13 @@ uint32_t shop_sku_count(void);
 uint64_t shop_acknowledged(const struct sim *sim);
 /* The orders as the hub shows them one by one: {"order": …}, in the order of the read model. */
 void shop_observe_orders(struct sim *sim);
+
+/* desk.c: a person looks at the cases and decides one, where there is any. */
+void desk_decide(struct sim *sim);
+/* The same, and gives up what is left; true: nothing is. */
+bool desk_clear(struct sim *sim);
+/* The hub has ended. */
+void desk_lost(struct sim *sim);
 
 /* partner.c: other systems, with books of their own. */
 struct partner *partner_create(struct sim *sim);

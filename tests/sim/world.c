@@ -235,6 +235,7 @@ void hub_down(struct sim *sim, bool crash) {
     }
     sim->pending.waiting = false;
     shop_lost(sim);
+    desk_lost(sim);
     hub_close(sim);
     sim->dying = false;
 }
@@ -303,7 +304,7 @@ static void rest(struct sim *sim) {
         all_step(sim);
         if (vfs_fault_crashed(sim->disk))
             violate(sim, "stuck", "power was lost although the disk is well");
-        if (quiet(sim) && shop_retry_all(sim) == 0)
+        if (quiet(sim) && shop_retry_all(sim) == 0 && desk_clear(sim))
             return;
         int64_t next = deliver_next_us(sim->deliver), pause = next - sim->tick_us;
         time_pass(sim, pause < 1000 ? 1000 : pause > 1000000 ? 1000000 : pause);
@@ -345,6 +346,7 @@ void world_open(struct sim *sim) {
     rng_seeded_init(&sim->dice, sim->run->seed ^ UINT64_C(0x9e3779b97f4a7c15));
     rng_seeded_init(&sim->ids, sim->run->seed);
     arena_init(&sim->arena, 0);
+    arena_init(&sim->desk.arena, 0);
     sim->parser = json_parser_create();
     must(sim->parser);
     config_fill(sim);
@@ -364,4 +366,5 @@ void world_close(struct sim *sim) {
     json_parser_destroy(sim->parser);
     arena_free(&sim->config.arena);
     arena_free(&sim->arena);
+    arena_free(&sim->desk.arena);
 }

@@ -85,7 +85,7 @@ static int set_up_shelved(void **state) { return set_up_with(cell_open_shelved);
 static int tear_down(void **state) {
     char path[256];
     inbound_destroy(inbound);
-    connectors_destroy(connectors);
+    connectors_release(connectors);
     cell_close(&cell);
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         path_of(path, files[i].name);
