@@ -7,6 +7,7 @@
 #include "cli/tables.h"
 #include "connect/connector_fit.h"
 #include "connect/fixture.h"
+#include "connect/operation.h"
 #include "gateway/jwks.h"
 
 struct check {
@@ -151,6 +152,30 @@ static void auth_check_scopes(struct check *check) {
     }
 }
 
+/* A role that a connector holds which is not there, or which can do nothing for it. */
+static void roles_check(struct check *check) {
+    const struct shape_list *roles = &check->config->roles;
+    for (uint32_t i = 0; i < roles->count; i++) {
+        const struct config_role *row = list_at(*roles, struct config_role, i);
+        const struct connector *connector = connector_find(check->connectors, row->connector);
+        struct str role = str_c(config_role_values[row->role]);
+        char place[96];
+        bool does = false;
+        for (uint32_t k = 0; connector && k < connector->operations.count; k++) {
+            struct str rest = list_at(connector->operations, struct connector_operation, k)->operation;
+            does = does || str_eq(str_cut(&rest, '.'), role);
+        }
+        snprintf(place, sizeof place, "penstock.yaml:%u:/roles/%u/connector", (unsigned)row->line, (unsigned)i);
+        if (!connector)
+            fault_add(&check->fault, arena_str(&check->cli->arena, str_c(place)), "there is no connector %.*s",
+                      STR_FMT(row->connector));
+        else if (!does)
+            fault_add(&check->fault, arena_str(&check->cli->arena, str_c(place)),
+                      "the connector %.*s has no operation of the role %.*s", STR_FMT(row->connector),
+                      STR_FMT(role));
+    }
+}
+
 static int check_say(const struct check *check) {
     struct buf out;
     const struct fault *fault = &check->fault;
@@ -208,6 +233,8 @@ static int check_config(struct cli *cli, const char *dir) {
         auth_check_scopes(&check);
         key_sets_check(&check);
     }
+    if (config == OK && connectors == OK)
+        roles_check(&check);
     if (config == OK && check.config->tls)
         config = tls_check(&check);
     if (check.fault.err == OK && (config != OK || connectors != OK))

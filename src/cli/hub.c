@@ -20,6 +20,7 @@
 #include "connect/poll.h"
 #include "core/core.h"
 #include "deliver/deliver.h"
+#include "deliver/operate.h"
 #include "deliver/progress.h"
 #include "domain/list.h"
 #include "gateway/gateway.h"
@@ -57,6 +58,7 @@ struct hub {
     struct deliver *deliver;
     struct auth_keepers *auth;
     struct poller *poller;
+    struct operate *operate;
     struct read_model *read_model;
     struct hub_tidy {
         pthread_t thread;
@@ -404,7 +406,12 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
                                     .read_model = hub->read_model,
                                     .keyring = hub->keyring,
                                     .otlp = hub->otlp};
-    err = read_model_start(hub->read_model, fault);
+    err = operate_start(&(struct operate_options){.config = hub->config, .connectors = hub->connectors,
+                                                  .keepers = hub->auth, .clock = &clock_system},
+                        &hub->operate, fault);
+    hub->figures.operate = hub->operate;
+    if (err == OK)
+        err = read_model_start(hub->read_model, fault);
     if (err == OK)
         err = key_notes_open(hub->keys_path, &hub->notes, fault);
     if (err == OK)
@@ -456,6 +463,7 @@ static enum err serve_start(struct hub *hub, struct fault *fault) {
         .listen = hub->listen.items,
         .listen_count = hub->listen.count,
         .limits_path = hub->limits_path,
+        .operate = hub->operate,
         .readers = {.create = reader_make, .destroy = reader_end, .ctx = hub},
         .tables = hub->tables,
         .figures = figures_write,
@@ -554,6 +562,7 @@ bool hub_stop(struct hub *hub) {
         poller_stop(hub->poller);
     if (hub->inbound)
         inbound_stop(hub->inbound);
+    operate_stop(hub->operate); /* answers who waits */
     if (hub->deliver)
         deliver_stop(hub->deliver, hub->config->settings.drain_timeout_ms);
     if (hub->gateway)
@@ -570,6 +579,7 @@ bool hub_stop(struct hub *hub) {
     if (hub->deliver)
         deliver_destroy(hub->deliver);
     poller_destroy(hub->poller);
+    operate_destroy(hub->operate);
     auth_keepers_destroy(hub->auth);
     erasure_destroy(hub->erasure);
     approvals_end(&hub->approvals);

@@ -74,7 +74,8 @@ uint32_t cli_scopes(const char *scopes[CLI_SCOPES_MAX]) {
 bool cli_scope_known(struct str given) {
     const char *scopes[CLI_SCOPES_MAX];
     uint32_t count = cli_scopes(scopes);
-    bool known = str_is(given, "*");
+    /* systems:tax.quote and the like: connectors declare them */
+    bool known = str_is(given, "*") || str_starts(given, STR("systems:"));
     for (uint32_t i = 0; i < count && !known; i++)
         known = scope_covers(given, str_c(scopes[i]));
     return known;

@@ -88,7 +88,7 @@ static const struct shape_field limits_rows[] = {
     SHAPE_ROW(struct connector_limits, rate_per_s, SHAPE_INTEGER,
               "Requests in a second; 0: no limit (0)", .min = 0, .max = 1000000),
 };
-static SHAPE_DEFINE(limits_shape, "connector_limits", struct connector_limits,
+SHAPE_DEFINE(connector_limits_shape, "connector_limits", struct connector_limits,
                     "What the other side can take", limits_rows);
 
 #define METHOD_URL_HEADERS(type)                                                                   \
@@ -97,7 +97,7 @@ static SHAPE_DEFINE(limits_shape, "connector_limits", struct connector_limits,
     ROW_AS("headers", type, headers_open, SHAPE_OPEN, "Header names and texts")
 
 static const struct shape_field request_rows[] = {METHOD_URL_HEADERS(struct connector_request)};
-static SHAPE_DEFINE(request_shape, "connector_request", struct connector_request,
+SHAPE_DEFINE(connector_request_shape, "connector_request", struct connector_request,
                     "What is sent", request_rows);
 
 static const struct shape_field lookup_rows[] = {
@@ -123,7 +123,7 @@ static const struct shape_field outcome_rows[] = {
     ROW_AS("retryable", struct connector_outcome, retryable_open, SHAPE_OPEN,
            "Statuses worth another attempt ([408, 425, 429, 5xx])"),
 };
-static SHAPE_DEFINE(outcome_shape, "connector_outcome", struct connector_outcome,
+SHAPE_DEFINE(connector_outcome_shape, "connector_outcome", struct connector_outcome,
                     "What an HTTP status means", outcome_rows);
 
 static const struct shape_field session_token_rows[] = {
@@ -146,7 +146,7 @@ static SHAPE_DEFINE(session_ended_shape, "connector_session_ended", struct conne
 
 static const struct shape_field session_rows[] = {
     SHAPE_ROW(struct connector_session, request, SHAPE_OBJECT, "The call that signs in",
-              .flags = SHAPE_REQUIRED, .shape = &request_shape),
+              .flags = SHAPE_REQUIRED, .shape = &connector_request_shape),
     ROW_AS("body", struct connector_session, body_open, SHAPE_OPEN,
            "Its document; texts may be ${env:NAME} or ${file:PATH}"),
     SHAPE_ROW(struct connector_session, mapping, SHAPE_CODE,
@@ -185,17 +185,17 @@ static const struct shape_field send_rows[] = {
                                  "With script: how long a call that was given up may still be at work there; "
                                  "the script starts again after it (2000)", .min = 1, .max = 600000),
     [SEND_REQUEST] = SHAPE_ROW(struct connector_send, request, SHAPE_OBJECT, "What is sent",
-                               .flags = SHAPE_REQUIRED, .shape = &request_shape),
+                               .flags = SHAPE_REQUIRED, .shape = &connector_request_shape),
     [SEND_LOOKUP] = SHAPE_ROW(struct connector_send, lookup, SHAPE_OBJECT,
                               "How to ask whether it is there already", .shape = &lookup_shape),
     [SEND_REFERENCE] = SHAPE_ROW(struct connector_send, reference, SHAPE_TEXT,
                                  "JSON Pointer into the answer: the system's own number"),
     [SEND_OUTCOME] = SHAPE_ROW(struct connector_send, outcome, SHAPE_OBJECT,
-                               "What a status means", .shape = &outcome_shape),
+                               "What a status means", .shape = &connector_outcome_shape),
     [SEND_RETRY] = SHAPE_ROW(struct connector_send, retry, SHAPE_OBJECT, "When again",
                              .shape = &retry_shape),
     [SEND_LIMITS] = SHAPE_ROW(struct connector_send, limits, SHAPE_OBJECT,
-                              "What the other side can take", .shape = &limits_shape),
+                              "What the other side can take", .shape = &connector_limits_shape),
     [SEND_TIMEOUT_MS] = SHAPE_ROW(struct connector_send, timeout_ms, SHAPE_INTEGER,
                                   "Time of one attempt (10000)", .min = 10, .max = 600000),
 };
@@ -226,6 +226,9 @@ static const struct shape_field connector_rows[] = {
                                  .shape = &connector_poll_shape, .max = 256),
     [CONNECTOR_SEND] = SHAPE_ROW(struct connector, send, SHAPE_LIST, "What goes out",
                                  .shape = &send_shape, .max = 256),
+    [CONNECTOR_OPERATIONS] = SHAPE_ROW(struct connector, operations, SHAPE_LIST,
+                                       "What it does for callers who wait",
+                                       .shape = &connector_operation_shape, .max = 256),
 };
 SHAPE_DEFINE(connector_shape, "connector", struct connector, "One external system",
              connector_rows);

@@ -189,6 +189,7 @@ struct connector {
     struct shape_list receive; /* of struct connector_receive */
     struct shape_list poll;    /* of struct connector_poll (connect/connector_poll.h) */
     struct shape_list send;    /* of struct connector_send */
+    struct shape_list operations; /* of struct connector_operation (connect/operation.h) */
     /* not in the file */
     struct str dir;            /* DIR/connectors/NAME */
     const struct json *settings; /* resolved: an object of texts and numbers; mappings read it.

@@ -367,7 +367,7 @@ static void load_outcome_list(struct loader *l, struct connector_outcome *outcom
 
 /* Troubles of the connection and of the credentials are worth another attempt; a 4xx speaks of
  * the document and is final; what a list names overrides that. */
-static void load_outcome(struct loader *l, struct connector_outcome *outcome, uint32_t i) {
+void load_outcome(struct loader *l, struct connector_outcome *outcome, struct str pointer) {
     static const int again[] = {401, 403, 407, 408, 425, 429};
     memset(outcome->kind, OUTCOME_RETRYABLE, sizeof outcome->kind);
     memset(outcome->kind + 400, OUTCOME_FINAL, 100);
@@ -376,11 +376,11 @@ static void load_outcome(struct loader *l, struct connector_outcome *outcome, ui
     /* where success is spelled out, another 2xx is not what was expected */
     memset(outcome->kind + 200, outcome->success_open ? OUTCOME_FINAL : OUTCOME_SUCCESS, 100);
     load_outcome_list(l, outcome, outcome->retryable_open, OUTCOME_RETRYABLE,
-                      load_pointer(l, "/send/%u/outcome/retryable", i));
+                      load_pointer(l, "%.*s/retryable", STR_FMT(pointer)));
     load_outcome_list(l, outcome, outcome->final_open, OUTCOME_FINAL,
-                      load_pointer(l, "/send/%u/outcome/final", i));
+                      load_pointer(l, "%.*s/final", STR_FMT(pointer)));
     load_outcome_list(l, outcome, outcome->success_open, OUTCOME_SUCCESS,
-                      load_pointer(l, "/send/%u/outcome/success", i));
+                      load_pointer(l, "%.*s/success", STR_FMT(pointer)));
 }
 
 static void load_retry(struct connector_retry *retry) {
@@ -471,7 +471,7 @@ static enum err load_send(struct loader *l, uint32_t i) {
     load_request(l, send->request, "POST", &missing, load_pointer(l, "/send/%u/request", i));
     if (send->lookup)
         load_lookup(l, send->lookup, &missing, load_pointer(l, "/send/%u/lookup", i));
-    load_outcome(l, send->outcome, i);
+    load_outcome(l, send->outcome, load_pointer(l, "/send/%u/outcome", i));
     load_retry(send->retry);
     if (!send->limits->concurrency)
         send->limits->concurrency = 4;
@@ -520,6 +520,8 @@ static enum err load_parts(struct loader *l) {
         err = load_send(l, i);
     if (err == OK)
         err = load_taken(l);
+    if (err == OK)
+        err = load_operations(l);
     if (err == OK && l->missing.len > 0)
         l->connector->missing = arena_str(l->arena, buf_str(&l->missing));
     return err;

@@ -10,7 +10,7 @@
 enum connector_row {
     CONNECTOR_NAME, CONNECTOR_VERSION, CONNECTOR_OWNER, CONNECTOR_SERVICE_LEVEL, CONNECTOR_DESCRIPTION,
     CONNECTOR_SETTINGS, CONNECTOR_SESSION, CONNECTOR_AUTH, CONNECTOR_RECEIVE, CONNECTOR_POLL,
-    CONNECTOR_SEND,
+    CONNECTOR_SEND, CONNECTOR_OPERATIONS,
 };
 enum connector_send_row {
     SEND_SUBSCRIPTION, SEND_ENABLED, SEND_EVENTS, SEND_KEY, SEND_PERSONAL, SEND_MAPPING, SEND_SCRIPT,
@@ -85,6 +85,14 @@ void connectors_clash(const struct connectors *set, const struct connector *conn
 /* The window of signed messages where one of the set asks for it: that of `before`, else a new one. */
 enum err connectors_replay(struct connectors *set, const struct connectors *before,
                            struct fault *fault) WARN_UNUSED;
+
+extern const struct shape connector_request_shape, connector_outcome_shape, connector_limits_shape;
+/* Lists of statuses, at `pointer`, and what holds for the others. */
+void load_outcome(struct loader *l, struct connector_outcome *outcome, struct str pointer);
+
+/* connector_load_operation.c */
+extern const struct shape connector_operation_shape;
+enum err load_operations(struct loader *l) WARN_UNUSED;
 
 /* connector_load_auth.c */
 extern const struct shape connector_auth_shape, connector_session_shape;

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "connect/auth.h"
 #include "connect/connector_poll.h"
+#include "connect/operation.h"
 #include "domain/list.h"
 
 #define FIXTURES_MAX 1000
@@ -340,6 +341,13 @@ uint32_t connector_targets(const struct connector *c, struct str name,
         struct str file = s->script.len ? s->script : s->mapping;
         if (s->source && mapping_named(file, name))
             target_add(&targets, c, file, s->source, STR_NONE, NULL);
+    }
+    for (uint32_t i = 0; i < c->operations.count; i++) {
+        const struct connector_operation *o = list_at(c->operations, struct connector_operation, i);
+        if (o->source_in && mapping_named(o->mapping_in, name))
+            target_add(&targets, c, o->mapping_in, o->source_in, STR_NONE);
+        if (o->source_out && mapping_named(o->mapping_out, name))
+            target_add(&targets, c, o->mapping_out, o->source_out, STR_NONE);
     }
     const struct connector_session *session = c->auth ? c->auth->session : NULL;
     if (session && mapping_named(session->mapping, name))

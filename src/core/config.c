@@ -73,12 +73,12 @@ struct root {
     struct config_auth *auth;
     struct config_telemetry *telemetry;
     struct config_audit *audit;
-    struct shape_list trusted_proxies, two_persons;
+    struct shape_list trusted_proxies, two_persons, roles;
 };
 enum root_row {
     ROOT_CELL, ROOT_LISTEN, ROOT_TLS, ROOT_LOCATIONS, ROOT_CHANNELS, ROOT_SETTINGS,
     ROOT_TIME_ZONE, ROOT_LIMITS, ROOT_AUTH, ROOT_TELEMETRY, ROOT_AUDIT, ROOT_TRUSTED_PROXIES,
-    ROOT_TWO_PERSONS,
+    ROOT_TWO_PERSONS, ROOT_ROLES,
 };
 static const struct shape_field root_fields[] = {
     [ROOT_CELL] = {.name = "cell", .kind = SHAPE_CODE, AT(root, cell), .max = 32,
@@ -113,6 +113,9 @@ static const struct shape_field root_fields[] = {
                           .max = 100,
                           .help = "Calls that need a second person: \"DELETE "
                                   "/v1/customers/{customer_id}\" …, or all. Default: none"},
+    [ROOT_ROLES] = {.name = "roles", .kind = SHAPE_LIST, AT(root, roles), .max = 1000,
+                    .shape = &config_role_shape,
+                    .help = "Which connector holds a role (erp, tax …), for whom: the first row that fits"},
 };
 static SHAPE_DEFINE(root_shape, "the configuration", struct root, "penstock.yaml", root_fields);
 
@@ -362,6 +365,8 @@ static enum err main_read(struct load *load) {
     if (shape_has(load->root, ROOT_AUDIT))
         config->audit = *load->root->audit;
     config->two_persons = load->root->two_persons;
+    config->roles = load->root->roles;
+    roles_place(config, &load->main);
     settings_from_file(load);
     telemetry_read(config, load->root->telemetry, &load->main, load->fault);
     return proxies_agree(load);

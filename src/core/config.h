@@ -7,6 +7,7 @@
 #include "base/inet.h"
 #include "base/str.h"
 #include "core/config_auth.h"
+#include "core/config_roles.h"
 #include "shape/shape.h"
 
 enum on_shortage { SHORTAGE_REFUSE, SHORTAGE_BACK_ORDER, SHORTAGE_HOLD };
@@ -100,6 +101,7 @@ struct config {
     struct inet_net *proxies; /* those whose word on where a request came from is taken */
     uint32_t proxy_count;
     struct shape_list two_persons; /* of struct str: "DELETE /v1/customers/{customer_id}", "all" */
+    struct shape_list roles;       /* of struct config_role, in the file's order */
     struct settings settings;
     struct config_telemetry telemetry;
 };

@@ -32,4 +32,7 @@ void telemetry_read(struct config *config, const struct config_telemetry *given,
 /* Whether `zone` is a name of the IANA time zone database, as far as this machine knows. */
 bool zone_valid(struct str zone);
 
+/* config_roles.c */
+void roles_place(struct config *config, const struct yaml *yaml);
+
 #endif

@@ -46,7 +46,7 @@ static enum err caller_find(struct call *call) {
         call->person = arena_str(arena, principal->name.len ? principal->name : principal->actor);
     personal_allow(call, principal_may(principal, call->gateway->personal_scope));
     call->audit = principal_may(principal, call->gateway->audit_scope);
-    if (principal_may(principal, entry->scope))
+    if (principal_may(principal, entry->scope) || operation_may(call, principal))
         return limit_caller(call);
     err = fault_set(&call->fault, ERR_FORBIDDEN, "this caller lacks the scope %s",
                     entry->route->scope);

@@ -64,6 +64,12 @@ const struct contract contracts[] = {
      .level = "Availability reflects every acknowledged change; nothing is promised twice",
      .availability_ppm = 999900, .p99_ms = 50, .link = "docs/contracts.md",
      .paths = ALL("/v1/availability", "/v1/stock", "/v1/reservations"), .events = ALL("stock")},
+    {.name = "systems", .help = "Operations of the systems behind the hub, by the roles they hold",
+     .owner = "integration", .version = "0.9", .status = CONTRACT_DRAFT, .since = "2026-11-23",
+     .level = "Answered within the operation's time limit, whatever the system does; the answer says "
+              "whether it is the system's or the declared fallback",
+     .availability_ppm = 999900, .p99_ms = 1000, .link = "docs/connectors/README.md",
+     .paths = ALL("/s")},
     {.name = "webhooks", .help = "What partners send in their own dialect, under their own signature",
      .owner = "integration", .version = "1.0", .status = CONTRACT_STABLE, .since = "2026-11-23",
      .level = "Answered when the payload is on disk; what is wrong with it becomes an exception",

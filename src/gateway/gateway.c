@@ -242,6 +242,8 @@ static enum err routes_make(struct gateway *gateway, struct fault *fault) {
         err = router_scope_add(gateway->router, SCOPE_PERSONAL, &gateway->personal_scope, fault);
     if (err == OK)
         err = router_scope_add(gateway->router, SCOPE_AUDIT, &gateway->audit_scope, fault);
+    if (err == OK)
+        err = operation_scopes_add(gateway, fault);
     for (const struct gateway_table *t = gateway->options.tables; t && t->routes && err == OK; t++)
         err = router_add(gateway->router, t->routes, t->ctx, fault);
     if (err != OK)

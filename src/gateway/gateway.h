@@ -25,11 +25,13 @@ struct gateway_table {
     void *ctx;
 };
 
+struct operate;
 struct gateway_options {
     struct core *core;
     struct tail *tail;
     const struct config *config;
     struct connectors *connectors; /* NULL: /x answers 404 */
+    struct operate *operate;       /* NULL: /s answers 404 */
     const char *keys_path;         /* "DIR/data/keys.db"; made where missing */
     const struct http_listen *listen; /* where, plain and with TLS; lives as long as this */
     uint32_t listen_count;            /* one at least */

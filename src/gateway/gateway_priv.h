@@ -160,6 +160,7 @@ struct call {
     struct str actor;
     int64_t unsure_until_us; /* 0: it is known who calls */
     struct signin *signin;   /* of /ops/login and /ops/callback, while they wait */
+    struct operate_ask *ask; /* of /s/…, while another system is asked */
     struct str back;         /* of /ops/callback: where to go afterwards */
     struct str person;    /* who that is; of queries alone */
     bool asks;            /* a second person is to decide it */
@@ -235,6 +236,13 @@ enum err signin_query(struct query *query, struct fault *fault);
 bool signin_is(const struct route *route);
 void signin_begin(struct call *call);
 void signins_tick(struct gateway_loop *loop);
+
+/* operation_stage.c */
+bool operation_is(const struct route *route);
+void operation_begin(struct call *call);
+/* Whether the caller has the scope of just this operation. */
+bool operation_may(struct call *call, const struct principal *principal);
+enum err operation_scopes_add(struct gateway *gateway, struct fault *fault) WARN_UNUSED;
 
 /* answer.c */
 void call_answer(struct call *call, int status, struct str media_type, struct str body,
@@ -332,6 +340,8 @@ struct gateway_loop *loop_of(struct http_exchange *ex);
 extern const struct route hub_routes[];
 extern const struct route *const hub_route_events, *const hub_route_token;
 bool hub_route_receives(const struct route *route);
+/* The query of the routes of operations; never run: the pipeline gives them to operation_begin. */
+enum err operation_query(struct query *query, struct fault *fault);
 
 /* metrics.c */
 enum err metrics_query(struct query *query, struct fault *fault);

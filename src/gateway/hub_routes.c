@@ -73,6 +73,26 @@ static const struct query_param login_params[] = {
     {0},
 };
 
+/* Never run: operation_begin answers when the other system has. */
+enum err operation_query(struct query *query, struct fault *fault) {
+    return fault_set(fault, ERR_INTERNAL, "the operation was not asked");
+}
+
+static const struct query_param operation_params[] = {
+    {"region", false, false, "For which region: `roles` of penstock.yaml say who holds the role there"},
+    {"store", false, false, "For which store, likewise"},
+    {"key", false, false,
+     "What a percentage of `roles` goes by: the same key has the same system always. Default: the store, "
+     "else the Idempotency-Key"},
+    {0},
+};
+#define OPERATION_REFUSALS                                                                         \
+    ROUTE_REFUSES(ERR_NOT_FOUND, ERR_INVALID, ERR_UPSTREAM, ERR_UPSTREAM_TIMEOUT, ERR_UNAVAILABLE)
+#define OPERATION_MORE                                                                             \
+    "Answered within the time limit of the operation (connector.yaml): by the system, or with the "  \
+    "declared fallback, which `fallback` says. Further parameters are the operation's own. A key "   \
+    "needs the scope systems:call, or that of the operation: systems:tax.quote."
+
 const struct route hub_routes[] = {
     {.method = "GET", .path = "/v1/events", .scope = "events:read", .traffic = CLASS_CATALOGUE,
      .params = events_params,
@@ -89,6 +109,15 @@ const struct route hub_routes[] = {
      .answer = &payload_answer_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
      .more = WEBHOOK_MORE,
      .help = "The same for platforms whose topics have a slash: orders/create is orders-create"},
+    {.method = "GET", .path = "/s/{role}/{operation}", .scope = "systems:call", .traffic = CLASS_CHECKOUT,
+     .query = operation_query, .params = operation_params, .answer = &operation_answer_shape,
+     .refusals = OPERATION_REFUSALS, .more = OPERATION_MORE,
+     .help = "Asks the system that holds the role: an operation that reads"},
+    {.method = "POST", .path = "/s/{role}/{operation}", .scope = "systems:call", .traffic = CLASS_CHECKOUT,
+     .query = operation_query, .params = operation_params, .answer = &operation_answer_shape,
+     .body = &operation_body_shape, .flags = ROUTE_BODY_MAY, .refusals = OPERATION_REFUSALS,
+     .more = OPERATION_MORE,
+     .help = "Asks the system that holds the role: a tax quote, the authorisation of a payment …"},
     {.method = "GET", .path = "/livez", .traffic = CLASS_OPS, .query = livez_query, .answer = &alive_shape,
      .flags = ROUTE_INLINE | ROUTE_NEVER_SHED, .help = "The process lives"},
     {.method = "GET", .path = "/readyz", .traffic = CLASS_OPS, .query = readyz_query, .answer = &ready_shape,

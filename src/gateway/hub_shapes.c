@@ -92,3 +92,24 @@ static const struct shape_field logout_rows[] = {
     SHAPE_SAID("ended", SHAPE_BOOL, "Always true", .flags = SHAPE_REQUIRED),
 };
 SHAPE_DEFINE_SAID(logout_shape, "logout_answer", "The session has ended", logout_rows);
+
+static const struct shape_field operation_body_rows[] = {
+    SHAPE_SAID("ext", SHAPE_OPEN, "The members are the operation's own: its connector says which"),
+};
+const struct shape operation_body_shape = {.name = "operation_body",
+                                           .help = "What the operation takes, as its connector says",
+                                           .fields = operation_body_rows,
+                                           .count = 1,
+                                           .open = true};
+static const struct shape_field operation_answer_rows[] = {
+    SHAPE_SAID("role", SHAPE_CODE, "Whose holder was asked", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("operation", SHAPE_CODE, "What was asked", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("connector", SHAPE_CODE, "Who was asked", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("fallback", SHAPE_BOOL, "true: the declared answer, not the system's",
+               .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("reason", SHAPE_TEXT, "Why the fallback was taken"),
+    SHAPE_SAID("answer", SHAPE_OPEN, "What the operation answers, as its connector says",
+               .flags = SHAPE_REQUIRED),
+};
+SHAPE_DEFINE_SAID(operation_answer_shape, "operation_answer", "The answer of an operation",
+                  operation_answer_rows);

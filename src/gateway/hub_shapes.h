@@ -7,4 +7,6 @@
 extern const struct shape alive_shape, ready_shape, token_answer_shape, token_error_shape,
     jwks_shape, token_metadata_shape, location_shape, me_shape, logout_shape;
 
+extern const struct shape operation_body_shape, operation_answer_shape;
+
 #endif

@@ -455,8 +455,8 @@ static enum err query_make(struct call *call) {
     const struct query_param *known = entry->route->params ? entry->route->params : no_params;
     struct query *query = &call->query;
 
-    if (entry->scope == ROUTE_OPEN && !entry->route->params)
-        known = NULL; /* probes and partners append what they like */
+    if ((entry->scope == ROUTE_OPEN && !entry->route->params) || operation_is(entry->route))
+        known = NULL; /* probes and partners append what they like; operations say by themselves */
     query->arena = http_exchange_arena(call->ex);
     for (uint32_t i = 0; i < call->match.arg_count; i++)
         query->args[i] = call->match.args[i];
@@ -554,6 +554,10 @@ void call_handle(struct http_exchange *ex, void *ctx) {
     }
     if (err == OK && route == hub_route_token) {
         token_begin(call);
+        return;
+    }
+    if (err == OK && operation_is(route)) {
+        operation_begin(call);
         return;
     }
     if (err == OK && signin_is(route)) {

@@ -1,6 +1,8 @@
 /* figures: see figures.h. */
 #include "ops/figures.h"
 
+#include "deliver/operate.h"
+
 #include "base/log.h"
 #include "ops/otlp.h"
 #include "ops/overview.h"
@@ -48,6 +50,8 @@ void figures_write(void *ctx, struct metrics *out) {
     metric_queue(out, "inbound", inbound_under_way(figures->inbound),
                  (uint64_t)(settings->inbound_workers * settings->inbound_inflight_max));
     connectors_figures(figures->connectors, out);
+    if (figures->operate)
+        operate_figures(figures->operate, out);
     if (figures->auth)
         auth_figures(figures->auth, out);
     deliver_figures(figures->deliver, out);

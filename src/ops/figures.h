@@ -18,6 +18,7 @@ struct figures {
     struct deliver *deliver;
     struct auth_keepers *auth;
     struct poller *poller; /* NULL: nothing is fetched */
+    struct operate *operate;
     struct read_model *read_model;
     struct keyring *keyring;
     struct otlp *otlp; /* may be NULL */
