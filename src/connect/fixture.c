@@ -345,9 +345,9 @@ uint32_t connector_targets(const struct connector *c, struct str name,
     for (uint32_t i = 0; i < c->operations.count; i++) {
         const struct connector_operation *o = list_at(c->operations, struct connector_operation, i);
         if (o->source_in && mapping_named(o->mapping_in, name))
-            target_add(&targets, c, o->mapping_in, o->source_in, STR_NONE);
+            target_add(&targets, c, o->mapping_in, o->source_in, STR_NONE, NULL);
         if (o->source_out && mapping_named(o->mapping_out, name))
-            target_add(&targets, c, o->mapping_out, o->source_out, STR_NONE);
+            target_add(&targets, c, o->mapping_out, o->source_out, STR_NONE, NULL);
     }
     const struct connector_session *session = c->auth ? c->auth->session : NULL;
     if (session && mapping_named(session->mapping, name))

@@ -735,7 +735,7 @@ void operate_destroy(struct operate *operate) {
     mem_free(operate);
 }
 
-void operate_use(struct operate *operate, const struct connectors *connectors) {
+void operate_renew(struct operate *operate, const struct connectors *connectors) {
     pthread_mutex_lock(&operate->lock);
     const struct connectors *before = operate->connectors;
     operate->connectors = connectors_take(connectors);

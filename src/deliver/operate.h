@@ -60,7 +60,7 @@ enum err operate_start(const struct operate_options *options, struct operate **o
 void operate_stop(struct operate *operate);
 void operate_destroy(struct operate *operate); /* after operate_stop; NULL is fine */
 /* Another set from now on; any thread. */
-void operate_use(struct operate *operate, const struct connectors *connectors);
+void operate_renew(struct operate *operate, const struct connectors *connectors);
 
 /* Any thread. OK: `done` follows. ERR_UNAVAILABLE: operations_max are under way, or it stops. */
 enum err operate_submit(struct operate *operate, struct operate_ask *ask, struct fault *fault) WARN_UNUSED;
