@@ -15,7 +15,7 @@
 #include "base/files.h"
 #include "cli/hub_listen.h"
 #include "cli/tables.h"
-#include "connect/connector.h"
+#include "connect/roster.h"
 #include "connect/inbound.h"
 #include "connect/poll.h"
 #include "core/core.h"
@@ -25,6 +25,7 @@
 #include "domain/list.h"
 #include "gateway/gateway.h"
 #include "ops/approvals.h"
+#include "ops/connectors.h"
 #include "ops/erasure.h"
 #include "ops/exceptions.h"
 #include "ops/figures.h"
@@ -48,7 +49,13 @@ struct hub {
     char state_path[PATH_MAX];
     struct buf url;
     struct config *config;
-    struct connectors *connectors;
+    struct roster *roster;
+    struct roster_report found; /* by the start; in its arena */
+    struct arena found_arena;
+    struct connectors_desk desk;
+    _Atomic bool connectors_wanted; /* a look at their folders */
+    _Atomic bool connectors_ready;  /* the start is over */
+    int64_t connectors_us;          /* of the last look */
     struct journal *journal;
     struct keyring *keyring;
     struct shelf *shelf;
@@ -73,7 +80,7 @@ struct hub {
     struct ops_context ops;
     struct figures figures;
     struct otlp *otlp;
-    struct gateway_table tables[7];
+    struct gateway_table tables[8];
     struct approvals approvals;
     struct hub_listen listen;
     struct gateway *gateway;
@@ -162,6 +169,31 @@ static enum err tidy_certificates(struct hub *hub, struct fault *fault) {
     return OK;
 }
 
+/* When told, and when files changed. */
+static enum err tidy_connectors(struct hub *hub, struct fault *fault) {
+    int64_t watch_us = hub->config->settings.connectors_watch_s * 1000000;
+    int64_t now_us = clock_tick_us(&clock_system);
+    if (!atomic_load(&hub->connectors_ready))
+        return OK;
+    bool wanted = atomic_exchange(&hub->connectors_wanted, false);
+    if (!wanted) {
+        if (watch_us == 0 || now_us - hub->connectors_us < watch_us)
+            return OK;
+        hub->connectors_us = now_us;
+        if (!roster_stale(hub->roster))
+            return OK;
+    }
+    struct arena arena;
+    struct roster_report report;
+    arena_init(&arena, 0);
+    enum err err = connectors_reload(&hub->desk, STR("hub"), STR_NONE, &arena, &report, fault);
+    if (err == OK && wanted && report.count == 0)
+        log_line(LOG_INFO, "connect", "connectors were read again: nothing changed", "connectors=%u",
+                 report.unchanged);
+    arena_free(&arena);
+    return err;
+}
+
 /* What commands did beside the hub, for the audit. */
 static enum err tidy_notes(struct hub *hub, struct fault *fault) {
     return cell_audit_notes(hub->core, hub->notes, fault);
@@ -176,6 +208,7 @@ static void *tidy_run(void *arg) {
                {tidy_floor, "what the journal must keep can not be told"},
                {tidy_journal, "the journal can not be tidied"},
                {tidy_certificates, "certificates can not be read"},
+               {tidy_connectors, "connectors can not be read again"},
                {tidy_erasures, "an erasure can not be ended"},
                {tidy_figures, "open cases can not be counted"},
                {tidy_notes, "what was done beside the hub can not be told to the audit"}};
@@ -266,6 +299,14 @@ static enum err paths_make(struct hub *hub, const struct hub_options *options,
 
 /* --- starting --------------------------------------------------------------------------- */
 
+static enum err roster_make(struct hub *hub, const struct hub_options *options,
+                            struct fault *fault) {
+    struct roster_options roster = {
+        .dir = options->dir, .kept = hub->data, .config = hub->config};
+    arena_init(&hub->found_arena, 0);
+    return roster_open(&roster, &hub->found_arena, &hub->found, &hub->roster, fault);
+}
+
 /* The keys of what is personal, with a first supply of them. */
 static enum err keyring_open(struct hub *hub, struct fault *fault) {
     struct persons_options options = {
@@ -355,6 +396,7 @@ static enum err core_open(struct hub *hub, struct fault *fault) {
 
 /* What follows the journal. The core does not run yet: they read where they stand first. */
 static enum err followers_open(struct hub *hub, struct fault *fault) {
+    const struct connectors *connectors = roster_take(hub->roster); /* each takes it for itself */
     struct read_model_options read = {
         .path = hub->read_path,
         .registry = core_registry(hub->core),
@@ -364,7 +406,7 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
         .batch_events = (uint32_t)hub->config->settings.read_model_batch,
     };
     struct inbound_options inbound = {
-        .core = hub->core, .tail = hub->tail, .connectors = hub->connectors};
+        .core = hub->core, .tail = hub->tail, .connectors = connectors};
     hub->auth = auth_keepers_create(&(struct auth_keepers_options){
         .path = hub->auth_path, .clock = &clock_system, .rng = &rng_system});
     if (!hub->auth)
@@ -375,7 +417,7 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
         .core = hub->core,
         .tail = hub->tail,
         .config = hub->config,
-        .connectors = hub->connectors,
+        .connectors = connectors,
         .path = hub->deliver_path,
         .clock = &clock_system,
         .rng = &rng_system,
@@ -385,10 +427,11 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
     if (err == OK)
         err = deliver_create(&deliver, &hub->deliver, fault);
     struct poller_options poll = {.core = hub->core, .config = hub->config,
-                                  .connectors = hub->connectors, .path = hub->intake_path,
+                                  .connectors = connectors, .path = hub->intake_path,
                                   .clock = &clock_system, .rng = &rng_system, .keepers = hub->auth};
     if (err == OK)
         err = poller_create(&poll, &hub->poller, fault);
+    connectors_release(connectors);
     struct erasure_options erasure = {.core = hub->core, .deliver = hub->deliver};
     return err == OK ? erasure_create(&erasure, &hub->erasure, fault) : err;
 }
@@ -398,7 +441,7 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
     if (err != OK)
         return err;
     hub->figures = (struct figures){.core = hub->core,
-                                    .connectors = hub->connectors,
+                                    .roster = hub->roster,
                                     .inbound = hub->inbound,
                                     .deliver = hub->deliver,
                                     .auth = hub->auth,
@@ -406,9 +449,11 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
                                     .read_model = hub->read_model,
                                     .keyring = hub->keyring,
                                     .otlp = hub->otlp};
-    err = operate_start(&(struct operate_options){.config = hub->config, .connectors = hub->connectors,
+    const struct connectors *connectors = roster_take(hub->roster);
+    err = operate_start(&(struct operate_options){.config = hub->config, .connectors = connectors,
                                                   .keepers = hub->auth, .clock = &clock_system},
                         &hub->operate, fault);
+    connectors_release(connectors);
     hub->figures.operate = hub->operate;
     if (err == OK)
         err = read_model_start(hub->read_model, fault);
@@ -426,12 +471,14 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
 }
 
 /* Of what comes in; of what goes out, delivery tells itself. */
-static void connectors_tell(const struct connectors *connectors) {
+static void missing_tell(struct hub *hub) {
+    const struct connectors *connectors = roster_take(hub->roster);
     for (uint32_t i = 0; i < connectors->count; i++)
         if (connectors->items[i]->missing.len > 0 && connectors->items[i]->taken_count > 0)
             log_line(LOG_WARN, "connect", "not usable in full: not set", "connector=%s missing=%s",
                      log_quote(connectors->items[i]->name),
                      log_quote(connectors->items[i]->missing));
+    connectors_release(connectors);
 }
 
 static struct reader *reader_make(void *ctx, struct fault *fault) {
@@ -442,10 +489,15 @@ static struct reader *reader_make(void *ctx, struct fault *fault) {
 static void reader_end(struct reader *reader) { read_model_reader_destroy(reader); }
 
 static enum err serve_start(struct hub *hub, struct fault *fault) {
+    hub->desk = (struct connectors_desk){.core = hub->core, .roster = hub->roster,
+                                         .inbound = hub->inbound, .deliver = hub->deliver,
+                                         .poller = hub->poller,
+                                         .operate = hub->operate};
+    connectors_desk_init(&hub->desk);
     hub->ops = (struct ops_context){.core = hub->core,
                                     .inbound = hub->inbound,
                                     .read_model = hub->read_model,
-                                    .outlook = {hub->deliver, hub->connectors},
+                                    .outlook = {hub->deliver, hub->roster},
                                     .started_us = clock_now_us(&clock_system)};
     hub->tables[0] = (struct gateway_table){ops_routes, &hub->ops};
     hub->tables[1] = (struct gateway_table){deliver_routes, hub->deliver};
@@ -453,12 +505,13 @@ static enum err serve_start(struct hub *hub, struct fault *fault) {
     hub->tables[3] = (struct gateway_table){approvals_routes, &hub->approvals};
     hub->tables[4] = (struct gateway_table){poll_routes, hub->poller};
     hub->tables[5] = (struct gateway_table){exceptions_routes, &hub->ops};
+    hub->tables[6] = (struct gateway_table){connectors_routes, &hub->desk};
     approvals_init(&hub->approvals, hub->core, hub->tables);
     struct gateway_options gateway = {
         .core = hub->core,
         .tail = hub->tail,
         .config = hub->config,
-        .connectors = hub->connectors,
+        .roster = hub->roster,
         .keys_path = hub->keys_path,
         .listen = hub->listen.items,
         .listen_count = hub->listen.count,
@@ -521,13 +574,15 @@ enum err hub_start(const struct hub_options *options, struct hub **out, struct f
     if (err == OK)
         workers_set(hub->config);
     if (err == OK)
-        err = connectors_load(options->dir, &hub->connectors, fault);
+        err = paths_make(hub, options, fault);
+    if (err == OK)
+        err = roster_make(hub, options, fault);
     if (err == OK)
         err = hub_listen_make(&hub->listen, hub->config, options, fault);
     if (err == OK)
-        err = paths_make(hub, options, fault);
-    if (err == OK)
         err = core_open(hub, fault);
+    if (err == OK)
+        err = roster_settle(hub->roster, fault);
     if (err == OK)
         err = followers_open(hub, fault);
     if (err == OK)
@@ -539,7 +594,10 @@ enum err hub_start(const struct hub_options *options, struct hub **out, struct f
         hub_stop(hub);
         return err;
     }
-    connectors_tell(hub->connectors);
+    missing_tell(hub);
+    connectors_tell(&hub->desk, &hub->found);
+    hub->connectors_us = clock_tick_us(&clock_system);
+    atomic_store(&hub->connectors_ready, true);
     hub_listen_tell(&hub->listen);
     struct fault unheard = {0};
     if (cell_audit_started(hub->core, hub->data, hub_url(hub), &unheard) != OK) /* the disk is full */
@@ -592,8 +650,8 @@ bool hub_stop(struct hub *hub) {
     if (hub->shelf)
         hub->shelf->ops->close(hub->shelf);
     keyring_close(hub->keyring);
-    if (hub->connectors)
-        connectors_release(hub->connectors);
+    roster_close(hub->roster);
+    arena_free(&hub->found_arena);
     hub_listen_free(&hub->listen);
     if (hub->config)
         config_destroy(hub->config);
@@ -603,6 +661,9 @@ bool hub_stop(struct hub *hub) {
 }
 
 const char *hub_url(struct hub *hub) { return buf_cstr(&hub->url); }
-void hub_reload(struct hub *hub) { atomic_store(&hub->listen.wanted, true); }
+void hub_reload(struct hub *hub) {
+    atomic_store(&hub->listen.wanted, true);
+    atomic_store(&hub->connectors_wanted, true);
+}
 uint64_t hub_seq(const struct hub *hub) { return core_seq(hub->core); }
 const struct config *hub_config(const struct hub *hub) { return hub->config; }

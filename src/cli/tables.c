@@ -8,6 +8,7 @@
 #include "gateway/contract.h"
 #include "gateway/gateway.h"
 #include "ops/approvals.h"
+#include "ops/connectors.h"
 #include "ops/erasure.h"
 #include "ops/exceptions.h"
 #include "ops/ops.h"
@@ -22,7 +23,7 @@ static bool of_capability(const struct route *routes) {
 }
 
 const struct api_tables *cli_tables(void) {
-    static struct api_extra extras[EXTRAS_MAX + 6];
+    static struct api_extra extras[EXTRAS_MAX + 8];
     static struct api_tables tables;
     uint32_t count = 0;
     if (tables.capabilities)
@@ -38,6 +39,8 @@ const struct api_tables *cli_tables(void) {
     extras[count++] = (struct api_extra){"exceptions", "Cases that need a person's decision",
                                          exceptions_routes};
     extras[count++] = (struct api_extra){"customers", "Persons, and their erasure", erasure_routes};
+    extras[count++] = (struct api_extra){"connectors", "The systems that are connected",
+                                         connectors_routes};
     extras[count++] = (struct api_extra){"approvals", "Calls that need a second person",
                                          approvals_routes};
     extras[count++] = (struct api_extra){"polls", "What is fetched", poll_routes};

@@ -29,6 +29,8 @@ struct connector_own {
     struct connector_counters *counters; /* shared with its other versions */
     struct hash128 content; /* what the file says and its mappings */
     struct hash128 print;   /* that and what its references resolved to: equal prints serve alike */
+    struct str text;        /* of connector.yaml */
+    struct connector_file { struct str path; struct connector_file *next; } *files; /* secrets */
     bool replays;           /* a topic asks for a replay window */
     _Atomic uint32_t users;
 };

@@ -5,7 +5,7 @@
 #ifndef PENSTOCK_GATEWAY_GATEWAY_H
 #define PENSTOCK_GATEWAY_GATEWAY_H
 
-#include "connect/connector.h"
+#include "connect/roster.h"
 #include "core/core.h"
 #include "gateway/api_tables.h"
 #include "gateway/http.h"
@@ -30,7 +30,7 @@ struct gateway_options {
     struct core *core;
     struct tail *tail;
     const struct config *config;
-    struct connectors *connectors; /* NULL: /x answers 404 */
+    struct roster *roster; /* of connectors; NULL: /x answers 404 */
     struct operate *operate;       /* NULL: /s answers 404 */
     const char *keys_path;         /* "DIR/data/keys.db"; made where missing */
     const struct http_listen *listen; /* where, plain and with TLS; lives as long as this */

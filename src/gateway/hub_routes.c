@@ -31,6 +31,9 @@ static enum err readyz_query(struct query *query, struct fault *fault) {
     buf_lit(query->out, "{\"ready\":true,\"seq\":");
     buf_u64(query->out, core_seq(gateway->options.core));
     query->reader->ops->lag(query->reader, &lag);
+    if (gateway->options.roster)
+        buf_printf(query->out, ",\"connectors\":{\"rejected\":%u}",
+                   roster_rejected(gateway->options.roster));
     buf_printf(query->out, ",\"read_model\":{\"behind\":%" PRIu64
                            ",\"behind_ms\":%" PRId64 ",\"bulk\":%s}}",
                lag.events, lag.us / 1000,

@@ -18,11 +18,18 @@ static const struct shape_field ready_read_model_rows[] = {
 };
 static SHAPE_DEFINE_SAID(ready_read_model_shape, "ready_read_model", "The tables for queries",
                          ready_read_model_rows);
+static const struct shape_field ready_connectors_rows[] = {
+    SHAPE_SAID("rejected", SHAPE_INTEGER, "Folders with a version that is not taken",
+               .flags = SHAPE_REQUIRED),
+};
+static SHAPE_DEFINE_SAID(ready_connectors_shape, "ready_connectors", "The connectors",
+                         ready_connectors_rows);
 static const struct shape_field ready_rows[] = {
     SHAPE_SAID("ready", SHAPE_BOOL, "Always true: else the answer is 503", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("seq", SHAPE_INTEGER, "The newest position of the journal", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("read_model", SHAPE_OBJECT, "The tables for queries", .flags = SHAPE_REQUIRED,
                .shape = &ready_read_model_shape),
+    SHAPE_SAID("connectors", SHAPE_OBJECT, "The connectors", .shape = &ready_connectors_shape),
 };
 SHAPE_DEFINE_SAID(ready_shape, "ready", "The hub takes work", ready_rows);
 

@@ -85,7 +85,7 @@ static enum err guard_address(struct call *call) {
 
 /* Webhooks are the connector's; what names none is nobody's. */
 static enum err guard_webhook(struct call *call) {
-    const struct connectors *connectors = call->gateway->options.connectors;
+    struct roster *roster = call->gateway->options.roster;
     struct limit_who who = {.by = LIMIT_BY_CONNECTOR, .id = call->match.args[0],
                             .name = call->match.args[0]};
     enum err err = guard_address(call);
@@ -93,7 +93,7 @@ static enum err guard_webhook(struct call *call) {
     if (err != OK)
         return err;
     call->limits.count = 0;
-    if (!connectors || !connector_find(connectors, who.id))
+    if (!roster || !roster_has(roster, who.id))
         return OK;
     find(call, &who);
     return take(call);

@@ -157,7 +157,8 @@ bool operation_may(struct call *call, const struct principal *principal) {
 }
 
 enum err operation_scopes_add(struct gateway *gateway, struct fault *fault) {
-    const struct connectors *connectors = gateway->options.connectors;
+    struct roster *roster = gateway->options.roster;
+    const struct connectors *connectors = roster ? roster_take(roster) : NULL;
     enum err err = OK;
     uint32_t index;
 
@@ -172,5 +173,6 @@ enum err operation_scopes_add(struct gateway *gateway, struct fault *fault) {
                             : fault_set(fault, ERR_NOMEM, "no memory for the scopes");
         }
     }
+    connectors_release(connectors);
     return err;
 }

@@ -357,13 +357,16 @@ static enum err receive_make(struct call *call) {
     struct receive_header_source headers = {header_of, call,
                                             call->unpacks ? body_unpack : NULL};
     struct gateway_options *options = &call->gateway->options;
+    const struct connectors *connectors;
     enum err err;
 
-    if (!options->connectors)
+    if (!options->roster)
         return fault_set(&call->fault, ERR_NOT_FOUND, "there are no connectors");
-    err = receive_prepare(options->core, options->connectors, call->match.args[0],
-                          receive_topic(call), &headers, request->body, call->loop->parser,
+    connectors = roster_take(options->roster);
+    err = receive_prepare(options->core, connectors, call->match.args[0], receive_topic(call),
+                          &headers, request->body, call->loop->parser,
                           http_exchange_arena(call->ex), &call->command, &call->fault);
+    connectors_release(connectors);
     if (err != OK)
         return err;
     if (call->command.masked.ptr)

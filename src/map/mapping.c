@@ -36,6 +36,10 @@ void mapping_sources_destroy(struct mapping_sources *sources) {
     mem_free(sources);
 }
 
+const struct mapping_source *mapping_sources_at(const struct mapping_sources *sources, uint32_t i) {
+    return i < sources->count ? sources->items[i] : NULL;
+}
+
 bool mapping_sources_have(const struct mapping_sources *sources, uint64_t id) {
     for (uint32_t i = 0; i < sources->count; i++)
         if (sources->items[i]->id == id)

@@ -86,6 +86,8 @@ enum err mapping_sources_add_text(struct mapping_sources *sources, struct str na
                                   const struct mapping_source **out,
                                   struct fault *fault) WARN_UNUSED;
 
+/* The i-th, in the order they were added; NULL behind the last. */
+const struct mapping_source *mapping_sources_at(const struct mapping_sources *sources, uint32_t i);
 /* Whether one of them has the id. */
 bool mapping_sources_have(const struct mapping_sources *sources, uint64_t id);
 

@@ -315,6 +315,7 @@ enum err document_set(struct query *query, const struct json *document, struct s
 struct preview {
     struct query *query;
     const struct message *message;
+    const struct connectors *connectors; /* taken, while its parts are shown */
     const struct connector_receive *receive;
     const char *stage; /* that it did not pass; NULL: all */
     struct mapping_trace trace;
@@ -342,8 +343,8 @@ static enum err preview_run(struct preview *p, struct fault *fault) {
     struct query *query = p->query;
     const struct ops_context *context = query->ctx;
     const struct settings *settings = &core_config(query->reader->core)->settings;
-    const struct connector *connector =
-        connector_find(context->outlook.connectors, p->message->connector);
+    p->connectors = roster_take(context->outlook.roster);
+    const struct connector *connector = connector_find(p->connectors, p->message->connector);
     const struct json *mapped;
     p->receive = connector ? connector_topic(connector, p->message->topic) : NULL;
     p->stage = "connector-missing";
@@ -431,4 +432,5 @@ void preview_write(struct query *query, const struct message *message, struct bu
     if (p.traced)
         trace_write_rows(&p, out);
     buf_char(out, '}');
+    connectors_release(p.connectors);
 }

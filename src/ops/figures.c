@@ -49,7 +49,9 @@ void figures_write(void *ctx, struct metrics *out) {
     const struct settings *settings = &core_config(figures->core)->settings;
     metric_queue(out, "inbound", inbound_under_way(figures->inbound),
                  (uint64_t)(settings->inbound_workers * settings->inbound_inflight_max));
-    connectors_figures(figures->connectors, out);
+    const struct connectors *connectors = roster_take(figures->roster);
+    connectors_figures(connectors, out);
+    connectors_release(connectors);
     if (figures->operate)
         operate_figures(figures->operate, out);
     if (figures->auth)

@@ -5,6 +5,7 @@
 
 #include "connect/inbound.h"
 #include "connect/poll.h"
+#include "connect/roster.h"
 #include "core/core.h"
 #include "deliver/deliver.h"
 
@@ -13,7 +14,7 @@ struct read_model;
 /* Of one hub. Set the parts; the rest zero. */
 struct figures {
     struct core *core;
-    const struct connectors *connectors;
+    struct roster *roster;
     const struct inbound *inbound;
     struct deliver *deliver;
     struct auth_keepers *auth;

@@ -28,6 +28,11 @@ static const struct shape_field counts_payloads_rows[] = {
 };
 static SHAPE_DEFINE_SAID(counts_payloads_shape, "overview_payloads", "What partners sent",
                          counts_payloads_rows);
+static const struct shape_field counts_connectors_rows[] = {
+    COUNT("rejected", "Folders with a version that is not taken"),
+};
+static SHAPE_DEFINE_SAID(counts_connectors_shape, "overview_connectors", "Connected systems",
+                         counts_connectors_rows);
 static const struct shape_field outlook_rows[] = {
     SHAPE_SAID("subscription", SHAPE_ID, "Its name", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("state", SHAPE_ENUM, "How it fares", .flags = SHAPE_REQUIRED,
@@ -51,6 +56,8 @@ static const struct shape_field overview_rows[] = {
                .shape = &counts_exceptions_shape),
     SHAPE_SAID("payloads", SHAPE_OBJECT, "Messages", .flags = SHAPE_REQUIRED,
                .shape = &counts_payloads_shape),
+    SHAPE_SAID("connectors", SHAPE_OBJECT, "Connected systems", .flags = SHAPE_REQUIRED,
+               .shape = &counts_connectors_shape),
     COUNT("counted_to", "Counts end here: this many means at least this many"),
     SHAPE_SAID("subscriptions", SHAPE_LIST, "What goes out", .flags = SHAPE_REQUIRED,
                .shape = &outlook_shape),

@@ -81,6 +81,8 @@ enum err overview_query(struct query *query, struct fault *fault) {
                     ",\"parked\":%" PRIu32 "},\"counted_to\":%d",
                core_waiting(context->core), reached, newest > reached ? newest - reached : 0, lag.us / 1000, held,
                open, inbound_under_way(context->inbound), parked, OVERVIEW_COUNT_MAX);
+    buf_printf(out, ",\"connectors\":{\"rejected\":%" PRIu32 "}",
+               roster_rejected(context->outlook.roster));
     subscriptions_write(context->outlook.deliver, out);
     buf_char(out, '}');
     return OK;

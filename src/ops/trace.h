@@ -8,7 +8,7 @@
 #ifndef PENSTOCK_OPS_TRACE_H
 #define PENSTOCK_OPS_TRACE_H
 
-#include "connect/connector.h"
+#include "connect/roster.h"
 #include "core/capability.h"
 #include "deliver/deliver.h"
 
@@ -45,7 +45,7 @@ enum err trace_find(struct reader *reader, const struct registry *registry, stru
 /* Where to look for what is still to be delivered. */
 struct trace_outlook {
     struct deliver *deliver;
-    const struct connectors *connectors;
+    struct roster *roster;
 };
 /* The answer of GET /ops/trace/{id}. outlook may be NULL: then nothing is said of what waits. */
 enum err trace_write(const struct trace *trace, const struct trace_outlook *outlook,

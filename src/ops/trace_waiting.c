@@ -104,10 +104,11 @@ enum err trace_waiting_write(const struct trace *trace, const struct trace_story
         return fault_set(fault, ERR_NOMEM, "out of memory");
     *w = (struct waiting){.trace = trace, .story = story, .outlook = outlook, .out = out};
     posted_collect(w, parser, arena);
+    const struct connectors *connectors = roster_take(outlook->roster);
     for (uint32_t i = 0; i < story->count; i++) {
         const struct record *record = &trace->events[story->first + i].record;
-        for (uint32_t c = 0; c < outlook->connectors->count; c++) {
-            const struct connector *connector = outlook->connectors->items[c];
+        for (uint32_t c = 0; c < connectors->count; c++) {
+            const struct connector *connector = connectors->items[c];
             for (uint32_t s = 0; err == OK && s < connector->send.count; s++) {
                 const struct connector_send *send =
                     list_at(connector->send, struct connector_send, s);
@@ -117,5 +118,6 @@ enum err trace_waiting_write(const struct trace *trace, const struct trace_story
             }
         }
     }
+    connectors_release(connectors);
     return err;
 }
