@@ -43,8 +43,16 @@ static void slot_wait(struct slot *slot, const struct fault *fault) {
 
 static void slot_submit(struct slot *slot) {
     struct fault fault = {0};
+    struct worker *w = slot->worker;
     enum err err = slot->prepared ? OK : slot_prepare(slot, &fault);
     slot->prepared = err == OK;
+    slot->looking = err == ERR_UNAVAILABLE && slot->looks.wanted.what.ptr;
+    if (slot->looking) { /* the mapping wants to see an order: first that, then all of it again */
+        w->asking.looks = &slot->looks;
+        err = asking_fetch(&w->asking, &slot->arena, &slot->command, &fault);
+        slot->command.correlation = slot->correlation;
+        slot->command.if_match = -1;
+    }
     if (!err) {
         slot->command.answer = (struct answer){0}; /* of an attempt before */
         slot->command.next = NULL;
@@ -73,9 +81,26 @@ static void slot_count(const struct slot *slot) {
     histogram_us_shared(&counters->processing_us, now_us - slot->stored_us);
 }
 
+/* What the mapping wanted to look at is there. */
+static void slot_looked(struct slot *slot) {
+    struct worker *w = slot->worker;
+    struct fault fault = {0};
+    slot->looking = false;
+    w->asking.looks = &slot->looks;
+    enum err err = asking_fetched(&w->asking, w->inbound->tail, &slot->command, &slot->arena, &fault);
+    if (err)
+        slot_wait(slot, &fault);
+    else
+        slot_submit(slot);
+}
+
 /* The writer answered. */
 static void slot_answered(struct slot *slot) {
     const struct answer *answer = &slot->command.answer;
+    if (slot->looking) {
+        slot_looked(slot);
+        return;
+    }
     if (answer->err == OK) {
         if (slot->step == STEP_PROCESS && slot->source.more && !answer->ended) {
             slot->route++; /* done, now or before: the next one's turn */
@@ -158,6 +183,8 @@ static bool start_record(struct worker *w, const struct record *record, uint64_t
     slot->problem = NULL;
     slot->unmapped = (struct mapping_problem){0};
     slot->route = 0;
+    slot->looks = (struct asking_looks){0};
+    slot->looking = false;
     slot->correlation = slot->traceparent = slot->person = slot->nothing = STR_NONE;
     slot->traced = false;
     atomic_fetch_add(&w->inbound->under_way, 1);

@@ -52,6 +52,8 @@ struct slot {
     const struct fault *problem; /* its items; may be NULL */
     struct mapping_problem unmapped; /* kind NULL: the mapping asked for no code that is missing */
     const struct json *mapped; /* the mapping's answer */
+    struct asking_looks looks;
+    bool looking; /* the command under way asks for one */
     uint32_t route;     /* of the mapping's routes, the one under way, from 0 */
     struct str nothing; /* STEP_SETTLE: the mapping's words why nothing is to be done; else absent */
 };

@@ -250,6 +250,8 @@ static enum err map_payload(struct slot *slot, const struct connector_receive *r
         return OK;
     }
     int64_t from_us = slot->traced ? clock_now_us(core_clock(w->inbound->core)) : 0;
+    slot->looks.wanted = (struct mapping_look){0};
+    w->asking.looks = &slot->looks;
     enum err err = mapper_run(w->mapper, receive->source, document, &slot->arena, mapped, fault);
     slot_mapped(slot, receive, from_us, err != OK);
     const struct mapping_problem *problem = mapper_problem(w->mapper);

@@ -32,6 +32,9 @@ extern const struct shape order_reservation_shape;
 struct core;
 enum err order_ask(struct core *core, struct str order_id, struct arena *arena,
                    struct command *out, struct fault *fault) WARN_UNUSED;
+/* The same by the channel's own number; where there is none, order_asked_seq is 0. */
+enum err order_ask_number(struct core *core, struct str channel, struct str channel_order_id,
+                          struct arena *arena, struct command *out, struct fault *fault) WARN_UNUSED;
 uint64_t order_asked_seq(const struct command *command);
 
 /* Data of order.captured. */

@@ -375,6 +375,20 @@ enum err order_ask(struct core *core, struct str order_id, struct arena *arena, 
     return err;
 }
 
+enum err order_ask_number(struct core *core, struct str channel, struct str channel_order_id,
+                          struct arena *arena, struct command *out, struct fault *fault) {
+    struct order_question *question = arena_new(arena, struct order_question);
+    if (!question)
+        return fault_set(fault, ERR_NOMEM, "no memory for a question");
+    question->channel = arena_str(arena, channel);
+    question->channel_order_id = arena_str(arena, channel_order_id);
+    shape_mark(question, QUESTION_CHANNEL);
+    shape_mark(question, QUESTION_CHANNEL_ORDER_ID);
+    if (!question->channel.ptr || !question->channel_order_id.ptr)
+        return fault_set(fault, ERR_NOMEM, "no memory for a question");
+    return command_prepare(core, &order_list_command, arena, question, out, fault);
+}
+
 uint64_t order_asked_seq(const struct command *command) {
     const struct order_question *question = command->body;
     return question->found.captured_seq;

@@ -6,6 +6,8 @@
 
 #include <lualib.h>
 
+#define INTEGER_TEXT_MAX 200
+
 static const char *key_text(lua_State *L, int index) {
     return lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "?";
 }
@@ -86,7 +88,10 @@ static int lib_tonumber(lua_State *L) {
     luaL_checkany(L, 1);
     lua_settop(L, 1);
     if (lua_type(L, 1) == LUA_TSTRING) {
-        if (!lua_stringtonumber(L, lua_tostring(L, 1)))
+        size_t len;
+        const char *text = lua_tolstring(L, 1, &len);
+        /* a longer text is no integer, and would take its time */
+        if (len > INTEGER_TEXT_MAX || !lua_stringtonumber(L, text))
             lua_pushnil(L);
     }
     if (!lua_isinteger(L, -1))

@@ -47,6 +47,7 @@ struct sandbox {
     struct arena *arena;
     struct json *nodes; /* the answer while it grows: from mem */
     uint32_t node_count, node_cap;
+    size_t out_bytes; /* of it: what a mapping says many times is written as often */
     struct fault *fault;
     bool nomem; /* our own memory, not the mapping's */
     struct mapping_problem *problem;

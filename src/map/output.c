@@ -9,14 +9,32 @@
 #include "base/encode.h"
 #include "base/mem.h"
 
-#define NODES_MAX (UINT32_C(1) << 22)
+#define NODES_MAX (UINT32_C(1) << 30)
 #define KEYS_INLINE 48
+/* Less than an arena of a worker holds: an answer too large is the mapping's fault, memory that is out
+ * would be tried again for ever. */
+#define OUT_BYTES_MAX ((size_t)32 << 20)
 
 static void write_value(lua_State *L, struct sandbox *sb, uint32_t depth);
+
+/* The answer may take half of the budget of memory, apart from the run itself: a few tables can say a thing very often. */
+static size_t out_bytes_max(const struct sandbox *sb) {
+    size_t half = (size_t)sb->limits.bytes_max / 2;
+    return half < OUT_BYTES_MAX ? half : OUT_BYTES_MAX;
+}
+
+static void out_charge(lua_State *L, struct sandbox *sb, size_t bytes) {
+    sb->out_bytes += bytes;
+    if (sb->out_bytes > out_bytes_max(sb))
+        luaL_error(L, "%s: the answer is over the budget of %I bytes",
+                   lua_pushlstring(L, sb->source->name.ptr, sb->source->name.len),
+                   (LUAI_UACINT)out_bytes_max(sb));
+}
 
 /* A new node; its index. */
 static uint32_t add_node(lua_State *L, struct sandbox *sb, enum json_kind kind, struct str text,
                          uint32_t count) {
+    out_charge(L, sb, sizeof *sb->nodes);
     if (sb->node_count == sb->node_cap) {
         uint32_t cap = sb->node_cap ? sb->node_cap * 2 : 512;
         if (cap > NODES_MAX)
@@ -65,6 +83,7 @@ static _Noreturn void refuse(lua_State *L, const char *what) {
 
 /* Strings of Lua are bytes; those of JSON are UTF-8. */
 static struct str keep_text(lua_State *L, struct sandbox *sb, const char *text, size_t len) {
+    out_charge(L, sb, len);
     if (!utf8_valid(str_of(text, len)))
         refuse(L, "holds a text that is not UTF-8");
     char *copy = arena_bytes(sb->arena, len ? len : 1);

@@ -102,7 +102,10 @@ static enum err sandbox_fault(struct sandbox *sb, struct fault *fault) {
     if (strcmp(message, "not enough memory") == 0)
         return fault_set(fault, ERR_INVALID, "%.*s: over the budget of %lld bytes",
                          STR_FMT(sb->source->name), (long long)sb->limits.bytes_max);
-    return fault_set(fault, ERR_INVALID, "%s", message);
+    struct str name = sb->source->name;
+    if (memmem(message, strlen(message), name.ptr, name.len))
+        return fault_set(fault, ERR_INVALID, "%s", message);
+    return fault_set(fault, ERR_INVALID, "%.*s: %s", STR_FMT(name), message);
 }
 
 /* The hub's error stands; the words are in place. */
@@ -178,6 +181,7 @@ static void sandbox_reset(struct sandbox *sb) {
     sb->text_max = 0;
     sb->node_count = 0;
     sb->path_len = 0;
+    sb->out_bytes = 0;
     sb->hub_err = OK;
     sb->asked_count = sb->look_count = 0;
     sb->call = 0;

@@ -8,6 +8,7 @@
 
 #include "map/pattern.h"
 
+#define FORMAT_STEPS 50 /* of a conversion: a number with 99 decimals takes its time */
 #define REP_BYTES_MAX ((size_t)1 << 20)
 
 /* Upvalue 1: the stock function; charges by the length of the text. */
@@ -22,10 +23,12 @@ static int str_linear(lua_State *L) {
 static int str_format(lua_State *L) {
     size_t len;
     const char *fmt = luaL_checklstring(L, 1, &len);
+    int64_t conversions = 0;
     for (size_t i = 0; i + 1 < len; i++) {
         if (fmt[i] != '%')
             continue;
         i++;
+        conversions++;
         while (i < len && strchr("-+ #0123456789.", fmt[i]) && fmt[i])
             i++;
         if (i < len && fmt[i] == 'p')
@@ -36,7 +39,7 @@ static int str_format(lua_State *L) {
         if (type != LUA_TSTRING && type != LUA_TNUMBER && type != LUA_TBOOLEAN && type != LUA_TNIL)
             return luaL_error(L, "format: a %s has no text", luaL_typename(L, i));
     }
-    sandbox_charge(L, 4 + (int64_t)(len / 16));
+    sandbox_charge(L, 4 + (int64_t)(len / 16) + conversions * FORMAT_STEPS);
     return lua_tocfunction(L, lua_upvalueindex(1))(L);
 }
 

@@ -21,7 +21,17 @@ static const struct partner_file files[] = {
      "  - topic: counts\n    signature: {scheme: none}\n"
      "    mapping: count.lua\n    command: stock.count\n"
      "  - topic: many\n    signature: {scheme: none}\n"
-     "    mapping: many.lua\n    commands: [stock.adjust, stock.count, fact.keep]\n"},
+     "    mapping: many.lua\n    commands: [stock.adjust, stock.count, fact.keep]\n"
+     "  - topic: refunds\n    signature: {scheme: none}\n"
+     "    mapping: refund.lua\n    command: fact.keep\n"},
+    {"refund.lua",
+     "return function(doc)\n"
+     "  local order, again = look('order', 'web-de', doc.order), look('order', 'web-de', doc.order)\n"
+     "  local other = look('order', 'web-de', 'other')\n"
+     "  local stock = look('availability', 'A', 'WH-HAM').items[1].available\n"
+     "  return {kind = 'refund', key = doc.id, document = {\n"
+     "    known = order ~= nil, grand = order and order.totals.grand, same = order == again,\n"
+     "    mail = order and opt(order, 'customer.email'), other = other, stock = stock}} end\n"},
     {"count.lua",
      "return function(doc) return {sku = code('sku', doc.item), location = code('location', doc.place),\n"
      "  on_hand = decimal(doc.n), counted_at = doc.at} end\n"},
@@ -210,6 +220,25 @@ static void test_routes(void **state) {
     partner_again(&shop, false);
 }
 
+/* A mapping sees orders, though they are in the journal alone, and without what is personal. */
+static void test_looks(void **state) {
+    (void)state;
+    cell_run_fact(&cell, "order.capture",
+                  "{\"channel\":\"web-de\",\"channel_order_id\":\"10045\",\"placed_at\":"
+                  "\"2026-11-23T09:15:00+01:00\",\"currency\":\"EUR\",\"customer\":{\"customer_id\":\"C-1\"},"
+                  "\"lines\":[{\"line_id\":\"1\",\"sku\":\"A\",\"quantity\":\"1\",\"unit_price\":1999,"
+                  "\"total\":1999}],\"totals\":{\"grand\":1999}}");
+    partner_send(&shop, "refunds", "{\"id\":\"r1\",\"order\":\"10045\"}");
+    partner_send(&shop, "refunds", "{\"id\":\"r2\",\"order\":\"10046\"}");
+    partner_settle(&shop);
+    assert_int_equal(partner_events(&shop, "fact.kept",
+                                    "\"key\":\"r1\",\"document\":{\"grand\":1999,\"known\":true,"
+                                    "\"same\":true,\"stock\":\"0\"}"), 1);
+    assert_int_equal(partner_events(&shop, "fact.kept",
+                                    "\"key\":\"r2\",\"document\":{\"known\":false,"), 1);
+    partner_again(&shop, true);
+}
+
 /* The hub ends between two commands of a message: the rest is done after the start, nothing twice. */
 static void test_routes_cut(void **state) {
     (void)state;
@@ -252,6 +281,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_mapping, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_routes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_routes, set_up_shelved, tear_down),
+        cmocka_unit_test_setup_teardown(test_looks, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_looks, set_up_shelved, tear_down),
         cmocka_unit_test_setup_teardown(test_routes_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_routes_wrong, set_up, tear_down),
     };

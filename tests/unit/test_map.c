@@ -4,11 +4,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #include "map/mapping.h"
 #include "map/pattern.h"
+
+/* Of CPU, for one trick; sanitizers and valgrind take several times longer. */
+#define TRICK_SECONDS 20.0
 
 static struct json_parser *parser;
 static struct arena arena;
@@ -204,6 +208,83 @@ static void test_budget(void **state) {
     fails("(function() local function f() return 1 + f() end return f() end)()", over);
 }
 
+static double cpu_s(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* With the budgets as they are by default: whatever is tried, it ends, in a time that a worker can
+ * bear, and with words; what was asked for is not there afterwards. */
+static void ends(const char *code, const char *want) {
+    struct fault fault;
+    double before = cpu_s();
+    fault_init(&fault, &arena);
+    const char *got = run_with(MAPPING_LIMITS_DEFAULT, code, &fault);
+    double took = cpu_s() - before;
+    if (want ? !strstr(got ? got : fault.detail, want) : !got && !strstr(fault.detail, "t.lua") &&
+                                                         !strstr(fault.detail, "budget"))
+        fail_msg("%s: \"%s\" does not say \"%s\"", code, got ? got : fault.detail, want ? want : "t.lua");
+    if (took > TRICK_SECONDS)
+        fail_msg("%s: took %.1f s", code, took);
+}
+
+static void test_tricks(void **state) {
+    const char *over = "over the budget";
+    /* nothing catches an error, so nothing swallows the budget's */
+    ends("(function() local t = list{1, 2, 3} table.sort(t, function() while true do end end) end)()", over);
+    ends("('abc'):gsub('.', function() while true do end end)", over);
+    ends("each({1}, function() while true do end end)", over);
+    ends("sum({1}, function() while true do end end)", over);
+    ends("(function() for _ in ('x'):gmatch('') do while true do end end end)()", over);
+    ends("(function() local f f = function() return each({1}, f) end return f() end)()", NULL);
+    ends("(function() local f f = function(s) return (s:gsub('.', f)) end return f('x') end)()", NULL);
+    ends("(function() local t = list{3, 1, 2} table.sort(t, function() return table.sort(t) end) end)()", NULL);
+    /* comparators that lie */
+    ends("(function() local t = {} for i = 1, 2000 do t[i] = i end table.sort(t, function() return true end) "
+         "return 1 end)()", NULL);
+    ends("(function() local t = {} for i = 1, 2000 do t[i] = i % 7 end table.sort(t, function(a, b) "
+         "t[#t + 1] = a return a < b end) return 1 end)()", NULL);
+    ends("(function() local t = {1, 'a', {}} table.sort(t) end)()", "attempt to compare");
+    /* each of each of each */
+    ends("(function() local function n(l) return each({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, function() return l > 0 "
+         "and n(l - 1) or 1 end) end return n(12) end)()", over);
+    /* an answer that says a thing more often than memory could hold */
+    ends("(function() local t = {1} for i = 1, 60 do t = {t, t} end return t end)()", over);
+    ends("(function() local s, t = ('x'):rep(1000000), {} for i = 1, 10000 do t[i] = s end return t end)()",
+         "the answer is over the budget");
+    ends("(function() local t = {} for i = 1, 2000000 do t[i] = doc end return t end)()", over);
+    ends("(function() local t = {} t.t = t return t end)()", "nested too deep");
+    /* long texts in C */
+    ends("(function() local s = ('9'):rep(1000000) while true do tonumber(s) end end)()", over);
+    ends("(function() local s = ('x'):rep(1000000) while true do s:rep(1) end end)()", NULL);
+    ends("(function() local s, t = ('x'):rep(999999) .. 'a', ('x'):rep(999999) .. 'b' while s < t do end end)()",
+         over);
+    ends("(function() local s, t = ('x'):rep(900000), {} for i = 1, 500 do t[i] = s end table.sort(t) "
+         "table.sort(t) table.sort(t) table.sort(t) return 1 end)()", NULL);
+    ends("(function() local s = ('x'):rep(1000000) while true do s:find(s, 1, true) end end)()", over);
+    ends("(function() local s = ('x'):rep(1000000) while true do s:byte(1, 900000) end end)()", NULL);
+    ends("(function() local s = ('ab'):rep(500000) while true do s:gsub('a', 'b') end end)()", NULL);
+    ends("(function() local t = {} for i = 1, 100 do t[i] = ('x'):rep(1000000) end return table.concat(t) end)()",
+         over);
+    ends("(function() local t, s = {}, ('x'):rep(1000000) for i = 1, 1000 do t[i] = s end while true do "
+         "table.concat(t) end end)()", over);
+    ends("(function() while true do string.format('%99.99f%99.99f', 1 << 60, 1 << 60) end end)()", NULL);
+    ends("string.format('%1000d', 1)", "invalid");
+    /* errors that are no texts */
+    ends("error({})", NULL);
+    ends("error()", NULL);
+    ends("error(nil)", NULL);
+    ends("assert(false, {})", NULL);
+    ends("assert(nil)", "assertion failed");
+    /* metatables can not be had, and __gc, __index, __close do nothing in a table */
+    ends("{__gc = 1, __index = 2, __close = 3}", "\"__gc\":1");
+    ends("(function() local t <close> = {} end)()", "t.lua");
+    ends("('x').__index", NULL);
+    ends("#doc.__len", "is not in the document");
+    ends("list().__index == nil and 'none'", "none");
+}
+
 /* Nothing a document does is there for the next: not in locals of the file, not after errors. */
 static void test_no_leak(void **state) {
     struct mapping_sources *sources = mapping_sources_create();
@@ -377,7 +458,7 @@ int main(void) {
         cmocka_unit_test(test_read),     cmocka_unit_test(test_missing),
         cmocka_unit_test(test_write),    cmocka_unit_test(test_order),
         cmocka_unit_test(test_helpers),  cmocka_unit_test(test_walls),
-        cmocka_unit_test(test_budget),   cmocka_unit_test(test_no_leak),
+        cmocka_unit_test(test_budget),   cmocka_unit_test(test_tricks),  cmocka_unit_test(test_no_leak),
         cmocka_unit_test(test_large),    cmocka_unit_test(test_patterns),
         cmocka_unit_test(test_pattern_steps), cmocka_unit_test(test_trace),
     };
