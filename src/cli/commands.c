@@ -15,6 +15,7 @@ const struct cli_command *const cli_commands[] = {
     &map_command,
     &codes_command,
     &trace_command,
+    &exceptions_command,
     &held_command,
     &audit_command,
     &approvals_command,

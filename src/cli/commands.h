@@ -13,6 +13,7 @@ extern const struct cli_command codes_command;
 extern const struct cli_command contracts_command;
 extern const struct cli_command demo_command;
 extern const struct cli_command erase_command;
+extern const struct cli_command exceptions_command;
 extern const struct cli_command held_command;
 extern const struct cli_command help_command;
 extern const struct cli_command init_command;

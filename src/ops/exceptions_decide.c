@@ -309,6 +309,8 @@ static void one_make(struct bulk *bulk, const struct case_row *row, struct bulk_
     fault_init(&one->fault, query->arena);
     if (b->action == ACTION_FIX)
         one->err = make_fix(query, row, &decision, &one->message, &one->command, &one->fault);
+    else if (b->dry_run)
+        one->err = OK;
     else if (b->action == ACTION_RETRY)
         one->err = make_retry(query, row, &decision, &one->command, &one->fault);
     else
@@ -362,7 +364,7 @@ static enum err bulk_part(struct bulk *bulk, uint32_t from, uint32_t to) {
 }
 
 static enum err bulk_check(const struct case_bulk *b, struct fault *fault) {
-    if (b->action == ACTION_DISCARD && !b->reason.len)
+    if (b->action == ACTION_DISCARD && !b->reason.len && !b->dry_run)
         fault_add(fault, STR("/reason"), "giving cases up needs a reason");
     if (b->action == ACTION_FIX && b->set.count == 0)
         fault_add(fault, STR("/set"), "says what to put right");

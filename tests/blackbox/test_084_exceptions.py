@@ -22,6 +22,12 @@ receive:
     key: {member: order}
     mapping: order.lua
     command: order.capture
+  - topic: coded
+    signature: {scheme: none}
+    dedup: {header: X-Id}
+    key: {member: order}
+    mapping: coded.lua
+    command: order.capture
   - topic: cuts
     signature: {scheme: none}
     dedup: {header: X-Id}
@@ -39,6 +45,10 @@ ORDER = """return function(doc)
     customer = {email = opt(doc, 'email')},
     lines = lines, totals = {grand = doc.total}}
 end
+"""
+CODED = """return function(doc) return {channel = 'web-de', channel_order_id = doc.order,
+  placed_at = '2026-11-23T09:15:00Z', currency = 'EUR', totals = {grand = 100},
+  lines = {{line_id = '1', sku = code('sku', doc.article), quantity = '1', unit_price = 100, total = 100}}} end
 """
 CUT = """return function(doc) return {channel = 'web-de', channel_order_id = doc.order, reference = doc.ref,
   reason = doc.ref, lines = {{line_id = '1', quantity = tostring(doc.qty)}}} end
@@ -104,6 +114,7 @@ def parts(binary, tmp_path_factory):
     (folder / "connector.yaml").write_text(CONNECTOR)
     (folder / "order.lua").write_text(ORDER)
     (folder / "cut.lua").write_text(CUT)
+    (folder / "coded.lua").write_text(CODED)
     for one in running(hub.start()):
         docs_api = hub.client()
         docs_api.post("/v1/stock/counts", docs.count("P", 100000)).ok(201)
@@ -300,3 +311,90 @@ def test_lists_and_filters(parts):
     parts.api.get("/ops/exceptions?since=yesterday").problem(422)
     lines_of(parts.api.post("/ops/exceptions/bulk", {"action": "discard", "state": "open", "reason": "done"}))
     parts.open(0)
+
+
+def test_the_command_line(parts):
+    number = docs.order_id()
+    parts.order(number)
+    until(lambda: parts.order_id(number), 20, "the order")
+    parts.cut(number, "a", "many")
+    parts.cut(number, "b")
+    case, = parts.open(1)
+    listed = parts.cli("list", "--kind", "document-invalid").stdout
+    assert case["exception_id"] in listed and "store" in listed and listed.count("\n") == 1
+    assert json.loads(parts.cli("list", "--json").stdout)["exception_id"] == case["exception_id"]
+    assert parts.cli("list", "--owner", "nobody").stdout == ""
+    assert json.loads(parts.cli("counts", "--json").stdout)["open"] == 1
+    shown = parts.cli("show", case["exception_id"]).stdout
+    for words in ("document-invalid", "/lines/0/quantity", '"qty": "many"', f"parts/{number}", "parts/cut.lua",
+                  f"penstock exceptions discard {case['exception_id']}", "received from parts"):
+        assert words in shown, (words, shown)
+    assert json.loads(parts.cli("show", case["exception_id"], "--json").stdout)["payload"]["document"]["ref"] == "a"
+    dry = parts.cli("fix", case["exception_id"], "--set", "/qty=3", "--dry-run").stdout
+    assert "/lines/0/quantity <- /qty" in dry, dry
+    parts.cli("discard", case["exception_id"], "--reason", "x", "--version", 9, code=1)
+    parts.cli("discard", case["exception_id"], code=2)
+    parts.cli("fix", case["exception_id"], "--set", "qty=3", code=2)
+    parts.cli("forget", case["exception_id"], code=2)
+    parts.cli("fix", "--kind", "document-invalid", code=2)
+    parts.cli("retry", code=2)
+    assert parts.open(1)[0]["version"] == 1
+    parts.cli("fix", case["exception_id"], "--set", "/qty=1", "--reason", "typed wrong")
+    until(lambda: parts.cuts(number) == ["a", "b"], 20, "both")
+    parts.open(0)
+    parts.cli("retry", case["exception_id"], code=1)
+
+
+def test_the_whole_message_from_a_file_or_an_editor(parts, tmp_path):
+    numbers = [docs.order_id() for _ in range(2)]
+    for number in numbers:
+        parts.send("orders", f"order {number}".encode())
+    cases = parts.open(2)
+    file = tmp_path / "message.json"
+    for number, case in zip(numbers, cases):
+        assert case["kind"] == "payload-malformed"
+        file.write_text(json.dumps({"order": number, "at": "2026-11-23T09:15:00Z", "total": 1, "lines": [
+            {"sku": "P", "qty": 1}]}))
+        parts.cli("fix", case["exception_id"], "--file", file)
+    until(lambda: all(c["kind"] == "document-invalid" for c in parts.open(2)), 20, "the sums to be wrong")
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nsed -i 's/\"total\": 1/\"total\": 100/' \"$1\"\n")
+    editor.chmod(0o755)
+    parts.hub.env["EDITOR"] = str(editor)
+    for case in cases:
+        parts.cli("fix", case["exception_id"])
+    parts.open(0)
+    assert all(parts.order_id(number) for number in numbers)
+    story = parts.api.get(at(cases[0])).ok()
+    assert [v["changed"] for v in story["payload"]["versions"]] == [[], []]
+    assert parts.api.get(at(cases[0]) + "?original=true").ok()["payload"]["text"].startswith("order ")
+
+
+def test_a_code_that_is_missing(parts):
+    numbers = [docs.order_id() for _ in range(4)]
+    for number in numbers:
+        parts.send("coded", {"order": number, "article": "T-1" if number != numbers[3] else "T-2"})
+    found = {c["lane"].split("/")[1]: c for c in parts.open(4)}
+    assert {c["kind"] for c in found.values()} == {"code-unmapped"}
+    out = parts.cli("fix", found[numbers[1]]["exception_id"], "--code", "P").stdout
+    assert "3 messages" in out, out
+    left, = parts.open(1)
+    assert left["lane"].endswith(numbers[3]) and left["version"] == 1
+    assert all(parts.order_id(number) for number in numbers[:3])
+    parts.cli("discard", left["exception_id"], "--reason", "a test")
+    parts.open(0)
+
+
+def test_many_on_the_command_line(parts):
+    for _ in range(30):
+        parts.order(docs.order_id(), total=1)
+    parts.open(30)
+    dry = parts.cli("discard", "--connector", "parts", "--dry-run", "--max", 5)
+    assert dry.stdout.count("document-invalid") == 5 and "5 would be decided" in dry.stderr
+    lines = parts.cli("fix", "--connector", "parts", "--set", "/total=900", "--max", 10, "--json").stdout
+    assert [json.loads(line)["status"] for line in lines.splitlines()] == [202] * 10
+    parts.open(20)
+    run = parts.cli("discard", "--all", "--reason", "a test")
+    assert "20 done, 0 refused" in run.stderr, run.stderr
+    parts.open(0)
+    assert len(parts.cli("list", "--state", "discarded", "--json").stdout.splitlines()) >= 20
