@@ -3,12 +3,12 @@
     python3 bench/bench_tryton.py [--penstock build/penstock] [--orders N] [--rounds N]
                                   [--concurrency N] [--workers N]
 
-The same orders are posted by a bare client that knows Tryton as well as one can (ids of products known
-beforehand, nested reads, one call after the other per order, so many orders at once, numbers given out one at
-a time) and by the hub, in turn. Prints orders per second of both, their ratio round by round, and the CPU
-that Tryton with its database and the hub need for an order: where the machine is busy with other things, the ratio of that CPU
-(bare to hub's, its own included) is the one to believe. Both work at --concurrency; `--concurrency 1,2,3` shows
-where the bare client is best. Needs the packages of `scripts/setup.sh peers`.
+The same orders are posted in turn by a bare client that knows Tryton as well as one can (ids of products known
+beforehand, nested reads, many orders at once, numbers given out one at a time) and by the hub. Prints orders per
+second of both, their ratio round by round, and the CPU that Tryton with its database and the hub need for an
+order: where the machine is busy with other things, the ratio of that CPU (bare to hub's, its own included) is
+the one to believe. Both work at --concurrency; `--concurrency 1,2,3` shows where the bare client is best. Needs
+the packages of `scripts/setup.sh peers`.
 """
 import argparse
 import http.client

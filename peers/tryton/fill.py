@@ -19,7 +19,8 @@ TAXES = {"DE-STD": "0.19", "DE-RED": "0.07", "FR-STD": "0.20"}
 # What the hub's examples sell, and what `penstock demo` sells.
 PRODUCTS = (["TEE-RED-M", "TEE-BLUE-L", "MUG-BLUE", "BAG-01", "TEE-BLU-L", "HOODIE-GRY-S", "JEANS-32-34",
              "SOCKS-3PK", "CAP-NVY", "SCARF-WOOL", "BELT-BRN-90", "COAT-BLK-40", "SHIRT-WHT-41", "SHOES-42",
-             "BAG-CANVAS"] + [f"SKU-{i:04d}" for i in range(1, 41)])
+             "BAG-CANVAS", "CHEESE"] + [f"SKU-{i:04d}" for i in range(1, 41)])
+UNITS = {"": "Unit", "CHEESE": "Kilogram"}
 # Names that shops have for a tax: the hub's codes for "DE MwSt" (Shopify) and "DE-MWST-1" (WooCommerce).
 SAME_TAX = {"DE-MWST": "DE-STD", "DE-MWST-1": "DE-STD"}
 
@@ -42,6 +43,9 @@ def company_make():
             name="Euro", symbol="€", code="EUR", rounding=Decimal("0.01"), digits=2)
         euro.rates.new(date=datetime.date(2000, 1, 1), rate=Decimal(1))
         euro.save()
+    krona = Model.get("currency.currency")(name="Krona", symbol="kr", code="SEK", rounding=Decimal("0.01"), digits=2)
+    krona.rates.new(date=datetime.date(2000, 1, 1), rate=Decimal("11.2"))
+    krona.save()
     wizard = Wizard("company.company.config")
     wizard.execute("company")
     wizard.form.party = new("party.party", name="Retailer", code="OWNER")
@@ -95,17 +99,18 @@ def products_make(taxes):
     category.account_expense = one("account.account", ("type.expense", "=", True))
     category.customer_taxes.append(Model.get("account.tax")(taxes["DE-STD"].id))
     category.save()
-    unit, ids = one("product.uom", ("name", "=", "Unit")), {}
+    units, ids = {code: one("product.uom", ("name", "=", name)) for code, name in UNITS.items()}, {}
     for i, code in enumerate(PRODUCTS + ["SHIPPING"]):
         template = Model.get("product.template")(
-            name=code, default_uom=unit, salable=True, type="service" if code == "SHIPPING" else "goods")
+            name=code, default_uom=units.get(code, units[""]), salable=True,
+            type="service" if code == "SHIPPING" else "goods")
         template.list_price = Decimal(499 + 100 * i) / 100
         template.account_category = category
         template.products[0].suffix_code = code  # `code` itself is computed
         template.products[0].cost_price = Decimal(200 + 40 * i) / 100
         template.save()
         ids[code] = template.products[0].id
-    return unit, ids
+    return ids
 
 
 def stock_make(company, warehouse, products):
@@ -140,7 +145,7 @@ def main():
     accounts_make(company)
     years_make(company)
     taxes = taxes_make(company)
-    unit, products = products_make(taxes)
+    products = products_make(taxes)
     term = Model.get("account.invoice.payment_term")(name="Immediate")
     term.lines.new(type="remainder")
     term.save()
@@ -149,7 +154,8 @@ def main():
     parties_make(company)
     report_shorten()
     tax_ids = {code: taxes[SAME_TAX.get(code, code)].id for code in [*TAXES, *SAME_TAX]}
-    ids = {"settings": {"company": company.id, "currency_id": euro.id, "payment_term": term.id, "warehouse": warehouse.id, "taxes": tax_ids}, "products": products}
+    ids = {"settings": {"company": company.id, "currency_id": euro.id, "payment_term": term.id,
+                        "warehouse": warehouse.id, "taxes": tax_ids}, "products": products}
     with open(os.path.join(os.environ["TRYTON_HOME"], "ids.json"), "w", encoding="utf-8") as file:
         json.dump(ids, file, indent=1, sort_keys=True)
 
