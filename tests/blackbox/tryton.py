@@ -79,6 +79,26 @@ class Tryton:
                 (sale["number"], sale["state"], cents, [i["state"] for i in of]))
         return books
 
+    def of_sale(self, order_id, *fields):
+        return self.all("sale.sale", fields, [["reference", "=", order_id]])[0]
+
+    def invoices(self, order_id):
+        """What was invoiced and credited of an order, in minor units, in the order of its posting."""
+        rows = self.of_sale(order_id, "invoices.state", "invoices.total_amount")["invoices."]
+        assert {row["state"] for row in rows} <= {"posted", "paid"}, rows
+        return [int(Decimal(row["total_amount"]["decimal"]) * 100) for row in sorted(rows, key=lambda row: row["id"])]
+
+    def shipped(self, order_id):
+        """{code of the product: what was done of it}; nothing may wait any more."""
+        done = {}
+        for shipment in self.of_sale(order_id, *(f"shipments.{name}" for name in (
+                "state", "outgoing_moves.product.code", "outgoing_moves.quantity")))["shipments."]:
+            assert shipment["state"] in ("done", "cancelled"), shipment
+            for move in shipment["outgoing_moves."]:
+                code = move["product."]["code"]
+                done[code] = round(done.get(code, 0) + move["quantity"], 6)
+        return done
+
     def sessions_end(self):
         """All who are signed in are not any more."""
         ports = dict(line.split("=") for line in (HOME / "ports").read_text("utf-8").split())
