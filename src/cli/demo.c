@@ -202,16 +202,22 @@ static enum err day_run(struct demo *demo, struct fault *fault) {
     return err;
 }
 
-/* Until everything is posted, or held for a person, or the time is over. */
+/* Until everything is posted, or held for a person, or nothing has been for drain_ms. */
 static void drain(struct demo *demo) {
     int64_t until_us = clock_tick_us(&clock_system) + demo->drain_ms * 1000;
+    uint64_t so_far = 0;
     uint32_t sold = demo_sum(demo, done);
     demo_say(demo, "Shops and stores close. %u orders were acknowledged; waiting until the ERP has them all.",
              sold);
     while (!interrupted && clock_tick_us(&clock_system) < until_us) {
         demo_watch(demo);
-        if (demo->status.known && demo->status.posted + demo->status.held >= sold)
+        uint64_t settled = demo->status.posted + demo->status.held;
+        if (demo->status.known && settled >= sold)
             break;
+        if (settled > so_far) {
+            so_far = settled;
+            until_us = clock_tick_us(&clock_system) + demo->drain_ms * 1000;
+        }
         demo_sleep_ms(WATCH_MS);
     }
     demo_watch_end(demo);

@@ -118,7 +118,7 @@ struct demo_event {
 struct demo_erp {
     const char *name; /* of --erp */
     int64_t orders, orders_fast; /* how many a day sells by default */
-    int64_t drain_ms, drain_fast_ms; /* how long it may take to catch up */
+    int64_t drain_ms, drain_fast_ms; /* how long nothing may happen while it catches up */
     /* Brings the ERP up, empty of sales, and fits the retailer's folder to it; fills
      * demo->erp_environment and makes demo->erp_client. */
     enum err (*start)(struct demo *demo, struct fault *fault);

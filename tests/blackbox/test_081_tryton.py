@@ -181,6 +181,66 @@ def test_other_currencies_and_what_tryton_can_not_keep(selling_hub, tryton):
         until(lambda: any(words in held["cause"] for held in docs.listed(api, "/ops/held")), 60, words)
 
 
+def polled(hub, topic):
+    """Fetches now, and waits until what came is worked off."""
+    api = hub.client()
+    rounds = polls(api)[topic]["rounds"]
+    api.post(f"/ops/polls/tryton/{topic}/run").ok(200, 202)
+    until(lambda: polls(api)[topic]["rounds"] > rounds, 60, f"a round of {topic}")
+    return polls(api)[topic]
+
+
+def polls(api):
+    return {row["topic"]: row for row in api.get("/ops/polls").ok()["items"] if row["connector"] == "tryton"}
+
+
+def fact(hub, kind, key):
+    items = hub.client().get(f"/v1/facts?connector=tryton&kind={kind}&key={key}").ok()["items"]
+    return items[0]["document"] if items else None
+
+
+@pytest.fixture
+def reading_hub(release_binary, tmp_path, tryton):
+    """A hub that takes Tryton's word for its stock."""
+    hub = Hub(release_binary, tmp_path)
+    hub.env.update(tryton.configure(hub.config))
+    path = hub.config / "connectors" / "tryton" / "connector.yaml"
+    path.write_text(path.read_text().replace("enabled: false         # true where", "enabled: true  # where"))
+    yield from running(hub.start())
+
+
+def on_hand(hub, sku):
+    items = hub.client().get(f"/v1/availability?sku={sku}&location=WH-HAM").ok()["items"]
+    return items[0]["on_hand"] if items else None
+
+
+def test_a_price_is_heard_of_although_the_product_keeps_its_date(reading_hub, tryton):
+    product = tryton.ids["products"]["BAG-01"]
+    until(lambda: fact(reading_hub, "product", product) and fact(reading_hub, "price", product), 60, "the products")
+    assert fact(reading_hub, "product", product)["sku"] == "BAG-01"
+    dates = tryton.all("product.product", ["write_date", "template.write_date", "template"], [["id", "=", product]])[0]
+    template, before = dates["template"], fact(reading_hub, "price", product)["amount"]
+    tryton.model("product.template.write", [template], {"list_price": {"__class__": "Decimal", "decimal": "7.7425"}})
+    polled(reading_hub, "prices")
+    until(lambda: fact(reading_hub, "price", product)["amount"] != before, 30, "the price")
+    assert fact(reading_hub, "price", product) == {
+        "sku": "BAG-01", "amount": "7.7425", "currency": "EUR", "includes_tax": False, "unit": "u"}
+    assert tryton.all("product.product", ["write_date"], [["id", "=", product]])[0]["write_date"] == dates["write_date"]
+
+
+def test_stock_follows_what_moves_in_tryton(reading_hub, tryton):
+    until(lambda: on_hand(reading_hub, "SKU-0007") == "100000", 60, "the stock")
+    storage = tryton.all("stock.location", ["storage_location"], [["type", "=", "warehouse"]])[0]["storage_location"]
+    count = tryton.model("stock.inventory.create", [{
+        "location": storage, "lines": [["create", [
+            {"product": tryton.ids["products"]["SKU-0007"], "quantity": 41}]]]}])
+    tryton.model("stock.inventory.confirm", count)
+    polled(reading_hub, "stock")
+    until(lambda: on_hand(reading_hub, "SKU-0007") == "41", 30, "the new count")
+    assert on_hand(reading_hub, "SKU-0008") == "100000"
+    assert not docs.listed(reading_hub.client(), "/ops/exceptions")
+
+
 @pytest.mark.timeout(1200)
 def test_five_hundred_orders_and_twenty_faults(release_binary, tmp_path, tryton):
     """Lost answers, broken connections, the ERP killed in the middle of a request, the hub killed
