@@ -1,4 +1,5 @@
--- An answer of search_read → its records, each with the newest of its dates as `changed`.
+-- An answer of search_read → its records, each with the newest of its dates as `changed`, and a key: what is
+-- known of a product's price is not older because the product is newer.
 
 local function text_of(at)
   return ("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ"):format(at.year, at.month, at.day, at.hour, at.minute, at.second,
@@ -20,6 +21,7 @@ return function(answer)
     for _, price in ipairs(template and get(template, "list_prices.") or list {}) do
       changed = newest(price, changed)
     end
-    return {record = record, id = record.id, changed = changed}
+    local key = (get(record, "list_price") and "price/" or "product/") .. record.id
+    return {record = record, id = record.id, key = key, changed = changed}
   end)}
 end

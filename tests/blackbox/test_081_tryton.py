@@ -196,7 +196,7 @@ def polls(api):
 
 def fact(hub, kind, key):
     items = hub.client().get(f"/v1/facts?connector=tryton&kind={kind}&key={key}").ok()["items"]
-    return items[0]["document"] if items else None
+    return items[0]["fact"]["document"] if items else None
 
 
 @pytest.fixture
