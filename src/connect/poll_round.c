@@ -295,7 +295,7 @@ void round_page_done(struct poll_entry *entry) {
         for (uint32_t i = 1; i < entry->item_count; i++)
             last = json_next(last);
         entry->last_item = item_identity(entry, last);
-        entry->anchor = true;
+        entry->anchor = entry->item_count > 1; /* a page of one can not overlap */
     }
     round_call(entry);
 }
