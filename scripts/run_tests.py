@@ -155,7 +155,8 @@ def peers_prepare():
     waits for it (a lock in their data folder)."""
     os.makedirs(os.path.join(ROOT, "build-peers"), exist_ok=True)
     with open(os.path.join(ROOT, "build-peers", "prepare.log"), "wb") as log:
-        subprocess.Popen(["nice", "bash", "peers/tryton/peer.sh", "prepare"], cwd=ROOT,
+        subprocess.Popen(["nice", "bash", "-c", "for peer in tryton vendure; do "
+                          "bash peers/$peer/peer.sh prepare; done"], cwd=ROOT,
                          stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 

@@ -4,7 +4,7 @@
 'use strict';
 
 const BASE = process.argv[2];
-const PRODUCTS = ['TEE-RED-M', 'TEE-BLUE-L', 'MUG-BLUE', 'BAG-01', 'TEA-100G'];
+const PRODUCTS = ['TEE-RED-M', 'TEE-BLUE-L', 'MUG-BLUE', 'BAG-01', 'SKU-0001'];
 let token;
 
 async function ask(query, variables = {}, channel = undefined) {
@@ -74,7 +74,7 @@ async function products(category, made) {
     ids.push(product.id);
     const [variant] = await ask('mutation($i:[CreateProductVariantInput!]!){createProductVariants(input:$i){id}}',
       { i: [{ productId: product.id, sku, translations: named(sku), price: 1999 - 250 * i,
-        taxCategoryId: sku.startsWith('TEA') ? category.reduced : category.standard, trackInventory: 'TRUE',
+        taxCategoryId: sku.startsWith('SKU') ? category.reduced : category.standard, trackInventory: 'TRUE',
         stockLevels: [{ stockLocationId: made.warehouse, stockOnHand: 1000 }] }] });
     // `prices` is taken here and not above; yen with the two digits that Vendure gives every currency
     await ask('mutation($i:[UpdateProductVariantInput!]!){updateProductVariants(input:$i){id}}',
