@@ -132,7 +132,11 @@ def for_sale(shop, sku):
 def agrees(hub, shop, sku):
     """What the shop may still sell is what the hub can promise."""
     wanted = docs.stock(hub.client(), sku)[3]
-    until(lambda: str(for_sale(shop, sku)) == wanted, 30, f"{wanted} of {sku} in the shop")
+    try:
+        until(lambda: str(for_sale(shop, sku)) == wanted, 30, f"{wanted} of {sku} in the shop")
+    except AssertionError as error:
+        told = hub.client().get("/ops/subscriptions").ok()["items"]
+        raise AssertionError(shop.stock(sku), docs.stock(hub.client(), sku), told) from error
 
 
 @pytest.mark.timeout(600)  # the first of a checkout fetches the shop's packages
