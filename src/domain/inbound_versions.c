@@ -65,7 +65,7 @@ static bool version_time(struct str text, struct instant *out) {
     char utc[40];
     if (instant_parse(text, out))
         return true;
-    if (text.len >= sizeof utc)
+    if (text.len == 0 || text.len >= sizeof utc)
         return false;
     memcpy(utc, text.ptr, text.len);
     utc[text.len] = 'Z';
