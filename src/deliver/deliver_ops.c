@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "deliver/deliver_bulk.h"
 #include "deliver/deliver_priv.h"
 #include "deliver/deliver_shapes.h"
 
@@ -68,6 +69,7 @@ static enum err subscriptions_query(struct query *query, struct fault *fault) {
 
 struct held_list {
     struct query *query;
+    struct held_filter filter;
     uint32_t count, limit;
     char next[128];
 };
@@ -90,6 +92,8 @@ static void row_write(struct buf *out, const struct progress_row *row) {
 
 static bool held_visit(void *ctx, const struct progress_row *row) {
     struct held_list *list = ctx;
+    if (!held_matches(&list->filter, row))
+        return true;
     if (list->count == list->limit) {
         list->query->next_cursor = arena_str(list->query->arena, str_c(list->next));
         return false;
@@ -102,29 +106,22 @@ static bool held_visit(void *ctx, const struct progress_row *row) {
     return true;
 }
 
-/* "SUBSCRIPTION:SEQ" */
-static bool held_id(struct str id, struct str *subscription, uint64_t *seq) {
-    size_t at = id.len;
-    while (at > 0 && id.ptr[at - 1] != ':')
-        at--;
-    if (at < 2)
-        return false;
-    *subscription = str_of(id.ptr, at - 1);
-    return str_u64(str_of(id.ptr + at, id.len - at), seq);
-}
-
 static enum err held_query(struct query *query, struct fault *fault) {
     struct deliver *d = query->ctx;
     struct str cursor = query_value(query, "cursor"), after = STR_NONE;
     uint64_t after_seq = 0;
-    struct held_list list = {.query = query};
+    struct held_list list = {
+        .query = query,
+        .filter = {query_value(query, "subscription"), query_value(query, "type"),
+                   query_value(query, "subject"), query_value(query, "key"),
+                   query_value(query, "state"), query_value(query, "text")}};
     enum err err = query_limit(query, 100, 1000, &list.limit, fault);
     if (err != OK)
         return err;
     if (cursor.ptr != NULL && !held_id(cursor, &after, &after_seq))
         return fault_set(fault, ERR_BAD_REQUEST, "the cursor is not one that was given");
     buf_lit(query->out, "{\"items\":[");
-    err = deliver_held(d, after, after_seq, list.limit + 1, held_visit, &list, fault);
+    err = deliver_held(d, after, after_seq, HELD_SCAN_MAX, held_visit, &list, fault);
     buf_lit(query->out, "],\"next_cursor\":");
     if (query->next_cursor.ptr != NULL)
         buf_json_str(query->out, query->next_cursor);
@@ -221,7 +218,14 @@ static enum err held_discard(struct query *query, struct fault *fault) {
     return decide(query, true, fault);
 }
 
+static const char *const states[] = {"held", "retrying", NULL};
 static const struct query_param list_params[] = {
+    {"subscription", false, false, "Only of this one"},
+    {"type", false, false, "Only of events of this type"},
+    {"subject", false, false, "Only of events about this"},
+    {"key", false, false, "Only of this lane"},
+    {"state", false, false, "held or retrying", QUERY_WORD, .values = states},
+    {"text", false, false, "Only where the cause says this, in any case"},
     {"limit", false, false, "Items on a page, 1 to 1000 (100)", QUERY_WHOLE, 1, 1000},
     {"cursor", false, false, "next_cursor of the page before"},
     {NULL, false, false, NULL},
@@ -244,5 +248,10 @@ const struct route deliver_routes[] = {
      .traffic = CLASS_OPS, .flags = ROUTE_TWO_PERSONS, .query = held_discard,
      .body = &held_discard_shape, .answer = &held_decided_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
      .help = "Give a held delivery up for good, with a reason; what waits behind it goes on"},
+    {.method = "POST", .path = "/ops/held/bulk", .scope = "ops:retry", .traffic = CLASS_OPS,
+     .flags = ROUTE_TWO_PERSONS | ROUTE_LINES, .query = held_bulk_query, .body = &held_bulk_shape,
+     .answer = &held_bulk_line_shape,
+     .help = "Send again or give up many held deliveries: those named, or all that a filter finds; a "
+             "line of NDJSON for each"},
     {.method = NULL},
 };

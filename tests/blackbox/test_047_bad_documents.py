@@ -67,6 +67,7 @@ VALID = {  # of routes that bad_requests has no document of
     "/ops/exceptions/{exception_id}/retry": {"reason": "mended"},
     "/ops/exceptions/{exception_id}/fix": {"set": [{"pointer": "/a", "text": "b"}]},
     "/ops/exceptions/bulk": {"action": "discard", "state": "open", "reason": "done"},
+    "/ops/held/bulk": {"action": "retry", "all": True},
     "/ops/held/{id}/discard": {"reason": "done"},
     "/ops/held/{id}/retry": {},
 }
