@@ -71,6 +71,8 @@ static void connectors_say(const struct connectors *connectors) {
                (unsigned)c->receive.count, (unsigned)c->send.count);
         if (c->poll.count > 0)
             printf(", %u polled", (unsigned)c->poll.count);
+        if (c->files.count > 0)
+            printf(", %u from files", (unsigned)c->files.count);
         if (c->missing.len > 0)
             printf("; not set: %.*s", STR_FMT(c->missing));
         putchar('\n');

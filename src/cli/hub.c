@@ -15,9 +15,10 @@
 #include "base/files.h"
 #include "cli/hub_listen.h"
 #include "cli/tables.h"
-#include "connect/roster.h"
+#include "connect/drop.h"
 #include "connect/inbound.h"
 #include "connect/poll.h"
+#include "connect/roster.h"
 #include "core/core.h"
 #include "deliver/deliver.h"
 #include "deliver/operate.h"
@@ -44,7 +45,8 @@ struct hub {
     char data[PATH_MAX];
     char keys_path[PATH_MAX], limits_path[PATH_MAX], auth_path[PATH_MAX];
     char read_path[PATH_MAX];
-    char deliver_path[PATH_MAX], intake_path[PATH_MAX];
+    char deliver_path[PATH_MAX], intake_path[PATH_MAX], files_path[PATH_MAX];
+    char dir[PATH_MAX]; /* of the configuration */
     char persons_path[PATH_MAX];
     char state_path[PATH_MAX];
     struct buf url;
@@ -66,6 +68,7 @@ struct hub {
     struct auth_keepers *auth;
     struct poller *poller;
     struct operate *operate;
+    struct drop *drop;
     struct read_model *read_model;
     struct hub_tidy {
         pthread_t thread;
@@ -80,7 +83,7 @@ struct hub {
     struct ops_context ops;
     struct figures figures;
     struct otlp *otlp;
-    struct gateway_table tables[8];
+    struct gateway_table tables[9];
     struct approvals approvals;
     struct hub_listen listen;
     struct gateway *gateway;
@@ -291,6 +294,8 @@ static enum err paths_make(struct hub *hub, const struct hub_options *options,
         !path_join(hub->read_path, hub->data, "read.db") ||
         !path_join(hub->deliver_path, hub->data, "delivery.db") ||
         !path_join(hub->intake_path, hub->data, "intake.db") ||
+        !path_join(hub->files_path, hub->data, "files.db") ||
+        !path_join(hub->dir, options->dir, "") ||
         !path_join(hub->persons_path, hub->data, "persons.db") ||
         !path_join(hub->state_path, hub->data, "state.db"))
         return fault_set(fault, ERR_IO, "the path is too long");
@@ -431,6 +436,11 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
                                   .clock = &clock_system, .rng = &rng_system, .keepers = hub->auth};
     if (err == OK)
         err = poller_create(&poll, &hub->poller, fault);
+    struct drop_options drop = {.core = hub->core, .config = hub->config,
+                                .connectors = connectors, .dir = hub->dir,
+                                .path = hub->files_path, .clock = &clock_system};
+    if (err == OK)
+        err = drop_create(&drop, &hub->drop, fault);
     connectors_release(connectors);
     struct erasure_options erasure = {.core = hub->core, .deliver = hub->deliver};
     return err == OK ? erasure_create(&erasure, &hub->erasure, fault) : err;
@@ -446,6 +456,7 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
                                     .deliver = hub->deliver,
                                     .auth = hub->auth,
                                     .poller = hub->poller,
+                                    .drop = hub->drop,
                                     .read_model = hub->read_model,
                                     .keyring = hub->keyring,
                                     .otlp = hub->otlp};
@@ -467,7 +478,9 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
         err = inbound_start(hub->inbound, fault);
     if (err == OK)
         err = deliver_start(hub->deliver, fault);
-    return err == OK ? poller_start(hub->poller, fault) : err;
+    if (err == OK)
+        err = poller_start(hub->poller, fault);
+    return err == OK ? drop_start(hub->drop, fault) : err;
 }
 
 /* Of what comes in; of what goes out, delivery tells itself. */
@@ -492,6 +505,7 @@ static enum err serve_start(struct hub *hub, struct fault *fault) {
     hub->desk = (struct connectors_desk){.core = hub->core, .roster = hub->roster,
                                          .inbound = hub->inbound, .deliver = hub->deliver,
                                          .poller = hub->poller,
+                                         .drop = hub->drop,
                                          .operate = hub->operate};
     connectors_desk_init(&hub->desk);
     hub->ops = (struct ops_context){.core = hub->core,
@@ -506,6 +520,7 @@ static enum err serve_start(struct hub *hub, struct fault *fault) {
     hub->tables[4] = (struct gateway_table){poll_routes, hub->poller};
     hub->tables[5] = (struct gateway_table){exceptions_routes, &hub->ops};
     hub->tables[6] = (struct gateway_table){connectors_routes, &hub->desk};
+    hub->tables[7] = (struct gateway_table){drop_routes, hub->drop};
     approvals_init(&hub->approvals, hub->core, hub->tables);
     struct gateway_options gateway = {
         .core = hub->core,
@@ -541,6 +556,8 @@ static const struct {
                     "then looked up at its system before it is posted"},
     {"intake.db", "put it back from a backup, or remove it: what polls fetched is then fetched again "
                   "from the beginning, and known by its ids"},
+    {"files.db", "put it back from a backup, or remove it: a file that is left once more is then read "
+                 "again, and its documents known by their numbers"},
     {"persons.db", "put it back from a backup: without it, what is personal in the journal stays "
                    "sealed for ever"},
     {"", "`penstock journal verify` lists what is damaged; put the files it names back from a "
@@ -618,6 +635,8 @@ bool hub_stop(struct hub *hub) {
         ended = gateway_drain(hub->gateway, hub->config->settings.drain_timeout_ms);
     if (hub->poller)
         poller_stop(hub->poller);
+    if (hub->drop)
+        drop_stop(hub->drop);
     if (hub->inbound)
         inbound_stop(hub->inbound);
     operate_stop(hub->operate); /* answers who waits */
@@ -638,6 +657,7 @@ bool hub_stop(struct hub *hub) {
         deliver_destroy(hub->deliver);
     poller_destroy(hub->poller);
     operate_destroy(hub->operate);
+    drop_destroy(hub->drop);
     auth_keepers_destroy(hub->auth);
     erasure_destroy(hub->erasure);
     approvals_end(&hub->approvals);

@@ -1,6 +1,7 @@
 /* tables: the capabilities, what the gateway serves beside them, and the operations side. */
 #include "cli/tables.h"
 
+#include "connect/drop.h"
 #include "connect/poll.h"
 #include "deliver/deliver.h"
 #include "domain/list.h"
@@ -44,6 +45,7 @@ const struct api_tables *cli_tables(void) {
     extras[count++] = (struct api_extra){"approvals", "Calls that need a second person",
                                          approvals_routes};
     extras[count++] = (struct api_extra){"polls", "What is fetched", poll_routes};
+    extras[count++] = (struct api_extra){"files", "What is left in folders", drop_routes};
     extras[count] = (struct api_extra){"deliveries", "What goes out, and what is held",
                                        deliver_routes};
     tables = (struct api_tables){.capabilities = domain_capabilities, .extras = extras, .contracts = contracts,

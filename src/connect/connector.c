@@ -224,6 +224,8 @@ static const struct shape_field connector_rows[] = {
                                     .shape = &receive_shape, .max = 256),
     [CONNECTOR_POLL] = SHAPE_ROW(struct connector, poll, SHAPE_LIST, "What is asked for",
                                  .shape = &connector_poll_shape, .max = 256),
+    [CONNECTOR_FILES] = SHAPE_ROW(struct connector, files, SHAPE_LIST, "Files in",
+                                  .shape = &connector_files_shape, .max = 256),
     [CONNECTOR_SEND] = SHAPE_ROW(struct connector, send, SHAPE_LIST, "What goes out",
                                  .shape = &send_shape, .max = 256),
     [CONNECTOR_OPERATIONS] = SHAPE_ROW(struct connector, operations, SHAPE_LIST,

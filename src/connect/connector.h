@@ -188,13 +188,14 @@ struct connector {
     struct connector_auth *auth;       /* connect/auth.h; NULL: calls say nothing of who makes them */
     struct shape_list receive; /* of struct connector_receive */
     struct shape_list poll;    /* of struct connector_poll (connect/connector_poll.h) */
+    struct shape_list files;   /* of struct connector_files (connect/connector_files.h) */
     struct shape_list send;    /* of struct connector_send */
     struct shape_list operations; /* of struct connector_operation (connect/operation.h) */
     /* not in the file */
     struct str dir;            /* DIR/connectors/NAME */
     const struct json *settings; /* resolved: an object of texts and numbers; mappings read it.
                                     Values that came from env or file are not in it. */
-    const struct connector_receive **taken; /* all that comes in, whichever way: webhooks, polls */
+    const struct connector_receive **taken; /* all that comes in, whichever way: webhooks, polls, files */
     uint32_t taken_count;
     struct connector_counters *counters;
     struct str missing;        /* "env SHOPIFY_WEBHOOK_SECRET, …"; absent: nothing */

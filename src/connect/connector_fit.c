@@ -16,9 +16,10 @@ enum err connector_commands(const struct connector *connector, const struct regi
     for (uint32_t i = 0; i < connector->taken_count; i++) {
         const struct connector_receive *receive = connector->taken[i];
         char place[512], at[64];
-        bool webhook = i < connector->receive.count; /* they come first */
-        snprintf(at, sizeof at, "%s/%u/command", webhook ? "receive" : "poll",
-                 webhook ? i : i - connector->receive.count);
+        uint32_t webhooks = connector->receive.count, polls = connector->poll.count; /* in this order */
+        bool webhook = i < webhooks, poll = i < webhooks + polls;
+        snprintf(at, sizeof at, "%s/%u/command", webhook ? "receive" : poll ? "poll" : "files",
+                 i - (webhook ? 0 : poll ? webhooks : webhooks + polls));
         snprintf(place, sizeof place, "connectors/%.*s/connector.yaml:%u:/%s",
                  STR_FMT(connector->name), receive->line, at);
         if (receive->command.len)

@@ -6,6 +6,7 @@
 
 #include "base/files.h"
 #include "base/mem.h"
+#include "connect/connector_files.h"
 #include "connect/connector_poll.h"
 #include "connect/connector_priv.h"
 #include "connect/signature.h"
@@ -507,7 +508,7 @@ static enum err load_send(struct loader *l, uint32_t i) {
 /* All that comes in, under its topic. */
 static enum err load_taken(struct loader *l) {
     struct connector *connector = l->connector;
-    uint32_t count = connector->receive.count + connector->poll.count;
+    uint32_t count = connector->receive.count + connector->poll.count + connector->files.count;
     connector->taken = arena_array(l->arena, count + 1, sizeof *connector->taken);
     if (!connector->taken)
         return fault_set(l->fault, ERR_NOMEM, "no memory for connectors");
@@ -517,6 +518,9 @@ static enum err load_taken(struct loader *l) {
     for (uint32_t i = 0; i < connector->poll.count; i++)
         connector->taken[connector->taken_count++] =
             &list_at(connector->poll, struct connector_poll, i)->take;
+    for (uint32_t i = 0; i < connector->files.count; i++)
+        connector->taken[connector->taken_count++] =
+            &list_at(connector->files, struct connector_files, i)->take;
     return OK;
 }
 
@@ -528,6 +532,8 @@ static enum err load_parts(struct loader *l) {
         load_receive(l, i);
     if (err == OK)
         err = load_polls(l);
+    if (err == OK)
+        err = load_files(l);
     for (uint32_t i = 0; err == OK && i < l->connector->send.count; i++)
         err = load_send(l, i);
     if (err == OK)

@@ -87,7 +87,7 @@ static SHAPE_DEFINE(detail_shape, "connector_detail", struct connector_detail,
 enum poll_row {
     POLL_TOPIC, POLL_ENABLED, POLL_EVERY_S, POLL_REQUEST, POLL_ANSWER, POLL_ITEMS, POLL_ERROR,
     POLL_WATERMARK, POLL_PAGES, POLL_DETAIL, POLL_DEDUP, POLL_KEY, POLL_VERSION, POLL_MAPPING,
-    POLL_COMMAND, POLL_TIMEOUT_MS,
+    POLL_COMMAND, POLL_COMMANDS, POLL_TIMEOUT_MS,
 };
 static const struct shape_field poll_rows[] = {
     [POLL_TOPIC] = SHAPE_ROW(struct connector_poll, topic, SHAPE_CODE,
@@ -127,7 +127,9 @@ static const struct shape_field poll_rows[] = {
     [POLL_MAPPING] = SHAPE_ROW(struct connector_poll, mapping, SHAPE_CODE,
                                "File beside this one: \"order.lua\"", .flags = SHAPE_REQUIRED),
     [POLL_COMMAND] = SHAPE_ROW(struct connector_poll, command, SHAPE_CODE,
-                               "What it asks of the hub", .flags = SHAPE_REQUIRED),
+                               "What it asks of the hub"),
+    [POLL_COMMANDS] = SHAPE_ROW(struct connector_poll, commands, SHAPE_LIST,
+                                "In its place: those that route() of the mapping may name", .max = 16),
     [POLL_TIMEOUT_MS] = SHAPE_ROW(struct connector_poll, timeout_ms, SHAPE_INTEGER,
                                   "Time of one call (30000)", .min = 10, .max = 600000),
 };
@@ -244,20 +246,35 @@ static enum err load_one(struct loader *l, uint32_t i) {
     check_member(l, poll->dedup, i, "dedup");
     check_member(l, poll->key, i, "key");
     check_member(l, poll->version, i, "version");
+    if (!poll->command.len == !poll->commands.count)
+        fault_at(l, i, "command",
+                 "is needed, or commands in its place, where the mapping says which with route()");
     if (poll->version && !poll->key)
         fault_at(l, i, "version", "needs a key: it is the version of what the key names");
     poll->take = (struct connector_receive){.topic = poll->topic, .dedup = poll->dedup,
                                             .key = poll->key, .version = poll->version,
                                             .mapping = poll->mapping, .command = poll->command,
+                                            .commands = poll->commands,
                                             .line = yaml_line(&l->yaml, load_pointer(
                                                         l, "/poll/%u/command", i))};
     load_mapping(l, poll->mapping, load_pointer(l, "/poll/%u/mapping", i), &poll->take.source);
     if (missing.len > 0) {
         poll->missing = arena_str(l->arena, buf_str(&missing));
+        if (l->missing.len == 0 || !memmem(l->missing.data, l->missing.len, missing.data, missing.len)) {
+            buf_str_add(&l->missing, l->missing.len ? STR(", ") : STR(""));
+            buf_str_add(&l->missing, buf_str(&missing));
+        }
         load_note_missing(&l->missing, "for", poll->topic);
     }
     buf_free(&missing);
     return OK;
+}
+
+bool load_polls_have(const struct loader *l, struct str topic) {
+    for (uint32_t i = 0; i < l->connector->poll.count; i++)
+        if (str_eq(list_at(l->connector->poll, struct connector_poll, i)->topic, topic))
+            return true;
+    return false;
 }
 
 enum err load_polls(struct loader *l) {

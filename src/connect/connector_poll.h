@@ -80,6 +80,7 @@ struct connector_poll {
     struct connector_detail *detail;   /* NULL: the item is the document */
     struct connector_place *dedup, *key, *version;
     struct str mapping, command;
+    struct shape_list commands; /* of struct str, in place of command */
     int64_t timeout_ms;
     /* not in the file */
     struct connector_receive take;     /* what becomes of an item: as of a webhook */

@@ -10,7 +10,7 @@
 enum connector_row {
     CONNECTOR_NAME, CONNECTOR_VERSION, CONNECTOR_OWNER, CONNECTOR_SERVICE_LEVEL, CONNECTOR_DESCRIPTION,
     CONNECTOR_SETTINGS, CONNECTOR_SESSION, CONNECTOR_AUTH, CONNECTOR_RECEIVE, CONNECTOR_POLL,
-    CONNECTOR_SEND, CONNECTOR_OPERATIONS,
+    CONNECTOR_FILES, CONNECTOR_SEND, CONNECTOR_OPERATIONS,
 };
 enum connector_send_row {
     SEND_SUBSCRIPTION, SEND_ENABLED, SEND_EVENTS, SEND_KEY, SEND_PERSONAL, SEND_MAPPING, SEND_SCRIPT,
@@ -105,5 +105,9 @@ extern const struct shape connector_place_shape;
 /* connector_load_poll.c */
 extern const struct shape connector_poll_shape;
 enum err load_polls(struct loader *l) WARN_UNUSED;
+bool load_polls_have(const struct loader *l, struct str topic);
+/* connector_load_files.c */
+extern const struct shape connector_files_shape;
+enum err load_files(struct loader *l) WARN_UNUSED;
 
 #endif

@@ -169,6 +169,7 @@ enum err connectors_reload(struct connectors_desk *desk, struct str actor, struc
         inbound_renew(desk->inbound, set);
         deliver_renew(desk->deliver, set);
         poller_renew(desk->poller, set);
+        drop_renew(desk->drop, set);
         operate_renew(desk->operate, set);
         connectors_release(set);
     }

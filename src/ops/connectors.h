@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "connect/drop.h"
 #include "connect/inbound.h"
 #include "connect/poll.h"
 #include "connect/roster.h"
@@ -19,6 +20,7 @@ struct connectors_desk {
     struct inbound *inbound;
     struct deliver *deliver;
     struct poller *poller;
+    struct drop *drop;
     struct operate *operate;
     pthread_mutex_t lock; /* one change at a time reaches all parts */
 };

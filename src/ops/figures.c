@@ -59,6 +59,8 @@ void figures_write(void *ctx, struct metrics *out) {
     deliver_figures(figures->deliver, out);
     if (figures->poller)
         poller_figures(figures->poller, out);
+    if (figures->drop)
+        drop_figures(figures->drop, out);
     read_model_figures(figures->read_model, out);
     keyring_figures(figures->keyring, out);
     otlp_figures(figures->otlp, out);

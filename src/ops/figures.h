@@ -3,6 +3,7 @@
 #ifndef PENSTOCK_OPS_FIGURES_H
 #define PENSTOCK_OPS_FIGURES_H
 
+#include "connect/drop.h"
 #include "connect/inbound.h"
 #include "connect/poll.h"
 #include "connect/roster.h"
@@ -20,6 +21,7 @@ struct figures {
     struct auth_keepers *auth;
     struct poller *poller; /* NULL: nothing is fetched */
     struct operate *operate;
+    struct drop *drop;     /* NULL: no files are taken */
     struct read_model *read_model;
     struct keyring *keyring;
     struct otlp *otlp; /* may be NULL */

@@ -640,7 +640,8 @@ static void test_bodies_and_mappings(void **state) {
     assert_non_null(strstr(remote.bodies[1], "\"after\":\"c \\\"1\\\"\""));
     assert_non_null(strstr(remote.bodies[2], "\"since\":\"2026-11-23T09:15:30.25Z\""));
     close_all();
-    open_with("    every_s: 60\n    items: /orders\n    request: {url: \"https://shop.example/rpc\", mapping: ask.lua}\n"
+    open_with("    every_s: 60\n    items: /orders\n"
+              "    request: {url: \"https://shop.example/rpc\", mapping: ask.lua}\n"
               "    answer: answer.lua\n    watermark: {member: updated_at, format: space, overlap_s: 1}\n");
     remote.now_s = 60;
     SCRIPT("{\"result\":[{\"id\":9007199254740993,\"at\":\"2026-11-23 09:15:30\"}]}", "{\"result\":[]}");

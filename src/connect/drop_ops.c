@@ -1,0 +1,75 @@
+/* drop_ops: what people see of file drops, over HTTP. Owns nothing. */
+#include "base/clock.h"
+#include "connect/drop_priv.h"
+
+static const char *const states[] = {"unusable", "waiting", "reading", "failing", NULL};
+#define COUNT(name, help)                                                                          \
+    SHAPE_SAID(name, SHAPE_INTEGER, help, .flags = SHAPE_REQUIRED, .max = INT64_MAX)
+#define MAYBE(name, kind, help)                                                                    \
+    SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL)
+static const struct shape_field files_rows[] = {
+    SHAPE_SAID("connector", SHAPE_CODE, "Whose they are", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("topic", SHAPE_CODE, "What is in them", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("state", SHAPE_ENUM, "How it fares", .flags = SHAPE_REQUIRED, .values = states),
+    MAYBE("file", SHAPE_TEXT, "The one under way"),
+    COUNT("files", "That came to their end, since the start"),
+    COUNT("repeated", "Of these: were taken before"),
+    COUNT("rejected", "Of these: went to error/, in part or whole"),
+    COUNT("records", "That were read, since the start"),
+    COUNT("taken", "Of these: new"),
+    COUNT("bad", "What could not be read, since the start"),
+    MAYBE("done_at", SHAPE_INSTANT, "When the last one came to its end"),
+    MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
+    MAYBE("error", SHAPE_TEXT, "What it was"),
+};
+static SHAPE_DEFINE_SAID(files_shape, "files", "A folder in which another system leaves files", files_rows);
+
+static void member_instant(struct buf *out, const char *name, int64_t us) {
+    buf_printf(out, ",\"%s\":", name);
+    if (us == 0) {
+        buf_lit(out, "null");
+        return;
+    }
+    buf_char(out, '"');
+    instant_write(out, (struct instant){.us = us - us % 1000});
+    buf_char(out, '"');
+}
+
+static void stats_write(struct query *query, const struct drop_stats *stats) {
+    struct buf *out = query->out;
+    buf_lit(out, "{\"connector\":");
+    buf_json_str(out, stats->connector);
+    query_member(query, "topic", stats->topic);
+    buf_printf(out, ",\"state\":\"%s\"", states[stats->state]);
+    query_member(query, "file", stats->file[0] ? str_c(stats->file) : STR_NONE);
+    buf_printf(out, ",\"files\":%llu,\"repeated\":%llu,\"rejected\":%llu,\"records\":%llu,\"taken\":%llu,"
+               "\"bad\":%llu", (unsigned long long)stats->files, (unsigned long long)stats->repeated,
+               (unsigned long long)stats->rejected, (unsigned long long)stats->records,
+               (unsigned long long)stats->taken, (unsigned long long)stats->bad);
+    member_instant(out, "done_at", stats->done_us);
+    member_instant(out, "failed_at", stats->failed_us);
+    query_member(query, "error", stats->error[0] ? str_c(stats->error) : STR_NONE);
+    buf_char(out, '}');
+}
+
+static enum err files_query(struct query *query, struct fault *fault) {
+    struct drop_stats *all = arena_array(query->arena, DROPS_MAX, sizeof *all);
+    if (!all)
+        return fault_set(fault, ERR_NOMEM, "no memory for the answer");
+    uint32_t count = drop_list(query->ctx, all, DROPS_MAX);
+    buf_lit(query->out, "{\"items\":[");
+    for (uint32_t i = 0; i < count; i++) {
+        if (i > 0)
+            buf_char(query->out, ',');
+        stats_write(query, &all[i]);
+    }
+    buf_lit(query->out, "],\"next_cursor\":null}");
+    return OK;
+}
+
+const struct route drop_routes[] = {
+    {.method = "GET", .path = "/ops/files", .scope = "ops:read", .traffic = CLASS_OPS,
+     .query = files_query, .answer = &files_shape, .flags = ROUTE_LIST,
+     .help = "Folders in which other systems leave files, and how those fared"},
+    {.method = NULL},
+};
