@@ -67,7 +67,8 @@ static bool version_time(struct str text, struct instant *out) {
         return true;
     if (text.len == 0 || text.len >= sizeof utc)
         return false;
-    memcpy(utc, text.ptr, text.len);
+    if (text.len)
+        memcpy(utc, text.ptr, text.len);
     utc[text.len] = 'Z';
     return instant_parse(str_of(utc, text.len + 1), out);
 }

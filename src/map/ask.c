@@ -126,6 +126,7 @@ static int code_missing(lua_State *L, struct sandbox *sb, const struct mapping_c
 
 static int code_ask(lua_State *L, bool out) {
     struct sandbox *sb = sandbox_of(L);
+    call_inside(L, out ? "value_of" : "code");
     struct asked ask = {.code = code_args(L, out)};
     sandbox_charge(L, CODE_STEPS);
     ask.hash = code_hash(&ask.code);
@@ -176,6 +177,7 @@ static int map_look(lua_State *L) {
     if (call_begin(L, "look", CALL_ANY, 2))
         return 1;
     struct sandbox *sb = sandbox_of(L);
+    call_inside(L, "look");
     struct asked ask = {.look = true, .asked_look = look_args(L)};
     sandbox_charge(L, LOOK_STEPS);
     ask.hash = look_hash(&ask.asked_look);

@@ -174,6 +174,7 @@ static int map_number(lua_State *L) {
     struct buf out = fixed_buf(digits, sizeof digits);
     decimal_write(&out, value, RATE_SCALE);
     struct sandbox *sb = sandbox_of(L);
+    call_inside(L, "number");
     struct json *node = arena_new(sb->arena, struct json);
     struct str kept = arena_str(sb->arena, str_of(out.data, out.len));
     if (!node || !kept.ptr) {

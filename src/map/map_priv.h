@@ -145,6 +145,11 @@ static inline struct sandbox *sandbox_of(lua_State *L) {
 /* Takes n steps from the purse; raises the budget error when it is empty. */
 void sandbox_charge(lua_State *L, int64_t steps);
 
+/* What asks the hub, or makes a part of the answer, has neither while the file itself runs. */
+static inline void call_inside(lua_State *L, const char *name) {
+    if (!sandbox_of(L)->arena)
+        luaL_error(L, "%s: only within the function that the file returns", name);
+}
 static inline bool call_begin(lua_State *L, const char *name, enum call_kind kind, int about) {
     struct sandbox *sb = sandbox_of(L);
     sb->call++;

@@ -17,7 +17,8 @@
 
 static void write_value(lua_State *L, struct sandbox *sb, uint32_t depth);
 
-/* The answer may take half of the budget of memory, apart from the run itself: a few tables can say a thing very often. */
+/* The answer may take half of the budget of memory, apart from the run itself: a few tables can say a
+ * thing very often. */
 static size_t out_bytes_max(const struct sandbox *sb) {
     size_t half = (size_t)sb->limits.bytes_max / 2;
     return half < OUT_BYTES_MAX ? half : OUT_BYTES_MAX;

@@ -94,6 +94,22 @@ static int sandbox_prepare(lua_State *L) {
     return 0;
 }
 
+/* Protected: runs the file, once for all runs, and keeps the function it answers. */
+static int sandbox_load(lua_State *L) {
+    struct sandbox *sb = lua_touserdata(L, 1);
+    lua_settop(L, 0);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, REGISTRY_CHUNK);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, REGISTRY_ENV);
+    if (!lua_setupvalue(L, 1, 1))
+        lua_pop(L, 1);
+    lua_call(L, 0, 1);
+    if (lua_type(L, 1) != LUA_TFUNCTION)
+        return luaL_error(L, "%s: a mapping file must return one function",
+                          lua_pushlstring(L, sb->source->name.ptr, sb->source->name.len));
+    lua_rawseti(L, LUA_REGISTRYINDEX, REGISTRY_CHUNK);
+    return 0;
+}
+
 static enum err sandbox_fault(struct sandbox *sb, struct fault *fault) {
     lua_State *L = sb->lua;
     const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
@@ -127,6 +143,10 @@ static enum err sandbox_start(struct sandbox *sb, struct fault *fault) {
     if (lua_pcall(L, 1, 0, 0) != LUA_OK)
         return sandbox_fault(sb, fault);
     lua_sethook(L, budget_hook, LUA_MASKCOUNT, HOOK_EVERY);
+    lua_pushcfunction(L, sandbox_load);
+    lua_pushlightuserdata(L, sb);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+        return sandbox_fault(sb, fault);
     sb->image_size = sb->used;
     sb->image = mem_alloc(sb->used);
     if (!sb->image)
@@ -189,18 +209,11 @@ static void sandbox_reset(struct sandbox *sb) {
     sb->nomem = false;
 }
 
-/* Protected: runs the file, then the function it answers, then writes down the result. */
+/* Protected: runs the function that the file answered, then writes down the result. */
 static int sandbox_call(lua_State *L) {
     struct sandbox *sb = lua_touserdata(L, 1);
     lua_settop(L, 0);
     lua_rawgeti(L, LUA_REGISTRYINDEX, REGISTRY_CHUNK);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, REGISTRY_ENV);
-    if (!lua_setupvalue(L, 1, 1))
-        lua_pop(L, 1);
-    lua_call(L, 0, 1);
-    if (lua_type(L, 1) != LUA_TFUNCTION)
-        return luaL_error(L, "%s: a mapping file must return one function",
-                          lua_pushlstring(L, sb->source->name.ptr, sb->source->name.len));
     document_push(L, sb->document);
     document_push(L, sb->settings);
     lua_call(L, 2, 1);

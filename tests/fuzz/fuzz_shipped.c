@@ -1,11 +1,7 @@
-/* Random documents through the mappings of the shipped connectors. An input is three parts: the mapping's
- * name and a line end, a line that says how the document is changed, and the document:
- *     shopify/order.lua
- *     a0b7…
- *     {"id":…}
- * Of the second line each two bytes change a node of the parsed document, so that what a mapping sees
- * stays JSON. Whatever it sees, it ends within its budget and says what was wrong; what it answers is
- * JSON, and the same a second time. */
+/* Random documents through the mappings of the shipped connectors. An input is a recipe: its first two
+ * bytes choose one of the connectors' fixtures, each three behind them change a node of its document, so
+ * that what a mapping sees is JSON always. Whatever it sees, it ends within its budget and says what was
+ * wrong; what it answers is JSON, and the same a second time. */
 #include "fuzz.h"
 
 #include <stdio.h>
@@ -20,6 +16,12 @@ static struct mapper *mapper;
 static struct arena kept; /* of the settings */
 static const struct mapping_source *mappings[64];
 static uint32_t mapping_count;
+/* Fixtures of mappings. */
+static struct {
+    const struct mapping_source *source;
+    const struct embedded_file *file;
+} fixtures[2000];
+static uint32_t fixture_count;
 
 static enum err hub_code(void *ctx, const struct mapping_code *ask, struct arena *arena,
                          struct str *out, struct fault *fault) {
@@ -71,10 +73,26 @@ static void load(void) {
         mapping_count++;
     }
     must(mapping_count > 5);
+    for (const struct embedded_file *file = embedded_files; file->path; file++) {
+        /* connectors/NAME/fixtures/MAPPING/CASE.in.json */
+        struct str rest = str_c(file->path), folder = str_cut(&rest, '/'), connector = str_cut(&rest, '/');
+        struct str kind = str_cut(&rest, '/'), mapping = str_cut(&rest, '/');
+        if (!str_is(folder, "connectors") || !str_is(kind, "fixtures") || !strstr(file->path, ".in.json"))
+            continue;
+        char name[256];
+        snprintf(name, sizeof name, "%.*s/%.*s.lua", STR_FMT(connector), STR_FMT(mapping));
+        for (uint32_t i = 0; i < mapping_count && fixture_count < 2000; i++) {
+            if (str_is(mappings[i]->name, name)) {
+                fixtures[fixture_count].source = mappings[i];
+                fixtures[fixture_count++].file = file;
+            }
+        }
+    }
+    must(fixture_count > 50);
 }
 
 /* Changes one node to something that the sender might send some day. Names stay texts. */
-static void change(struct json *root, uint8_t where, uint8_t how) {
+static void change(struct json *root, uint32_t where, uint8_t how) {
     static const struct json others[] = {
         {{"", 0}, 0, 1, JSON_STRING},     {{NULL, 0}, 0, 1, JSON_NULL},
         {{NULL, 0}, 1, 1, JSON_BOOL},     {{"-1", 2}, 0, 1, JSON_NUMBER},
@@ -124,24 +142,22 @@ static struct str mapped(const struct mapping_source *source, const struct json 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!parser)
         load();
-    struct str rest = str_of((const char *)data, size), name = str_cut(&rest, '\n');
-    struct str recipe = rest.ptr ? str_cut(&rest, '\n') : STR_NONE;
-    const struct mapping_source *source = mappings[name.len % mapping_count];
-    for (uint32_t i = 0; i < mapping_count; i++)
-        source = str_eq(mappings[i]->name, name) ? mappings[i] : source;
+    uint32_t chosen = (size > 0 ? data[0] : 0u) + (size > 1 ? data[1] * 256u : 0u);
+    const struct embedded_file *file = fixtures[chosen % fixture_count].file;
+    const struct mapping_source *source = fixtures[chosen % fixture_count].source;
     struct arena arena;
     struct fault fault = {0};
     const struct json *parsed;
     arena_init(&arena, 0);
-    if (rest.ptr && json_parse(parser, &arena, rest, false, &parsed, &fault) == OK) {
-        struct json *document = arena_array(&arena, parsed->next, sizeof *document);
-        must(document);
-        memcpy(document, parsed, parsed->next * sizeof *document);
-        for (size_t i = 0; i + 1 < recipe.len && document->next > 1; i += 2)
-            change(document, (uint8_t)recipe.ptr[i], (uint8_t)recipe.ptr[i + 1]);
-        struct str once = mapped(source, document, &arena);
-        must(str_eq(once, mapped(source, document, &arena)));
-    }
+    must(json_parse(parser, &arena, str_of((const char *)file->data, file->len), false, &parsed, &fault) ==
+         OK);
+    struct json *document = arena_array(&arena, parsed->next, sizeof *document);
+    must(document);
+    memcpy(document, parsed, parsed->next * sizeof *document);
+    for (size_t i = 2; i + 2 < size && i < 98; i += 3)
+        change(document, data[i] + data[i + 1] * 256u, data[i + 2]);
+    struct str once = mapped(source, document, &arena);
+    must(str_eq(once, mapped(source, document, &arena)));
     arena_free(&arena);
     return 0;
 }
