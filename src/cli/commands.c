@@ -12,6 +12,7 @@ const struct cli_command *const cli_commands[] = {
     &asyncapi_command,
     &settings_command,
     &schema_command,
+    &connector_command,
     &map_command,
     &codes_command,
     &trace_command,

@@ -19,7 +19,7 @@ extern const struct cli_command help_command;
 extern const struct cli_command init_command;
 extern const struct cli_command journal_command;
 extern const struct cli_command key_command;
-extern const struct cli_command map_command;
+extern const struct cli_command connector_command, map_command;
 extern const struct cli_command metrics_command;
 extern const struct cli_command openapi_command;
 extern const struct cli_command read_model_command;

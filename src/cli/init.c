@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/files.h"
+#include "cli/editor.h"
 #include "connect/embedded.h"
 
 static const char penstock_yaml[] =
@@ -151,15 +152,33 @@ static enum err file_put(const struct cli *cli, const char *dir, const char *nam
     return files_write(path, text, 0666, fault);
 }
 
+/* connector.yaml gets the line by which editors find its schema. */
+static enum err connector_file_put(const struct cli *cli, const char *dir, const struct embedded_file *f,
+                                   struct fault *fault) {
+    struct str text = str_of((const char *)f->data, f->len), path = str_c(f->path);
+    struct str name = STR("/connector.yaml");
+    struct buf with;
+    if (path.len < name.len || memcmp(path.ptr + path.len - name.len, name.ptr, name.len) != 0)
+        return file_put(cli, dir, f->path, text, fault);
+    buf_init(&with, 0);
+    buf_lit(&with, EDITOR_LINE);
+    buf_str_add(&with, text);
+    enum err err = file_put(cli, dir, f->path, buf_str(&with), fault);
+    buf_free(&with);
+    return err;
+}
+
 static enum err files_put(const struct cli *cli, const char *dir, uint32_t *count,
                           struct fault *fault) {
     enum err err = files_folder(dir, fault);
+    if (err == OK)
+        err = editor_schema_put(dir, fault);
     for (size_t i = 0; err == OK && i < sizeof init_files / sizeof init_files[0]; i++, ++*count)
         err = file_put(cli, dir, init_files[i].path, str_c(init_files[i].text), fault);
     for (const struct embedded_file *f = embedded_files; err == OK && f->path; f++) {
         if (!str_starts(str_c(f->path), STR("connectors/")))
             continue;
-        err = file_put(cli, dir, f->path, str_of((const char *)f->data, f->len), fault);
+        err = connector_file_put(cli, dir, f, fault);
         ++*count;
     }
     return err;

@@ -72,10 +72,8 @@ static void exception_fill(struct exception *e, const struct roster_change *chan
     e->subject = change->connector;
     e->cause = arena_printf(arena, "the new version of connector %.*s is not taken: %.*s",
                             STR_FMT(change->connector), STR_FMT(first_words(change, arena)));
-    e->action = change->version.len
-                    ? arena_printf(arena, "Mend the files and let them be read again; version %.*s serves "
-                                          "meanwhile", STR_FMT(change->version))
-                    : STR("Mend the files and let them be read again; nothing serves for it meanwhile");
+    e->action = arena_printf(arena, "Mend the files and let them be read again; version %.*s serves "
+                                    "meanwhile", STR_FMT(change->version));
     shape_mark(e, EXCEPTION_KIND);
     shape_mark(e, EXCEPTION_SUBJECT);
     shape_mark(e, EXCEPTION_CAUSE);
@@ -123,6 +121,8 @@ static void rejection_tell(struct connectors_desk *desk, const struct roster_cha
         log_line(LOG_ERROR, "connect", "the connector's files are not taken",
                  "connector=%s at=%s detail=%s", log_quote(change->connector), log_quote(i->pointer),
                  log_quote(i->detail));
+    if (!change->version.len) /* it never served: nobody waits for it, and who writes it is told so */
+        return;
     if (exception_tell(desk, change, &fault) != OK)
         log_line(LOG_WARN, "connect", "no exception could be raised", "connector=%s detail=%s",
                  log_quote(change->connector), log_quote(str_c(fault.detail)));

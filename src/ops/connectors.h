@@ -28,8 +28,9 @@ void connectors_desk_init(struct connectors_desk *desk);
 void connectors_desk_end(struct connectors_desk *desk);
 
 /* Reads the folders again and lets all parts go by what was taken. The log tells of each change, the
- * audit of all together as done by `actor`; what was rejected raises an exception, once for the same
- * faults. The report lies in the arena. On a thread that may wait; the core must run. */
+ * audit of all together as done by `actor`; where a version is rejected while another one serves, an
+ * exception is raised, once for the same faults. The report lies in the arena. On a thread that may
+ * wait; the core must run. */
 enum err connectors_reload(struct connectors_desk *desk, struct str actor, struct str correlation,
                            struct arena *arena, struct roster_report *report,
                            struct fault *fault) WARN_UNUSED;

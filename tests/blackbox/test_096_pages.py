@@ -10,7 +10,7 @@ sys.path.append(str(TOP / "scripts"))
 
 import walk_page  # noqa: E402  (it lies beside the other scripts)
 
-PAGES = ["docs/tour.md"]
+PAGES = ["docs/tour.md", "docs/onboarding.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
