@@ -39,6 +39,16 @@ static const struct shape_field place_rows[] = {
 SHAPE_DEFINE(connector_place_shape, "connector_place", struct connector_place,
              "Where a value is found: header or member", place_rows);
 
+static const struct shape_field only_rows[] = {
+    SHAPE_ROW(struct connector_only, member, SHAPE_TEXT, "A member of the payload, as \"state\" or \"order.state\"",
+              .flags = SHAPE_REQUIRED, .min = 1, .max = 256),
+    SHAPE_ROW(struct connector_only, values, SHAPE_LIST, "What it may be", .flags = SHAPE_REQUIRED, .min = 1,
+              .max = 64),
+};
+static SHAPE_DEFINE(only_shape, "connector_only", struct connector_only,
+                    "Which messages ask for something", only_rows);
+static const char *const knowns[] = {"refuse", "ignore", NULL};
+
 static const struct shape_field receive_rows[] = {
     SHAPE_ROW(struct connector_receive, topic, SHAPE_CODE,
               "Last part of the path: POST /x/{connector}/{topic}", .flags = SHAPE_REQUIRED),
@@ -58,6 +68,11 @@ static const struct shape_field receive_rows[] = {
     SHAPE_ROW(struct connector_receive, commands, SHAPE_LIST,
               "In place of command, where the mapping says with route() what it asks: all it may",
               .min = 1, .max = 32),
+    SHAPE_ROW(struct connector_receive, only, SHAPE_OBJECT,
+              "Messages whose member is one of the values; the others are nothing to do", .shape = &only_shape),
+    SHAPE_ROW(struct connector_receive, known, SHAPE_ENUM,
+              "What was recorded before with another content: refuse (a person is asked), ignore (nothing new) "
+              "(refuse)", .values = knowns),
 };
 static SHAPE_DEFINE(receive_shape, "connector_receive", struct connector_receive,
                     "A webhook", receive_rows);

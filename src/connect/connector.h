@@ -53,6 +53,15 @@ struct connector_place {
 };
 enum connector_place_row { PLACE_HEADER, PLACE_MEMBER };
 
+/* Messages whose member is one of the values; the others ask for nothing. */
+struct connector_only {
+    uint64_t has;
+    struct str member;        /* "financial_status" or "order.state" */
+    struct shape_list values; /* of struct str */
+};
+/* What it means that the natural key was recorded before with another content. */
+enum connector_known { KNOWN_REFUSE, KNOWN_IGNORE };
+
 struct connector_receive {
     uint64_t has;
     struct str topic; /* POST /x/{connector}/{topic} */
@@ -65,6 +74,8 @@ struct connector_receive {
     struct str mapping;            /* "order.lua" */
     struct str command;            /* "order.capture" … */
     struct shape_list commands;    /* … or of struct str: those that route() of the mapping may name */
+    struct connector_only *only;   /* NULL: all */
+    int32_t known;                 /* enum connector_known */
     /* not in the file */
     const struct mapping_source *source;
     uint32_t line; /* of its command in connector.yaml */

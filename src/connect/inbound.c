@@ -94,6 +94,13 @@ static void slot_looked(struct slot *slot) {
         slot_submit(slot);
 }
 
+/* Whether what was recorded before with another content is nothing new to the topic. */
+static bool known_ignored(const struct slot *slot) {
+    const struct connector_receive *receive =
+        slot->connector && slot->payload ? connector_taken(slot->connector, slot->payload->topic) : NULL;
+    return receive && receive->known == KNOWN_IGNORE;
+}
+
 /* The writer answered. */
 static void slot_answered(struct slot *slot) {
     const struct answer *answer = &slot->command.answer;
@@ -122,6 +129,17 @@ static void slot_answered(struct slot *slot) {
         return;
     }
     struct fault fault = answer->fault;
+    if (slot->step == STEP_PROCESS && answer->err == ERR_DUPLICATE && known_ignored(slot)) {
+        if (answer->replay_seq)
+            slot_bind(slot, answer->replay_seq);
+        slot->known = true;
+        slot->nothing = STR("it was recorded before");
+        slot->step = STEP_SETTLE;
+        slot->attempts = 0;
+        slot->prepared = false;
+        slot_submit(slot);
+        return;
+    }
     if (slot->step == STEP_PROCESS && err_info(answer->err)->disposition == FINAL) {
         fault.err = answer->err;
         if (answer->replay_seq)
@@ -186,6 +204,7 @@ static bool start_record(struct worker *w, const struct record *record, uint64_t
     slot->looks = (struct asking_looks){0};
     slot->looking = false;
     slot->correlation = slot->traceparent = slot->person = slot->nothing = STR_NONE;
+    slot->known = false;
     slot->traced = false;
     atomic_fetch_add(&w->inbound->under_way, 1);
     enum err err = slot_load(slot, record, &fault);

@@ -55,6 +55,7 @@ struct slot {
     struct asking_looks looks;
     bool looking; /* the command under way asks for one */
     uint32_t route;     /* of the mapping's routes, the one under way, from 0 */
+    bool known;         /* STEP_SETTLE: it was recorded before, and the topic says that this is all right */
     struct str nothing; /* STEP_SETTLE: the mapping's words why nothing is to be done; else absent */
 };
 

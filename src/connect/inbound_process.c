@@ -3,6 +3,7 @@
 #include "base/encode.h"
 #include "base/log.h"
 #include "connect/inbound_priv.h"
+#include "connect/receive.h"
 #include "core/core.h"
 #include "domain/exceptions.h"
 
@@ -262,6 +263,23 @@ static enum err map_payload(struct slot *slot, const struct connector_receive *r
     return err;
 }
 
+/* Whether the topic takes such messages; else slot->nothing says why not. */
+static bool only_takes(struct slot *slot, const struct connector_receive *receive,
+                       const struct json *document) {
+    const struct connector_only *only = receive->only;
+    if (!only)
+        return true;
+    struct connector_place place = {.member = only->member};
+    struct str value = receive_member(&place, document, false, &slot->arena);
+    for (uint32_t i = 0; i < only->values.count; i++)
+        if (str_eq(value, *list_at(only->values, struct str, i)))
+            return true;
+    slot->nothing = arena_printf(&slot->arena, "%.*s is %.*s", STR_FMT(only->member),
+                                 value.len && value.len < 100 ? (int)value.len : 9,
+                                 value.len && value.len < 100 ? value.ptr : "not there");
+    return false;
+}
+
 /* Maps, decodes and prepares; on an error *kind says which of these failed. Where the mapping says
  * that nothing is to be done, the slot's step is STEP_SETTLE. */
 static enum err process(struct slot *slot, const char **kind, struct fault *fault) {
@@ -284,6 +302,10 @@ static enum err process(struct slot *slot, const char **kind, struct fault *faul
     *kind = kind_of(err, "payload-malformed");
     if (err)
         return err;
+    if (!only_takes(slot, receive, document)) {
+        slot->step = STEP_SETTLE;
+        return slot->nothing.ptr ? OK : fault_set(fault, ERR_NOMEM, "no memory for the reason");
+    }
     err = map_payload(slot, receive, document, &mapped, kind, fault);
     if (err)
         return err;
@@ -417,7 +439,9 @@ static enum err prepare_settle(struct slot *slot, struct fault *fault) {
     if (!settle)
         return fault_set(fault, ERR_NOMEM, "no memory for a command");
     settle->payload_seq = (int64_t)slot->seq;
-    settle->outcome = slot->payload && !slot->nothing.len ? STR("replayed") : STR("ignored");
+    settle->outcome = slot->known                          ? STR("nothing-new")
+                      : slot->payload && !slot->nothing.len ? STR("replayed")
+                                                            : STR("ignored");
     settle->reason = slot->nothing;
     shape_mark(settle, SETTLE_PAYLOAD_SEQ);
     shape_mark(settle, SETTLE_OUTCOME);

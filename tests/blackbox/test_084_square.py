@@ -76,7 +76,8 @@ def till_hub(binary, tmp_path, square):
     hub.env.update(SQUARE_SIGNATURE_KEY=KEY, SQUARE_WEBHOOK_URL=URL, SQUARE_ACCESS_TOKEN=TOKEN)
     path = hub.config / "connectors" / "square" / "connector.yaml"
     text = path.read_text().replace("https://connect.squareup.com ", f"http://127.0.0.1:{square.server.server_port} ")
-    text = text.replace("locations: {} ", "locations: {L88TEST: S-HAM-1} ").replace("initial: now", "initial: beginning")
+    text = text.replace("locations: {} ", "locations: {L88TEST: S-HAM-1} ")
+    text = text.replace("initial: now", "initial: beginning")
     path.write_text(text.replace("every_s: 30", "every_s: 1"))
     yield from running(hub.start())
 
@@ -110,7 +111,7 @@ def test_webhooks_become_facts(till_hub):
     again = fixture("event", "refund-pending")
     again["event_id"] = "00000000-0000-4000-8000-000000000100"
     assert tell(till_hub, again).status == 200
-    until(lambda: any(e["data"].get("outcome") == "stale" for e in docs.events(till_hub.client(), type="payload.settled")),
+    until(lambda: "stale" in [e["data"].get("outcome") for e in docs.events(till_hub.client(), type="payload.settled")],
           20, "the late message settled")
     assert facts(till_hub, "refund")["pay1_ref1"]["document"]["state"] == "done"
     assert not docs.listed(till_hub.client(), "/ops/exceptions")
