@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/encode.h"
+#include "connect/asking.h"
 #include "core/seal.h"
 
 #define VERSIONS_MAX 100
@@ -323,19 +324,38 @@ struct preview {
     struct str nothing;
 };
 
-static enum err preview_check(struct preview *p, const struct json *mapped, struct fault *fault) {
+static enum err command_check(struct preview *p, struct str command, const struct json *document,
+                              struct fault *fault) {
     struct core *core = p->query->reader->core;
-    const struct command_type *type = registry_command(core_registry(core), p->receive->command);
+    const struct command_type *type = registry_command(core_registry(core), command);
     struct command_context context = {.config = core_config(core), .clock = core_clock(core),
                                       .fact = true};
     void *body;
+    enum err err = type ? shape_decode(type->shape, document, p->query->arena, STR(""), &body, fault)
+                        : fault_set(fault, ERR_INVALID, "there is no command \"%.*s\"",
+                                    (int)(command.len < 64 ? command.len : 64), command.ptr);
+    if (err == OK && type->check)
+        err = type->check(&context, body, p->query->arena, fault);
+    return err;
+}
+
+/* What the state says of it shows only when it is done. */
+static enum err preview_check(struct preview *p, const struct json *mapped, struct fault *fault) {
+    const struct connector_receive *receive = p->receive;
     if (mapping_nothing(mapped, &p->nothing))
         return OK;
     p->stage = "document-invalid";
-    enum err err = type ? shape_decode(type->shape, mapped, p->query->arena, STR(""), &body, fault)
-                        : fault_set(fault, ERR_INVALID, "there is no such command");
-    if (err == OK && type->check)
-        err = type->check(&context, body, p->query->arena, fault);
+    if (receive->commands.count == 0)
+        return command_check(p, receive->command, mapped, fault);
+    uint32_t count = mapping_routes(mapped);
+    enum err err = count ? OK : fault_set(fault, ERR_INVALID, "the mapping names no command");
+    for (uint32_t i = 0; i < count && err == OK; i++) {
+        struct mapping_route route;
+        if (!mapping_route(mapped, i, &route))
+            return fault_set(fault, ERR_INVALID, "the mapping names no command");
+        err = command_check(p, receive->command.len ? receive->command : route.command, route.document,
+                            fault);
+    }
     return err;
 }
 
@@ -362,10 +382,19 @@ static enum err preview_run(struct preview *p, struct fault *fault) {
         .looks_max = settings->map_looks_max});
     if (!mapper)
         return fault_set(fault, ERR_NOMEM, "no memory for a mapping");
+    struct asking_looks looks = {0};
+    struct asking asking = {.core = query->reader->core, .parser = query->reader->parser, .looks = &looks};
+    mapper_hub(mapper, &asking_hub, &asking);
     p->stage = "mapping-failed";
     enum err err = mapper_trace(mapper, p->receive->source, p->message->document, query->arena,
                                 &mapped, &p->trace, fault);
     p->traced = err == OK;
+    if (err == ERR_INVALID && mapper_problem(mapper)->code.kind.ptr)
+        p->stage = MAPPING_CODE_UNMAPPED;
+    if (err == ERR_UNAVAILABLE) {
+        p->stage = "not-tried";
+        fault_set(fault, err, "the mapping looks at an order: a retry tells what comes of it");
+    }
     if (err == OK)
         err = preview_check(p, mapped, fault);
     if (err == OK)

@@ -80,8 +80,8 @@ static const struct shape_field trace_rows[] = {
 };
 static SHAPE_DEFINE_SAID(trace_shape_said, "exception_trace", "Where a member came from", trace_rows);
 static const struct shape_field preview_rows[] = {
-    ALWAYS("outcome", SHAPE_CODE, "maps, nothing (the mapping says there is nothing to do), or the "
-                                  "kind of exception it would be"),
+    ALWAYS("outcome", SHAPE_CODE, "maps, nothing (the mapping says there is nothing to do), "
+                                  "not-tried, or the kind of exception it would be"),
     SHAPE_SAID("mapping", SHAPE_TEXT, "CONNECTOR/FILE", .max = 512),
     SHAPE_SAID("cause", SHAPE_TEXT, "Why it does not map: file and line, and what", .max = 65536),
     SHAPE_SAID("faults", SHAPE_LIST, "The members that are wrong", .shape = &fault_shape),

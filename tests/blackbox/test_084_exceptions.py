@@ -376,10 +376,15 @@ def test_a_code_that_is_missing(parts):
         parts.send("coded", {"order": number, "article": "T-1" if number != numbers[3] else "T-2"})
     found = {c["lane"].split("/")[1]: c for c in parts.open(4)}
     assert {c["kind"] for c in found.values()} == {"code-unmapped"}
+    preview = parts.api.get(at(found[numbers[3]])).ok()["preview"]
+    assert preview["outcome"] == "code-unmapped" and "T-2" in preview["cause"], preview
+    dry = {"set": [{"pointer": "/article", "text": "T-1"}], "dry_run": True}
+    assert parts.api.post(at(found[numbers[3]], "fix"), dry).ok(202)["preview"]["outcome"] == "code-unmapped"
     out = parts.cli("fix", found[numbers[1]]["exception_id"], "--code", "P").stdout
     assert "3 messages" in out, out
     left, = parts.open(1)
     assert left["lane"].endswith(numbers[3]) and left["version"] == 1
+    assert parts.api.post(at(left, "fix"), dry).ok(202)["preview"]["outcome"] == "maps"
     assert all(parts.order_id(number) for number in numbers[:3])
     parts.cli("discard", left["exception_id"], "--reason", "a test")
     parts.open(0)
