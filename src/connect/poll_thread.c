@@ -26,8 +26,10 @@ static void before_wait(uv_prepare_t *prepare) {
     struct poller *poller = prepare->data;
     if (atomic_load(&poller->stop) && !poller->stopping) {
         poller->stopping = true;
-        if (poller->own_net) /* ends all calls */
+        if (poller->own_net) { /* ends all calls; nobody starts one, or looks after it, from here on */
             net_close(poller->net);
+            poller->net = NULL;
+        }
         poller->own_net = false;
     }
     poller_step(poller);
