@@ -62,6 +62,8 @@ local function refusal(err)
   local kind = tostring(err[1])
   local words = opt(err, kind == "UserWarning" and "2.2" or "2.1") or opt(err, "2")
   if type(words) ~= "string" or words == "" then words = kind end
+  -- A call that was given up was at work for longer than settle_ms: the next attempt finds what it did.
+  if words:find("^You cannot modify invoice .+ because it is posted") then return {again = "Tryton: " .. words} end
   if kind ~= "UserError" and kind ~= "UserWarning" then
     for _, sign in ipairs(BUSY) do
       if kind:find(sign) then return {again = "Tryton: " .. kind:trim()} end

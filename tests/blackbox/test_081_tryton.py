@@ -249,7 +249,7 @@ def test_five_hundred_orders_and_twenty_faults(release_binary, tmp_path, tryton)
     hub = Hub(release_binary, tmp_path)
     hub.env.update({**tryton.configure(hub.config), "TRYTON_URL": flaky.url})
     path = hub.config / "connectors" / "tryton" / "connector.yaml"
-    path.write_text(path.read_text().replace("settle_ms: 10000", "settle_ms: 1500"))
+    path.write_text(path.read_text().replace("settle_ms: 10000", "settle_ms: 3000"))
     dice = random.Random(20)
     faults = ["drop"] * 9 + ["refuse"] * 4 + ["erp"] * 2 + ["hub"] * 5
     dice.shuffle(faults)
