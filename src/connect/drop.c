@@ -114,7 +114,9 @@ static bool entry_step(struct drop_entry *entry, bool stopping) {
     }
     if (entry->stats.state == DROP_UNUSABLE)
         entry->stats.state = DROP_WAITING;
-    return entry->due_us <= clock_tick_us(entry->drop->options.clock) && folder_look(entry);
+    /* what the core still has of a file that was given up comes back first */
+    return entry->busy == 0 && entry->due_us <= clock_tick_us(entry->drop->options.clock) &&
+           folder_look(entry);
 }
 
 bool drop_step(struct drop *drop) {
@@ -142,7 +144,7 @@ int64_t drop_next_us(const struct drop *drop) {
             due = 0;
         else if (entry->state == DROP_RECORDS && entry->blocked)
             due = entry->again_us;
-        else if (entry->state == DROP_IDLE && drop_usable(entry))
+        else if (entry->state == DROP_IDLE && drop_usable(entry) && entry->busy == 0)
             due = entry->due_us;
         next = due < next ? due : next;
     }
