@@ -234,6 +234,11 @@ static void record_posting(struct attempt *attempt, struct str reference) {
         posting->has = 1u << POSTING_SUBSCRIPTION | 1u << POSTING_CONNECTOR |
                        1u << POSTING_EVENT_SEQ | 1u << POSTING_ORDER_ID | 1u << POSTING_ATTEMPTS |
                        1u << POSTING_FOUND;
+        if (send->source != NULL && !attempt->found) { /* found: another version may have made it */
+            posting->mapping = send->source->name;
+            posting->mapping_version = send->source->version;
+            posting->has |= 1u << POSTING_MAPPING | 1u << POSTING_MAPPING_VERSION;
+        }
         if (reference.len > 0) {
             posting->reference = arena_str(&attempt->arena, reference);
             shape_mark(posting, POSTING_REFERENCE);
@@ -318,6 +323,11 @@ static void hold_tell(struct attempt *attempt, uint64_t seq, struct str lane, ui
         hold->status = status;
         hold->attempts = attempts;
         hold->has = (1u << (HELD_ATTEMPTS + 1)) - 1;
+        if (attempt->send->source != NULL && attempt->job.lane != LANE_NONE) { /* this attempt ran it */
+            hold->mapping = attempt->send->source->name;
+            hold->mapping_version = attempt->send->source->version;
+            hold->has |= 1u << HELD_MAPPING | 1u << HELD_MAPPING_VERSION;
+        }
         if (attempt->type.len == 0)
             hold->has &= ~(UINT64_C(1) << HELD_EVENT_TYPE);
     }

@@ -22,6 +22,10 @@ static const struct shape_field hold_rows[] = {
     [HELD_STATUS] = SHAPE_ROW(struct delivery_hold, status, SHAPE_INTEGER,
                               "HTTP status of the last answer, 0: there was none"),
     [HELD_ATTEMPTS] = SHAPE_ROW(struct delivery_hold, attempts, SHAPE_INTEGER, "Attempts made"),
+    [HELD_MAPPING] = SHAPE_ROW(struct delivery_hold, mapping, SHAPE_TEXT,
+                               "The mapping that made the document, or failed to"),
+    [HELD_MAPPING_VERSION] = SHAPE_ROW(struct delivery_hold, mapping_version, SHAPE_TEXT,
+                                       "Its version: the connector's, and a hash of its text"),
 };
 SHAPE_DEFINE(delivery_hold_shape, "delivery_hold", struct delivery_hold,
              "A delivery that a person must decide", hold_rows);

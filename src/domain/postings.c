@@ -25,6 +25,10 @@ static const struct shape_field posting_rows[] = {
                                    "Attempts it took since the hub was started"),
     [POSTING_FOUND] = SHAPE_ROW(struct posting, found, SHAPE_BOOL,
                                 "It was there already: found by a look-up"),
+    [POSTING_MAPPING] = SHAPE_ROW(struct posting, mapping, SHAPE_TEXT,
+                                  "The mapping that made the document"),
+    [POSTING_MAPPING_VERSION] = SHAPE_ROW(struct posting, mapping_version, SHAPE_TEXT,
+                                          "Its version: the connector's, and a hash of its text"),
 };
 SHAPE_DEFINE(posting_shape, "posting", struct posting, "What went to the books", posting_rows);
 

@@ -18,10 +18,13 @@ struct posting {
     struct str reference; /* the system's own number */
     int64_t attempts;     /* sendings it took, this life of the hub */
     bool found;           /* it was there already: found by a look-up, not by the post's answer */
+    struct str mapping, mapping_version; /* that made the document: mapping_source.name, .version;
+                                            absent: the event went as it is */
 };
 enum posting_row {
     POSTING_SUBSCRIPTION, POSTING_CONNECTOR, POSTING_EVENT_SEQ, POSTING_ORDER_ID,
     POSTING_REFERENCE, POSTING_ATTEMPTS, POSTING_FOUND,
+    POSTING_MAPPING, POSTING_MAPPING_VERSION,
 };
 extern const struct shape posting_shape;
 

@@ -656,6 +656,12 @@ static void run_with_faults(uint64_t seed, bool crashes, bool script) {
     }
     assert_true(all_done());
     check_books();
+    uint32_t told = 0; /* postings say which mapping made them */
+    for (uint32_t i = 0; script && i < memory.count; i++)
+        told += str_is(memory.records[i].type, "posting.posted") &&
+                memmem(memory.records[i].data.ptr, memory.records[i].data.len,
+                       "\"mapping\":\"t/script.lua\",\"mapping_version\":\"", 44);
+    assert_true(!script || told > 0);
     for (uint32_t i = 0; script && i < memory.count; i++)
         assert_int_equal(remote.confirmed[i + 1], str_is(memory.records[i].type, "thing.made"));
     hub_crash();
