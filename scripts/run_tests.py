@@ -20,7 +20,8 @@ RELEASE, ASAN, TSAN, PLANTED = "build", "build-asan", "build-tsan", "build-plant
 SANITIZERS = {
     "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:"
+                    f"suppressions={os.path.join(ROOT, 'tests', 'tsan.supp')}",
 }
 # Where a suite has hung, the run ends all the same.
 BUILD_LIMIT_S, SUITE_LIMIT_S, BLACKBOX_LIMIT_S = 1200, 600, 1500

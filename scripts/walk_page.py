@@ -34,6 +34,7 @@ KINDS = [
     (re.compile(r"(?<!\d)\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?"), "TIME"),
     (re.compile(r"\b\d+(\.\d+)? ?(us|ms|s|seconds|KiB|MiB|bytes|B|records)\b"), "SOME"),
     (re.compile(r"#\d+\b"), "#SEQ"),
+    (re.compile(r"payload(-|_seq )\d+\b"), "payload SEQ"),
     (re.compile(r"(seq\"?[=: ]+\"?)\d+"), r"\1SEQ"),
     (re.compile(r"SO-\d+"), "SO-NUMBER"),
     (re.compile(r", sent \d+ times"), ""),

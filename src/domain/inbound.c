@@ -183,6 +183,8 @@ static void received_project(struct rows *rows, const struct event *event) {
     rows_ref(rows, p->payload_id);
     if (p->dedup_id.len)
         rows_ref(rows, p->dedup_id);
+    if (p->key.len) /* found under the partner's number, also where nothing came of it */
+        rows_ref(rows, p->key);
 }
 
 static enum err settled_apply(struct state *state, const struct event *event) {
@@ -195,7 +197,7 @@ static enum err retried_apply(struct state *state, const struct event *event) {
     return pending_begin(state, (uint64_t)retry->payload_seq);
 }
 
-static const char *const received_reads[] = {"payload_id", "dedup_id", NULL};
+static const char *const received_reads[] = {"payload_id", "dedup_id", "key", NULL};
 static const struct event_type payload_received_event = {
     .name = EVENT_PAYLOAD_RECEIVED, .shape = &payload_shape, .apply = received_apply,
     .project = received_project, .project_reads = received_reads,

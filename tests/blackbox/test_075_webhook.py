@@ -156,9 +156,10 @@ def test_stored_before_it_is_looked_at(hub, api):
     {"currency": "XXQ"},
 ])
 def test_what_can_not_be_mapped_is_an_exception(hub, api, change):
-    seq = docs.last_seq(api)
-    assert send(hub, payload(**change)).status in (200, 201, 202)
+    seq, doc = docs.last_seq(api), payload(**change)
+    assert send(hub, doc).status in (200, 201, 202)
     found = until(lambda: raised(api, seq), 20, "an exception")
+    assert found[0]["data"]["exception_id"] in hub.cli("trace", str(doc["id"])).stdout
     assert found[0]["data"]["cause"], found
     assert not [e for e in docs.events(api, after=seq) if docs.short(e) == "order.captured"]
 

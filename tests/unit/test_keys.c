@@ -19,7 +19,7 @@ static char *folder, path[256];
 static struct arena arena;
 static struct key_store *store;
 static struct router *router;
-static int64_t tick_us = 1000000000;
+static _Atomic int64_t tick_us = 1000000000; /* read by the threads of what is tested */
 static int64_t tick(struct clock *clock) { return tick_us; }
 static struct clock test_clock = {.now_us = tick, .tick_us = tick};
 

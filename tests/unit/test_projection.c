@@ -63,8 +63,8 @@ static void a_day(void) {
         if (n % 4 == 1)
             run("posting.record", text, NULL);
         snprintf(text, sizeof text,
-                 "{\"connector\":\"shop\",\"topic\":\"orders-create\",\"dedup_id\":\"D%d\","
-                 "\"document\":{\"a\":\"\\\"%d\"}}", n, n);
+                 "{\"connector\":\"shop\",\"topic\":\"orders-create\",\"dedup_id\":\"D%d\",\"key\":\"K%d\","
+                 "\"document\":{\"a\":\"\\\"%d\"}}", n, n, n);
         run("inbound.receive", text, NULL);
     }
     run("exception.raise", "{\"kind\":\"short\",\"subject\":\"A\",\"cause\":\"x\",\"action\":\"y\","
