@@ -101,7 +101,7 @@ def test_the_list_says_how_they_fare(binary, tmp_path):
         items = json.loads(binary.ok("connector", "list", "-C", hub.config, "--json", "--hub", hub.url,
                                      "--key", hub.key))["items"]
         shopify = next(x for x in items if x["connector"] == "shopify")
-        assert shopify["topics"] == ["orders-create", "orders-cancelled"]
+        assert {"orders-create", "orders-cancelled"} <= set(shopify["topics"])
         assert shopify["hub"]["state"] == "incomplete" and shopify["hub"]["hash"] == shopify["hash"]
         said = binary.ok("connector", "list", "-C", hub.config, "--hub", hub.url, "--key", hub.key)
         assert "hub: incomplete, version 1.0.0+" in said
