@@ -73,7 +73,8 @@ static bool bytes_write(int fd, struct str text) {
     return true;
 }
 
-enum err files_write(const char *path, struct str text, unsigned mode, struct fault *fault) {
+static enum err write_as(const char *path, struct str text, unsigned mode, bool durable,
+                         struct fault *fault) {
     char temporary[PATH_MAX];
     int len = snprintf(temporary, sizeof temporary, "%s.new", path);
     if (len < 0 || (size_t)len >= sizeof temporary)
@@ -81,7 +82,7 @@ enum err files_write(const char *path, struct str text, unsigned mode, struct fa
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0)
         return failed(fault, "can not write", temporary);
-    bool ok = bytes_write(fd, text) && fsync(fd) == 0;
+    bool ok = bytes_write(fd, text) && (!durable || fsync(fd) == 0);
     enum err err = ok ? OK : failed(fault, "can not write", temporary);
     close(fd);
     if (err == OK && rename(temporary, path) != 0)
@@ -89,6 +90,14 @@ enum err files_write(const char *path, struct str text, unsigned mode, struct fa
     if (err != OK)
         unlink(temporary);
     return err;
+}
+
+enum err files_write(const char *path, struct str text, unsigned mode, struct fault *fault) {
+    return write_as(path, text, mode, true, fault);
+}
+
+enum err files_write_fast(const char *path, struct str text, unsigned mode, struct fault *fault) {
+    return write_as(path, text, mode, false, fault);
 }
 
 enum err files_read(const char *path, struct buf *out, struct fault *fault) {

@@ -17,6 +17,9 @@ enum err files_folder_empty(const char *path, bool *empty, struct fault *fault) 
  * place. mode as in chmod. */
 enum err files_write(const char *path, struct str text, unsigned mode,
                      struct fault *fault) WARN_UNUSED;
+/* The same without waiting for the disk: a power cut may lose it. For what can be made again. */
+enum err files_write_fast(const char *path, struct str text, unsigned mode,
+                          struct fault *fault) WARN_UNUSED;
 /* Appends the whole file, at most out->max bytes. ERR_NOT_FOUND, ERR_IO, ERR_TOO_LARGE. */
 enum err files_read(const char *path, struct buf *out, struct fault *fault) WARN_UNUSED;
 /* Takes away a folder and all in it; follows no links. */

@@ -149,7 +149,7 @@ static enum err file_put(const struct cli *cli, const char *dir, const char *nam
         fprintf(stderr, "penstock %s: %s was there and differs: kept as %s\n", cli->command->name,
                 path, old);
     }
-    return files_write(path, text, 0666, fault);
+    return files_write_fast(path, text, 0666, fault);
 }
 
 /* connector.yaml gets the line by which editors find its schema. */
