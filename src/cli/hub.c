@@ -483,11 +483,11 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
     return err == OK ? drop_start(hub->drop, fault) : err;
 }
 
-/* Of what comes in; of what goes out, delivery tells itself. */
+/* Once for each: a connector that is not set up is named, with all that rests for it. */
 static void missing_tell(struct hub *hub) {
     const struct connectors *connectors = roster_take(hub->roster);
     for (uint32_t i = 0; i < connectors->count; i++)
-        if (connectors->items[i]->missing.len > 0 && connectors->items[i]->taken_count > 0)
+        if (connectors->items[i]->missing.len > 0)
             log_line(LOG_WARN, "connect", "not usable in full: not set", "connector=%s missing=%s",
                      log_quote(connectors->items[i]->name),
                      log_quote(connectors->items[i]->missing));

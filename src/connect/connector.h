@@ -249,9 +249,6 @@ bool connector_wants(const struct connector_send *send, struct str event_type);
 /* Meaning of a status (100 to 599); others are retryable. */
 enum connector_outcome_kind connector_outcome(const struct connector_send *send, int status);
 
-/* References that its calls need and that are not set; absent: it can call. */
-struct str connector_auth_missing(const struct connector *connector);
-
 /* What came in, of all connectors; any thread. */
 void connectors_figures(const struct connectors *connectors, struct metrics *out);
 

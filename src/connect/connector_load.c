@@ -492,9 +492,7 @@ static enum err load_send(struct loader *l, uint32_t i) {
         send->timeout_ms = 10000;
     load_mapping(l, send->mapping, load_pointer(l, "/send/%u/mapping", i), &send->source);
     load_script(l, send, i);
-    struct str unsigned_in = connector_auth_missing(l->connector);
-    if (unsigned_in.len)
-        buf_printf(&missing, "%s%.*s", missing.len ? ", " : "", STR_FMT(unsigned_in));
+    load_note_auth(l, &missing);
     if (missing.len > 0) {
         send->missing = arena_str(l->arena, buf_str(&missing));
         load_note_missing(&l->missing, "for", send->subscription);

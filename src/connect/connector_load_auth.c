@@ -387,6 +387,11 @@ enum err load_auth(struct loader *l) {
     return OK;
 }
 
-struct str connector_auth_missing(const struct connector *connector) {
-    return connector->auth ? connector->auth->missing : STR_NONE;
+void load_note_auth(const struct loader *l, struct buf *missing) {
+    struct str rest = l->connector->auth ? l->connector->auth->missing : STR_NONE;
+    while (rest.len > 0) {
+        struct str one = str_trim(str_cut(&rest, ','));
+        if (missing->len == 0 || !memmem(missing->data, missing->len, one.ptr, one.len))
+            buf_printf(missing, "%s%.*s", missing->len ? ", " : "", STR_FMT(one));
+    }
 }

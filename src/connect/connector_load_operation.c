@@ -58,7 +58,6 @@ static void check_name(struct loader *l, const struct connector_operation *opera
 static enum err load_operation(struct loader *l, uint32_t i) {
     struct connector_operation *operation =
         list_at(l->connector->operations, struct connector_operation, i);
-    struct str unsigned_in = connector_auth_missing(l->connector);
     struct buf missing;
     check_name(l, operation, i);
     if (!operation->outcome)
@@ -81,8 +80,7 @@ static enum err load_operation(struct loader *l, uint32_t i) {
     if (operation->fallback_open && operation->fallback_open->kind != JSON_NULL)
         operation->fallback = load_document(l, operation->fallback_open, &missing,
                                             load_pointer(l, "/operations/%u/fallback", i));
-    if (unsigned_in.len)
-        buf_printf(&missing, "%s%.*s", missing.len ? ", " : "", STR_FMT(unsigned_in));
+    load_note_auth(l, &missing);
     if (missing.len > 0) {
         operation->missing = arena_str(l->arena, buf_str(&missing));
         load_note_missing(&l->missing, "for", operation->operation);

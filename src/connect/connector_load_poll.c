@@ -258,6 +258,7 @@ static enum err load_one(struct loader *l, uint32_t i) {
                                             .line = yaml_line(&l->yaml, load_pointer(
                                                         l, "/poll/%u/command", i))};
     load_mapping(l, poll->mapping, load_pointer(l, "/poll/%u/mapping", i), &poll->take.source);
+    load_note_auth(l, &missing);
     if (missing.len > 0) {
         poll->missing = arena_str(l->arena, buf_str(&missing));
         if (l->missing.len == 0 || !memmem(l->missing.data, l->missing.len, missing.data, missing.len)) {

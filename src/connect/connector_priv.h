@@ -61,6 +61,8 @@ struct str load_pointer(struct loader *l, const char *fmt, ...) PRINTF_LIKE(2, 3
 struct resolved load_text(struct loader *l, struct str in, struct buf *missing, struct str pointer);
 /* Adds "kind name" to the list, once. */
 void load_note_missing(struct buf *to, const char *kind, struct str name);
+/* Adds what `auth` needs and lacks: without it no call of the connector can be made. */
+void load_note_auth(const struct loader *l, struct buf *missing);
 /* The mapping of the connector's folder, compiled; an empty name is none. */
 void load_mapping(struct loader *l, struct str file, struct str pointer,
                   const struct mapping_source **out);

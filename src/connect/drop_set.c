@@ -20,7 +20,7 @@ static void entry_by(struct drop_entry *entry, const struct connector_files *fil
              absolute ? "" : "/", STR_FMT(files->folder));
     entry->seen_count = 0;
     if (files->missing.len > 0)
-        log_line(LOG_WARN, "connect", "files are not taken: not set", "files=%.*s missing=%s",
+        log_line(LOG_DEBUG, "connect", "files are not taken: not set", "files=%.*s missing=%s",
                  STR_FMT(entry->name), log_quote(files->missing));
 }
 

@@ -42,7 +42,7 @@ static void entry_by(struct poll_entry *entry, const struct connector_poll *poll
     connector_release(before);
     entry->page_size = poll->pages->size;
     if (poll->missing.len > 0)
-        log_line(LOG_WARN, "connect", "a poll is not usable: not set", "poll=%.*s missing=%s",
+        log_line(LOG_DEBUG, "connect", "a poll is not usable: not set", "poll=%.*s missing=%s",
                  STR_FMT(entry->name), log_quote(poll->missing));
 }
 

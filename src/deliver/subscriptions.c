@@ -91,7 +91,7 @@ static struct subscription *subscription_named(struct deliver *d, struct str nam
 
 static void usable_tell(const struct connector_send *send) {
     if (send->missing.ptr != NULL && send->enabled)
-        log_line(LOG_WARN, "deliver", "subscription is not followed: something is not set",
+        log_line(LOG_DEBUG, "deliver", "subscription is not followed: something is not set",
                  "subscription=%.*s missing=%s", STR_FMT(send->subscription),
                  log_quote(send->missing));
 }
