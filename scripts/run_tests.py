@@ -24,7 +24,7 @@ SANITIZERS = {
                     f"suppressions={os.path.join(ROOT, 'tests', 'tsan.supp')}",
 }
 # Where a suite has hung, the run ends all the same.
-BUILD_LIMIT_S, SUITE_LIMIT_S, BLACKBOX_LIMIT_S = 1200, 600, 1500
+BUILD_LIMIT_S, SUITE_LIMIT_S, BLACKBOX_LIMIT_S = 1200, 600, 2700
 
 
 class Failed(Exception):

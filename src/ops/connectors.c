@@ -281,10 +281,8 @@ static void counts_write(struct buf *out, const struct connector_counters *c) {
 }
 
 static void rejected_write(struct buf *out, const struct roster_rejection *rejection) {
-    if (!rejection) {
-        member(out, "rejected", STR_NONE);
+    if (!rejection)
         return;
-    }
     buf_lit(out, ",\"rejected\":{\"cause\":");
     buf_json_str(out, rejection->cause.len ? rejection->cause : STR("?"));
     buf_printf(out, ",\"faults\":%u", rejection->faults);
