@@ -225,11 +225,18 @@ static enum err reload_query(struct query *query, struct fault *fault) {
 
 static void topics_write(struct buf *out, const struct connector *connector) {
     buf_lit(out, ",\"topics\":[");
-    for (uint32_t i = 0; i < connector->receive.count; i++) {
-        const struct connector_receive *r = list_at(connector->receive, struct connector_receive, i);
+    for (uint32_t i = 0; i < connector->taken_count; i++) {
+        const struct connector_receive *r = connector->taken[i];
         buf_str_add(out, i ? STR(",{\"topic\":") : STR("{\"topic\":"));
         buf_json_str(out, r->topic);
-        member(out, "command", r->command);
+        buf_lit(out, ",\"commands\":[");
+        if (r->command.len)
+            buf_json_str(out, r->command);
+        for (uint32_t k = 0; k < r->commands.count; k++) {
+            buf_str_add(out, k ? STR(",") : STR(""));
+            buf_json_str(out, *list_at(r->commands, struct str, k));
+        }
+        buf_char(out, ']');
         member(out, "mapping", r->source ? r->source->version : STR("-"));
         buf_char(out, '}');
     }

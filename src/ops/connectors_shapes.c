@@ -11,9 +11,10 @@ static const char *const subscription_states[] = {"unusable", "unreachable", "ru
 static const char *const kinds[] = {"added", "changed", "removed", "rejected", NULL};
 
 static const struct shape_field topic_rows[] = {
-    SHAPE_SAID("topic", SHAPE_ID, "Last part of the path: POST /x/{connector}/{topic}",
+    SHAPE_SAID("topic", SHAPE_ID, "Of a webhook (POST /x/{connector}/{topic}), a poll or files",
                .flags = SHAPE_REQUIRED),
-    SHAPE_SAID("command", SHAPE_ID, "What it asks of the hub", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("commands", SHAPE_LIST, "What it asks of the hub; one of several where its mapping routes",
+               .flags = SHAPE_REQUIRED),
     SHAPE_SAID("mapping", SHAPE_ID, "Version of its mapping: what came of it is recorded under it",
                .flags = SHAPE_REQUIRED),
 };
@@ -49,8 +50,8 @@ static const struct shape_field status_rows[] = {
     MAYBE("owner", SHAPE_TEXT, "The team that answers for it"),
     MAYBE("service_level", SHAPE_TEXT, "What is promised", .max = 65536),
     MAYBE("missing", SHAPE_TEXT, "What is not set", .max = 65536),
-    SHAPE_SAID("rejected", SHAPE_OBJECT, "The version that is not taken",
-               .flags = SHAPE_REQUIRED | SHAPE_NULL, .shape = &rejected_shape),
+    SHAPE_SAID("rejected", SHAPE_OBJECT, "The version that is not taken, where there is one",
+               .shape = &rejected_shape),
     COUNT("received", "Messages taken, since the start"),
     COUNT("refused", "Messages whose signature was wrong, since the start"),
     COUNT("mapped", "Messages that became something, since the start"),
