@@ -87,7 +87,8 @@ static void exception_fill(struct exception *e, const struct roster_change *chan
         shape_mark(e, EXCEPTION_DETAILS);
 }
 
-/* Once for the same faults, over restarts as well: its idempotency key is made of them. */
+/* Once for the same faults beside the same serving version, over restarts as well: its idempotency
+ * key is made of them. */
 static enum err exception_tell(struct connectors_desk *desk, const struct roster_change *change,
                                struct fault *fault) {
     struct arena arena;
@@ -103,8 +104,8 @@ static enum err exception_tell(struct connectors_desk *desk, const struct roster
     if (err == OK) {
         command.actor = STR("hub");
         command.idem_scope = STR("connector-rejected");
-        command.idem_key = arena_printf(&arena, "%.*s-%016" PRIx64, STR_FMT(change->connector),
-                                        hash64(words, change->fault->count));
+        command.idem_key = arena_printf(&arena, "%.*s-%.*s-%016" PRIx64, STR_FMT(change->connector),
+                                        STR_FMT(change->version), hash64(words, change->fault->count));
         err = ask_core(desk->core, &command, fault);
     }
     arena_free(&arena);

@@ -182,13 +182,20 @@ class Hub:
         finally:
             client.close()
 
+    def running(self):
+        """The process; between a kill and the next start there is none, as for any caller."""
+        process = self.process
+        if process is None:
+            raise Gone("the hub is not running")
+        return process
+
     @property
     def host(self):
-        return self.process.host
+        return self.running().host
 
     @property
     def port(self):
-        return self.process.port
+        return self.running().port
 
     @property
     def url(self):

@@ -169,13 +169,16 @@ def test_a_broken_version_is_not_taken(hub, what, text, place):
     folder.fixture("one")
     reload(hub)
     before = status(hub)
-    if what == "lua":
-        folder.lua("x", text.replace("{", "{{"))
-    elif what == "yaml":
-        folder.yaml("2.0.0", text if "{name}" in text else text.replace("{", "{{"))
-    else:
-        folder.lua("two")
-    answer = reload(hub)
+
+    def spoil():
+        if what == "lua":
+            folder.lua("x", text.replace("{", "{{"))
+        elif what == "yaml":
+            folder.yaml("2.0.0", text if "{name}" in text else text.replace("{", "{{"))
+        else:
+            folder.lua("two")
+        return reload(hub)
+    answer = spoil()
     change = answer["changes"][0]
     assert (answer["rejected"], change["change"], change["version"]) == (1, "rejected", "1.0.0")
     said = change["faults"][0]["pointer"] + " " + change["faults"][0]["detail"]
@@ -197,6 +200,8 @@ def test_a_broken_version_is_not_taken(hub, what, text, place):
     assert reload(hub)["changes"][0]["version"] == "1.0.1"
     assert status(hub)["state"] == "serving"
     assert hub.client().get("/readyz").ok()["connectors"] == {"rejected": 0}
+    spoil()
+    until(lambda: len(rejections(hub)) == 2, 10, "the same fault beside another version is told, too")
 
 
 def test_what_served_serves_again_after_a_kill(hub):
