@@ -1,5 +1,6 @@
 /* The inside of delivery, shared by deliver.c (subscriptions, reading ahead, progress),
- * attempt.c (one delivery: look up, map, send, record), deliver_thread.c and deliver_ops.c. */
+ * attempt.c (one delivery: look up, map, send, record), wishes.c (what persons decide),
+ * deliver_thread.c and deliver_ops.c. */
 #ifndef PENSTOCK_DELIVER_DELIVER_PRIV_H
 #define PENSTOCK_DELIVER_DELIVER_PRIV_H
 
@@ -224,6 +225,13 @@ int64_t settle_us(const struct connector_send *send);
 bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
                    int status, struct str cause);
 
+/* Progress and all cursors, in one transaction. Under the lock; false: delivery stands still until
+ * what is in memory was loaded from the disk again. */
+bool deliver_flush_locked(struct deliver *d);
+
+/* wishes.c */
+/* What persons have decided since the last round. */
+void wishes_grant(struct deliver *d);
 /* The journal knows of a discard (err OK), or could not be told. */
 void deliver_discarded(struct attempt *attempt, enum err err);
 
@@ -234,6 +242,8 @@ void deliver_discarded(struct attempt *attempt, enum err err);
 void deliver_wake(struct deliver *d);
 
 /* subscriptions.c */
+/* Whether it is followed now or not; NULL where no connector ever had it. */
+struct subscription *subscription_named(struct deliver *d, struct str name);
 /* New attempts begin. */
 bool subscription_goes(const struct subscription *sub);
 /* Lanes as progress has them. */

@@ -82,7 +82,7 @@ bool subscription_goes(const struct subscription *sub) { return !sub->retired &&
 
 /* --- following connectors ------------------------------------------------------------------ */
 
-static struct subscription *subscription_named(struct deliver *d, struct str name) {
+struct subscription *subscription_named(struct deliver *d, struct str name) {
     for (uint32_t i = 0; i < d->count; i++)
         if (str_eq(d->subs[i]->name, name))
             return d->subs[i];

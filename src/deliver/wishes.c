@@ -1,0 +1,176 @@
+/* wishes: what a person decides about a held delivery: asked for by any thread, granted by the loop
+ * between two rounds.
+ *
+ * What always holds: the journal knows of a discard before the delivery is gone; a delivery that is
+ * not the first of its lane can not be decided about; who asks waits at most WISH_TIMEOUT_S. */
+#include <time.h>
+
+#include "base/mem.h"
+#include "deliver/deliver_priv.h"
+
+#define WISH_TIMEOUT_S INT64_C(10)
+
+struct row_copy {
+    struct arena *arena;
+    struct progress_row row;
+    bool found;
+};
+static bool copy_row(void *ctx, const struct progress_row *row) {
+    struct row_copy *copy = ctx;
+    copy->row = *row;
+    copy->row.subscription = arena_str(copy->arena, row->subscription);
+    copy->row.lane = arena_str(copy->arena, row->lane);
+    copy->row.subject = arena_str(copy->arena, row->subject);
+    copy->row.type = arena_str(copy->arena, row->type);
+    copy->row.cause = arena_str(copy->arena, row->cause);
+    copy->found = true;
+    return false;
+}
+
+/* Caller has the lock. */
+static enum err wish_grant(struct deliver *d, struct wish *wish, struct arena *arena) {
+    struct subscription *sub = subscription_named(d, wish->subscription);
+    struct row_copy copy = {.arena = arena};
+    if (d->failed)
+        return fault_set(wish->fault, ERR_UNAVAILABLE, "delivery stands still, try again");
+    if (sub != NULL && sub->lanes != NULL && wish->seq > 0) {
+        enum err err = progress_rows(d->progress, wish->subscription, wish->subscription,
+                                     wish->seq - 1, false, 1, copy_row, &copy, wish->fault);
+        if (err != OK)
+            return err;
+    }
+    if (!copy.found || copy.row.seq != wish->seq)
+        return fault_set(wish->fault, ERR_NOT_FOUND, "no such delivery is held");
+    uint32_t lane = lanes_held(sub->lanes, copy.row.lane);
+    if (lane == LANE_NONE)
+        return fault_set(wish->fault, ERR_CONFLICT, "it is being retried already");
+    uint64_t first = 0, next = 0;
+    enum err err = progress_next(d->progress, wish->subscription, copy.row.lane, 0, &first,
+                                 wish->fault);
+    if (err == OK)
+        err = progress_next(d->progress, wish->subscription, copy.row.lane, wish->seq, &next,
+                            wish->fault);
+    if (err != OK)
+        return err;
+    if (first != wish->seq)
+        return fault_set(wish->fault, ERR_CONFLICT, "it waits behind delivery %llu of its key",
+                         (unsigned long long)first);
+    if (wish->discard)
+        return attempt_tell_released(sub, &copy.row, wish, wish->by, wish->reason)
+                   ? OK
+                   : fault_set(wish->fault, ERR_NOMEM, "no memory to discard it");
+    copy.row.due_us = clock_now_us(d->options.clock) | 1; /* after a crash it goes on by itself */
+    progress_list(d->progress, &copy.row);
+    lanes_release(sub->lanes, lane);
+    attempt_tell_released(sub, &copy.row, NULL, wish->by, wish->reason);
+    return OK;
+}
+
+/* Not before the journal knows: else a crash would leave an event that was neither delivered nor
+ * held, and nobody to say why. */
+void deliver_discarded(struct attempt *attempt, enum err err) {
+    struct deliver *d = attempt->deliver;
+    struct lanes *lanes = attempt->sub->lanes;
+    struct str subscription = attempt->sub->name;
+    struct fault fault = {0};
+    uint64_t next = 0;
+    d->discarding = false;
+    pthread_mutex_lock(&d->lock);
+    uint32_t lane = err == OK && !d->failed ? lanes_held(lanes, attempt->job.key) : LANE_NONE;
+    if (lane != LANE_NONE)
+        err = progress_next(d->progress, subscription, attempt->job.key, attempt->job.seq, &next,
+                            &fault);
+    else if (err == OK)
+        err = ERR_UNAVAILABLE;
+    if (err == OK) {
+        progress_unlist(d->progress, subscription, attempt->job.seq);
+        lanes_refill(lanes, lane, next);
+        deliver_flush_locked(d);
+    }
+    if (attempt->wish != NULL) {
+        attempt->wish->err =
+            err == OK ? OK : fault_set(attempt->wish->fault, ERR_UNAVAILABLE,
+                                       "it could not be recorded now, try again");
+        attempt->wish->done = true;
+        pthread_cond_broadcast(&d->decided);
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+void wishes_grant(struct deliver *d) {
+    pthread_mutex_lock(&d->lock);
+    struct wish *wish = d->wishes;
+    d->wishes = NULL;
+    bool any = wish != NULL;
+    struct arena arena;
+    arena_init(&arena, 0);
+    while (wish != NULL) {
+        struct wish *next = wish->next; /* gone once it is done */
+        /* The journal hears first that it is held, then what was decided. */
+        if (d->discarding || (wish->discard && d->telling > 0)) {
+            wish->next = d->wishes;
+            d->wishes = wish;
+        } else {
+            wish->err = wish_grant(d, wish, &arena);
+            wish->done = wish->telling == NULL;
+        }
+        wish = next;
+    }
+    if (any) {
+        deliver_flush_locked(d);
+        pthread_cond_broadcast(&d->decided);
+    }
+    pthread_mutex_unlock(&d->lock);
+    arena_free(&arena);
+}
+
+static enum err wish_make(struct deliver *d, struct wish *wish) {
+    /* a person waits: the machine's time, whatever clock delivery runs by */
+    int64_t until_us = clock_tick_us(&clock_system) + WISH_TIMEOUT_S * 1000000;
+    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
+    pthread_mutex_lock(&d->lock);
+    wish->next = d->wishes;
+    d->wishes = wish;
+    pthread_mutex_unlock(&d->lock);
+    deliver_wake(d);
+    pthread_mutex_lock(&d->lock);
+    int rc = 0;
+    while (!wish->done && rc == 0)
+        rc = pthread_cond_timedwait(&d->decided, &d->lock, &until);
+    if (!wish->done) { /* take it back: it lives on our stack */
+        struct wish **at = &d->wishes;
+        while (*at != NULL && *at != wish)
+            at = &(*at)->next;
+        if (*at != NULL)
+            *at = wish->next;
+        else
+            wish->telling->wish = NULL;
+        wish->err = fault_set(wish->fault, ERR_TIMEOUT, "delivery is not running");
+    }
+    pthread_mutex_unlock(&d->lock);
+    return wish->err;
+}
+
+enum err deliver_retry(struct deliver *d, struct str subscription, uint64_t seq, struct str by,
+                       struct str reason, struct fault *fault) {
+    struct wish wish = {.subscription = subscription, .seq = seq, .by = by, .reason = reason,
+                        .fault = fault};
+    return wish_make(d, &wish);
+}
+
+enum err deliver_discard(struct deliver *d, struct str subscription, uint64_t seq, struct str by,
+                         struct str reason, struct fault *fault) {
+    struct wish wish = {.subscription = subscription, .seq = seq, .by = by, .reason = reason,
+                        .discard = true, .fault = fault};
+    return wish_make(d, &wish);
+}
+
+enum err deliver_held(struct deliver *d, struct str after_subscription, uint64_t after_seq,
+                      uint32_t limit, bool (*visit)(void *ctx, const struct progress_row *row),
+                      void *ctx, struct fault *fault) {
+    pthread_mutex_lock(&d->lock);
+    enum err err = progress_rows(d->progress, STR_NONE, after_subscription, after_seq, true, limit,
+                                 visit, ctx, fault);
+    pthread_mutex_unlock(&d->lock);
+    return err;
+}
