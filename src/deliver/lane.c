@@ -26,6 +26,7 @@ struct lane {
     uint32_t heap_at;
     uint64_t seq;        /* of the first event */
     uint64_t listed_to;  /* last seq that is a row of the store */
+    uint64_t replay;     /* its first event is a replayed one, of this replay: not in the ring; 0: none */
     int64_t first_us;    /* first failed attempt that counts; 0: none */
     int64_t due_us;
     int64_t settled_us;
@@ -174,7 +175,7 @@ static uint32_t lane_make(struct lanes *lanes, struct str key, uint64_t hash) {
     lanes->lane_free = lane->link;
     lane->link = LANE_NONE;
     lane->head = lane->tail = LANE_NONE;
-    lane->seq = lane->listed_to = 0;
+    lane->seq = lane->listed_to = lane->replay = 0;
     lane->first_us = lane->due_us = 0;
     lane->settled_us = lanes->settled_us;
     lane->attempts = 0;
@@ -299,12 +300,30 @@ enum lane_added lanes_add(struct lanes *lanes, uint64_t seq, struct str key, boo
         lane->seq = seq;
         lane->lookup = lookup;
         ready_push(lanes, i, false);
+    } else if (lane->head == LANE_NONE) { /* behind a replayed one */
+        lane->head = at;
     } else {
         lanes->ring[lane->tail].next = at;
     }
     lane->tail = at;
     lanes->read_to = seq;
     return LANE_ADDED;
+}
+
+bool lanes_replay(struct lanes *lanes, uint64_t seq, struct str key, uint64_t replay, bool lookup) {
+    must(seq > 0 && seq <= lanes_cursor(lanes) && replay > 0);
+    uint64_t hash = hash64(key, 0);
+    if (lane_find(lanes, key, hash) != MAP_NONE)
+        return false;
+    uint32_t i = lane_make(lanes, key, hash);
+    if (i == LANE_NONE)
+        return false;
+    struct lane *lane = &lanes->lanes[i];
+    lane->seq = seq;
+    lane->lookup = lookup;
+    lane->replay = replay;
+    ready_push(lanes, i, false);
+    return true;
 }
 
 void lanes_pass(struct lanes *lanes, uint64_t seq) {
@@ -335,6 +354,12 @@ enum err lanes_load(struct lanes *lanes, struct str key, uint64_t seq, uint64_t 
         wait_push(lanes, i, due_us);
     }
     return OK;
+}
+
+void lanes_replayed(struct lanes *lanes, struct str key, uint64_t replay) {
+    uint32_t i = lane_find(lanes, key, hash64(key, 0));
+    must(i != MAP_NONE && lanes->lanes[i].listed);
+    lanes->lanes[i].replay = replay;
 }
 
 /* --- working ----------------------------------------------------------------------------- */
@@ -378,7 +403,8 @@ bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job) {
                              .lookup = lane->lookup,
                              .settled_us = lane->settled_us,
                              .probe = lanes->broken,
-                             .listed = lane->listed};
+                             .listed = lane->listed,
+                             .replay = lane->replay};
     return true;
 }
 
@@ -437,9 +463,13 @@ static void ring_trim(struct lanes *lanes) {
 /* The first event of an unlisted lane is done: the next, or the lane goes. */
 static void lane_advance(struct lanes *lanes, uint32_t i) {
     struct lane *lane = &lanes->lanes[i];
-    struct entry *entry = &lanes->ring[lane->head];
-    entry->done = true;
-    lane->head = entry->next;
+    if (lane->replay != 0) {
+        lane->replay = 0;
+    } else {
+        struct entry *entry = &lanes->ring[lane->head];
+        entry->done = true;
+        lane->head = entry->next;
+    }
     if (lane->head == LANE_NONE) {
         lane_drop(lanes, i);
     } else {
@@ -544,6 +574,10 @@ void lanes_list(struct lanes *lanes, uint32_t i, bool hold, void (*visit)(void *
         return;
     lane->listed = true;
     lanes->listed++;
+    if (lane->replay != 0) {
+        lane->listed_to = lane->seq;
+        visit(ctx, lane->seq);
+    }
     for (uint32_t at = lane->head; at != LANE_NONE; at = lanes->ring[at].next) {
         lanes->ring[at].done = true;
         lane->listed_to = lanes->ring[at].seq;
@@ -560,7 +594,7 @@ uint32_t lanes_stuck(const struct lanes *lanes) {
     uint64_t seq = lanes->ring[lanes->ring_first].seq;
     for (uint32_t at = 0; at < lanes->heap_count; at++) {
         const struct lane *lane = &lanes->lanes[lanes->heap[at]];
-        if (!lane->listed && lane->seq == seq)
+        if (!lane->listed && lane->head != LANE_NONE && lanes->ring[lane->head].seq == seq)
             return lanes->heap[at];
     }
     return LANE_NONE;
@@ -580,6 +614,7 @@ void lanes_refill(struct lanes *lanes, uint32_t i, uint64_t seq) {
     }
     must(seq > lane->seq && seq <= lane->listed_to);
     lane->seq = seq;
+    lane->replay = 0; /* a replayed one is the oldest of its lane */
     lane->attempts = 0;
     lane->first_us = 0;
     lane->lookup = true;
@@ -642,6 +677,8 @@ struct str lanes_key(const struct lanes *lanes, uint32_t i) {
 }
 
 bool lanes_listed(const struct lanes *lanes, uint32_t i) { return lanes->lanes[i].listed; }
+
+uint64_t lanes_replay_of(const struct lanes *lanes, uint32_t i) { return lanes->lanes[i].replay; }
 
 uint32_t lanes_attempts(const struct lanes *lanes, uint32_t i) { return lanes->lanes[i].attempts; }
 

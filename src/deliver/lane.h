@@ -72,6 +72,14 @@ void lanes_pass(struct lanes *lanes, uint64_t seq);
 enum err lanes_load(struct lanes *lanes, struct str key, uint64_t seq, uint64_t last,
                     uint32_t attempts, int64_t due_us, int64_t now_us) WARN_UNUSED;
 
+/* A replayed event: one that is done (not above the cursor), to go out once more. It becomes the
+ * first of its key's lane, and what is read later waits behind it; false while anything else has
+ * that lane (waiting, out, listed), or where memory is out: come again later. So a replayed event
+ * and those of the live stream never pass one another within their key. */
+bool lanes_replay(struct lanes *lanes, uint64_t seq, struct str key, uint64_t replay, bool lookup);
+/* After lanes_load: the first row of this key's lane is a replayed event. */
+void lanes_replayed(struct lanes *lanes, struct str key, uint64_t replay);
+
 /* --- working --------------------------------------------------------------------------- */
 struct lane_job {
     uint32_t lane;
@@ -82,6 +90,7 @@ struct lane_job {
     int64_t settled_us; /* only from then on "not found" means that it was not done */
     bool probe;       /* sent to see whether the remote is back */
     bool listed;
+    uint64_t replay;  /* it is a replayed event, of this replay; 0: a live one */
 };
 /* The next delivery that may go now; false where there is none. */
 bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job);
@@ -128,6 +137,7 @@ int64_t lanes_next_us(const struct lanes *lanes, int64_t now_us);
 int64_t lanes_due_us(const struct lanes *lanes, uint32_t lane);
 struct str lanes_key(const struct lanes *lanes, uint32_t lane);
 bool lanes_listed(const struct lanes *lanes, uint32_t lane);
+uint64_t lanes_replay_of(const struct lanes *lanes, uint32_t lane); /* 0: its first is a live one */
 uint32_t lanes_attempts(const struct lanes *lanes, uint32_t lane);
 bool lanes_room(const struct lanes *lanes); /* lanes_add would not answer LANE_FULL */
 

@@ -316,6 +316,93 @@ static void listed_lanes_come_back_after_a_restart(void **state) {
     lanes_destroy(lanes);
 }
 
+/* A replayed event has its key's lane alone, and what is read meanwhile waits behind it. */
+static void a_replayed_event_waits_its_turn(void **state) {
+    struct lanes *lanes = lanes_new(policy());
+    lanes_pass(lanes, 9);
+    assert_int_equal(lanes_add(lanes, 10, STR("a"), false), LANE_ADDED);
+    assert_false(lanes_replay(lanes, 3, STR("a"), 1, true)); /* a live one waits */
+    struct lane_job a = take(lanes, 0, 10);
+    assert_false(lanes_replay(lanes, 3, STR("a"), 1, true)); /* it is out */
+    end(lanes, a.lane, LANE_SUCCESS, 0, LANE_DONE);
+    assert_true(lanes_replay(lanes, 3, STR("a"), 1, true));
+    assert_false(lanes_replay(lanes, 4, STR("a"), 1, true)); /* one after the other */
+    assert_int_equal(lanes_add(lanes, 11, STR("a"), false), LANE_ADDED);
+    assert_int_equal(lanes_add(lanes, 12, STR("a"), false), LANE_ADDED);
+    a = take(lanes, 0, 3);
+    assert_int_equal(a.replay, 1);
+    assert_true(a.lookup);
+    take_none(lanes, 0); /* 11 waits for it */
+    assert_int_equal(lanes_cursor(lanes), 10);
+    end(lanes, a.lane, LANE_SUCCESS, 0, LANE_DONE);
+    a = take(lanes, 0, 11);
+    assert_int_equal(a.replay, 0);
+    assert_false(a.lookup);
+    end(lanes, a.lane, LANE_SUCCESS, 0, LANE_DONE);
+    a = take(lanes, 0, 12);
+    end(lanes, a.lane, LANE_SUCCESS, 0, LANE_DONE);
+    assert_int_equal(lanes_cursor(lanes), 12);
+    lanes_destroy(lanes);
+}
+
+static void a_replayed_event_is_held_before_what_waits_behind_it(void **state) {
+    struct lanes *lanes = lanes_new(policy());
+    uint64_t seqs[8] = {0};
+    lanes_pass(lanes, 9);
+    assert_true(lanes_replay(lanes, 3, STR("a"), 1, true));
+    assert_int_equal(lanes_add(lanes, 10, STR("a"), false), LANE_ADDED);
+    struct lane_job a = take(lanes, 0, 3);
+    end(lanes, a.lane, LANE_FINAL, 0, LANE_HOLD);
+    lanes_list(lanes, a.lane, true, collect, seqs);
+    assert_int_equal(seqs[0], 2);
+    assert_int_equal(seqs[1], 3);
+    assert_int_equal(seqs[2], 10);
+    assert_int_equal(lanes_cursor(lanes), 10);
+    assert_false(lanes_replay(lanes, 4, STR("a"), 1, true)); /* its key is held */
+    assert_int_equal(lanes_replay_of(lanes, a.lane), 1);
+    lanes_release(lanes, a.lane);
+    a = take(lanes, 0, 3);
+    assert_int_equal(a.replay, 1);
+    end(lanes, a.lane, LANE_SUCCESS, 0, LANE_DONE);
+    lanes_refill(lanes, a.lane, 10);
+    a = take(lanes, 0, 10);
+    assert_int_equal(a.replay, 0);
+    end(lanes, a.lane, LANE_SUCCESS, 0, LANE_DONE);
+    lanes_refill(lanes, a.lane, 0);
+    assert_true(lanes_replay(lanes, 4, STR("a"), 1, true));
+    lanes_destroy(lanes);
+}
+
+static void a_replayed_event_with_a_full_window_behind_it_is_parked(void **state) {
+    struct lane_policy p = policy();
+    p.window_max = 2;
+    struct lanes *lanes = lanes_new(p);
+    uint64_t seqs[8] = {0};
+    lanes_pass(lanes, 9);
+    assert_true(lanes_replay(lanes, 3, STR("a"), 1, true));
+    assert_int_equal(lanes_add(lanes, 10, STR("a"), false), LANE_ADDED);
+    assert_int_equal(lanes_add(lanes, 11, STR("a"), false), LANE_ADDED);
+    assert_int_equal(lanes_add(lanes, 12, STR("b"), false), LANE_FULL);
+    struct lane_job a = take(lanes, 0, 3);
+    end(lanes, a.lane, LANE_RETRYABLE, 0, LANE_RETRY);
+    uint32_t stuck = lanes_stuck(lanes);
+    assert_int_equal(stuck, a.lane);
+    lanes_list(lanes, stuck, false, collect, seqs);
+    assert_int_equal(seqs[0], 3);
+    assert_int_equal(seqs[1], 3);
+    assert_int_equal(lanes_cursor(lanes), 11);
+    assert_int_equal(lanes_add(lanes, 12, STR("b"), false), LANE_ADDED);
+    lanes_destroy(lanes);
+    /* after a restart it is known again for what it is */
+    lanes = lanes_new(policy());
+    lanes_pass(lanes, 11);
+    assert_int_equal(lanes_load(lanes, STR("a"), 3, 11, 1, 1, 0), OK);
+    lanes_replayed(lanes, STR("a"), 7);
+    a = take(lanes, 1, 3);
+    assert_int_equal(a.replay, 7);
+    lanes_destroy(lanes);
+}
+
 /* --- at random -------------------------------------------------------------------------- */
 #define KEYS 12
 #define EVENTS 4000
@@ -477,6 +564,9 @@ int main(void) {
         cmocka_unit_test(a_stuck_lane_is_parked),
         cmocka_unit_test(not_found_is_believed_only_when_settled),
         cmocka_unit_test(listed_lanes_come_back_after_a_restart),
+        cmocka_unit_test(a_replayed_event_waits_its_turn),
+        cmocka_unit_test(a_replayed_event_is_held_before_what_waits_behind_it),
+        cmocka_unit_test(a_replayed_event_with_a_full_window_behind_it_is_parked),
         cmocka_unit_test(nothing_is_lost_or_out_of_order_at_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
