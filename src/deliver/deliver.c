@@ -200,7 +200,7 @@ static void done_note(struct attempt *attempt) {
         return;
     uint64_t next = 0;
     struct fault fault = {0};
-    progress_unlist(d->progress, sub->name, attempt->job.seq);
+    progress_unlist(d->progress, sub->name, attempt->job.key, attempt->job.seq);
     if (progress_next(d->progress, sub->name, lanes_key(sub->lanes, attempt->job.lane),
                       attempt->job.seq, &next, &fault) != OK) {
         d->failed = true; /* the lanes are rebuilt from the disk */

@@ -7,39 +7,42 @@
 #include "store/db.h"
 
 #define PROGRESS_APPLICATION_ID 0x50454e44 /* "PEND" */
-#define PROGRESS_VERSION 1
+#define PROGRESS_VERSION 2 /* 1: one row for a subscription's seq, whatever its lane */
 
 enum statement {
     SELECT_CURSOR, SET_CURSOR, LIST, UNLIST, NEXT, ROWS, LANES, FAILURE, FAILURES, TRIM,
-    FORGET_CAUSE, FORGET_DETAIL, STATEMENTS,
+    FORGET_CAUSE, FORGET_DETAIL, ACKED, ACK, UNACK, STATEMENTS,
 };
 
 #define ROW_COLUMNS "subscription, lane, seq, subject, type, attempts, due_us, since_us, status, cause"
 #define HEADS                                                                                      \
-    " AND (?3 = 0 OR NOT EXISTS (SELECT 1 FROM listed b WHERE b.subscription = listed.subscription"  \
-    " AND b.lane = listed.lane AND b.seq < listed.seq))"
+    " AND (?3 = 0 OR NOT EXISTS (SELECT 1 FROM waiting b WHERE b.subscription = waiting.subscription"  \
+    " AND b.lane = waiting.lane AND b.seq < waiting.seq))"
 
 static const char *const statements[STATEMENTS] = {
     [SELECT_CURSOR] = "SELECT cursor, sent_to FROM subscription WHERE name = ?1",
     [SET_CURSOR] = "INSERT INTO subscription(name, cursor, sent_to) VALUES(?1, ?2, ?3)"
                    " ON CONFLICT(name) DO UPDATE SET cursor = ?2, sent_to = ?3",
-    [LIST] = "INSERT OR REPLACE INTO listed(" ROW_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+    [LIST] = "INSERT OR REPLACE INTO waiting(" ROW_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
              " ?9, ?10)",
-    [UNLIST] = "DELETE FROM listed WHERE subscription = ?1 AND seq = ?2",
-    [NEXT] = "SELECT min(seq) FROM listed WHERE subscription = ?1 AND lane = ?2 AND seq > ?3",
-    [ROWS] = "SELECT " ROW_COLUMNS " FROM listed WHERE (subscription, seq) > (?1, ?2)" HEADS
-             " AND (?4 IS NULL OR subscription = ?4) ORDER BY subscription, seq LIMIT ?5",
-    [LANES] = "SELECT " ROW_COLUMNS ", (SELECT max(seq) FROM listed b WHERE b.subscription ="
-              " listed.subscription AND b.lane = listed.lane) FROM listed WHERE subscription = ?1"
-              " AND seq = (SELECT min(seq) FROM listed b WHERE b.subscription ="
-              " listed.subscription AND b.lane = listed.lane) ORDER BY seq",
+    [UNLIST] = "DELETE FROM waiting WHERE subscription = ?1 AND seq = ?2 AND lane = ?3",
+    [NEXT] = "SELECT min(seq) FROM waiting WHERE subscription = ?1 AND lane = ?2 AND seq > ?3",
+    [ROWS] = "SELECT " ROW_COLUMNS " FROM waiting WHERE (subscription, seq) > (?1, ?2)" HEADS
+             " AND (?4 IS NULL OR subscription = ?4) ORDER BY subscription, seq, lane LIMIT ?5",
+    [LANES] = "SELECT " ROW_COLUMNS ", (SELECT max(seq) FROM waiting b WHERE b.subscription ="
+              " waiting.subscription AND b.lane = waiting.lane) FROM waiting WHERE subscription = ?1"
+              " AND seq = (SELECT min(seq) FROM waiting b WHERE b.subscription ="
+              " waiting.subscription AND b.lane = waiting.lane) ORDER BY seq",
     [FAILURE] = "INSERT INTO failure(subscription, seq, at_us, attempt, outcome, status, detail)"
                 " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [FAILURES] = "SELECT at_us, attempt, outcome, status, detail FROM failure"
                  " WHERE subscription = ?1 AND seq = ?2 ORDER BY id",
     [TRIM] = "DELETE FROM failure WHERE id <= ?1",
-    [FORGET_CAUSE] = "UPDATE listed SET cause = 'erased' WHERE seq = ?1 AND cause IS NOT NULL"
+    [FORGET_CAUSE] = "UPDATE waiting SET cause = 'erased' WHERE seq = ?1 AND cause IS NOT NULL"
                      " AND subscription IN (SELECT name FROM subscription)",
+    [ACKED] = "SELECT value FROM acknowledged WHERE subscription = ?1 AND lane = ?2",
+    [ACK] = "INSERT OR REPLACE INTO acknowledged(subscription, lane, value) VALUES(?1, ?2, ?3)",
+    [UNACK] = "DELETE FROM acknowledged WHERE subscription = ?1 AND lane = ?2",
     [FORGET_DETAIL] = "UPDATE failure SET detail = 'erased' WHERE seq = ?1"
                       " AND subscription IN (SELECT name FROM subscription)",
 };
@@ -47,16 +50,28 @@ static const char *const statements[STATEMENTS] = {
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS subscription(name TEXT PRIMARY KEY, cursor INTEGER NOT NULL,"
     " sent_to INTEGER NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS listed(subscription TEXT NOT NULL, lane TEXT NOT NULL,"
+    /* one event may be for several lanes: availability.changed of an order's SKUs */
+    "CREATE TABLE IF NOT EXISTS waiting(subscription TEXT NOT NULL, lane TEXT NOT NULL,"
     " seq INTEGER NOT NULL, subject TEXT, type TEXT, attempts INTEGER, due_us INTEGER,"
-    " since_us INTEGER, status INTEGER, cause TEXT, PRIMARY KEY(subscription, seq)) WITHOUT ROWID;"
-    "CREATE INDEX IF NOT EXISTS listed_lane ON listed(subscription, lane, seq);"
+    " since_us INTEGER, status INTEGER, cause TEXT, PRIMARY KEY(subscription, seq, lane)) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS waiting_lane ON waiting(subscription, lane, seq);"
+    "CREATE TABLE IF NOT EXISTS acknowledged(subscription TEXT NOT NULL, lane TEXT NOT NULL,"
+    " value TEXT NOT NULL, PRIMARY KEY(subscription, lane)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS failure(id INTEGER PRIMARY KEY, subscription TEXT NOT NULL,"
     " seq INTEGER NOT NULL, at_us INTEGER, attempt INTEGER, outcome TEXT, status INTEGER,"
     " detail TEXT);"
     "CREATE INDEX IF NOT EXISTS failure_of ON failure(subscription, seq);"
     /* what another system said of a person must not stay in a free page */
     "PRAGMA secure_delete=ON;";
+
+/* What format 1 kept. */
+static const char from_1[] =
+    "BEGIN IMMEDIATE;"
+    "CREATE TABLE IF NOT EXISTS listed(" ROW_COLUMNS ");"
+    "INSERT OR IGNORE INTO waiting(" ROW_COLUMNS ") SELECT " ROW_COLUMNS " FROM listed;"
+    "DROP TABLE listed;"
+    "PRAGMA user_version=2;"
+    "COMMIT";
 
 struct progress {
     sqlite3 *db;
@@ -75,10 +90,16 @@ enum err progress_open(const char *path, struct progress **out, struct fault *fa
     struct db_options options = {.create = true,
                                  .exclusive = true,
                                  .application_id = PROGRESS_APPLICATION_ID,
-                                 .user_version = PROGRESS_VERSION};
+                                 .user_version = PROGRESS_VERSION,
+                                 .oldest_version = 1};
+    int64_t version = 0;
     enum err err = db_open(path, &options, &progress->db, fault);
     if (err == OK)
         err = db_exec(progress->db, schema, fault);
+    if (err == OK)
+        err = db_i64(progress->db, "PRAGMA user_version", 0, &version, fault);
+    if (err == OK && version == 1)
+        err = db_exec(progress->db, from_1, fault);
     for (int i = 0; err == OK && i < STATEMENTS; i++)
         err = db_prepare(progress->db, statements[i], &progress->stmt[i], fault);
     if (err == OK)
@@ -157,13 +178,27 @@ void progress_list(struct progress *progress, const struct progress_row *row) {
     change_run(progress, LIST);
 }
 
-void progress_unlist(struct progress *progress, struct str subscription, uint64_t seq) {
+void progress_unlist(struct progress *progress, struct str subscription, struct str lane, uint64_t seq) {
     if (!change_begin(progress))
         return;
     sqlite3_stmt *stmt = progress->stmt[UNLIST];
     db_bind_str(stmt, 1, subscription);
     sqlite3_bind_int64(stmt, 2, (int64_t)seq);
+    db_bind_str(stmt, 3, lane);
     change_run(progress, UNLIST);
+}
+
+void progress_acknowledge(struct progress *progress, struct str subscription, struct str lane,
+                          struct str value) {
+    enum statement which = value.ptr ? ACK : UNACK;
+    if (!change_begin(progress))
+        return;
+    sqlite3_stmt *stmt = progress->stmt[which];
+    db_bind_str(stmt, 1, subscription);
+    db_bind_str(stmt, 2, lane);
+    if (value.ptr)
+        db_bind_str(stmt, 3, value);
+    change_run(progress, which);
 }
 
 void progress_failure(struct progress *progress, const struct progress_failure *failure) {
@@ -250,6 +285,21 @@ enum err progress_next(struct progress *progress, struct str subscription, struc
     *seq = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
     sqlite3_reset(stmt);
     return rc == SQLITE_ROW ? OK : db_fault(progress->db, "read a listed lane", fault);
+}
+
+enum err progress_acknowledged(struct progress *progress, struct str subscription, struct str lane,
+                               struct arena *arena, struct str *out, struct fault *fault) {
+    sqlite3_stmt *stmt = progress->stmt[ACKED];
+    db_bind_str(stmt, 1, subscription);
+    db_bind_str(stmt, 2, lane);
+    int rc = sqlite3_step(stmt);
+    *out = rc == SQLITE_ROW ? arena_str(arena, db_column_str(stmt, 0)) : STR_NONE;
+    bool kept = rc != SQLITE_ROW || out->ptr != NULL;
+    sqlite3_reset(stmt);
+    if (!kept)
+        return fault_set(fault, ERR_NOMEM, "no memory for what was acknowledged");
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? OK
+                                                 : db_fault(progress->db, "read what was acknowledged", fault);
 }
 
 static struct progress_row row_read(sqlite3_stmt *stmt) {

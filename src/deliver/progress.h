@@ -9,6 +9,7 @@
 #ifndef PENSTOCK_DELIVER_PROGRESS_H
 #define PENSTOCK_DELIVER_PROGRESS_H
 
+#include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
 
@@ -45,7 +46,7 @@ static inline bool progress_row_held(const struct progress_row *row) {
 }
 /* Adds or replaces. */
 void progress_list(struct progress *progress, const struct progress_row *row);
-void progress_unlist(struct progress *progress, struct str subscription, uint64_t seq);
+void progress_unlist(struct progress *progress, struct str subscription, struct str lane, uint64_t seq);
 /* The first listed seq of the lane after `after`, 0 where there is none. Sees what was not
  * flushed yet. */
 enum err progress_next(struct progress *progress, struct str subscription, struct str lane,
@@ -61,6 +62,15 @@ enum err progress_rows(struct progress *progress, struct str subscription,
 enum err progress_lanes(struct progress *progress, struct str subscription,
                         bool (*visit)(void *ctx, const struct progress_row *row, uint64_t last_seq),
                         void *ctx, struct fault *fault) WARN_UNUSED;
+
+/* What a system acknowledged last of a key whose newest value replaces the ones before (JSON): what
+ * would be sent again is known by it. Absent: not known (any more). Written with the cursor that
+ * passes the event, so a value is never taken for acknowledged that was not; a crash may leave an
+ * older one, which is why what may have been sent before is sent again whatever stands here. */
+void progress_acknowledge(struct progress *progress, struct str subscription, struct str lane,
+                          struct str value);
+enum err progress_acknowledged(struct progress *progress, struct str subscription, struct str lane,
+                               struct arena *arena, struct str *out, struct fault *fault) WARN_UNUSED;
 
 /* A failed attempt. The newest PROGRESS_FAILURES_MAX are kept. */
 struct progress_failure {

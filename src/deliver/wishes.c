@@ -83,7 +83,7 @@ void deliver_discarded(struct attempt *attempt, enum err err) {
     else if (err == OK)
         err = ERR_UNAVAILABLE;
     if (err == OK) {
-        progress_unlist(d->progress, subscription, attempt->job.seq);
+        progress_unlist(d->progress, subscription, attempt->job.key, attempt->job.seq);
         lanes_refill(lanes, lane, next);
         deliver_flush_locked(d);
     }
