@@ -1,6 +1,7 @@
 /* str: see str.h. */
 #include "base/str.h"
 
+#include <string.h>
 #include <strings.h>
 
 int str_cmp(struct str a, struct str b) {
@@ -71,4 +72,12 @@ bool str_eq_secret(struct str a, struct str b) {
     for (size_t i = 0; i < a.len; i++)
         diff = (unsigned char)(diff | ((unsigned char)a.ptr[i] ^ (unsigned char)b.ptr[i]));
     return diff == 0;
+}
+
+struct str str_keep(char **at, struct str text) {
+    struct str kept = str_of(*at, text.len);
+    if (text.len)
+        memcpy(*at, text.ptr, text.len);
+    *at += text.len;
+    return kept;
 }

@@ -35,6 +35,8 @@ int str_cmp(struct str a, struct str b);
 bool str_eq_nocase(struct str a, struct str b);
 /* Without leading and trailing spaces and tabs. */
 struct str str_trim(struct str s);
+/* Copies the text to *at, which has room for it, moves *at behind it, and answers the copy. */
+struct str str_keep(char **at, struct str text);
 /* Cuts `*rest` at the first `sep`: returns what is before it, leaves what is after it.
  * With no sep left, returns all and makes *rest absent. */
 struct str str_cut(struct str *rest, char sep);

@@ -5,6 +5,7 @@
  * with it (inbound_lanes.c). */
 #include "domain/exceptions_priv.h"
 
+#include "base/links.h"
 #include "base/hash.h"
 #include "base/mem.h"
 
@@ -27,12 +28,12 @@ static bool payload_eq(const void *ctx, uint32_t index, const void *key) {
 static uint64_t payload_hash_of(const void *ctx, uint32_t index) {
     return seq_hash(item(ctx, index)->payload_seq);
 }
-static bool lane_eq(const void *ctx, uint32_t index, const void *key) {
-    return str_eq(item(ctx, index)->lane, *(const struct str *)key);
+static struct str lane_of(const void *ctx, uint32_t index) { return item(ctx, index)->lane; }
+static uint64_t lane_place(const void *ctx, uint32_t index) { return item(ctx, index)->payload_seq; }
+static uint32_t *lane_next(void *ctx, uint32_t index) {
+    return &((struct waiting_state *)ctx)->items[index].next;
 }
-static uint64_t lane_hash_of(const void *ctx, uint32_t index) {
-    return hash64(item(ctx, index)->lane, 0);
-}
+static const struct links_ops lane_chain = {lane_of, lane_place, lane_next};
 static bool subject_eq(const void *ctx, uint32_t index, const void *key) {
     return str_eq(item(ctx, index)->subject, *(const struct str *)key);
 }
@@ -56,7 +57,7 @@ uint32_t waiting_of_subject(const struct waiting_state *s, struct str subject) {
                : MAP_NONE;
 }
 static uint32_t lane_first(const struct waiting_state *s, struct str lane) {
-    return s->lanes ? map_find(&s->by_lane, hash64(lane, 0), lane_eq, s, &lane) : MAP_NONE;
+    return s->lanes ? links_first(&lane_chain, &s->by_lane, s, lane) : MAP_NONE;
 }
 
 bool exceptions_hold(const struct state *state, struct str lane, uint64_t seq) {
@@ -72,49 +73,6 @@ uint64_t exceptions_edition(const void *part, uint64_t payload_seq) {
 }
 
 /* --- changing ------------------------------------------------------------------------------------ */
-
-static bool lane_add(struct waiting_state *s, uint32_t slot) {
-    struct waiting *w = &s->items[slot];
-    uint64_t hash = hash64(w->lane, 0);
-    uint32_t first = lane_first(s, w->lane);
-    s->lanes++;
-    if (first == MAP_NONE)
-        return map_add(&s->by_lane, hash, slot, lane_hash_of, s);
-    if (s->items[first].payload_seq > w->payload_seq) {
-        must(map_remove(&s->by_lane, hash, first));
-        w->next = first + 1;
-        return map_add(&s->by_lane, hash, slot, lane_hash_of, s);
-    }
-    uint32_t at = first;
-    while (s->items[at].next && s->items[s->items[at].next - 1].payload_seq < w->payload_seq)
-        at = s->items[at].next - 1;
-    w->next = s->items[at].next;
-    s->items[at].next = slot + 1;
-    return true;
-}
-
-static bool lane_remove(struct waiting_state *s, uint32_t slot) {
-    struct waiting *w = &s->items[slot];
-    uint32_t at = lane_first(s, w->lane);
-    must(at != MAP_NONE);
-    s->lanes--;
-    if (at == slot) {
-        must(map_remove(&s->by_lane, hash64(w->lane, 0), slot));
-        return !w->next || map_add(&s->by_lane, hash64(w->lane, 0), w->next - 1, lane_hash_of, s);
-    }
-    while (s->items[at].next != slot + 1)
-        at = s->items[at].next - 1;
-    s->items[at].next = w->next;
-    return true;
-}
-
-static struct str text_keep(char **at, struct str text) {
-    struct str kept = str_of(*at, text.len);
-    if (text.len)
-        memcpy(*at, text.ptr, text.len);
-    *at += text.len;
-    return kept;
-}
 
 /* MAP_NONE: memory is out. */
 static uint32_t waiting_put(struct waiting_state *s, const struct waiting *from) {
@@ -132,17 +90,19 @@ static uint32_t waiting_put(struct waiting_state *s, const struct waiting *from)
     *w = *from;
     w->next = 0;
     w->texts = at;
-    w->kind = text_keep(&at, from->kind);
-    w->subject = text_keep(&at, from->subject);
-    w->lane = text_keep(&at, from->lane);
+    w->kind = str_keep(&at, from->kind);
+    w->subject = str_keep(&at, from->subject);
+    w->lane = str_keep(&at, from->lane);
     s->live++;
     bool room = map_add(&s->by_id, id_hash(w->id), slot, id_hash_of, s);
     if (room && w->payload_seq)
         room = map_add(&s->by_payload, seq_hash(w->payload_seq), slot, payload_hash_of, s);
     else if (room && w->subject.len)
         room = map_add(&s->by_subject, hash64(w->subject, 0), slot, subject_hash_of, s);
-    if (room && w->lane.len)
-        room = lane_add(s, slot);
+    if (room && w->lane.len) {
+        room = links_add(&lane_chain, &s->by_lane, s, slot);
+        s->lanes++;
+    }
     return room ? slot : MAP_NONE;
 }
 
@@ -179,8 +139,11 @@ enum err waiting_end(struct state *state, uint32_t slot) {
         must(map_remove(&s->by_payload, seq_hash(w->payload_seq), slot));
     else if (w->subject.len)
         must(map_remove(&s->by_subject, hash64(w->subject, 0), slot));
-    if (w->lane.len && !lane_remove(s, slot))
-        err = ERR_NOMEM;
+    if (w->lane.len) {
+        s->lanes--;
+        if (!links_remove(&lane_chain, &s->by_lane, s, slot))
+            err = ERR_NOMEM;
+    }
     mem_free(w->texts);
     *w = (struct waiting){.next = s->free};
     s->free = slot + 1;

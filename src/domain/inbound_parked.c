@@ -7,6 +7,7 @@
  * there; each of the others when something followed from the one before it. */
 #include "domain/inbound_priv.h"
 
+#include "base/links.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "domain/exceptions.h"
@@ -43,18 +44,22 @@ static uint64_t seq_hash(uint64_t seq) {
 static uint64_t seq_hash_of(const void *ctx, uint32_t index) {
     return seq_hash(((const struct parked_state *)ctx)->items[index].seq);
 }
-static bool parent_eq(const void *ctx, uint32_t index, const void *key) {
-    return str_eq(((const struct parked_state *)ctx)->items[index].waits_for,
-                  *(const struct str *)key);
-}
-static uint64_t parent_hash_of(const void *ctx, uint32_t index) {
-    return hash64(((const struct parked_state *)ctx)->items[index].waits_for, 0);
-}
 static uint32_t parked_find(const struct parked_state *s, uint64_t seq) {
     return map_find(&s->by_seq, seq_hash(seq), seq_eq, s, &seq);
 }
-static uint32_t chain_first(const struct parked_state *s, struct str parent) {
-    return map_find(&s->by_parent, hash64(parent, 0), parent_eq, s, &parent);
+static struct str parked_parent(const void *ctx, uint32_t index) {
+    return ((const struct parked_state *)ctx)->items[index].waits_for;
+}
+static uint64_t parked_place(const void *ctx, uint32_t index) {
+    return ((const struct parked_state *)ctx)->items[index].seq;
+}
+static uint32_t *parked_next(void *ctx, uint32_t index) {
+    return &((struct parked_state *)ctx)->items[index].next;
+}
+/* Those that wait for one thing. */
+static const struct links_ops parked_chain = {parked_parent, parked_place, parked_next};
+static uint32_t parked_first(const struct parked_state *s, struct str parent) {
+    return links_first(&parked_chain, &s->by_parent, s, parent);
 }
 
 static struct parked_state *parked_of(struct state *state) {
@@ -97,48 +102,6 @@ static void due_remove(struct parked_state *s, uint32_t slot) {
     s->due_count--;
 }
 
-static bool chain_add(struct parked_state *s, uint32_t slot) {
-    struct parked *p = &s->items[slot];
-    uint64_t hash = hash64(p->waits_for, 0);
-    uint32_t first = chain_first(s, p->waits_for);
-    if (first == MAP_NONE)
-        return map_add(&s->by_parent, hash, slot, parent_hash_of, s);
-    if (s->items[first].seq > p->seq) {
-        must(map_remove(&s->by_parent, hash, first));
-        p->next = first + 1;
-        return map_add(&s->by_parent, hash, slot, parent_hash_of, s);
-    }
-    uint32_t at = first;
-    while (s->items[at].next && s->items[s->items[at].next - 1].seq < p->seq)
-        at = s->items[at].next - 1;
-    p->next = s->items[at].next;
-    s->items[at].next = slot + 1;
-    return true;
-}
-
-static bool chain_remove(struct parked_state *s, uint32_t slot) {
-    struct parked *p = &s->items[slot];
-    uint64_t hash = hash64(p->waits_for, 0);
-    uint32_t at = chain_first(s, p->waits_for);
-    must(at != MAP_NONE);
-    if (at == slot) {
-        must(map_remove(&s->by_parent, hash, slot));
-        return !p->next || map_add(&s->by_parent, hash, p->next - 1, parent_hash_of, s);
-    }
-    while (s->items[at].next != slot + 1)
-        at = s->items[at].next - 1;
-    s->items[at].next = p->next;
-    return true;
-}
-
-static struct str text_keep(char **at, struct str text) {
-    struct str kept = str_of(*at, text.len);
-    if (text.len)
-        memcpy(*at, text.ptr, text.len);
-    *at += text.len;
-    return kept;
-}
-
 /* MAP_NONE: memory is out. */
 static uint32_t parked_put(struct parked_state *s, const struct payload_wait *e, bool released) {
     if (!s->free && !MEM_ROOM(s->items, s->count, s->cap, 64))
@@ -155,13 +118,13 @@ static uint32_t parked_put(struct parked_state *s, const struct payload_wait *e,
         s->count++;
     *p = (struct parked){.seq = (uint64_t)e->payload_seq, .until_us = e->until.us,
                          .released = released, .texts = at};
-    p->payload_id = text_keep(&at, e->payload_id);
-    p->connector = text_keep(&at, e->connector);
-    p->topic = text_keep(&at, e->topic);
-    p->owner = text_keep(&at, e->owner);
-    p->waits_for = text_keep(&at, e->waits_for);
+    p->payload_id = str_keep(&at, e->payload_id);
+    p->connector = str_keep(&at, e->connector);
+    p->topic = str_keep(&at, e->topic);
+    p->owner = str_keep(&at, e->owner);
+    p->waits_for = str_keep(&at, e->waits_for);
     s->live++;
-    return map_add(&s->by_seq, seq_hash(p->seq), slot, seq_hash_of, s) && chain_add(s, slot) &&
+    return map_add(&s->by_seq, seq_hash(p->seq), slot, seq_hash_of, s) && links_add(&parked_chain, &s->by_parent, s, slot) &&
                    (released || due_add(s, slot))
                ? slot
                : MAP_NONE;
@@ -189,7 +152,7 @@ enum err parked_end(struct state *state, uint64_t seq) {
     else
         due_remove(s, slot);
     must(map_remove(&s->by_seq, seq_hash(seq), slot));
-    if (!chain_remove(s, slot))
+    if (!links_remove(&parked_chain, &s->by_parent, s, slot))
         err = ERR_NOMEM;
     mem_free(p->texts);
     *p = (struct parked){.next = s->free};
@@ -345,7 +308,7 @@ enum err parked_wait(struct decision *decision, const struct command *command, s
     const struct settings *settings = &decision_config(decision)->settings;
     const struct command_source *source = command->source;
     uint64_t seq = command->cause_seq;
-    uint32_t first = source && s->live ? chain_first(s, parent) : MAP_NONE;
+    uint32_t first = source && s->live ? parked_first(s, parent) : MAP_NONE;
     *parked = false;
     if (there && (first == MAP_NONE || s->items[first].seq >= seq))
         return OK;
@@ -445,7 +408,7 @@ enum err parked_react(struct decision *decision, const struct event *event) {
             inbound_order(decision_arena(decision), order->channel, order->channel_order_id);
         if (!parent.ptr)
             return ERR_NOMEM;
-        slot = chain_first(s, parent);
+        slot = parked_first(s, parent);
     } else if (event->type == &exception_resolved_event) {
         struct str lane = ((const struct resolution *)event->data)->lane;
         if (!lane.len)
@@ -453,7 +416,7 @@ enum err parked_react(struct decision *decision, const struct event *event) {
         struct str parent = inbound_lane(decision_arena(decision), lane);
         if (!parent.ptr)
             return ERR_NOMEM;
-        slot = chain_first(s, parent);
+        slot = parked_first(s, parent);
         if (slot != MAP_NONE && exceptions_hold(decision_whole_state(decision), lane,
                                                 s->items[slot].seq))
             return OK; /* there is another one before it */
