@@ -125,6 +125,14 @@ void buf_json_str(struct buf *buf, struct str s) {
     buf_char(buf, '"');
 }
 
+void buf_json_member(struct buf *buf, const char *name, struct str text) {
+    buf_printf(buf, ",\"%s\":", name);
+    if (text.len > 0)
+        buf_json_str(buf, text);
+    else
+        buf_lit(buf, "null");
+}
+
 const char *buf_cstr(struct buf *buf) {
     if (!buf_reserve(buf, 1))
         return "";

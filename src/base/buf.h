@@ -51,6 +51,8 @@ void buf_u64(struct buf *buf, uint64_t value);
 void buf_printf(struct buf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A JSON string with quotes; control characters, quote and backslash escaped (RFC 8259). */
 void buf_json_str(struct buf *buf, struct str s);
+/* ,"name":"text", or null where the text is empty or absent. */
+void buf_json_member(struct buf *buf, const char *name, struct str text);
 /* A NUL behind the bytes, not counted in len: for C strings. */
 const char *buf_cstr(struct buf *buf);
 

@@ -173,3 +173,14 @@ void instant_write(struct buf *buf, struct instant at) {
     two_digits(text + 4, offset % 60);
     buf_add(buf, text, 6);
 }
+
+void instant_member(struct buf *buf, const char *name, int64_t us) {
+    buf_printf(buf, ",\"%s\":", name);
+    if (us == 0) {
+        buf_lit(buf, "null");
+        return;
+    }
+    buf_char(buf, '"');
+    instant_write(buf, (struct instant){.us = us - us % 1000});
+    buf_char(buf, '"');
+}

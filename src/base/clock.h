@@ -30,6 +30,8 @@ static inline int64_t clock_tick_us(struct clock *clock) { return clock->tick_us
 bool instant_parse(struct str text, struct instant *out);
 /* Shortest form: no fraction where it is zero; "Z" where the offset is 0. */
 void instant_write(struct buf *buf, struct instant at);
+/* ,"name":"…" in milliseconds and UTC, or null where it never was (0): a JSON member. */
+void instant_member(struct buf *buf, const char *name, int64_t us);
 /* Full date "2026-11-23" to days since the epoch, real calendar dates only; and back. */
 bool date_parse(struct str text, int32_t *days);
 void date_write(struct buf *buf, int32_t days);

@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "base/mem.h"
 #include "cli/connector_priv.h"
+#include "cli/fixture_tell.h"
 #include "connect/fixture.h"
 
 #define PAYLOADS_MAX 1000000u
@@ -38,19 +39,7 @@ struct trial {
 
 static void fixture_visit(void *ctx, const struct fixture_result *result) {
     struct trial *trial = ctx;
-    struct buf *json = &trial->json;
-    if (!trial->cli->json) {
-        printf("%s %.*s %.*s\n%.*s", result->good ? "ok    " : "FAILED", STR_FMT(result->mapping),
-               STR_FMT(result->name), STR_FMT(result->said));
-        return;
-    }
-    buf_str_add(json, json->len > 1 ? STR(",{\"mapping\":") : STR("{\"mapping\":"));
-    buf_json_str(json, result->mapping);
-    buf_lit(json, ",\"fixture\":");
-    buf_json_str(json, result->name);
-    buf_printf(json, ",\"ok\":%s,\"differences\":", result->good ? "true" : "false");
-    buf_json_str(json, str_trim(result->said));
-    buf_char(json, '}');
+    fixture_tell(trial->cli, &trial->json, result);
 }
 
 static int fixtures_try(struct trial *trial) {

@@ -3,6 +3,7 @@
  * two persons at once one is told to look again. */
 #include "cli/commands.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -344,7 +345,9 @@ static bool file_take(struct cli *cli, const char *path, struct str *out) {
 static struct str edit_text(struct cases *cases, const struct json *document) {
     struct cli *cli = cases->cli;
     const char *editor = getenv("VISUAL") ? getenv("VISUAL") : getenv("EDITOR");
-    char path[] = "/tmp/penstock-message-XXXXXX";
+    const char *temporary = getenv("TMPDIR");
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/penstock-message-XXXXXX", temporary && temporary[0] ? temporary : "/tmp");
     struct str text = STR_NONE;
     int fd = mkstemp(path); /* 0600: it may be about a person */
     FILE *file = fd < 0 ? NULL : fdopen(fd, "w");

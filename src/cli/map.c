@@ -8,6 +8,7 @@
 
 #include "base/files.h"
 #include "cli/cli.h"
+#include "cli/fixture_tell.h"
 #include "cli/map_hub.h"
 #include "connect/fixture.h"
 
@@ -196,19 +197,7 @@ static int trace_one(struct map_work *work, const char *file) {
 /* Fixture after fixture. */
 static void test_visit(void *ctx, const struct fixture_result *result) {
     struct map_work *work = ctx;
-    struct buf *json = &work->json;
-    if (!work->cli->json) {
-        printf("%s %.*s %.*s\n%.*s", result->good ? "ok    " : "FAILED", STR_FMT(result->mapping),
-               STR_FMT(result->name), STR_FMT(result->said));
-        return;
-    }
-    buf_str_add(json, json->len > 1 ? STR(",{\"mapping\":") : STR("{\"mapping\":"));
-    buf_json_str(json, result->mapping);
-    buf_lit(json, ",\"fixture\":");
-    buf_json_str(json, result->name);
-    buf_printf(json, ",\"ok\":%s,\"differences\":", result->good ? "true" : "false");
-    buf_json_str(json, str_trim(result->said));
-    buf_char(json, '}');
+    fixture_tell(work->cli, &work->json, result);
 }
 
 static int map_test(struct map_work *work, const char *only) {

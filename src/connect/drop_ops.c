@@ -24,17 +24,6 @@ static const struct shape_field files_rows[] = {
 };
 static SHAPE_DEFINE_SAID(files_shape, "files", "A folder in which another system leaves files", files_rows);
 
-static void member_instant(struct buf *out, const char *name, int64_t us) {
-    buf_printf(out, ",\"%s\":", name);
-    if (us == 0) {
-        buf_lit(out, "null");
-        return;
-    }
-    buf_char(out, '"');
-    instant_write(out, (struct instant){.us = us - us % 1000});
-    buf_char(out, '"');
-}
-
 static void stats_write(struct query *query, const struct drop_stats *stats) {
     struct buf *out = query->out;
     buf_lit(out, "{\"connector\":");
@@ -46,8 +35,8 @@ static void stats_write(struct query *query, const struct drop_stats *stats) {
                "\"bad\":%llu", (unsigned long long)stats->files, (unsigned long long)stats->repeated,
                (unsigned long long)stats->rejected, (unsigned long long)stats->records,
                (unsigned long long)stats->taken, (unsigned long long)stats->bad);
-    member_instant(out, "done_at", stats->done_us);
-    member_instant(out, "failed_at", stats->failed_us);
+    instant_member(out, "done_at", stats->done_us);
+    instant_member(out, "failed_at", stats->failed_us);
     query_member(query, "error", stats->error[0] ? str_c(stats->error) : STR_NONE);
     buf_char(out, '}');
 }

@@ -24,17 +24,6 @@ static const struct shape_field poll_rows[] = {
 };
 static SHAPE_DEFINE_SAID(poll_item_shape, "poll", "What is fetched from another system", poll_rows);
 
-static void member_instant(struct buf *out, const char *name, int64_t us) {
-    buf_printf(out, ",\"%s\":", name);
-    if (us == 0) {
-        buf_lit(out, "null");
-        return;
-    }
-    buf_char(out, '"');
-    instant_write(out, (struct instant){.us = us - us % 1000});
-    buf_char(out, '"');
-}
-
 static void stats_write(struct query *query, const struct poll_stats *stats) {
     struct buf *out = query->out;
     buf_lit(out, "{\"connector\":");
@@ -46,9 +35,9 @@ static void stats_write(struct query *query, const struct poll_stats *stats) {
                (unsigned long long)stats->rounds, (unsigned long long)stats->calls,
                (unsigned long long)stats->items, (unsigned long long)stats->taken,
                (unsigned long long)stats->failures);
-    member_instant(out, "success_at", stats->success_us);
-    member_instant(out, "failed_at", stats->failed_us);
-    member_instant(out, "due_at", stats->due_us);
+    instant_member(out, "success_at", stats->success_us);
+    instant_member(out, "failed_at", stats->failed_us);
+    instant_member(out, "due_at", stats->due_us);
     query_member(query, "error", stats->error[0] ? str_c(stats->error) : STR_NONE);
     buf_char(out, '}');
 }

@@ -6,29 +6,10 @@
 #include "deliver/deliver_priv.h"
 #include "deliver/deliver_shapes.h"
 
-static void member_instant(struct buf *out, const char *name, int64_t us) {
-    buf_printf(out, ",\"%s\":", name);
-    if (us == 0) {
-        buf_lit(out, "null");
-        return;
-    }
-    buf_char(out, '"');
-    instant_write(out, (struct instant){.us = us - us % 1000});
-    buf_char(out, '"');
-}
-
-static void member_text(struct buf *out, const char *name, struct str text) {
-    buf_printf(out, ",\"%s\":", name);
-    if (text.len > 0)
-        buf_json_str(out, text);
-    else
-        buf_lit(out, "null");
-}
-
 static void stats_write(struct buf *out, const struct deliver_stats *s) {
     buf_lit(out, "{\"subscription\":");
     buf_json_str(out, s->subscription);
-    member_text(out, "connector", s->connector);
+    buf_json_member(out, "connector", s->connector);
     const char *state = !s->usable ? "unusable" : s->broken ? "unreachable" : "running";
     buf_printf(out, ",\"state\":\"%s\"", state);
     const struct {
@@ -43,9 +24,9 @@ static void stats_write(struct buf *out, const struct deliver_stats *s) {
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         buf_printf(out, ",\"%s\":%llu", numbers[i].name, (unsigned long long)numbers[i].value);
-    member_instant(out, "delivered_at", s->delivered_us);
-    member_instant(out, "failed_at", s->failed_us);
-    member_text(out, "error", str_c(s->error));
+    instant_member(out, "delivered_at", s->delivered_us);
+    instant_member(out, "failed_at", s->failed_us);
+    buf_json_member(out, "error", str_c(s->error));
     buf_char(out, '}');
 }
 
@@ -79,14 +60,14 @@ static void row_write(struct buf *out, const struct progress_row *row) {
                (unsigned long long)row->seq);
     buf_json_str(out, row->subscription);
     buf_printf(out, ",\"seq\":%llu", (unsigned long long)row->seq);
-    member_text(out, "type", row->type);
-    member_text(out, "subject", row->subject);
-    member_text(out, "key", row->lane);
+    buf_json_member(out, "type", row->type);
+    buf_json_member(out, "subject", row->subject);
+    buf_json_member(out, "key", row->lane);
     buf_printf(out, ",\"state\":\"%s\",\"attempts\":%u,\"status\":%d",
                progress_row_held(row) ? "held" : "retrying", row->attempts, row->status);
-    member_text(out, "cause", row->cause);
-    member_instant(out, "since", row->since_us);
-    member_instant(out, "next_attempt_at", row->due_us);
+    buf_json_member(out, "cause", row->cause);
+    instant_member(out, "since", row->since_us);
+    instant_member(out, "next_attempt_at", row->due_us);
     buf_char(out, '}');
 }
 
@@ -153,8 +134,8 @@ static bool failure_visit(void *ctx, const struct progress_failure *failure) {
     buf_printf(out, "%s{\"attempt\":%u,\"outcome\":\"%.*s\",\"status\":%d",
                one->failures++ > 0 ? "," : "", failure->attempt, STR_FMT(failure->outcome),
                failure->status);
-    member_instant(out, "at", failure->at_us);
-    member_text(out, "cause", failure->detail);
+    instant_member(out, "at", failure->at_us);
+    buf_json_member(out, "cause", failure->detail);
     buf_char(out, '}');
     return true;
 }

@@ -124,7 +124,8 @@ static uint32_t parked_put(struct parked_state *s, const struct payload_wait *e,
     p->owner = str_keep(&at, e->owner);
     p->waits_for = str_keep(&at, e->waits_for);
     s->live++;
-    return map_add(&s->by_seq, seq_hash(p->seq), slot, seq_hash_of, s) && links_add(&parked_chain, &s->by_parent, s, slot) &&
+    return map_add(&s->by_seq, seq_hash(p->seq), slot, seq_hash_of, s) &&
+                   links_add(&parked_chain, &s->by_parent, s, slot) &&
                    (released || due_add(s, slot))
                ? slot
                : MAP_NONE;

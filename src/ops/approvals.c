@@ -253,12 +253,6 @@ static enum err reject_query(struct query *query, struct fault *fault) {
 
 /* --- asking ----------------------------------------------------------------------------------- */
 
-static void instant_member(struct buf *out, const char *name, int64_t us) {
-    buf_printf(out, ",\"%s\":\"", name);
-    instant_write(out, (struct instant){.us = us});
-    buf_char(out, '"');
-}
-
 static void approval_item(struct query *query, const struct row_value *v) {
     struct buf *out = query->out;
     struct str state = v[APPROVALS_STATE].text;

@@ -184,24 +184,6 @@ enum err connectors_reload(struct connectors_desk *desk, struct str actor, struc
 
 /* --- routes ---------------------------------------------------------------------------------- */
 
-static void member(struct buf *out, const char *name, struct str text) {
-    buf_printf(out, ",\"%s\":", name);
-    if (text.len > 0)
-        buf_json_str(out, text);
-    else
-        buf_lit(out, "null");
-}
-
-static void member_time(struct buf *out, const char *name, int64_t us) {
-    if (us == 0) {
-        member(out, name, STR_NONE);
-        return;
-    }
-    buf_printf(out, ",\"%s\":\"", name);
-    instant_write(out, (struct instant){.us = us - us % 1000});
-    buf_char(out, '"');
-}
-
 static enum err reload_query(struct query *query, struct fault *fault) {
     struct connectors_desk *desk = query->ctx;
     struct roster_report report;
@@ -214,8 +196,8 @@ static enum err reload_query(struct query *query, struct fault *fault) {
         buf_str_add(out, c == report.changes ? STR("{\"connector\":") : STR(",{\"connector\":"));
         buf_json_str(out, c->connector);
         buf_printf(out, ",\"change\":\"%s\"", roster_kind_name(c->kind));
-        member(out, "version", c->version);
-        member(out, "hash", c->hash);
+        buf_json_member(out, "version", c->version);
+        buf_json_member(out, "hash", c->hash);
         buf_lit(out, ",\"faults\":");
         faults_write(out, c->fault, UINT32_MAX);
         buf_char(out, '}');
@@ -238,7 +220,7 @@ static void topics_write(struct buf *out, const struct connector *connector) {
             buf_json_str(out, *list_at(r->commands, struct str, k));
         }
         buf_char(out, ']');
-        member(out, "mapping", r->source ? r->source->version : STR("-"));
+        buf_json_member(out, "mapping", r->source ? r->source->version : STR("-"));
         buf_char(out, '}');
     }
     buf_char(out, ']');
@@ -268,8 +250,8 @@ static void subscriptions_write(struct buf *out, struct deliver *deliver,
                         ",\"delivered\":%" PRIu64 ",\"failed\":%" PRIu64,
                    !s.usable ? "unusable" : s.broken ? "unreachable" : "running", s.behind, s.held,
                    s.delivered, s.failed);
-        member_time(out, "delivered_at", s.delivered_us);
-        member(out, "error", str_c(s.error));
+        instant_member(out, "delivered_at", s.delivered_us);
+        buf_json_member(out, "error", str_c(s.error));
         buf_char(out, '}');
     }
     buf_char(out, ']');
@@ -283,9 +265,9 @@ static void counts_write(struct buf *out, const struct connector_counters *c) {
                counter_read(&c->received), counter_read(&c->rejected),
                counter_read(&c->processed[PROCESSED_MAPPED]) + counter_read(&c->processed[PROCESSED_KNOWN]),
                counter_read(&c->processed[PROCESSED_FAILED]));
-    member_time(out, "received_at", atomic_load(&c->received_us));
-    member_time(out, "mapped_at", atomic_load(&c->processed_us));
-    member_time(out, "failed_at", atomic_load(&c->failed_us));
+    instant_member(out, "received_at", atomic_load(&c->received_us));
+    instant_member(out, "mapped_at", atomic_load(&c->processed_us));
+    instant_member(out, "failed_at", atomic_load(&c->failed_us));
 }
 
 static void rejected_write(struct buf *out, const struct roster_rejection *rejection) {
@@ -294,7 +276,7 @@ static void rejected_write(struct buf *out, const struct roster_rejection *rejec
     buf_lit(out, ",\"rejected\":{\"cause\":");
     buf_json_str(out, rejection->cause.len ? rejection->cause : STR("?"));
     buf_printf(out, ",\"faults\":%u", rejection->faults);
-    member_time(out, "since", rejection->since_us);
+    instant_member(out, "since", rejection->since_us);
     buf_char(out, '}');
 }
 
@@ -306,11 +288,11 @@ static void status_write(struct buf *out, struct connectors_desk *desk, struct s
     buf_lit(out, "{\"connector\":");
     buf_json_str(out, name);
     buf_printf(out, ",\"state\":\"%s\"", rejection ? "rejected" : c->missing.len ? "incomplete" : "serving");
-    member(out, "version", c->version);
-    member(out, "hash", c->hash);
-    member(out, "owner", c->owner);
-    member(out, "service_level", c->service_level);
-    member(out, "missing", c->missing);
+    buf_json_member(out, "version", c->version);
+    buf_json_member(out, "hash", c->hash);
+    buf_json_member(out, "owner", c->owner);
+    buf_json_member(out, "service_level", c->service_level);
+    buf_json_member(out, "missing", c->missing);
     rejected_write(out, rejection);
     counts_write(out, c->counters);
     topics_write(out, c);

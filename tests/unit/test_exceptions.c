@@ -7,172 +7,10 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-#include "../support/cell.h"
-#include "base/mem.h"
-#include "connect/inbound.h"
-#include "connect/receive.h"
-
-static char dir[128];
-static struct cell cell;
-static struct connectors *connectors;
-static struct inbound *inbound;
-
-/* Orders and what is cut of them; `cut` has a lane of its own per message, `late` the order's. */
-static const char yaml[] =
-    "connector: shop\nversion: \"1\"\nowner: ecommerce\nreceive:\n"
-    "  - topic: orders\n    signature: {scheme: none}\n    key: {member: id}\n"
-    "    version: {member: v}\n    mapping: order.lua\n    command: order.capture\n"
-    "  - topic: late\n    signature: {scheme: none}\n    key: {member: id}\n"
-    "    version: {member: v}\n    mapping: cut.lua\n    command: order.cancel_by_number\n"
-    "  - topic: cut\n    signature: {scheme: none}\n"
-    "    mapping: cut.lua\n    command: order.cancel_by_number\n";
-static const char order_lua[] =
-    "return function(doc) return {channel = 'web-de', channel_order_id = tostring(doc.id),\n"
-    "  placed_at = '2026-11-23T09:15:00Z', currency = 'EUR', totals = {grand = 99},\n"
-    "  lines = {{line_id = '1', sku = 'A', quantity = '99', unit_price = 1, total = 99}}} end\n";
-static const char cut_lua[] =
-    "return function(doc) return {channel = 'web-de', channel_order_id = tostring(doc.id),\n"
-    "  reference = opt(doc, 'ref'), reason = opt(doc, 'ref'),\n"
-    "  lines = opt(doc, 'n') and {{line_id = '1', quantity = tostring(doc.n)}} or nil} end\n";
-static const struct {
-    const char *name, *text;
-} files[] = {{"connector.yaml", yaml}, {"order.lua", order_lua}, {"cut.lua", cut_lua}};
-
-static void path_of(char path[256], const char *name) {
-    snprintf(path, 256, "%s/connectors/shop/%s", dir, name);
-}
-
-static void open_inbound(void) {
-    struct fault fault;
-    fault_init(&fault, &cell.arena);
-    struct inbound_options options = {cell.core, cell.tail, connectors};
-    assert_int_equal(inbound_create(&options, &inbound, &fault), OK);
-}
-
-static int set_up_with(void (*open)(struct cell *, uint64_t)) {
-    char path[256];
-    struct fault fault = {0};
-    snprintf(dir, sizeof dir, "/tmp/penstock-exceptions-XXXXXX");
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(path, sizeof path, "%s/connectors", dir);
-    mkdir(path, 0755);
-    path_of(path, "");
-    mkdir(path, 0755);
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        path_of(path, files[i].name);
-        FILE *file = fopen(path, "wb");
-        assert_non_null(file);
-        fputs(files[i].text, file);
-        fclose(file);
-    }
-    open(&cell, 1);
-    if (connectors_load(dir, &connectors, &fault) != OK) {
-        print_error("%s\n", fault.detail);
-        return -1;
-    }
-    open_inbound();
-    return 0;
-}
-static int set_up(void **state) { return set_up_with(cell_open); }
-static int set_up_shelved(void **state) { return set_up_with(cell_open_shelved); }
-
-static int tear_down(void **state) {
-    char path[256];
-    inbound_destroy(inbound);
-    connectors_release(connectors);
-    cell_close(&cell);
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        path_of(path, files[i].name);
-        remove(path);
-    }
-    path_of(path, "");
-    rmdir(path);
-    snprintf(path, sizeof path, "%s/connectors", dir);
-    rmdir(path);
-    rmdir(dir);
-    return 0;
-}
-
-static struct str no_header(void *ctx, struct str name) { return STR_NONE; }
-
-/* Sends a message to its answer. */
-static void send(const char *topic, const char *body) {
-    struct fault fault;
-    struct receive_header_source source = {no_header, NULL};
-    arena_reset(&cell.arena);
-    fault_init(&fault, &cell.arena);
-    assert_int_equal(receive_prepare(cell.core, connectors, STR("shop"), str_c(topic), &source,
-                                     str_c(body), cell.parser, &cell.arena, &cell.command, &fault),
-                     OK);
-    cell.command.origin = &cell.origin;
-    cell.delivered = false;
-    assert_int_equal(core_submit(cell.core, &cell.command, &fault), OK);
-    for (int i = 0; i < 100 && !cell.delivered; i++)
-        core_step(cell.core);
-    assert_true(cell.delivered);
-    assert_int_equal(cell.command.answer.err, OK);
-}
-
-static void settle(void) {
-    for (int idle = 0; idle < 3;) {
-        uint32_t n = inbound_step(inbound);
-        n += core_step(cell.core);
-        idle = n ? 0 : idle + 1;
-    }
-}
-
-static void again(bool crash) {
-    char *live = cell_dump(&cell);
-    inbound_destroy(inbound);
-    crash ? cell_crash(&cell) : cell_restart(&cell);
-    open_inbound();
-    char *rebuilt = cell_dump(&cell);
-    if (!cell.shelved) /* what left memory is in no dump */
-        assert_string_equal(live, rebuilt);
-    mem_free(live);
-    mem_free(rebuilt);
-}
-
-static bool says(struct str data, const char *what) {
-    return memmem(data.ptr, data.len, what, strlen(what)) != NULL;
-}
-
-static uint32_t events(const char *type, const char *what) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < cell.journal.count; i++)
-        n += str_is(cell.journal.records[i].type, type) && says(cell.journal.records[i].data, what);
-    return n;
-}
-
-/* The reasons of all cancellations, in order. */
-static const char *cuts(void) {
-    static char text[256];
-    text[0] = '\0';
-    for (uint32_t i = 0; i < cell.journal.count; i++) {
-        struct str data = cell.journal.records[i].data;
-        const char *at = str_is(cell.journal.records[i].type, "order.cancelled")
-                             ? memmem(data.ptr, data.len, "\"reason\":\"", 10)
-                             : NULL;
-        if (at)
-            snprintf(text + strlen(text), sizeof text - strlen(text), "%c", at[10]);
-    }
-    return text;
-}
-
-/* The case that was raised last. */
-static const char *raised(void) {
-    static char id[64];
-    for (uint32_t i = 0; i < cell.journal.count; i++)
-        if (str_is(cell.journal.records[i].type, "exception.raised"))
-            snprintf(id, sizeof id, "%.*s", STR_FMT(cell.journal.records[i].subject));
-    return id;
-}
+#include "../support/webshop.h"
 
 static int decide(const char *command, const char *body) {
     char id[64];
@@ -359,15 +197,16 @@ static void test_not_wanted(void **state) {
     again(true);
 }
 
-#define BOTH(test)                                                                                 \
-    cmocka_unit_test_setup_teardown(test, set_up, tear_down),                                      \
-        cmocka_unit_test_setup_teardown(test, set_up_shelved, tear_down)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        BOTH(test_later_ones_wait), BOTH(test_discard_lets_go),      BOTH(test_retry_fails_again),
-        BOTH(test_edit),            BOTH(test_later_one_is_retried), BOTH(test_by_itself),
-        BOTH(test_shortage),        BOTH(test_not_wanted),
+        WEBSHOP_BOTH(test_later_ones_wait),
+        WEBSHOP_BOTH(test_discard_lets_go),
+        WEBSHOP_BOTH(test_retry_fails_again),
+        WEBSHOP_BOTH(test_edit),
+        WEBSHOP_BOTH(test_later_one_is_retried),
+        WEBSHOP_BOTH(test_by_itself),
+        WEBSHOP_BOTH(test_shortage),
+        WEBSHOP_BOTH(test_not_wanted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
