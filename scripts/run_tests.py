@@ -23,6 +23,7 @@ SANITIZERS = {
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:"
                     f"suppressions={os.path.join(ROOT, 'tests', 'tsan.supp')}",
 }
+SIDE_BY_SIDE = max(2, min(4, os.cpu_count() or 1))  # of what drives the program, which mostly waits
 # Where a suite has hung, the run ends all the same.
 BUILD_LIMIT_S, SUITE_LIMIT_S, BLACKBOX_LIMIT_S = 1200, 600, 2700
 
@@ -112,16 +113,18 @@ def sim():
     build(PLANTED, "penstock-sim")
     return pytest_suite(ASAN, ["tests/sim"], {
         "PENSTOCK_SIM": simulator(RELEASE), "PENSTOCK_SIM_ASAN": simulator(ASAN),
-        "PENSTOCK_SIM_PLANTED": simulator(PLANTED)})
+        "PENSTOCK_SIM_PLANTED": simulator(PLANTED)}, dist="load")
 
 
-def pytest_suite(folder, paths, env):
-    """(passed, failed) of black-box tests; the report that pytest leaves is what is counted."""
+def pytest_suite(folder, paths, env, dist="loadfile"):
+    """(passed, failed) of black-box tests, some files (dist="load": tests) side by side. The report
+    that pytest leaves is what is counted."""
     report = os.path.join(ROOT, folder, "blackbox.xml")
     if os.path.exists(report):
         os.unlink(report)
     run([sys.executable, "-m", "pytest", "-q", "--durations=10", "-p", "no:cacheprovider",
-         "--timeout=600", f"--junitxml={report}", *paths], BLACKBOX_LIMIT_S,
+         "-n", str(SIDE_BY_SIDE), "--dist", dist, "--timeout=600", f"--junitxml={report}",
+         *paths], BLACKBOX_LIMIT_S,
         {**os.environ, **SANITIZERS, **env})
     try:
         suites = xml.parse(report).getroot().iter("testsuite")

@@ -213,7 +213,7 @@ def test_retention_asks_the_law_and_the_hub(small_hub):
 
 def test_export_and_import_over_segments(small_hub, binary, tmp_path):
     hub = small_hub
-    events = fill(hub, 2)
+    events = fill(hub, 6)  # the next segment is made beside the import, which must last as long
     hub.stop()
     file, copy = tmp_path / "journal.ndjson", tmp_path / "copy"
     file.write_text(binary.ok("journal", "export", "-C", hub.config))
