@@ -1,5 +1,5 @@
 /* driver_http: outgoing HTTP. Owns the multi handle, its easy handles (kept for reuse in a free
- * list), one poll handle per socket and one timer on the caller's loop.
+ * list), one poll handle per socket (by descriptor) and one timer on the caller's loop.
  *
  * What always holds: a changing request goes on the wire at most once per call. libcurl by
  * itself sends a request again when a kept connection dies before the first byte of an answer,
@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
@@ -34,6 +35,7 @@ struct net_call {
     uint32_t header_count;
     int64_t started_us;
     uint32_t sendings; /* times the request was about to go on a wire */
+    bool ready;        /* the handle is set up: handle_setup */
     bool safe;         /* GET, HEAD: may be sent again */
     bool too_large;
     char error[CURL_ERROR_SIZE];
@@ -43,6 +45,10 @@ struct sock {
     uv_poll_t poll;
     struct driver *driver;
     curl_socket_t fd;
+    int events; /* that are waited for */
+    bool ours;  /* opened by sock_opened */
+    bool idle;  /* libcurl does not wait for it now: it is left as it is, since the next call on the
+                   connection would only have to begin again */
 };
 
 struct driver {
@@ -52,10 +58,13 @@ struct driver {
     CURLM *multi;
     struct buf ca_file; /* empty: the system's */
     uv_timer_t timer;
+    struct sock **socks; /* by descriptor */
+    uint32_t sock_cap;
     struct net_call *under_way, *free;
     uint32_t count, calls_max;
     uint32_t handles; /* libuv handles not closed yet */
     bool closing;
+    bool proxied; /* the environment names a proxy */
     bool in_curl; /* inside a call of libcurl: endings are read afterwards */
 };
 
@@ -64,6 +73,7 @@ static void driver_drain(struct driver *driver);
 static void handle_closed(struct driver *driver) {
     if (--driver->handles == 0 && driver->closing) {
         buf_free(&driver->ca_file);
+        mem_free(driver->socks);
         mem_free(driver);
     }
 }
@@ -87,6 +97,11 @@ static void driver_act(struct driver *driver, curl_socket_t fd, int flags) {
 
 static void sock_ready(uv_poll_t *poll, int status, int events) {
     struct sock *sock = poll->data;
+    if (sock->idle) { /* closed by the other side, most likely: libcurl finds out when it wants it */
+        uv_poll_stop(&sock->poll);
+        sock->events = 0;
+        return;
+    }
     int flags = status < 0 ? CURL_CSELECT_ERR : 0;
     if (events & UV_READABLE)
         flags |= CURL_CSELECT_IN;
@@ -106,33 +121,88 @@ static int timer_cb(CURLM *multi, long timeout_ms, void *ctx) {
     return 0;
 }
 
+static struct sock *sock_at(const struct driver *driver, curl_socket_t fd) {
+    return fd >= 0 && (uint32_t)fd < driver->sock_cap ? driver->socks[fd] : NULL;
+}
+
+static struct sock *sock_make(struct driver *driver, curl_socket_t fd) {
+    if ((uint32_t)fd >= driver->sock_cap) {
+        uint32_t cap = driver->sock_cap ? driver->sock_cap : 64;
+        while (cap <= (uint32_t)fd)
+            cap *= 2;
+        struct sock **more = mem_resize(driver->socks, cap * sizeof *more);
+        if (more == NULL)
+            return NULL;
+        memset(more + driver->sock_cap, 0, (cap - driver->sock_cap) * sizeof *more);
+        driver->socks = more;
+        driver->sock_cap = cap;
+    }
+    struct sock *sock = mem_zalloc(sizeof *sock);
+    if (sock == NULL || uv_poll_init_socket(driver->loop, &sock->poll, fd) != 0) {
+        mem_free(sock);
+        return NULL;
+    }
+    sock->driver = driver;
+    sock->fd = fd;
+    sock->poll.data = sock;
+    driver->handles++;
+    driver->socks[fd] = sock;
+    return sock;
+}
+
+static void sock_drop(struct sock *sock) {
+    if (sock == NULL)
+        return;
+    sock->driver->socks[sock->fd] = NULL;
+    uv_ref((uv_handle_t *)&sock->poll); /* until it is closed */
+    uv_close((uv_handle_t *)&sock->poll, sock_closed);
+}
+
 static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *ctx, void *sock_ctx) {
     struct driver *driver = ctx;
-    struct sock *sock = sock_ctx;
+    struct sock *sock = sock_at(driver, fd);
     if (what == CURL_POLL_REMOVE) {
-        if (sock != NULL) {
-            uv_poll_stop(&sock->poll);
-            curl_multi_assign(driver->multi, fd, NULL);
-            uv_close((uv_handle_t *)&sock->poll, sock_closed);
+        if (sock == NULL)
+            return 0;
+        if (sock->ours && sock->events == UV_READABLE) {
+            sock->idle = true; /* the next call on it will wait for the same */
+            uv_unref((uv_handle_t *)&sock->poll); /* the loop has nothing to wait for in it */
+        } else {
+            sock_drop(sock);
         }
         return 0;
     }
-    if (sock == NULL) {
-        sock = mem_zalloc(sizeof *sock);
-        if (sock == NULL)
-            return -1;
-        if (uv_poll_init_socket(driver->loop, &sock->poll, fd) != 0) {
-            mem_free(sock);
-            return -1;
-        }
-        sock->driver = driver;
-        sock->fd = fd;
-        sock->poll.data = sock;
-        driver->handles++;
-        curl_multi_assign(driver->multi, fd, sock);
-    }
+    if (sock == NULL && (sock = sock_make(driver, fd)) == NULL)
+        return -1;
     int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
+    sock->idle = false;
+    uv_ref((uv_handle_t *)&sock->poll);
+    if (sock->events == events)
+        return 0;
+    sock->events = events;
     return uv_poll_start(&sock->poll, events, sock_ready) == 0 ? 0 : -1;
+}
+
+/* A socket of a connection, of which we hear when it is closed: sock_gone. The others (of libcurl's
+ * resolver) come and go unseen. */
+static curl_socket_t sock_opened(void *ctx, curlsocktype purpose, struct curl_sockaddr *address) {
+    struct driver *driver = ctx;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd < 0)
+        return CURL_SOCKET_BAD;
+    sock_drop(sock_at(driver, fd));
+    struct sock *sock = sock_make(driver, fd);
+    if (sock == NULL) {
+        close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    sock->ours = true;
+    return fd;
+}
+
+static int sock_gone(void *ctx, curl_socket_t fd) {
+    sock_drop(sock_at(ctx, fd));
+    return close(fd);
 }
 
 /* --- one call ------------------------------------------------------------------------- */
@@ -232,11 +302,18 @@ static void call_unlink(struct net_call *call) {
     driver->count--;
 }
 
-static void call_give_back(struct net_call *call) {
+/* `well`: it ended with an answer; else nothing is left of it but the handle. */
+static void call_give_back(struct net_call *call, bool well) {
     struct driver *driver = call->driver;
+    if (well) { /* what points to memory that is not ours for long */
+        curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, NULL);
+        curl_easy_setopt(call->easy, CURLOPT_POSTFIELDS, NULL);
+    } else {
+        curl_easy_reset(call->easy);
+    }
+    call->ready = well;
     curl_slist_free_all(call->headers);
     call->headers = NULL;
-    curl_easy_reset(call->easy);
     buf_clear(&call->url);
     buf_clear(&call->text);
     if (call->body.cap > 65536) { /* one long answer must not stay in memory for ever */
@@ -304,7 +381,7 @@ static void call_end(struct net_call *call, enum net_error error, CURLcode code)
     }
     answer.elapsed_us = clock_tick_us(call->driver->clock) - call->started_us;
     call->done(call->ctx, &answer);
-    call_give_back(call);
+    call_give_back(call, error == NET_OK);
 }
 
 static void driver_drain(struct driver *driver) {
@@ -347,8 +424,44 @@ static bool call_headers(struct net_call *call, const struct net_request *reques
     return true;
 }
 
+/* What is the same for all calls stays set on the handle: to say it anew costs as much as half of what
+ * sending does. */
+static bool handle_setup(struct net_call *call) {
+    CURL *easy = call->easy;
+    struct driver *driver = call->driver;
+    bool ok = curl_easy_setopt(easy, CURLOPT_PRIVATE, call) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+    /* libcurl's own defaults, said because everything hangs on them */
+    ok = ok && curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
+    if (driver->ca_file.len > 0)
+        ok = ok && curl_easy_setopt(easy, CURLOPT_CAINFO, buf_cstr(&driver->ca_file)) == CURLE_OK;
+    if (!driver->proxied) /* else it asks the environment for each call */
+        ok = ok && curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, sock_opened) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, driver) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, sock_gone) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, driver) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_USERAGENT, "penstock") == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->error) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_cb) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_WRITEDATA, call) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_cb) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_HEADERDATA, call) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, prereq_cb) == CURLE_OK;
+    return ok && curl_easy_setopt(easy, CURLOPT_PREREQDATA, call) == CURLE_OK;
+}
+
 static bool call_setup(struct net_call *call, const struct net_request *request) {
     CURL *easy = call->easy;
+    if (!call->ready && !(call->ready = handle_setup(call)))
+        return false;
     buf_str_add(&call->url, request->url);
     const char *url = buf_cstr(&call->url);
     if (url == NULL || !call_headers(call, request))
@@ -362,30 +475,11 @@ static bool call_setup(struct net_call *call, const struct net_request *request)
         connect_ms = request->timeout_ms;
     bool ok = method != NULL;
     ok = ok && curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_PRIVATE, call) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
-    /* libcurl's own defaults, said because everything hangs on them */
-    ok = ok && curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
-    if (call->driver->ca_file.len > 0)
-        ok = ok && curl_easy_setopt(easy, CURLOPT_CAINFO, buf_cstr(&call->driver->ca_file)) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_USERAGENT, "penstock") == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->error) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_cb) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_WRITEDATA, call) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_cb) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_HEADERDATA, call) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, prereq_cb) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_PREREQDATA, call) == CURLE_OK;
+    /* no body, nothing kept back: undoes what the call before had */
+    ok = ok && curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK;
     if (request->body.ptr != NULL) {
         ok = ok && curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body.ptr) == CURLE_OK;
         ok = ok && curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
@@ -419,7 +513,7 @@ static enum err http_send(struct net *net, const struct net_request *request, ne
     buf_clear(&call->body);
     call->body.max = request->answer_bytes_max ? request->answer_bytes_max : NET_ANSWER_BYTES_MAX;
     if (!call_setup(call, request)) {
-        call_give_back(call);
+        call_give_back(call, false);
         return fault_set(fault, ERR_INVALID, "a header or the URL can not be sent");
     }
     call->prev = NULL;
@@ -430,7 +524,7 @@ static enum err http_send(struct net *net, const struct net_request *request, ne
     driver->count++;
     if (curl_multi_add_handle(driver->multi, call->easy) != CURLM_OK) {
         call_unlink(call);
-        call_give_back(call);
+        call_give_back(call, false);
         return fault_set(fault, ERR_NOMEM, "no memory for an outgoing call");
     }
     if (out != NULL)
@@ -456,7 +550,9 @@ static void http_close(struct net *net) {
         driver->free = call->next;
         call_free(call);
     }
-    curl_multi_cleanup(driver->multi); /* removes every socket through socket_cb */
+    curl_multi_cleanup(driver->multi); /* removes and closes every socket */
+    for (uint32_t fd = 0; fd < driver->sock_cap; fd++)
+        sock_drop(driver->socks[fd]);
     uv_timer_stop(&driver->timer);
     uv_close((uv_handle_t *)&driver->timer, timer_closed);
 }
@@ -465,6 +561,15 @@ static const struct net_ops http_ops = {.send = http_send, .cancel = http_cancel
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 static void curl_begin(void) { curl_global_init(CURL_GLOBAL_ALL); }
+
+/* As libcurl reads them. */
+static bool proxy_named(void) {
+    static const char *const names[] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i]) != NULL)
+            return true;
+    return false;
+}
 
 enum err driver_http_create(const struct driver_http_options *options, struct net **out,
                             struct fault *fault) {
@@ -484,6 +589,7 @@ enum err driver_http_create(const struct driver_http_options *options, struct ne
     const char *ca_file = options->ca_file ? options->ca_file : getenv("PENSTOCK_CA_FILE");
     if (ca_file)
         buf_str_add(&driver->ca_file, str_c(ca_file));
+    driver->proxied = proxy_named();
     driver->calls_max = options->calls_max ? options->calls_max : 1024;
     long connections = options->connections_max ? (long)options->connections_max : 256;
     uv_timer_init(driver->loop, &driver->timer);

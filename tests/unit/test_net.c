@@ -22,6 +22,7 @@ static struct peer {
     int fd, port;
     enum peer_act act;
     _Atomic uint32_t requests, connections;
+    _Atomic int client; /* the connection */
     char last[4096];
 } peer;
 
@@ -56,6 +57,7 @@ static void *peer_run(void *arg) {
         if (fd < 0)
             return NULL;
         peer.connections++;
+        peer.client = fd;
         for (uint32_t i = 0; request_read(fd, peer.last, sizeof peer.last) > 0; i++) {
             peer.requests++;
             if (peer.act == SAY_NOTHING || (peer.act == ANSWER_THEN_DROP && i == 1))
@@ -187,6 +189,82 @@ static void connections_are_kept(void **state) {
         assert_int_equal(call(&request).answer.status, 201);
     assert_int_equal(peer.requests, 5);
     assert_int_equal(peer.connections, 1);
+    net_shut();
+    peer_stop();
+}
+
+static void nothing(uv_timer_t *timer) {}
+
+/* A handle serves call after call: nothing of one shows in the next. */
+static void a_call_leaves_nothing_to_the_next(void **state) {
+    peer_start(ANSWER);
+    net_open();
+    struct net_request full = post(peer.port), bare = full;
+    bare.headers = NULL;
+    bare.header_count = 0;
+    bare.body = STR_NONE;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(call(&full).answer.status, 201);
+        assert_non_null(strstr(peer.last, "Content-Length: 7\r\n"));
+        assert_non_null(strstr(peer.last, "\r\n\r\n{\"a\":1}"));
+        bare.method = STR("GET");
+        assert_int_equal(call(&bare).answer.status, 201);
+        assert_memory_equal(peer.last, "GET /orders HTTP/1.1\r\n", 22);
+        assert_null(strstr(peer.last, "Content-"));
+        assert_null(strstr(peer.last, "Idempotency-Key"));
+        bare.method = STR("DELETE");
+        assert_int_equal(call(&bare).answer.status, 201);
+        assert_memory_equal(peer.last, "DELETE /orders HTTP/1.1\r\n", 25);
+        assert_null(strstr(peer.last, "Content-"));
+        full.method = i == 0 ? STR("PUT") : STR("POST");
+        assert_int_equal(call(&full).answer.status, 201);
+        assert_non_null(strstr(peer.last, i == 0 ? "PUT /orders" : "POST /orders"));
+        assert_non_null(strstr(peer.last, "Idempotency-Key: main-7\r\n"));
+    }
+    assert_int_equal(peer.connections, 1);
+    /* the answer to HEAD has no body; one that comes all the same ends the connection */
+    bare.method = STR("HEAD");
+    assert_int_equal(call(&bare).answer.status, 201);
+    assert_int_equal(call(&full).answer.status, 201);
+    assert_non_null(strstr(peer.last, "\r\n\r\n{\"a\":1}"));
+    net_shut();
+    peer_stop();
+}
+
+/* By name: libcurl's resolver uses descriptors of its own beside those of connections. */
+static void a_name_is_looked_up(void **state) {
+    peer_start(ANSWER);
+    net_open();
+    struct net_request request = post(peer.port);
+    char url[64];
+    snprintf(url, sizeof url, "http://localhost:%d/orders", peer.port);
+    request.url = str_c(url);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(call(&request).answer.status, 201);
+    assert_int_equal(peer.connections, 1);
+    net_shut();
+    peer_stop();
+}
+
+/* A connection that the other side closes while no call is on it does not keep the loop busy. */
+static void a_connection_that_ends_idle_is_let_go(void **state) {
+    peer_start(ANSWER);
+    net_open();
+    struct net_request request = post(peer.port);
+    request.method = STR("GET");
+    request.body = STR_NONE;
+    assert_int_equal(call(&request).answer.status, 201);
+    uv_timer_t timer;
+    uv_timer_init(&loop, &timer);
+    uint32_t turns = 0;
+    shutdown(peer.client, SHUT_RDWR);
+    for (int64_t until = clock_tick_us(&clock_system) + 50000; clock_tick_us(&clock_system) < until; turns++) {
+        uv_timer_start(&timer, nothing, 10, 0);
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    uv_close((uv_handle_t *)&timer, NULL);
+    assert_in_range(turns, 1, 20);
+    assert_int_equal(call(&request).answer.status, 201);
     net_shut();
     peer_stop();
 }
@@ -329,6 +407,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_comes_whole),
         cmocka_unit_test(connections_are_kept),
+        cmocka_unit_test(a_call_leaves_nothing_to_the_next),
+        cmocka_unit_test(a_name_is_looked_up),
+        cmocka_unit_test(a_connection_that_ends_idle_is_let_go),
         cmocka_unit_test(nobody_there_was_not_sent),
         cmocka_unit_test(silence_may_have_been_work),
         cmocka_unit_test(a_kept_connection_that_dies_is_not_posted_twice),
