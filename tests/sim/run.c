@@ -287,7 +287,15 @@ static bool partner_read(const char *dir, const char *name) {
     return connector != NULL;
 }
 
+/* One thread, and nobody reads SQLite's figures of memory. */
+static void sqlite_setup(void) {
+    must(sqlite3_config(SQLITE_CONFIG_SINGLETHREAD) == SQLITE_OK);
+    must(sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0) == SQLITE_OK);
+    must(sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 512, 400) == SQLITE_OK);
+}
+
 bool sim_setup(void) {
+    sqlite_setup();
     setenv("GENERIC_ERP_URL", "http://erp", 1);
     return partner_read(PENSTOCK_SOURCE_ROOT, "generic-erp") &&
            partner_read(PENSTOCK_SOURCE_ROOT "/tests/sim", "sim-partner");

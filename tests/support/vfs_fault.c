@@ -27,6 +27,7 @@ struct file {
     struct file *next;
     char name[256];
     bool exists;
+    bool unlike; /* what programs see is not what the disk has, even without the changes */
     struct bytes live, durable;
     struct change *changes;
     uint32_t count, cap;
@@ -71,7 +72,7 @@ static void *grown(void *data, uint64_t size) {
 }
 static void bytes_resize(struct bytes *b, uint64_t len) {
     if (len > b->cap) {
-        b->cap = len + len / 2 + 4096;
+        b->cap = len < 16384 ? 32768 : 2 * len;
         b->data = grown(b->data, b->cap);
     }
     if (len > b->len)
@@ -83,6 +84,11 @@ static void bytes_write(struct bytes *b, uint64_t at, const void *data, uint64_t
         bytes_resize(b, at + len);
     if (len > 0)
         memcpy(b->data + at, data, len);
+}
+
+static void bytes_free(struct bytes *b) {
+    free(b->data);
+    *b = (struct bytes){0};
 }
 
 static void changes_forget(struct file *file) {
@@ -118,6 +124,7 @@ static uint64_t keep_chance(struct vfs_fault *disk) {
 /* Chance decides per piece; `keep` of 8. */
 static void changes_gamble(struct vfs_fault *disk, struct file *file, uint64_t keep) {
     struct rng *rng = &disk->rng.rng;
+    file->unlike = file->unlike || file->count > 0;
     for (uint32_t i = 0; i < file->count; i++) {
         const struct change *c = &file->changes[i];
         if (c->truncate) {
@@ -413,8 +420,13 @@ bool vfs_fault_crashed(const struct vfs_fault *disk) { return disk->crashed; }
 void vfs_fault_restart(struct vfs_fault *disk) {
     must(disk->crashed && disk->open == 0);
     for (struct file *f = disk->files; f; f = f->next) {
+        if (!f->exists) /* for good */
+            bytes_free(&f->live), bytes_free(&f->durable);
+        if (!f->unlike)
+            continue;
         f->live.len = 0;
         bytes_write(&f->live, 0, f->durable.data, f->durable.len);
+        f->unlike = false;
     }
     for (int i = 0; i < VFS_FAULT_CALLS; i++)
         disk->calls[i].fail_at = 0;
