@@ -201,6 +201,8 @@ static void done_note(struct attempt *attempt) {
     uint64_t next = 0;
     struct fault fault = {0};
     progress_unlist(d->progress, sub->name, attempt->job.key, attempt->job.seq);
+    if (attempt->job.seq > lanes_cursor(sub->lanes))
+        progress_over(d->progress, sub->name, attempt->job.key, attempt->job.seq);
     if (progress_next(d->progress, sub->name, lanes_key(sub->lanes, attempt->job.lane),
                       attempt->job.seq, &next, &fault) != OK) {
         d->failed = true; /* the lanes are rebuilt from the disk */
@@ -291,15 +293,15 @@ static bool read_record(void *ctx, const struct record *record) {
         lanes_pass(sub->lanes, seq);
         return true;
     }
-    bool suspect = seq <= sub->suspect_to;
-    if (suspect && posted_already(sub, seq)) {
-        lanes_pass(sub->lanes, seq);
-        return true;
-    }
     char own[24]; /* a lane of its own: no order is asked for */
     struct str key = record->subject;
     if (sub->send->key == SEND_KEY_NONE)
         key = str_of(own, (size_t)snprintf(own, sizeof own, "%llu", (unsigned long long)seq));
+    bool suspect = seq <= sub->suspect_to;
+    if (subscription_over(sub, seq, key) || (suspect && posted_already(sub, seq))) {
+        lanes_known(sub->lanes, seq);
+        return true;
+    }
     switch (lanes_add(sub->lanes, seq, key, suspect)) {
     case LANE_ADDED:
     case LANE_KNOWN:
@@ -405,6 +407,7 @@ static void stats_show(struct deliver *d, int64_t now_us) {
             stats->held = counts.held;
             stats->parked = counts.parked;
             breaker_told(sub, counts.broken);
+            subscription_ledger(sub, &stats->ledger);
         }
         stats->behind = last > stats->cursor ? last - stats->cursor : 0;
         int64_t span_us = now_us - sub->rate_tick_us;

@@ -16,6 +16,7 @@
 #include "connect/connector.h"
 #include "connect/net.h"
 #include "core/core.h"
+#include "deliver/lane.h"
 
 struct deliver_options {
     struct core *core;
@@ -72,6 +73,7 @@ struct deliver_stats {
     uint64_t failed;     /* attempts that did not succeed */
     uint64_t looked_up;  /* look-ups */
     uint64_t found;      /* look-ups that found it there already */
+    struct lane_ledger ledger; /* where every event is that came in since the start */
     uint32_t rate_per_s; /* deliveries, over the last second or so */
     int64_t delivered_us; /* of the newest delivery, wall clock; 0: none */
     int64_t failed_us;

@@ -25,6 +25,11 @@ struct subscription {
     uint64_t saved;     /* cursor on disk */
     uint64_t sent_to;   /* on disk: nothing beyond was ever sent */
     uint64_t suspect_to; /* events up to it may have been sent in an earlier life */
+    struct lane_ledger ended; /* of lanes before these */
+    struct subscription_over { /* beyond the cursor when it was loaded, over already; ascending */
+        uint64_t seq, lane;    /* hash of its key */
+    } *over;
+    uint32_t over_count, over_cap;
     uint32_t out;       /* attempts under way */
     struct attempt *alone; /* script.c: those whose calls go one at a time */
     struct deliver_stats stats; /* the loop's own */
@@ -246,6 +251,11 @@ void deliver_wake(struct deliver *d);
 struct subscription *subscription_named(struct deliver *d, struct str name);
 /* New attempts begin. */
 bool subscription_goes(const struct subscription *sub);
+/* A listed delivery that an earlier life was done with, delivered or discarded, before the cursor
+ * came to it. */
+bool subscription_over(const struct subscription *sub, uint64_t seq, struct str lane);
+/* Where every event is that came in since the start. Under the lock, or on the loop. */
+void subscription_ledger(const struct subscription *sub, struct lane_ledger *out);
 /* Lanes as progress has them. */
 enum err subscription_load(struct subscription *sub, struct fault *fault) WARN_UNUSED;
 /* From now on the subscriptions are those of these connectors. Under the lock. */

@@ -8,6 +8,29 @@ static void histogram_figure(const struct histogram *histogram, enum metric row,
     metric_histogram(out, row, labels, &sum);
 }
 
+/* Conservation: what was taken in has ended or is still open, at any moment. */
+static void ledger_figures(const struct lane_ledger *ledger, const struct str *labels,
+                           struct metrics *out) {
+    const struct {
+        enum metric row;
+        const char *state;
+        uint64_t count;
+    } parts[] = {{METRIC_DELIVERY_ENDED, "delivered", ledger->delivered},
+                 {METRIC_DELIVERY_ENDED, "discarded", ledger->discarded},
+                 {METRIC_DELIVERY_ENDED, "superseded", ledger->superseded},
+                 {METRIC_DELIVERY_OPEN, "listed", ledger->listed},
+                 {METRIC_DELIVERY_OPEN, "waiting", ledger->waiting}};
+    uint64_t sum = 0;
+    metric_add(out, METRIC_DELIVERY_TAKEN, labels, ledger->taken);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        metric_add(out, parts[i].row, METRIC_LABELS(labels[0], labels[1], str_c(parts[i].state)),
+                   parts[i].count);
+        sum += parts[i].count;
+    }
+    metric_add(out, METRIC_DELIVERY_UNACCOUNTED, labels,
+               ledger->taken > sum ? ledger->taken - sum : sum - ledger->taken);
+}
+
 static void subscription_figures(const struct subscription *sub, const struct deliver_stats *stats,
                                  struct metrics *out) {
     const struct str labels[] = {stats->connector, stats->subscription};
@@ -24,6 +47,7 @@ static void subscription_figures(const struct subscription *sub, const struct de
     metric_add(out, METRIC_DELIVERY_OUT, labels, stats->out);
     metric_add(out, METRIC_DELIVERY_HELD, labels, stats->held);
     metric_add(out, METRIC_DELIVERY_PARKED, labels, stats->parked);
+    ledger_figures(&stats->ledger, labels, out);
     metric_add(out, METRIC_DELIVERY_BROKEN, labels, stats->broken);
     metric_add(out, METRIC_DELIVERY_USABLE, labels, stats->usable);
 }

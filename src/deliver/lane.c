@@ -49,6 +49,7 @@ struct lanes {
     uint32_t *heap;
     uint32_t heap_count, heap_cap;
     uint32_t out, answered, held, listed;
+    struct lane_ledger ledger;
     int64_t next_send_us; /* rate: not before */
     int64_t pause_us;     /* throttled: not before */
     /* breaker */
@@ -282,8 +283,13 @@ enum lane_added lanes_add(struct lanes *lanes, uint64_t seq, struct str key, boo
     if (i != MAP_NONE && lanes->lanes[i].listed) {
         struct lane *lane = &lanes->lanes[i];
         bool known = seq <= lane->listed_to;
-        if (!known)
+        if (!known) {
             lane->listed_to = seq;
+            lanes->ledger.taken++;
+            lanes->ledger.listed++;
+        } else {
+            lanes->ledger.again++;
+        }
         lanes->read_to = seq;
         return known ? LANE_KNOWN : LANE_LISTED;
     }
@@ -307,6 +313,8 @@ enum lane_added lanes_add(struct lanes *lanes, uint64_t seq, struct str key, boo
     }
     lane->tail = at;
     lanes->read_to = seq;
+    lanes->ledger.taken++;
+    lanes->ledger.waiting++;
     return LANE_ADDED;
 }
 
@@ -322,8 +330,17 @@ bool lanes_replay(struct lanes *lanes, uint64_t seq, struct str key, uint64_t re
     lane->seq = seq;
     lane->lookup = lookup;
     lane->replay = replay;
+    lanes->ledger.taken++;
+    lanes->ledger.waiting++;
     ready_push(lanes, i, false);
     return true;
+}
+
+void lanes_known(struct lanes *lanes, uint64_t seq) {
+    must(seq > lanes->read_to);
+    lanes->read_to = seq;
+    lanes->ledger.taken++;
+    lanes->ledger.delivered++;
 }
 
 void lanes_pass(struct lanes *lanes, uint64_t seq) {
@@ -360,6 +377,11 @@ void lanes_replayed(struct lanes *lanes, struct str key, uint64_t replay) {
     uint32_t i = lane_find(lanes, key, hash64(key, 0));
     must(i != MAP_NONE && lanes->lanes[i].listed);
     lanes->lanes[i].replay = replay;
+}
+
+void lanes_loaded(struct lanes *lanes, uint64_t rows) {
+    must(lanes->ledger.taken == 0);
+    lanes->ledger.taken = lanes->ledger.listed = rows;
 }
 
 /* --- working ----------------------------------------------------------------------------- */
@@ -463,6 +485,8 @@ static void ring_trim(struct lanes *lanes) {
 /* The first event of an unlisted lane is done: the next, or the lane goes. */
 static void lane_advance(struct lanes *lanes, uint32_t i) {
     struct lane *lane = &lanes->lanes[i];
+    lanes->ledger.waiting--;
+    lanes->ledger.delivered++;
     if (lane->replay != 0) {
         lane->replay = 0;
     } else {
@@ -576,10 +600,14 @@ void lanes_list(struct lanes *lanes, uint32_t i, bool hold, void (*visit)(void *
     lanes->listed++;
     if (lane->replay != 0) {
         lane->listed_to = lane->seq;
+        lanes->ledger.waiting--;
+        lanes->ledger.listed++;
         visit(ctx, lane->seq);
     }
     for (uint32_t at = lane->head; at != LANE_NONE; at = lanes->ring[at].next) {
         lanes->ring[at].done = true;
+        lanes->ledger.waiting--;
+        lanes->ledger.listed++;
         lane->listed_to = lanes->ring[at].seq;
         visit(ctx, lanes->ring[at].seq);
     }
@@ -603,10 +631,14 @@ uint32_t lanes_stuck(const struct lanes *lanes) {
 void lanes_refill(struct lanes *lanes, uint32_t i, uint64_t seq) {
     struct lane *lane = &lanes->lanes[i];
     must(lane->listed);
-    if (lane->state == LANE_HELD)
+    lanes->ledger.listed--;
+    if (lane->state == LANE_HELD) {
         lanes->held--;
-    else
+        lanes->ledger.discarded++;
+    } else {
         must(lane->state == LANE_OUT); /* as lanes_end left it */
+        lanes->ledger.delivered++;
+    }
     if (seq == 0) {
         lanes->listed--;
         lane_drop(lanes, i);
@@ -692,3 +724,5 @@ struct lane_counts lanes_counts(const struct lanes *lanes) {
     counts.window = lanes->ring_count;
     return counts;
 }
+
+const struct lane_ledger *lanes_ledger(const struct lanes *lanes) { return &lanes->ledger; }

@@ -65,12 +65,16 @@ enum lane_added {
 };
 /* An event for this subscription. `lookup`: it may have been sent before. */
 enum lane_added lanes_add(struct lanes *lanes, uint64_t seq, struct str key, bool lookup);
+/* An event for this subscription that was delivered in an earlier life, as the books say. */
+void lanes_known(struct lanes *lanes, uint64_t seq);
 /* Everything up to seq has been read. */
 void lanes_pass(struct lanes *lanes, uint64_t seq);
 /* A listed lane as the progress store has it: at start, before anything is added. `seq` is its
  * first row, `last` its last one; due_us 0: held. ERR_NOMEM. */
 enum err lanes_load(struct lanes *lanes, struct str key, uint64_t seq, uint64_t last,
                     uint32_t attempts, int64_t due_us, int64_t now_us) WARN_UNUSED;
+/* After the last one: how many rows the progress store has. */
+void lanes_loaded(struct lanes *lanes, uint64_t rows);
 
 /* A replayed event: one that is done (not above the cursor), to go out once more. It becomes the
  * first of its key's lane, and what is read later waits behind it; false while anything else has
@@ -149,5 +153,18 @@ struct lane_counts {
     bool broken;       /* the breaker is open */
 };
 struct lane_counts lanes_counts(const struct lanes *lanes);
+
+/* Where every event is that ever came in, since these lanes were made. What holds always, whoever
+ * asks: taken = delivered + discarded + superseded + listed + waiting. */
+struct lane_ledger {
+    uint64_t taken;      /* loaded, added, or known to be delivered; a replayed one once more */
+    uint64_t delivered, discarded;
+    uint64_t superseded; /* a newer value of the same key went, or goes, in its place */
+    uint64_t listed;     /* rows of the progress store: held, parked, or behind one that is */
+    uint64_t waiting;    /* in memory: read ahead, or under way */
+    uint64_t again;      /* read once more, and known as listed or ended behind a listed one: not
+                            taken in */
+};
+const struct lane_ledger *lanes_ledger(const struct lanes *lanes);
 
 #endif

@@ -11,7 +11,7 @@
 
 enum statement {
     SELECT_CURSOR, SET_CURSOR, LIST, UNLIST, NEXT, ROWS, LANES, FAILURE, FAILURES, TRIM,
-    FORGET_CAUSE, FORGET_DETAIL, ACKED, ACK, UNACK, STATEMENTS,
+    FORGET_CAUSE, FORGET_DETAIL, ACKED, ACK, UNACK, COUNT, END, ENDED, PASSED, STATEMENTS,
 };
 
 #define ROW_COLUMNS "subscription, lane, seq, subject, type, attempts, due_us, since_us, status, cause"
@@ -45,6 +45,10 @@ static const char *const statements[STATEMENTS] = {
     [UNACK] = "DELETE FROM acknowledged WHERE subscription = ?1 AND lane = ?2",
     [FORGET_DETAIL] = "UPDATE failure SET detail = 'erased' WHERE seq = ?1"
                       " AND subscription IN (SELECT name FROM subscription)",
+    [END] = "INSERT OR IGNORE INTO ended(subscription, seq, lane) VALUES(?1, ?2, ?3)",
+    [ENDED] = "SELECT seq, lane FROM ended WHERE subscription = ?1 ORDER BY seq",
+    [PASSED] = "DELETE FROM ended WHERE subscription = ?1 AND seq <= ?2",
+    [COUNT] = "SELECT count(*) FROM waiting WHERE subscription = ?1",
 };
 
 static const char schema[] =
@@ -57,6 +61,8 @@ static const char schema[] =
     "CREATE INDEX IF NOT EXISTS waiting_lane ON waiting(subscription, lane, seq);"
     "CREATE TABLE IF NOT EXISTS acknowledged(subscription TEXT NOT NULL, lane TEXT NOT NULL,"
     " value TEXT NOT NULL, PRIMARY KEY(subscription, lane)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS ended(subscription TEXT NOT NULL, seq INTEGER NOT NULL,"
+    " lane TEXT NOT NULL, PRIMARY KEY(subscription, seq, lane)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS failure(id INTEGER PRIMARY KEY, subscription TEXT NOT NULL,"
     " seq INTEGER NOT NULL, at_us INTEGER, attempt INTEGER, outcome TEXT, status INTEGER,"
     " detail TEXT);"
@@ -80,6 +86,7 @@ struct progress {
     enum err broken;   /* a change since the last flush failed */
     struct fault why;
     int64_t failure_id; /* newest */
+    int64_t ended;      /* rows of that table, at most */
     uint32_t since_checkpoint;
 };
 
@@ -104,6 +111,8 @@ enum err progress_open(const char *path, struct progress **out, struct fault *fa
         err = db_prepare(progress->db, statements[i], &progress->stmt[i], fault);
     if (err == OK)
         err = db_i64(progress->db, "SELECT max(id) FROM failure", 0, &progress->failure_id, fault);
+    if (err == OK)
+        err = db_i64(progress->db, "SELECT count(*) FROM ended", 0, &progress->ended, fault);
     if (err != OK) {
         progress_close(progress);
         return err;
@@ -159,6 +168,12 @@ void progress_set(struct progress *progress, struct str subscription, uint64_t c
     sqlite3_bind_int64(stmt, 2, (int64_t)cursor);
     sqlite3_bind_int64(stmt, 3, (int64_t)sent_to);
     change_run(progress, SET_CURSOR);
+    if (progress->ended == 0)
+        return;
+    stmt = progress->stmt[PASSED];
+    db_bind_str(stmt, 1, subscription);
+    sqlite3_bind_int64(stmt, 2, (int64_t)cursor);
+    change_run(progress, PASSED);
 }
 
 void progress_list(struct progress *progress, const struct progress_row *row) {
@@ -199,6 +214,18 @@ void progress_acknowledge(struct progress *progress, struct str subscription, st
     if (value.ptr)
         db_bind_str(stmt, 3, value);
     change_run(progress, which);
+}
+
+void progress_over(struct progress *progress, struct str subscription, struct str lane,
+                   uint64_t seq) {
+    if (!change_begin(progress))
+        return;
+    sqlite3_stmt *stmt = progress->stmt[END];
+    db_bind_str(stmt, 1, subscription);
+    sqlite3_bind_int64(stmt, 2, (int64_t)seq);
+    db_bind_str(stmt, 3, lane);
+    change_run(progress, END);
+    progress->ended++;
 }
 
 void progress_failure(struct progress *progress, const struct progress_failure *failure) {
@@ -353,6 +380,31 @@ enum err progress_lanes(struct progress *progress, struct str subscription,
     }
     sqlite3_reset(stmt);
     return rc == SQLITE_DONE ? OK : db_fault(progress->db, "read listed lanes", fault);
+}
+
+enum err progress_over_visit(struct progress *progress, struct str subscription,
+                        bool (*visit)(void *ctx, uint64_t seq, struct str lane), void *ctx,
+                             struct fault *fault) {
+    sqlite3_stmt *stmt = progress->stmt[ENDED];
+    db_bind_str(stmt, 1, subscription);
+    int rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        if (!visit(ctx, (uint64_t)sqlite3_column_int64(stmt, 0), db_column_str(stmt, 1))) {
+            rc = SQLITE_DONE;
+            break;
+        }
+    sqlite3_reset(stmt);
+    return rc == SQLITE_DONE ? OK : db_fault(progress->db, "read ended deliveries", fault);
+}
+
+enum err progress_count(struct progress *progress, struct str subscription, uint64_t *rows,
+                        struct fault *fault) {
+    sqlite3_stmt *stmt = progress->stmt[COUNT];
+    db_bind_str(stmt, 1, subscription);
+    bool read = sqlite3_step(stmt) == SQLITE_ROW;
+    *rows = read ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
+    sqlite3_reset(stmt);
+    return read ? OK : db_fault(progress->db, "count listed deliveries", fault);
 }
 
 enum err progress_failures(struct progress *progress, struct str subscription, uint64_t seq,

@@ -47,6 +47,13 @@ static inline bool progress_row_held(const struct progress_row *row) {
 /* Adds or replaces. */
 void progress_list(struct progress *progress, const struct progress_row *row);
 void progress_unlist(struct progress *progress, struct str subscription, struct str lane, uint64_t seq);
+/* A listed delivery is over while the cursor may be behind it: the next life is not to begin it anew.
+ * Forgotten once the cursor has passed it. */
+void progress_over(struct progress *progress, struct str subscription, struct str lane, uint64_t seq);
+/* Visits those, ascending. */
+enum err progress_over_visit(struct progress *progress, struct str subscription,
+                             bool (*visit)(void *ctx, uint64_t seq, struct str lane), void *ctx,
+                             struct fault *fault) WARN_UNUSED;
 /* The first listed seq of the lane after `after`, 0 where there is none. Sees what was not
  * flushed yet. */
 enum err progress_next(struct progress *progress, struct str subscription, struct str lane,
@@ -62,6 +69,9 @@ enum err progress_rows(struct progress *progress, struct str subscription,
 enum err progress_lanes(struct progress *progress, struct str subscription,
                         bool (*visit)(void *ctx, const struct progress_row *row, uint64_t last_seq),
                         void *ctx, struct fault *fault) WARN_UNUSED;
+/* How many rows a subscription has. */
+enum err progress_count(struct progress *progress, struct str subscription, uint64_t *rows,
+                        struct fault *fault) WARN_UNUSED;
 
 /* What a system acknowledged last of a key whose newest value replaces the ones before (JSON): what
  * would be sent again is known by it. Absent: not known (any more). Written with the cursor that

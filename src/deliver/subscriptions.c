@@ -7,6 +7,7 @@
  * name comes back. A changed filter or key holds for what is read from then on. */
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "deliver/deliver_priv.h"
@@ -52,6 +53,62 @@ static bool load_lane(void *ctx, const struct progress_row *row, uint64_t last_s
     return loading->err == OK;
 }
 
+static bool over_add(void *ctx, uint64_t seq, struct str lane) {
+    struct loading *loading = ctx;
+    struct subscription *sub = loading->sub;
+    if (sub->over_count == sub->over_cap) {
+        uint32_t cap = sub->over_cap ? 2 * sub->over_cap : 64;
+        struct subscription_over *more = mem_resize(sub->over, cap * sizeof *more);
+        if (more == NULL) {
+            loading->err = ERR_NOMEM;
+            return false;
+        }
+        sub->over = more;
+        sub->over_cap = cap;
+    }
+    sub->over[sub->over_count++] = (struct subscription_over){seq, hash64(lane, 0)};
+    return true;
+}
+
+bool subscription_over(const struct subscription *sub, uint64_t seq, struct str lane) {
+    uint32_t from = 0, to = sub->over_count;
+    while (from < to) {
+        uint32_t at = from + (to - from) / 2;
+        if (sub->over[at].seq < seq)
+            from = at + 1;
+        else
+            to = at;
+    }
+    for (; from < sub->over_count && sub->over[from].seq == seq; from++)
+        if (sub->over[from].lane == hash64(lane, 0))
+            return true;
+    return false;
+}
+
+/* What was in memory is taken in again by the lanes that come; what has ended stays counted. */
+static void ledger_close(struct subscription *sub) {
+    if (sub->lanes == NULL)
+        return;
+    const struct lane_ledger *now = lanes_ledger(sub->lanes);
+    sub->ended.delivered += now->delivered;
+    sub->ended.discarded += now->discarded;
+    sub->ended.superseded += now->superseded;
+    sub->ended.taken += now->delivered + now->discarded + now->superseded;
+}
+
+void subscription_ledger(const struct subscription *sub, struct lane_ledger *out) {
+    *out = sub->ended;
+    if (sub->lanes == NULL)
+        return;
+    const struct lane_ledger *now = lanes_ledger(sub->lanes);
+    out->taken += now->taken;
+    out->delivered += now->delivered;
+    out->discarded += now->discarded;
+    out->superseded += now->superseded;
+    out->listed += now->listed;
+    out->waiting += now->waiting;
+}
+
 enum err subscription_load(struct subscription *sub, struct fault *fault) {
     struct deliver *d = sub->deliver;
     struct str name = sub->name;
@@ -63,6 +120,7 @@ enum err subscription_load(struct subscription *sub, struct fault *fault) {
      * all else is looked up: the file may have been lost. */
     if (!cursor.known)
         cursor.sent_to = tail_last(d->options.tail);
+    ledger_close(sub);
     lanes_destroy(sub->lanes);
     struct lane_policy policy = policy_of(d, sub->send);
     int64_t settled_us = clock_tick_us(d->options.clock) + settle_us(sub->send);
@@ -72,9 +130,17 @@ enum err subscription_load(struct subscription *sub, struct fault *fault) {
     sub->saved = cursor.cursor;
     sub->sent_to = sub->suspect_to = cursor.sent_to;
     struct loading loading = {.sub = sub};
-    err = progress_lanes(d->progress, name, load_lane, &loading, fault);
+    sub->over_count = 0;
+    err = progress_over_visit(d->progress, name, over_add, &loading, fault);
+    if (err == OK && loading.err == OK)
+        err = progress_lanes(d->progress, name, load_lane, &loading, fault);
     if (err == OK && loading.err != OK)
         err = fault_set(fault, loading.err, "no memory for held deliveries");
+    uint64_t rows = 0;
+    if (err == OK)
+        err = progress_count(d->progress, name, &rows, fault);
+    if (err == OK)
+        lanes_loaded(sub->lanes, rows);
     return err;
 }
 
@@ -215,6 +281,7 @@ void subscriptions_free(struct deliver *d) {
     for (uint32_t i = 0; i < d->count; i++) {
         struct subscription *sub = d->subs[i];
         lanes_destroy(sub->lanes);
+        mem_free(sub->over);
         connector_release(sub->send->connector);
         mem_free(sub);
     }

@@ -84,6 +84,8 @@ void deliver_discarded(struct attempt *attempt, enum err err) {
         err = ERR_UNAVAILABLE;
     if (err == OK) {
         progress_unlist(d->progress, subscription, attempt->job.key, attempt->job.seq);
+        if (attempt->job.seq > lanes_cursor(lanes))
+            progress_over(d->progress, subscription, attempt->job.key, attempt->job.seq);
         lanes_refill(lanes, lane, next);
         deliver_flush_locked(d);
     }

@@ -255,7 +255,7 @@ static struct sums *sum_of(struct index *currencies, struct list *sums, struct s
 struct excused {
     struct index pairs;
 };
-static struct str pair_text(struct oracle *o, struct str subscription, uint64_t seq) {
+struct str pair_text(struct oracle *o, struct str subscription, uint64_t seq) {
     return arena_printf(&o->arena, "%.*s:%llu", STR_FMT(subscription), (unsigned long long)seq);
 }
 static void excused_find(struct oracle *o, struct excused *excused) {
@@ -384,7 +384,7 @@ static void judge_erp(struct oracle *o, const struct excused *excused) {
 
 /* --- deliveries ------------------------------------------------------------------------------------- */
 
-static bool wants(const struct subscription_seen *subscription, struct str kind) {
+bool subscription_wants(const struct subscription_seen *subscription, struct str kind) {
     const struct json *pattern = subscription->events ? json_first(subscription->events) : NULL;
     for (uint32_t i = 0; pattern && i < subscription->events->count; i++) {
         struct str text = pattern->text;
@@ -410,7 +410,7 @@ static void judge_subscription(struct oracle *o, uint32_t which, const struct ex
         if (effect->subscription != which)
             continue;
         if (effect->seq == 0 || effect->seq > o->events.count ||
-            !wants(sub, event_at(o, (uint32_t)effect->seq - 1)->kind)) {
+            !subscription_wants(sub, event_at(o, (uint32_t)effect->seq - 1)->kind)) {
             oracle_violate(o, "effect-invented", "%.*s did something for seq %llu",
                            STR_FMT(sub->name), (unsigned long long)effect->seq);
             continue;
@@ -430,7 +430,7 @@ static void judge_subscription(struct oracle *o, uint32_t which, const struct ex
     }
     for (uint32_t i = 0; o->quiet && i < o->events.count; i++) {
         const struct event_seen *event = event_at(o, i);
-        if (wants(sub, event->kind) && !done[event->seq <= o->events.count ? event->seq : 0] &&
+        if (subscription_wants(sub, event->kind) && !done[event->seq <= o->events.count ? event->seq : 0] &&
             !is_excused(o, excused, sub->name, event->seq))
             oracle_violate(o, "undelivered", "%.*s, seq %llu (%.*s)", STR_FMT(sub->name),
                            (unsigned long long)event->seq, STR_FMT(event->kind));
@@ -480,6 +480,8 @@ uint32_t oracle_judge(struct oracle *o, oracle_tell *tell, void *ctx) {
         judge_erp(o, &excused);
     for (uint32_t i = 0; i < o->subscriptions.count; i++)
         judge_subscription(o, i, &excused);
+    judge_ledgers(o);
+    judge_discards(o);
     judge_payloads(o);
     index_free(&excused.pairs);
     return o->found;

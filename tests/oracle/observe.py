@@ -3,6 +3,7 @@
 `api` and `erp` are clients with get(path) -> answer (.status, .json). Reading is all it does.
 """
 
+import re
 import time
 from urllib.parse import urlencode
 
@@ -65,8 +66,21 @@ def read_orders(api, seq, wait_s=60):
     return found
 
 
+def read_ledgers(api):
+    """What the hub counts of each subscription, from its metrics."""
+    found = {}
+    for line in api.get("/metrics").body.decode().splitlines():
+        parts = re.match(r'penstock_delivery_(taken|ended|open)(?:_total|_events)\{connector="[^"]*",'
+                         r'subscription="([^"]*)"(?:,(?:how|where)="([^"]*)")?\} (\d+)', line)
+        if parts:
+            what, name, state, count = parts.groups()
+            found.setdefault(name, {"subscription": name})[state or what] = int(count)
+    return list(found.values())
+
+
 def observe(api, skus, erp=None, numbers=None):
     """A View. `erp`: rows of the ERP's books, `numbers`: what the hub knows of them."""
     events = read_events(api)
     seq = int(events[-1]["penstockseq"]) if events else 0
-    return View(events, read_availability(api, skus), read_orders(api, seq), erp, numbers)
+    return View(events, read_availability(api, skus), read_orders(api, seq), erp, numbers,
+                read_ledgers(api))

@@ -238,7 +238,8 @@ static const char *observe_subscription(struct oracle *o, const struct json *doc
 static const char *observe_done(struct oracle *o, struct list *list, const struct json *doc) {
     struct effect effect = {
         index_of(&o->subscriptions_by_name, member_str(doc, "subscription"), false),
-        (uint64_t)member_i64(doc, "seq", 0), member_str(doc, "lane")};
+        (uint64_t)member_i64(doc, "seq", 0), (uint64_t)member_i64(doc, "asked", 0),
+        member_str(doc, "lane")};
     if (effect.subscription == NONE)
         return "the subscription was not told before";
     *LIST_ADD(list, struct effect) = effect;
@@ -249,6 +250,26 @@ static const char *observe_effect(struct oracle *o, const struct json *doc) {
 }
 static const char *observe_held(struct oracle *o, const struct json *doc) {
     return observe_done(o, &o->held, doc);
+}
+
+static const char *observe_ledger(struct oracle *o, const struct json *doc) {
+    uint32_t sub = index_of(&o->subscriptions_by_name, member_str(doc, "subscription"), false);
+    if (sub == NONE)
+        return "the subscription was not told before";
+    *LIST_ADD(&o->ledgers, struct ledger_seen) =
+        (struct ledger_seen){.subscription = sub,
+                             .taken = (uint64_t)member_i64(doc, "taken", 0),
+                             .delivered = (uint64_t)member_i64(doc, "delivered", 0),
+                             .discarded = (uint64_t)member_i64(doc, "discarded", 0),
+                             .superseded = (uint64_t)member_i64(doc, "superseded", 0),
+                             .listed = (uint64_t)member_i64(doc, "listed", 0),
+                             .waiting = (uint64_t)member_i64(doc, "waiting", 0),
+                             .from = (uint64_t)member_i64(doc, "from", 0),
+                             .to = (uint64_t)member_i64(doc, "to", 0),
+                             .before = (uint64_t)member_i64(doc, "before", 0),
+                             .again = (uint64_t)member_i64(doc, "again", 0),
+                             .ranged = member(doc, "to") != NULL};
+    return NULL;
 }
 
 static const char *observe_end(struct oracle *o, const struct json *doc) {
@@ -274,6 +295,7 @@ static const struct {
     {"subscription", observe_subscription},
     {"effect", observe_effect},
     {"held", observe_held},
+    {"ledger", observe_ledger},
     {"end", observe_end},
 };
 
@@ -307,7 +329,8 @@ struct oracle *oracle_create(void) {
 
 void oracle_destroy(struct oracle *o) {
     struct list *lists[] = {&o->ops,    &o->events,  &o->orders,        &o->positions, &o->reads,
-                            &o->booked, &o->numbers, &o->subscriptions, &o->effects,   &o->held};
+                            &o->booked, &o->numbers, &o->subscriptions, &o->effects,   &o->held,
+                            &o->ledgers};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         free(lists[i]->items);
     index_free(&o->op_numbers);

@@ -16,8 +16,13 @@
  *   {"booked": {"order_id", "total", "currency", "number"}}   a row of the ERP's books
  *   {"number": {"order_id", "number"}}            the ERP's number as the hub knows it
  *   {"subscription": {"name", "events": ["order.*"]}}   what another system is to be told
- *   {"effect": {"subscription", "seq", "lane"}}   what it did for an event
+ *   {"effect": {"subscription", "seq", "lane", "asked"}}   what it did for an event; perhaps with
+ *         the hub's seq when it was asked to
  *   {"held": {"subscription", "seq"}}             listed for a person
+ *   {"ledger": {"subscription", "taken", "delivered", "discarded", "superseded", "listed",
+ *               "waiting", "from", "to", "before", "again"}}   what the hub counts of a subscription; perhaps
+ *         with: it had `before` listed at from, and took in what it wants of the events behind
+ *         from and up to to, but for `again` of them, which it knew
  *   {"end": {"source": "WH-HAM", "erp": "erp-orders", "quiet_us": 17…}}   once: where stock is
  *         taken from where an event does not say, the subscription that keeps the books (left
  *         out: none does), and the time of a moment when all was quiet (left out: what takes
@@ -53,6 +58,9 @@
  *                        the ERP has each order once, with its sum; the hub knows its number
  *   money                all the hub captured equals all the ERP booked, per currency
  *   undelivered          every event a subscription wants had its effect, is held or was discarded
+ *   conservation         what a subscription took in has ended or is still open, and it took in
+ *                        every event that it wants, no other
+ *   discarded-sent       what a person discarded was not sent after that
  *   effect-doubled, effect-invented, lane-order
  *                        one effect for an event, none from nowhere, per lane in order of seq */
 #ifndef PENSTOCK_TESTS_ORACLE_ORACLE_H

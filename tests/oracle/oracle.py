@@ -62,10 +62,13 @@ class View:
 
     events: CloudEvents in order of seq. availability: {(sku, location): item}. orders: {order_id:
     document}. erp: None, or [{"order_id", "total", "currency", "number"}]. numbers: {order_id:
-    the ERP's number as the hub knows it}."""
+    the ERP's number as the hub knows it}. ledgers: what the hub counts of each subscription."""
 
-    def __init__(self, events, availability, orders, erp=None, numbers=None):
+    def __init__(self, events, availability, orders, erp=None, numbers=None,
+                 ledgers=()):
         self.events, self.availability, self.orders = events, availability, orders
+        self.ledgers = ledgers
+        self.effects = ()  # what other systems did, as oracle.h has it
         self.erp, self.numbers = erp, numbers or {}
 
 
@@ -135,6 +138,14 @@ class Oracle:
             yield {"order": {**order, "order_id": order_id}}
         for row in view.erp or ():
             yield {"booked": row}
+        wanted = {one["subscription"]: one.get("events", ["order.*", "stock.*"]) for one in view.effects}
+        wanted.update((one["subscription"], one.get("events", [])) for one in view.ledgers)
+        for name, events in wanted.items():
+            yield {"subscription": {"name": name, "events": events}}
+        for ledger in view.ledgers:
+            yield {"ledger": ledger}
+        for effect in view.effects:
+            yield {"effect": effect}
         for order_id, known in view.numbers.items():
             yield {"number": {"order_id": order_id, "number": known}}
         yield {"end": {"source": self.source, "erp": None if view.erp is None else "erp-orders"}}

@@ -1,5 +1,5 @@
-/* The inside of the oracle: what was observed (oracle.c), the rules (judge.c), and the model of
- * stock (judge_stock.c). */
+/* The inside of the oracle: what was observed (oracle.c), the rules (judge.c; of deliveries
+ * judge_deliveries.c), and the model of stock (judge_stock.c). */
 #ifndef PENSTOCK_TESTS_ORACLE_ORACLE_PRIV_H
 #define PENSTOCK_TESTS_ORACLE_ORACLE_PRIV_H
 
@@ -82,6 +82,7 @@ struct booked {
 struct effect {
     uint32_t subscription;
     uint64_t seq;
+    uint64_t asked; /* the hub's seq then; 0: not told */
     struct str lane;
 };
 struct subscription_seen {
@@ -89,12 +90,19 @@ struct subscription_seen {
     const struct json *events;
 };
 
+struct ledger_seen {
+    uint32_t subscription;
+    uint64_t taken, delivered, discarded, superseded, listed, waiting;
+    uint64_t from, to, before, again;
+    bool ranged; /* these were told */
+};
+
 struct oracle {
     struct arena arena; /* of all that was observed */
     struct json_parser *parser;
     struct index op_numbers, order_ids, subscriptions_by_name;
     struct list ops, events, orders, positions, reads, booked, numbers, subscriptions, effects,
-        held;
+        held, ledgers;
     struct str source;
     struct str erp; /* the subscription that keeps the books; absent: none */
     bool quiet;
@@ -116,6 +124,13 @@ struct number_seen {
 
 /* A violation. */
 void oracle_violate(struct oracle *o, const char *rule, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Whether the subscription is told of such events. */
+bool subscription_wants(const struct subscription_seen *subscription, struct str kind);
+/* The rules about what a subscription counts, and about what was given up. */
+void judge_ledgers(struct oracle *o);
+void judge_discards(struct oracle *o);
+/* "NAME:SEQ", in the arena. */
+struct str pair_text(struct oracle *o, struct str subscription, uint64_t seq);
 /* The stock rules: oversold, stock, conserved, read, timer. */
 void judge_stock(struct oracle *o);
 

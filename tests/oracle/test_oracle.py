@@ -298,3 +298,55 @@ def test_a_release_gives_back():
     h.event("stock.released", op, "A@WH-HAM", changes=h.change(held=-4))
     h.availability["A", "WH-HAM"].update(held="0", reserved="1", available="11")
     assert h.rules() == set()
+
+
+# --- what is counted ------------------------------------------------------------------------------
+
+def ledger(**parts):
+    return {"subscription": "erp-orders", "events": ["order.*"], "taken": 4, "delivered": 2,
+            "discarded": 1, "superseded": 0, "listed": 1, "waiting": 0, **parts}
+
+
+def counted(honest, **parts):
+    view = View(honest.events, honest.availability, honest.orders, honest.erp, honest.numbers,
+                ledgers=[ledger(**parts)])
+    return {violation.rule for violation in honest.oracle.judge(view)}
+
+
+@pytest.mark.parametrize("parts", [
+    {}, {"superseded": 3, "taken": 7}, {"from": 0, "to": 9, "before": 0}, {"from": 2, "to": 9, "before": 1},
+    {"from": 0, "to": 9, "before": 1, "again": 1}])
+def test_what_came_in_is_somewhere(honest, parts):
+    assert counted(honest, **parts) == set()
+
+
+@pytest.mark.parametrize("parts", [
+    {"taken": 5}, {"delivered": 3}, {"listed": 0}, {"superseded": 1}, {"waiting": 1}, {"discarded": 0},
+    {"from": 0, "to": 9, "before": 1}, {"from": 3, "to": 9, "before": 0}, {"from": 0, "to": 3, "before": 0}])
+def test_what_came_in_and_is_nowhere_is_found(honest, parts):
+    assert counted(honest, **parts) == {"conservation"}
+
+
+# --- what was given up ----------------------------------------------------------------------------
+
+def given_up(honest, asked, *later):
+    """The effect of an event at the CRM, asked for at seq `asked`; discarded at seq 9, behind which
+    `later` happened."""
+    seq = len(honest.events) + 1
+    for kind, data in (("delivery.released", {"action": "discard"}), *later):
+        honest.event(kind, honest.op["count"], "ord_a", subscription="crm", event_seq=2, **data)
+    view = View(honest.events, honest.availability, honest.orders, honest.erp, honest.numbers)
+    view.effects = [{"subscription": "crm", "seq": 2, "lane": "a", "asked": seq + asked}]
+    return {violation.rule for violation in honest.oracle.judge(view)}
+
+
+def test_what_was_discarded_may_have_been_sent_before(honest):
+    assert given_up(honest, -1) == set()
+
+
+def test_what_was_discarded_is_not_sent(honest):
+    assert given_up(honest, 3) == {"discarded-sent"}
+
+
+def test_what_a_crash_made_held_again_may_be_sent(honest):
+    assert given_up(honest, 3, ("delivery.held", {})) == set()

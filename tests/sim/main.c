@@ -16,6 +16,7 @@
 
 #define STEPS_DEFAULT 600u
 #define RUN_LIMIT_S 120
+#define HOUR_US (INT64_C(3600) * 1000000)
 #define SHRINK_RUNS_MAX 3000
 #define SHRINK_US_MAX (INT64_C(20) * 1000000)
 
@@ -322,11 +323,16 @@ static int run_all(const struct options *options) {
     }
     mem_free(steps);
     int64_t took_us = clock_tick_us(&clock_system) - began_us;
+    uint64_t per = took_us > 0 ? (uint64_t)took_us : 1;
     if (options->first != options->last)
-        printf("%llu seeds passed, %llu failed: simulated %lld s in %lld ms, %lld x real time\n",
+        printf("%llu seeds passed, %llu failed: simulated %lld hours in %lld s: %lld.%lld seeds and "
+               "%lld hours a second, %lld x real time\n",
                (unsigned long long)passed, (unsigned long long)failed,
-               (long long)(simulated_us / 1000000), (long long)(took_us / 1000),
-               (long long)(simulated_us / (took_us ? took_us : 1)));
+               (long long)(simulated_us / HOUR_US), (long long)(took_us / 1000000),
+               (long long)((passed + failed) * 1000000 / per),
+               (long long)((passed + failed) * 10000000 / per % 10),
+               (long long)(simulated_us / HOUR_US * 1000000 / (int64_t)per),
+               (long long)(simulated_us / (int64_t)per));
     return failed ? 1 : 0;
 }
 

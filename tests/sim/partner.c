@@ -30,6 +30,7 @@ struct net_call {
     net_done *done;
     void *ctx;
     enum who who;
+    uint64_t asked;   /* the hub's seq */
     int64_t until_us; /* the caller's time limit */
 };
 
@@ -37,7 +38,8 @@ struct net_call {
 struct work {
     struct work *next;
     enum who who;
-    uint64_t seq; /* of the event */
+    uint64_t seq;   /* of the event */
+    uint64_t asked; /* the hub's, when it asked */
     char lane[80], order_id[80], currency[8];
     int64_t total, due_us;
 };
@@ -112,7 +114,7 @@ static void work_read_order(struct sim *sim, struct str body, struct work *work)
 
 static void work_read(struct sim *sim, const struct net_call *call, struct work *work) {
     const struct net_request *request = &call->request;
-    *work = (struct work){.who = call->who};
+    *work = (struct work){.who = call->who, .asked = call->asked};
     if (call->who == ERP) {
         struct str key = header_of(request, "Idempotency-Key"); /* "sim-12" */
         work->seq = key.len > 4 ? digits_at(key.ptr + 4, key.ptr + key.len) : 0;
@@ -146,8 +148,10 @@ static void effect(struct partner *p, const struct work *work) {
         memcpy(booked->currency, work->currency, sizeof booked->currency);
     }
     sim->result->effects++;
-    observe(sim, "{\"effect\":{\"subscription\":\"%s\",\"seq\":%llu,\"lane\":\"%s\"}}",
-            partners[work->who].subscription, (unsigned long long)work->seq, work->lane);
+    observe(sim,
+            "{\"effect\":{\"subscription\":\"%s\",\"seq\":%llu,\"lane\":\"%s\",\"asked\":%llu}}",
+            partners[work->who].subscription, (unsigned long long)work->seq, work->lane,
+            (unsigned long long)work->asked);
 }
 
 /* At work although nobody listens any more. */
@@ -189,6 +193,7 @@ static enum err partner_send(struct net *net, const struct net_request *request,
                               .done = done,
                               .ctx = ctx,
                               .who = PARTNERS,
+                              .asked = core_seq(p->sim->core),
                               .until_us = p->sim->tick_us + request->timeout_ms * 1000};
     for (enum who i = 0; i < PARTNERS; i++)
         if (str_starts(request->url, str_c(partners[i].host)))

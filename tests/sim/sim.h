@@ -107,6 +107,7 @@ _Noreturn void sim_run(const struct run_options *options);
 
 /* --- the inside --------------------------------------------------------------------------------------- */
 
+#define LEDGERS_MAX 32 /* subscriptions */
 struct partner;
 struct shop;
 /* A person's decision on its way. */
@@ -158,6 +159,9 @@ struct sim {
     struct partner *partner;
     struct shop *shop;
     struct decision_pending pending;
+    struct ledger_began { /* by subscription: where this life began */
+        uint64_t from, before; /* cursor, what was listed */
+    } ledgers[LEDGERS_MAX];
     struct desk desk;
 };
 
@@ -227,6 +231,7 @@ void watch_feed(struct sim *sim);  /* follows the events */
 void watch_disk(struct sim *sim);  /* while the disk syncs: what others may see at that moment */
 void watch_step(struct sim *sim);  /* cheap, after every step */
 void watch_start(struct sim *sim); /* after a start */
+void watch_rest(struct sim *sim);  /* all has come to rest, or the hub is about to be stopped */
 void watch_end(struct sim *sim);   /* all of it, at the end */
 
 #endif

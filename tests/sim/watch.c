@@ -63,9 +63,12 @@ void watch_disk(struct sim *sim) {
     shop_read_stock(sim, calls / 4 % shop_sku_count(), "read");
 }
 
+static void ledgers_balance(struct sim *sim);
+
 void watch_step(struct sim *sim) {
     struct fault fault = {0};
     uint64_t last;
+    ledgers_balance(sim);
     if (vfs_fault_crashed(sim->disk) || !core_ready(sim->core) ||
         journal_last(sim->journal, &last, &fault) != OK)
         return;
@@ -119,9 +122,69 @@ static void state_equals_replay(struct sim *sim) {
     core_destroy(again);
 }
 
+/* --- conservation ------------------------------------------------------------------------------------- */
+
+/* In = delivered + discarded + superseded + listed + waiting, at any moment. */
+static void ledgers_balance(struct sim *sim) {
+    for (uint32_t i = 0; i < sim->deliver->count; i++) {
+        const struct subscription *sub = sim->deliver->subs[i];
+        struct lane_ledger is;
+        subscription_ledger(sub, &is);
+        if (is.taken != is.delivered + is.discarded + is.superseded + is.listed + is.waiting)
+            violate(sim, "conservation", "%.*s: %llu in, %llu delivered, %llu discarded, %llu "
+                    "superseded, %llu listed, %llu waiting", STR_FMT(sub->name),
+                    (unsigned long long)is.taken, (unsigned long long)is.delivered,
+                    (unsigned long long)is.discarded, (unsigned long long)is.superseded,
+                    (unsigned long long)is.listed, (unsigned long long)is.waiting);
+    }
+}
+
+static void ledgers_begin(struct sim *sim) {
+    must(sim->deliver->count <= LEDGERS_MAX);
+    for (uint32_t i = 0; i < sim->deliver->count; i++) {
+        const struct subscription *sub = sim->deliver->subs[i];
+        struct lane_ledger is;
+        subscription_ledger(sub, &is);
+        sim->ledgers[i] = (struct ledger_began){lanes_cursor(sub->lanes), is.listed};
+    }
+}
+
+/* What the hub counts, to the oracle; and against what is on disk. */
+void watch_rest(struct sim *sim) {
+    struct deliver *d = sim->deliver;
+    if (vfs_fault_crashed(sim->disk) || d->failed)
+        return;
+    for (uint32_t i = 0; i < d->count; i++) {
+        const struct subscription *sub = d->subs[i];
+        const struct ledger_began *began = &sim->ledgers[i];
+        struct lane_ledger is;
+        struct fault fault = {0};
+        uint64_t rows;
+        subscription_ledger(sub, &is);
+        if (progress_count(d->progress, sub->name, &rows, &fault) == OK && rows != is.listed)
+            violate(sim, "conservation", "%.*s: %llu are listed on disk, %llu in memory",
+                    STR_FMT(sub->name), (unsigned long long)rows, (unsigned long long)is.listed);
+        char range[160] = ""; /* what is read again after a failure is counted once more */
+        if (sub->ended.taken == 0)
+            snprintf(range, sizeof range,
+                     ",\"from\":%llu,\"to\":%llu,\"before\":%llu,\"again\":%llu",
+                     (unsigned long long)began->from,
+                     (unsigned long long)lanes_read_to(sub->lanes),
+                     (unsigned long long)began->before,
+                     (unsigned long long)lanes_ledger(sub->lanes)->again);
+        observe(sim,
+                "{\"ledger\":{\"subscription\":\"%.*s\",\"taken\":%llu,\"delivered\":%llu,"
+                "\"discarded\":%llu,\"superseded\":%llu,\"listed\":%llu,\"waiting\":%llu%s}}",
+                STR_FMT(sub->name), (unsigned long long)is.taken, (unsigned long long)is.delivered,
+                (unsigned long long)is.discarded, (unsigned long long)is.superseded,
+                (unsigned long long)is.listed, (unsigned long long)is.waiting, range);
+    }
+}
+
 void watch_start(struct sim *sim) {
     struct fault fault = {0};
     uint64_t last = 0;
+    ledgers_begin(sim);
     if (journal_last(sim->journal, &last, &fault) != OK)
         return;
     if (last < shop_acknowledged(sim))

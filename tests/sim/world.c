@@ -215,6 +215,8 @@ void hub_up(struct sim *sim) {
 
 void hub_down(struct sim *sim, bool crash) {
     struct deliver *d = sim->deliver;
+    if (!crash && sim->up)
+        watch_rest(sim);
     if (crash && !vfs_fault_crashed(sim->disk)) {
         vfs_fault_seed(sim->disk, rng_u64(&sim->dice.rng));
         vfs_fault_crash(sim->disk);
@@ -304,8 +306,10 @@ static void rest(struct sim *sim) {
         all_step(sim);
         if (vfs_fault_crashed(sim->disk))
             violate(sim, "stuck", "power was lost although the disk is well");
-        if (quiet(sim) && shop_retry_all(sim) == 0 && desk_clear(sim))
+        if (quiet(sim) && shop_retry_all(sim) == 0 && desk_clear(sim)) {
+            watch_rest(sim);
             return;
+        }
         int64_t next = deliver_next_us(sim->deliver), pause = next - sim->tick_us;
         time_pass(sim, pause < 1000 ? 1000 : pause > 1000000 ? 1000000 : pause);
     }
