@@ -78,25 +78,52 @@ bool roster_stale(struct roster *roster) {
 
 /* --- keeping --------------------------------------------------------------------------------- */
 
-bool roster_kept(const struct roster *roster, const struct connector *connector) {
-    struct connector *kept;
-    struct fault ignored = {0};
-    char name[256]; /* as a folder, it had that room */
-    snprintf(name, sizeof name, "%.*s", STR_FMT(connector->name));
-    if (connector_load(roster->kept, name, &kept, &ignored) != OK)
-        return false;
-    bool same = hash128_eq(kept->own->content, connector->own->content);
-    connector_release(kept);
-    return same;
+static enum err kept_path(const char *folder, struct str name, char path[PATH_MAX], struct fault *fault) {
+    int n = snprintf(path, PATH_MAX, "%s/%.*s", folder, STR_FMT(name));
+    return n < 0 || n >= PATH_MAX - 8 ? fault_set(fault, ERR_IO, "the path is too long") : OK;
 }
 
-static enum err keep_file(const char *folder, struct str name, struct str text, struct fault *fault) {
+/* Visits connector.yaml and the mappings, by their path below `folder`. */
+static enum err kept_each(const char *folder, const struct connector *connector,
+                          enum err (*visit)(const char *path, struct str text, struct fault *fault),
+                          struct fault *fault) {
     char path[PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/%.*s", folder, STR_FMT(name));
-    if (n < 0 || (size_t)n >= sizeof path - 8)
-        return fault_set(fault, ERR_IO, "the path is too long");
+    const struct mapping_source *source;
+    enum err err = kept_path(folder, STR("connector.yaml"), path, fault);
+    if (!err)
+        err = visit(path, connector->own->text, fault);
+    for (uint32_t i = 0; !err && (source = mapping_sources_at(connector->own->sources, i)); i++) {
+        struct str file = source->name;
+        str_cut(&file, '/'); /* of the connector */
+        err = kept_path(folder, file, path, fault);
+        if (!err)
+            err = visit(path, source->code, fault);
+    }
+    return err;
+}
+
+static enum err file_compare(const char *path, struct str text, struct fault *fault) {
+    struct buf kept;
+    buf_init(&kept, 0);
+    enum err err = files_read(path, &kept, fault);
+    if (!err && !str_eq(buf_str(&kept), text))
+        err = ERR_CONFLICT;
+    buf_free(&kept);
+    return err;
+}
+
+bool roster_kept(const struct roster *roster, const struct connector *connector) {
+    char place[PATH_MAX];
+    struct fault ignored = {0};
+    snprintf(place, sizeof place, "%s/connectors/%.*s", roster->kept, STR_FMT(connector->name));
+    return kept_each(place, connector, file_compare, &ignored) == OK;
+}
+
+/* Waits for no disk: what is kept is a copy of files that were just read, and is missed only where a
+ * power cut tears it and those are broken afterwards. */
+static enum err file_keep(const char *path, struct str text, struct fault *fault) {
     enum err err = files_folder_above(path, fault);
-    return err ? err : files_write(path, text, 0600, fault);
+    return err ? err : files_write_fast(path, text, 0600, fault);
 }
 
 static void folder_remove(const char *path) {
@@ -114,13 +141,7 @@ enum err roster_keep(const struct roster *roster, const struct connector *connec
     snprintf(place, sizeof place, "%s/connectors/%.*s", roster->kept, STR_FMT(connector->name));
     folder_remove(made);
     folder_remove(old);
-    enum err err = keep_file(made, STR("connector.yaml"), connector->own->text, fault);
-    const struct mapping_source *source;
-    for (uint32_t i = 0; !err && (source = mapping_sources_at(connector->own->sources, i)); i++) {
-        struct str file = source->name;
-        str_cut(&file, '/'); /* of the connector */
-        err = keep_file(made, file, source->code, fault);
-    }
+    enum err err = kept_each(made, connector, file_keep, fault);
     if (!err && rename(place, old) != 0 && errno != ENOENT)
         err = fault_set(fault, ERR_IO, "%s: %s", place, strerror(errno));
     if (!err && rename(made, place) != 0)
