@@ -17,6 +17,8 @@
 #ifndef PENSTOCK_CONNECT_CONNECTOR_H
 #define PENSTOCK_CONNECT_CONNECTOR_H
 
+#include <pthread.h>
+
 #include "base/err.h"
 #include "base/json.h"
 #include "base/metric.h"
@@ -232,6 +234,20 @@ enum err connectors_load(const char *dir, struct connectors **out, struct fault 
 /* While somebody uses the set; any thread. Who loaded it is the first user. */
 const struct connectors *connectors_take(const struct connectors *connectors);
 void connectors_release(const struct connectors *connectors); /* or NULL */
+/* Hands a set over to the thread that follows it: *offered is what that thread has not looked at yet, or
+ * NULL, under the lock. Any thread. */
+void connectors_offer(const struct connectors **offered, pthread_mutex_t *lock, const struct connectors *set);
+/* What a thread that follows does with what it was offered. On an error it is offered again: what was done
+ * so far stands, the rest is for the next round. */
+struct connectors_follower {
+    const struct connectors **offered, **current;
+    pthread_mutex_t *lock; /* held while `follow` runs */
+    enum err (*follow)(void *ctx, const struct connectors *set, struct fault *fault);
+    void *ctx;
+    const char *part; /* of the log */
+};
+/* True: *current is the set that was offered, and the one before was released. */
+bool connectors_follow(const struct connectors_follower *follower);
 /* Whether a mapping with this id belongs to one of them. */
 bool connectors_have_mapping(const struct connectors *connectors, uint64_t id);
 /* NULL where there is none. */

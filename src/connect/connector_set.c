@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "connect/connector_priv.h"
 #include "connect/replay.h"
@@ -62,6 +63,33 @@ void connectors_release(const struct connectors *connectors) {
     replay_release(set->replay);
     mem_free(set->items);
     mem_free(set);
+}
+
+void connectors_offer(const struct connectors **offered, pthread_mutex_t *lock, const struct connectors *set) {
+    connectors_take(set);
+    pthread_mutex_lock(lock);
+    const struct connectors *before = *offered;
+    *offered = set;
+    pthread_mutex_unlock(lock);
+    connectors_release(before);
+}
+
+bool connectors_follow(const struct connectors_follower *f) {
+    struct fault fault = {0};
+    pthread_mutex_lock(f->lock);
+    const struct connectors *set = *f->offered;
+    enum err err = set != NULL ? f->follow(f->ctx, set, &fault) : OK;
+    if (err == OK)
+        *f->offered = NULL;
+    pthread_mutex_unlock(f->lock);
+    if (err != OK)
+        log_line(LOG_ERROR, f->part, "the new connectors can not be followed yet", "error=%s",
+                 log_quote(str_c(fault.detail)));
+    if (err != OK || set == NULL)
+        return false;
+    connectors_release(*f->current);
+    *f->current = set;
+    return true;
 }
 
 bool connectors_have_mapping(const struct connectors *connectors, uint64_t id) {

@@ -206,14 +206,11 @@ void drop_stop(struct drop *drop) {
 /* --- from other threads ---------------------------------------------------------------------- */
 
 void drop_renew(struct drop *drop, const struct connectors *connectors) {
-    connectors_take(connectors);
+    connectors_offer(&drop->renewed, &drop->lock, connectors);
     pthread_mutex_lock(&drop->lock);
-    const struct connectors *before = drop->renewed;
-    drop->renewed = connectors;
     drop->woken = true;
     pthread_cond_signal(&drop->wake);
     pthread_mutex_unlock(&drop->lock);
-    connectors_release(before);
 }
 
 uint32_t drop_list(struct drop *drop, struct drop_stats *out, uint32_t max) {

@@ -123,21 +123,13 @@ enum err drops_follow(struct drop *drop, const struct connectors *connectors, st
     return err;
 }
 
+static enum err drops_follow_set(void *ctx, const struct connectors *set, struct fault *fault) {
+    return drops_follow(ctx, set, fault);
+}
+
 void drops_renew(struct drop *drop) {
-    struct fault fault = {0};
-    pthread_mutex_lock(&drop->lock);
-    const struct connectors *set = drop->renewed;
-    enum err err = set ? drops_follow(drop, set, &fault) : OK;
-    if (err == OK)
-        drop->renewed = NULL;
-    pthread_mutex_unlock(&drop->lock);
-    if (err != OK)
-        log_line(LOG_ERROR, "connect", "the files of new connectors can not be taken yet", "error=%s",
-                 log_quote(str_c(fault.detail)));
-    if (err != OK || !set)
-        return;
-    connectors_release(drop->options.connectors);
-    drop->options.connectors = set;
+    (void)connectors_follow(&(struct connectors_follower){&drop->renewed, &drop->options.connectors, &drop->lock,
+                                                          drops_follow_set, drop, "connect"});
 }
 
 void drops_free(struct drop *drop) {

@@ -429,12 +429,8 @@ uint32_t inbound_step(struct inbound *inbound) {
 }
 
 void inbound_renew(struct inbound *inbound, const struct connectors *connectors) {
-    pthread_mutex_lock(&inbound->lock);
-    const struct connectors *before = inbound->connectors;
-    inbound->connectors = connectors_take(connectors);
+    connectors_offer(&inbound->connectors, &inbound->lock, connectors);
     atomic_fetch_add(&inbound->generation, 1);
-    pthread_mutex_unlock(&inbound->lock);
-    connectors_release(before);
     for (uint32_t i = 0; i < inbound->worker_count; i++) { /* so that the version before can go */
         struct worker *w = &inbound->workers[i];
         pthread_mutex_lock(&w->lock);

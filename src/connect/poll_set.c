@@ -167,33 +167,19 @@ enum err polls_follow(struct poller *poller, const struct connectors *connectors
 
 static bool mapping_wanted(void *ctx, uint64_t id) { return connectors_have_mapping(ctx, id); }
 
+static enum err polls_follow_set(void *ctx, const struct connectors *set, struct fault *fault) {
+    return polls_follow(ctx, set, fault);
+}
+
 void polls_renew(struct poller *poller) {
-    struct fault fault = {0};
-    pthread_mutex_lock(&poller->lock);
-    const struct connectors *set = poller->renewed;
-    enum err err = set ? polls_follow(poller, set, &fault) : OK;
-    if (err == OK)
-        poller->renewed = NULL;
-    pthread_mutex_unlock(&poller->lock);
-    if (err != OK) {
-        log_line(LOG_ERROR, "connect", "the new connectors can not be polled yet", "error=%s",
-                 log_quote(str_c(fault.detail)));
-        return;
-    }
-    if (!set)
-        return;
-    connectors_release(poller->options.connectors);
-    poller->options.connectors = set;
-    mapper_keep(poller->mapper, mapping_wanted, (void *)(uintptr_t)set);
+    struct connectors_follower follower = {&poller->renewed, &poller->options.connectors, &poller->lock,
+                                           polls_follow_set, poller, "connect"};
+    if (connectors_follow(&follower))
+        mapper_keep(poller->mapper, mapping_wanted, (void *)(uintptr_t)poller->options.connectors);
 }
 
 void poller_renew(struct poller *poller, const struct connectors *connectors) {
-    connectors_take(connectors);
-    pthread_mutex_lock(&poller->lock);
-    const struct connectors *before = poller->renewed;
-    poller->renewed = connectors;
-    pthread_mutex_unlock(&poller->lock);
-    connectors_release(before);
+    connectors_offer(&poller->renewed, &poller->lock, connectors);
     poller_wake(poller);
 }
 

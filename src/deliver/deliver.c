@@ -518,11 +518,7 @@ bool deliver_stats(struct deliver *d, uint32_t i, struct deliver_stats *out) {
 }
 
 void deliver_renew(struct deliver *d, const struct connectors *connectors) {
-    pthread_mutex_lock(&d->lock);
-    const struct connectors *before = d->renewed; /* not looked at yet */
-    d->renewed = connectors_take(connectors);
-    pthread_mutex_unlock(&d->lock);
-    connectors_release(before);
+    connectors_offer(&d->renewed, &d->lock, connectors);
     deliver_wake(d);
 }
 

@@ -736,11 +736,7 @@ void operate_destroy(struct operate *operate) {
 }
 
 void operate_renew(struct operate *operate, const struct connectors *connectors) {
-    pthread_mutex_lock(&operate->lock);
-    const struct connectors *before = operate->connectors;
-    operate->connectors = connectors_take(connectors);
-    pthread_mutex_unlock(&operate->lock);
-    connectors_release(before);
+    connectors_offer(&operate->connectors, &operate->lock, connectors);
 }
 
 enum err operate_submit(struct operate *operate, struct operate_ask *ask, struct fault *fault) {

@@ -257,24 +257,14 @@ enum err subscriptions_follow(struct deliver *d, const struct connectors *connec
 
 static bool mapping_wanted(void *ctx, uint64_t id) { return connectors_have_mapping(ctx, id); }
 
+static enum err set_follow(void *ctx, const struct connectors *set, struct fault *fault) {
+    return subscriptions_follow(ctx, set, fault);
+}
+
 void subscriptions_renew(struct deliver *d) {
-    struct fault fault = {0};
-    pthread_mutex_lock(&d->lock);
-    const struct connectors *set = d->failed ? NULL : d->renewed;
-    enum err err = set ? subscriptions_follow(d, set, &fault) : OK;
-    if (set != NULL && err == OK)
-        d->renewed = NULL;
-    pthread_mutex_unlock(&d->lock);
-    if (set == NULL)
-        return;
-    if (err != OK) { /* what was done so far stands; the rest with the next round */
-        log_line(LOG_ERROR, "deliver", "the new connectors can not be followed yet", "error=%s",
-                 log_quote(str_c(fault.detail)));
-        return;
-    }
-    connectors_release(d->options.connectors);
-    d->options.connectors = set;
-    mapper_keep(d->mapper, mapping_wanted, (void *)(uintptr_t)set);
+    struct connectors_follower follower = {&d->renewed, &d->options.connectors, &d->lock, set_follow, d, "deliver"};
+    if (!d->failed && connectors_follow(&follower))
+        mapper_keep(d->mapper, mapping_wanted, (void *)(uintptr_t)d->options.connectors);
 }
 
 void subscriptions_free(struct deliver *d) {
