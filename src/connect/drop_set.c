@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "connect/drop_priv.h"
+#include "connect/topic_name.h"
 
 bool drop_usable(const struct drop_entry *entry) {
     return !entry->retired && entry->files->enabled && entry->files->missing.len == 0;
@@ -35,23 +36,6 @@ static void entry_free(struct drop_entry *entry) {
     mem_free(entry);
 }
 
-/* "connector/topic", kept as long as the entry. */
-static bool entry_named(struct drop_entry *entry, const struct connector_files *files) {
-    struct str connector = files->connector->name, topic = files->topic;
-    size_t len = connector.len + 1 + topic.len;
-    char *name = mem_alloc(len + 1);
-    if (!name)
-        return false;
-    memcpy(name, connector.ptr, connector.len);
-    name[connector.len] = '/';
-    memcpy(name + connector.len + 1, topic.ptr, topic.len);
-    name[len] = '\0';
-    entry->name = str_of(name, len);
-    entry->stats.connector = str_of(name, connector.len);
-    entry->stats.topic = str_of(name + connector.len + 1, topic.len);
-    return true;
-}
-
 static enum err entry_make(struct drop *drop, const struct connector_files *files,
                            struct fault *fault) {
     const struct settings *settings = &drop->options.config->settings;
@@ -68,7 +52,8 @@ static enum err entry_make(struct drop *drop, const struct connector_files *file
         arena_init(&entry->slots[i].arena,
                    (size_t)settings->file_record_bytes_max * 8 + ARENA_CAP_DEFAULT);
     }
-    if (!entry->slots || !entry_named(entry, files)) {
+    if (!entry->slots || !topic_name_make(files->connector->name, files->topic, &entry->name,
+                                          &entry->stats.connector, &entry->stats.topic)) {
         entry_free(entry);
         return fault_set(fault, ERR_NOMEM, "no memory for files");
     }

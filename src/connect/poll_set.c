@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "connect/poll_priv.h"
+#include "connect/topic_name.h"
 
 bool poll_usable(const struct poll_entry *entry) {
     return !entry->retired && entry->poll->enabled && entry->poll->missing.len == 0;
@@ -46,23 +47,6 @@ static void entry_by(struct poll_entry *entry, const struct connector_poll *poll
                  STR_FMT(entry->name), log_quote(poll->missing));
 }
 
-/* The name is "connector/topic"; its parts live as long as the entry. */
-static bool entry_name(struct poll_entry *entry, const struct connector_poll *poll) {
-    struct str connector = poll->connector->name, topic = poll->topic;
-    size_t len = connector.len + 1 + topic.len;
-    char *name = mem_alloc(len + 1);
-    if (!name)
-        return false;
-    memcpy(name, connector.ptr, connector.len);
-    name[connector.len] = '/';
-    memcpy(name + connector.len + 1, topic.ptr, topic.len);
-    name[len] = '\0';
-    entry->name = str_of(name, len);
-    entry->stats.connector = str_of(name, connector.len);
-    entry->stats.topic = str_of(name + connector.len + 1, topic.len);
-    return true;
-}
-
 static void entry_free(struct poll_entry *entry) {
     for (uint32_t k = 0; entry->slots && k < POLL_SLOTS; k++)
         arena_free(&entry->slots[k].arena);
@@ -90,7 +74,8 @@ static enum err entry_make(struct poller *poller, const struct connector_poll *p
         entry->slots[i].entry = entry;
         arena_init(&entry->slots[i].arena, most * 4 + ARENA_CAP_DEFAULT);
     }
-    enum err err = entry->slots && entry_name(entry, poll)
+    enum err err = entry->slots && topic_name_make(poll->connector->name, poll->topic, &entry->name,
+                                          &entry->stats.connector, &entry->stats.topic)
                        ? OK
                        : fault_set(fault, ERR_NOMEM, "no memory for polls");
     if (err == OK)
