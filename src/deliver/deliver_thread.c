@@ -1,7 +1,7 @@
-/* deliver_thread: delivery on a thread of its own, with a libuv loop that its HTTP driver shares.
+/* deliver_thread: delivery on a thread of its own, with a libuv loop that its drivers share.
  * One round (deliver_step) is made before the loop waits, whenever something happened. */
 #include "base/log.h"
-#include "connect/driver_http.h"
+#include "connect/driver_net.h"
 #include "deliver/deliver_priv.h"
 
 static void woken(uv_async_t *async) { /* that the loop turns is enough: see before_wait */ }
@@ -96,7 +96,7 @@ enum err deliver_start(struct deliver *d, struct fault *fault) {
             .clock = d->options.clock,
             .calls_max = (uint32_t)d->options.config->settings.deliver_calls_max,
             .connections_max = (uint32_t)d->options.config->settings.deliver_calls_max};
-        enum err err = driver_http_create(&options, &d->net, fault);
+        enum err err = driver_net_create(&options, &d->net, fault);
         if (err == OK && (err = deliver_net_wrap(d, true, fault)) != OK) {
             net_close(d->net);
             d->net = NULL;

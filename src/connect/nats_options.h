@@ -1,0 +1,18 @@
+/* nats_options: how a connection to NATS is made, from an address and what says who calls. One for what
+ * goes out and what comes in. Owns nothing. */
+#ifndef PENSTOCK_CONNECT_NATS_OPTIONS_H
+#define PENSTOCK_CONNECT_NATS_OPTIONS_H
+
+#include <nats/nats.h>
+
+#include "connect/stream_url.h"
+
+/* A connection that is lost stays lost: nothing is kept back in the library and sent later, whoever owns
+ * the connection opens another. Certificates are verified: against `ca` of the address, else the
+ * environment's PENSTOCK_CA_FILE, else the system's. ERR_INVALID: a file can not be used; ERR_NOMEM. */
+enum err nats_options_make(const struct stream_url *url, struct str authorization,
+                           struct arena *arena, natsOptions **out, struct fault *fault) WARN_UNUSED;
+/* What a connection failed with, for people; whose fault it is. */
+const char *nats_failed(natsStatus status);
+
+#endif
