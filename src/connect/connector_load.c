@@ -9,6 +9,7 @@
 #include "connect/connector_files.h"
 #include "connect/connector_poll.h"
 #include "connect/connector_priv.h"
+#include "connect/stream_url.h"
 #include "connect/signature.h"
 
 #define SECRETS_MAX 8
@@ -484,6 +485,8 @@ static enum err load_send(struct loader *l, uint32_t i) {
     load_request(l, send->request, "POST", &missing, load_pointer(l, "/send/%u/request", i));
     if (send->lookup)
         load_lookup(l, send->lookup, &missing, load_pointer(l, "/send/%u/lookup", i));
+    if (stream_url_is(send->request->url, NULL))
+        load_stream_send(l, send, i);
     load_outcome(l, send->outcome, load_pointer(l, "/send/%u/outcome", i));
     load_retry(send->retry);
     if (!send->limits->concurrency)

@@ -112,4 +112,8 @@ bool load_polls_have(const struct loader *l, struct str topic);
 extern const struct shape connector_files_shape;
 enum err load_files(struct loader *l) WARN_UNUSED;
 
+/* connector_load_streams.c: what goes out to a stream gets the headers by which it is known there, and a
+ * look-up by them. */
+void load_stream_send(struct loader *l, struct connector_send *send, uint32_t i);
+
 #endif

@@ -137,13 +137,33 @@ static bool text_good(struct str text) {
     return true;
 }
 
+/* An attribute's value in a header: percent-encoded where it is not printable ASCII (CloudEvents HTTP
+ * binding 1.0.2, 3.1.3.2, which the NATS binding takes over). */
+static struct str attribute_value(struct str value, struct arena *arena) {
+    char *out = arena_bytes(arena, value.len * 3 + 1);
+    size_t n = 0;
+    if (!out)
+        return STR_NONE;
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.ptr[i];
+        if (c > ' ' && c < 0x7f && c != '"' && c != '%')
+            out[n++] = (char)c;
+        else
+            n += (size_t)snprintf(out + n, 4, "%%%02X", c);
+    }
+    out[n] = '\0';
+    return str_of(out, n);
+}
+
 static natsStatus headers_set(natsMsg *message, const struct net_request *request, struct arena *arena) {
     natsStatus s = NATS_OK;
     for (uint32_t i = 0; s == NATS_OK && i < request->header_count; i++) {
         const struct net_header *header = &request->headers[i];
         if (str_eq_nocase(header->name, STR("Authorization")) || str_eq_nocase(header->name, STR("Accept")))
             continue; /* who calls is said to the server, not to those who read the stream */
-        struct str name = arena_str(arena, header->name), value = arena_str(arena, header->value);
+        struct str name = arena_str(arena, header->name);
+        struct str value = str_starts(header->name, STR("ce-")) ? attribute_value(header->value, arena)
+                                                                : arena_str(arena, header->value);
         if (!name.ptr || (header->value.len && !value.ptr))
             return NATS_NO_MEMORY;
         if (!text_good(name) || !text_good(value))

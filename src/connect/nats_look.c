@@ -58,6 +58,8 @@ static bool headers_have(struct str headers, struct str id) {
     struct str rest = headers;
     while (rest.ptr) {
         struct str value = str_cut(&rest, '\n');
+        if (value.len && value.ptr[value.len - 1] == '\r')
+            value.len--;
         struct str name = str_cut(&value, ':');
         if (str_eq_nocase(name, STR("Nats-Msg-Id")) && str_eq(str_trim(value), id))
             return true;
@@ -71,15 +73,31 @@ struct stored {
     bool ours;
 };
 
+/* Go writes up to nine digits of a second: more than six say nothing here. */
+static bool time_read(struct str text, int64_t *us) {
+    char cut[40];
+    size_t digits = 20, n = 0;
+    struct instant at;
+    while (digits < text.len && text.ptr[digits] >= '0' && text.ptr[digits] <= '9')
+        digits++;
+    if (text.len >= sizeof cut)
+        return false;
+    for (size_t i = 0; i < text.len; i++)
+        if (i < 26 || i >= digits)
+            cut[n++] = text.ptr[i];
+    if (!instant_parse(str_of(cut, n), &at))
+        return false;
+    *us = at.us;
+    return true;
+}
+
 static bool stored_read(const struct nats_look *look, const struct json *message, struct arena *arena,
                         struct stored *out) {
     const struct json *seq = json_member(message, STR("seq"));
-    struct instant at;
     *out = (struct stored){0};
     if (!seq || !str_u64(seq->text, &out->seq) || out->seq == 0 ||
-        !instant_parse(json_member_str(message, STR("time")), &at))
+        !time_read(json_member_str(message, STR("time")), &out->us))
         return false;
-    out->us = at.us;
     struct str headers = json_member_str(message, STR("hdrs"));
     if (headers.len)
         out->ours = headers_have(base64_read(arena, headers), look->id);

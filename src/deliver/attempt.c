@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/pan.h"
 #include "base/mem.h"
+#include "connect/stream_url.h"
 #include "deliver/attempt_span.h"
 #include "deliver/deliver_priv.h"
 #include "domain/deliveries.h"
@@ -400,6 +401,10 @@ static struct str placeholder(const struct attempt *attempt, struct str name, ch
         return attempt->type;
     if (str_is(name, "event.correlation"))
         return attempt->correlation.ptr ? attempt->correlation : STR("");
+    if (str_starts(name, STR("ce."))) { /* an attribute of its CloudEvent */
+        struct str value = json_member_str(attempt->event, str_of(name.ptr + 3, name.len - 3));
+        return value.ptr ? value : STR("");
+    }
     if (str_is(name, "event.seq"))
         return str_of(seq, (size_t)snprintf(seq, 24, "%llu", (unsigned long long)attempt->job.seq));
     return STR_NONE;
@@ -517,11 +522,12 @@ enum lane_outcome attempt_outcome(struct attempt *attempt, const struct net_answ
     return changes && (status == 408 || status >= 500) ? LANE_AMBIGUOUS : LANE_RETRYABLE;
 }
 
-static bool request_named(const struct connector_request *request, struct str name) {
-    for (uint32_t i = 0; request && i < request->header_count; i++)
-        if (str_eq_nocase(request->headers[i].name, name))
+/* The remote, or who reads the stream, knows one that came before: it may be sent again. */
+static bool request_repeats(const struct connector_request *request) {
+    for (uint32_t i = 0; i < request->header_count; i++)
+        if (str_eq_nocase(request->headers[i].name, STR("Idempotency-Key")))
             return true;
-    return false;
+    return stream_url_is(request->url, NULL); /* its id is among its headers: load_stream_send */
 }
 
 /* Success. Where a number was to come with it and did not, the answer may be an error in the
@@ -559,7 +565,7 @@ static void send_done(void *ctx, const struct net_answer *answer) {
     struct str cause = attempt_cause(attempt, answer);
     /* Neither a look-up nor a key that the remote knows: a person must look. */
     if (outcome == LANE_AMBIGUOUS && attempt->send->lookup == NULL &&
-        !request_named(attempt->send->request, STR("Idempotency-Key"))) {
+        !request_repeats(attempt->send->request)) {
         outcome = LANE_FINAL;
         cause = arena_printf(&attempt->arena,
                              "it may have been done (%.*s), and there is no look-up",
