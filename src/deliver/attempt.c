@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/pan.h"
+#include "base/planted.h"
 #include "base/mem.h"
 #include "connect/stream_url.h"
 #include "deliver/attempt_span.h"
@@ -259,7 +260,7 @@ static void record_posting(struct attempt *attempt, struct str reference) {
 
 void attempt_done(struct attempt *attempt, struct str reference, bool books) {
     /* A remote that gives numbers keeps books: what went there goes into the journal. */
-    if (books)
+    if (books && !PLANTED(POSTING_LOST))
         record_posting(attempt, reference);
     else
         attempt_finish(attempt, LANE_SUCCESS, -1, 0, STR_NONE);
@@ -633,7 +634,8 @@ static void lookup_missed(struct attempt *attempt) {
         attempt_finish(attempt, LANE_FINAL, -1, 0,
                        STR("the answer was a success without the system's number, and the look-up "
                            "does not find it"));
-    else if (clock_tick_us(attempt->deliver->options.clock) < attempt->job.settled_us)
+    else if (clock_tick_us(attempt->deliver->options.clock) < attempt->job.settled_us &&
+             !PLANTED(SETTLE_EARLY))
         attempt_finish(attempt, LANE_UNSETTLED, -1, 0, STR_NONE);
     else
         attempt_send(attempt);
@@ -699,7 +701,7 @@ static void attempt_begin(struct attempt *attempt) {
     const struct connector_send *send = attempt->send;
     if (send->script.len)
         script_start(attempt);
-    else if (attempt->job.lookup && send->lookup != NULL)
+    else if (attempt->job.lookup && send->lookup != NULL && !PLANTED(SKIP_LOOKUP))
         attempt_lookup(attempt);
     else
         attempt_send(attempt);

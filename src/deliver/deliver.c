@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/planted.h"
 #include "deliver/deliver_priv.h"
 #include "domain/postings.h"
 
@@ -113,7 +114,7 @@ static bool reserve(struct subscription *sub, uint64_t seq) {
     uint64_t before = sub->sent_to;
     sub->sent_to = seq + SENT_AHEAD;
     progress_set(d->progress, sub->name, lanes_cursor(sub->lanes), sub->sent_to);
-    bool done = deliver_flush_locked(d);
+    bool done = PLANTED(SEND_UNMARKED) || deliver_flush_locked(d);
     if (!done)
         sub->sent_to = before;
     pthread_mutex_unlock(&d->lock);
@@ -313,7 +314,7 @@ static bool read_record(void *ctx, const struct record *record) {
                                    .subject = record->subject,
                                    .type = record->type,
                                    .since_us = clock_now_us(d->options.clock)};
-        if (!d->failed)
+        if (!d->failed && !PLANTED(LISTED_LOST))
             progress_list(d->progress, &row);
         return true;
     }

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/planted.h"
 
 enum lane_state { LANE_FREE, LANE_READY, LANE_OUT, LANE_ANSWERED, LANE_WAITING, LANE_HELD };
 
@@ -536,6 +537,17 @@ static enum lane_verdict end_unreachable(struct lanes *lanes, uint32_t i, int64_
     return LANE_RETRY;
 }
 
+/* For a planted fault: the first two deliveries of a lane change places. */
+static void lane_swap(struct lanes *lanes, struct lane *lane) {
+    struct entry *first = lane->head == LANE_NONE ? NULL : &lanes->ring[lane->head];
+    if (first == NULL || first->next == LANE_NONE || lane->replay != 0)
+        return;
+    uint64_t seq = first->seq;
+    first->seq = lanes->ring[first->next].seq;
+    lanes->ring[first->next].seq = seq;
+    lane->seq = first->seq;
+}
+
 enum lane_verdict lanes_end(struct lanes *lanes, uint32_t i, enum lane_outcome outcome,
                             int64_t retry_after_ms, int64_t now_us) {
     lane_back(lanes, i);
@@ -547,6 +559,9 @@ enum lane_verdict lanes_end(struct lanes *lanes, uint32_t i, enum lane_outcome o
         breaker_closed(lanes);
     if (outcome == LANE_UNREACHABLE)
         return end_unreachable(lanes, i, now_us);
+    if (PLANTED(RETRY_SUCCESS) && lane->attempts > 0 &&
+        (outcome == LANE_RETRYABLE || outcome == LANE_AMBIGUOUS))
+        outcome = LANE_SUCCESS;
     if (outcome == LANE_SUCCESS) {
         if (lane->listed)
             lane->state = LANE_OUT; /* until lanes_refill */
@@ -581,6 +596,8 @@ enum lane_verdict lanes_end(struct lanes *lanes, uint32_t i, enum lane_outcome o
     int64_t pause = over ? policy->max_ms * 1000 : pause_make(lanes, lane->attempts - 1, policy->max_ms);
     if (retry_after_ms * 1000 > pause)
         pause = retry_after_ms * 1000;
+    if (PLANTED(LANE_ORDER))
+        lane_swap(lanes, lane);
     wait_push(lanes, i, now_us + pause);
     return LANE_RETRY;
 }
@@ -634,7 +651,7 @@ void lanes_refill(struct lanes *lanes, uint32_t i, uint64_t seq) {
     lanes->ledger.listed--;
     if (lane->state == LANE_HELD) {
         lanes->held--;
-        lanes->ledger.discarded++;
+        lanes->ledger.discarded += !PLANTED(UNCOUNTED);
     } else {
         must(lane->state == LANE_OUT); /* as lanes_end left it */
         lanes->ledger.delivered++;
@@ -670,7 +687,7 @@ void lanes_release(struct lanes *lanes, uint32_t i) {
 /* --- asking ------------------------------------------------------------------------------ */
 
 uint64_t lanes_cursor(const struct lanes *lanes) {
-    return lanes->ring_count > 0 ? lanes->ring[lanes->ring_first].seq - 1 : lanes->read_to;
+    return lanes->ring_count > 0 ? lanes->ring[lanes->ring_first].seq - !PLANTED(CURSOR_EARLY) : lanes->read_to;
 }
 
 uint64_t lanes_read_to(const struct lanes *lanes) { return lanes->read_to; }

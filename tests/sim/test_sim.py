@@ -28,6 +28,15 @@ PLANTS = {
     "seal-short": {"replay", "start", "journal", "feed"},
     "read-model-ahead": {"read-model-ahead", "ahead", "feed"},
     "key-reuse": {"key-twice", "sealed"},
+    "cursor-early": {"undelivered", "erp-missing"},
+    "lane-order": {"lane-order"},
+    "retry-success": {"undelivered", "erp-missing"},
+    "skip-lookup": {"effect-doubled", "erp-doubled"},
+    "settle-early": {"effect-doubled", "erp-doubled"},
+    "send-unmarked": {"effect-doubled", "erp-doubled"},
+    "posting-lost": {"erp-number"},
+    "listed-lost": {"conservation", "undelivered", "erp-missing"},
+    "uncounted": {"conservation"},
 }
 PLANT_SEEDS = 60
 
