@@ -18,6 +18,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "oracle")]
 
 from hub import Binary, Erp, Hub  # noqa: E402
 import docs  # noqa: E402
+from ledger import Ledger  # noqa: E402
 
 ROOT = HERE.parent.parent
 FIXTURES = HERE.parent / "fixtures"
@@ -66,6 +67,22 @@ def running(thing):
         for process in getattr(thing, "processes", [getattr(thing, "process", None)]):
             if process is not None and process.popen.poll() is None:
                 process.kill()
+
+
+@pytest.fixture
+def ledger():
+    """An ERP in this process that misbehaves exactly as told."""
+    yield from running(Ledger())
+
+
+@pytest.fixture
+def posting_hub(binary, tmp_path, ledger):
+    """A hub whose captured orders (of the SKU "ERP") go to the ledger."""
+    hub = Hub(binary, tmp_path)
+    ledger.connector(hub.config)
+    for made in running(hub.start()):
+        made.client().post("/v1/stock/counts", docs.count("ERP", 100000)).ok(201)
+        yield made
 
 
 @pytest.fixture(scope="module")

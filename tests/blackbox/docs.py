@@ -77,6 +77,13 @@ def receipt(sku, quantity, location="WH-HAM", **more):
     return {"sku": sku, "location": location, "quantity": str(quantity), **more}
 
 
+def captured(hub, count=1, sku="ERP"):
+    """The ids of so many new orders of one SKU."""
+    lines = hub.client().bulk("/v1/orders", [order((sku, 1)) for _ in range(count)]).lines
+    assert {x["status"] for x in lines} == {201}, lines
+    return [x["answer"]["order_id"] for x in lines]
+
+
 def query(**params):
     """?a=1&b=2; a list repeats the name; `after_` may be written for reserved words."""
     return "?" + urllib.parse.urlencode(

@@ -14,7 +14,6 @@ import pytest
 import docs
 from conftest import running
 from hub import Hub
-from ledger import Ledger
 from wire import Gone, until
 
 SECRET = "bazaar-secret"
@@ -108,11 +107,6 @@ def status(hub, name="bazaar"):
 def rejections(hub):
     return [e["data"] for e in docs.events(hub.client(), type="exception.raised")
             if e["data"]["kind"] == "connector-rejected"]
-
-
-@pytest.fixture
-def ledger():
-    yield from running(Ledger())
 
 
 @pytest.fixture

@@ -11,29 +11,7 @@ import books
 import docs
 from conftest import running
 from hub import Erp, Hub
-from ledger import Ledger
 from wire import until
-
-
-@pytest.fixture
-def ledger():
-    yield from running(Ledger())
-
-
-@pytest.fixture
-def posting_hub(binary, tmp_path, ledger):
-    """A hub whose captured orders go to the ledger."""
-    hub = Hub(binary, tmp_path)
-    ledger.connector(hub.config)
-    for made in running(hub.start()):
-        made.client().post("/v1/stock/counts", docs.count("ERP", 100000)).ok(201)
-        yield made
-
-
-def capture(hub, count=1):
-    lines = hub.client().bulk("/v1/orders", [docs.order(("ERP", 1)) for _ in range(count)]).lines
-    assert {x["status"] for x in lines} == {201}, lines
-    return [x["answer"]["order_id"] for x in lines]
 
 
 def posted(hub, order_id=None):
@@ -56,7 +34,7 @@ def check(hub, ledger, ids):
 
 
 def test_an_order_is_posted_once(posting_hub, ledger):
-    ids = capture(posting_hub, 50)
+    ids = docs.captured(posting_hub, 50)
     settled(posting_hub, ids)
     check(posting_hub, ledger, ids)
     doc = ledger.book[0]["doc"]
@@ -66,7 +44,7 @@ def test_an_order_is_posted_once(posting_hub, ledger):
 def test_only_what_is_captured_is_posted(posting_hub, ledger):
     api = posting_hub.client()
     api.post("/v1/orders", docs.order(("ERP", 10 ** 7))).problem(409)
-    ids = capture(posting_hub)
+    ids = docs.captured(posting_hub)
     api.post(f"/v1/orders/{ids[0]}/cancel", {"reason": "x"}).ok()
     settled(posting_hub, ids)
     check(posting_hub, ledger, ids)
@@ -88,7 +66,7 @@ def test_the_hub_does_not_wait_for_a_slow_erp(posting_hub, ledger):
 @pytest.mark.parametrize("fault", [503, 500, 429, "drop"])
 def test_failures_are_retried(posting_hub, ledger, fault):
     ledger.script += [fault] * 6
-    ids = capture(posting_hub, 3)
+    ids = docs.captured(posting_hub, 3)
     settled(posting_hub, ids)
     check(posting_hub, ledger, ids)
     assert len(ledger.calls) >= 9
@@ -98,7 +76,7 @@ def test_failures_are_retried(posting_hub, ledger, fault):
 def test_after_an_ambiguous_end_it_looks_before_it_posts_again(posting_hub, ledger, fault):
     """The work was done, the answer did not come: looked up, not posted twice."""
     ledger.script += [fault] * 4
-    ids = capture(posting_hub, 6)
+    ids = docs.captured(posting_hub, 6)
     settled(posting_hub, ids)
     check(posting_hub, ledger, ids)
     assert ledger.lookups
@@ -106,7 +84,7 @@ def test_after_an_ambiguous_end_it_looks_before_it_posts_again(posting_hub, ledg
 
 def test_an_answer_that_can_not_be_read_is_looked_up(posting_hub, ledger):
     ledger.script += ["nonsense"]
-    ids = capture(posting_hub, 2)
+    ids = docs.captured(posting_hub, 2)
     settled(posting_hub, ids)
     check(posting_hub, ledger, ids)
 
@@ -115,17 +93,17 @@ def test_a_success_that_is_none_is_held(posting_hub, ledger):
     """200 without a number, and the look-up finds nothing: a person must look; nothing is sent
     again on a guess."""
     ledger.script += ["hollow"]
-    ids = capture(posting_hub)
+    ids = docs.captured(posting_hub)
     held = until(lambda: docs.events(posting_hub.client(), type="delivery.held"), 20, "held")
     assert held[0]["data"]["subject"] == ids[0]
     assert ledger.ids() == [] and len(ledger.calls) == 1
 
 
 def test_an_outage_and_its_end(posting_hub, ledger):
-    before = capture(posting_hub, 5)
+    before = docs.captured(posting_hub, 5)
     settled(posting_hub, before)
     ledger.down = True
-    during = capture(posting_hub, 100)
+    during = docs.captured(posting_hub, 100)
     until(lambda: len(ledger.calls) > 6, 10, "an attempt during the outage")
     threading.Event().wait(0.5)  # how long the outage lasts
     assert set(ledger.ids()) == set(before)
@@ -138,7 +116,7 @@ def test_an_outage_and_its_end(posting_hub, ledger):
 
 def test_down_over_a_restart(posting_hub, ledger):
     ledger.down = True
-    ids = capture(posting_hub, 20)
+    ids = docs.captured(posting_hub, 20)
     posting_hub.restart()
     ledger.down = False
     settled(posting_hub, ids)
@@ -149,7 +127,7 @@ def test_killed_between_the_work_and_its_answer(posting_hub, ledger):
     """The ERP has booked, the hub dies before it hears so: looked up after the restart."""
     ledger.late_s = 5.0
     ledger.script += ["late"] * 4
-    ids = capture(posting_hub, 4)
+    ids = docs.captured(posting_hub, 4)
     until(lambda: len(ledger.book) == 4, 20, "booked")
     posting_hub.kill()
     posting_hub.start()
@@ -158,18 +136,18 @@ def test_killed_between_the_work_and_its_answer(posting_hub, ledger):
 
 
 def test_a_final_failure_is_held_and_stops_nothing_else(posting_hub, ledger):
-    first = capture(posting_hub)[0]
+    first = docs.captured(posting_hub)[0]
     settled(posting_hub, [first])
     ledger.script += [422]
-    bad = capture(posting_hub)[0]
+    bad = docs.captured(posting_hub)[0]
     held = until(lambda: docs.events(posting_hub.client(), type="delivery.held"), 20, "held")
     assert held[0]["data"]["subject"] == bad and held[0]["data"]["status"] == 422
     assert "told to answer 422" in held[0]["data"]["cause"]
-    others = capture(posting_hub, 10)
+    others = docs.captured(posting_hub, 10)
     settled(posting_hub, others)
     assert bad not in ledger.ids()
     posting_hub.restart()
-    more = capture(posting_hub, 3)
+    more = docs.captured(posting_hub, 3)
     settled(posting_hub, more)
     assert bad not in ledger.ids() and len(docs.events(
         posting_hub.client(), type="delivery.held")) == 1
@@ -179,14 +157,14 @@ def test_a_final_failure_is_held_and_stops_nothing_else(posting_hub, ledger):
 def test_an_order_is_never_under_way_twice_and_concurrency_binds(posting_hub, ledger):
     ledger.late_s = 0.02
     ledger.script += ["late"] * 60
-    ids = capture(posting_hub, 60)
+    ids = docs.captured(posting_hub, 60)
     settled(posting_hub, ids)
     assert ledger.per_order == 1
     assert 1 < ledger.together <= 4
 
 
 def test_trace_by_the_erps_number(posting_hub, ledger):
-    ids = capture(posting_hub)
+    ids = docs.captured(posting_hub)
     settled(posting_hub, ids)
     number = ledger.book[0]["number"]
 

@@ -3,33 +3,8 @@ line; what waits behind them goes on, in order."""
 
 import json
 
-import pytest
-
 import docs
-from conftest import running
-from hub import Hub
-from ledger import Ledger
 from wire import until
-
-
-@pytest.fixture
-def ledger():
-    yield from running(Ledger())
-
-
-@pytest.fixture
-def posting_hub(binary, tmp_path, ledger):
-    hub = Hub(binary, tmp_path)
-    ledger.connector(hub.config)
-    for made in running(hub.start()):
-        made.client().post("/v1/stock/counts", docs.count("ERP", 100000)).ok(201)
-        yield made
-
-
-def capture(hub, count=1):
-    lines = hub.client().bulk("/v1/orders", [docs.order(("ERP", 1)) for _ in range(count)]).lines
-    assert {x["status"] for x in lines} == {201}, lines
-    return [x["answer"]["order_id"] for x in lines]
 
 
 def held(hub, count, **filters):
@@ -44,7 +19,7 @@ def held(hub, count, **filters):
 def test_filters_and_many_at_once(posting_hub, ledger):
     hub, api = posting_hub, posting_hub.client()
     ledger.script += [422] * 8 + [400] * 4
-    ids = capture(hub, 12)
+    ids = docs.captured(hub, 12)
     found = held(hub, 12)
     assert sorted(x["subject"] for x in found) == sorted(ids)
     assert len(held(hub, 8, text="told to ANSWER 422")) == 8

@@ -11,7 +11,6 @@ import pytest
 import docs
 from conftest import FIXTURES, running
 from hub import Hub
-from ledger import Ledger
 from test_075_webhook import SECRET, send
 from wire import until
 
@@ -67,11 +66,6 @@ def traces(folder, secrets):
 
 def told(*texts):
     return [x for text in texts or TOLD for x in disguises(text)]
-
-
-@pytest.fixture
-def ledger():
-    yield from running(Ledger())
 
 
 @pytest.fixture
