@@ -191,6 +191,10 @@ enum err event_from_record(const struct registry *registry, const struct record 
     return err;
 }
 
+struct str event_id(struct arena *arena, struct str cell, uint64_t seq) {
+    return arena_printf(arena, "%.*s-%llu", STR_FMT(cell), (unsigned long long)seq);
+}
+
 /* ,"name":"text" where there is a text; CloudEvents forbids empty ones */
 static void attribute(struct buf *out, const char *name, struct str text) {
     if (text.len == 0)

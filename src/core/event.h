@@ -80,6 +80,8 @@ struct event {
 struct registry;
 struct json_parser;
 struct keyring;
+/* The id of an event outside of the hub: "main-42". Absent when memory is out. */
+struct str event_id(struct arena *arena, struct str cell, uint64_t seq);
 /* The meta of a record. Strings point into `json` or the arena. What the hub itself wrote is
  * read without the parser, in a fraction of a microsecond. */
 enum err event_meta_load(struct str json, struct json_parser *parser, struct arena *arena,

@@ -224,6 +224,13 @@ enum err tail_read(struct tail *tail, uint64_t from, uint32_t limit, journal_vis
 
 uint64_t tail_last(const struct tail *tail) { return atomic_load(&tail->last); }
 
+uint64_t tail_first(struct tail *tail) {
+    pthread_mutex_lock(&tail->lock);
+    uint64_t first = tail->count > 0 ? ring_at(tail, 0)->first : tail_last(tail) + 1;
+    pthread_mutex_unlock(&tail->lock);
+    return first;
+}
+
 void tail_follow(struct tail *tail, struct tail_follower *follower) {
     pthread_mutex_lock(&tail->followers_lock);
     follower->next = tail->followers;

@@ -16,6 +16,8 @@ void tail_publish(struct tail *tail, const struct record *records, uint32_t n);
 enum err tail_read(struct tail *tail, uint64_t from, uint32_t limit, journal_visit *visit,
                    void *ctx, uint64_t *next, struct fault *fault) WARN_UNUSED;
 uint64_t tail_last(const struct tail *tail);
+/* The oldest that is in memory, now; tail_last + 1 where none is. */
+uint64_t tail_first(struct tail *tail);
 
 /* wake is called on the writer's thread after every publish: it must only signal. */
 struct tail_follower {

@@ -707,43 +707,6 @@ static void attempt_begin(struct attempt *attempt) {
         attempt_send(attempt);
 }
 
-struct reading {
-    struct attempt *attempt;
-    enum err err;
-    struct fault fault;
-};
-
-/* The event's data as it was written, sealed members and all. */
-static struct str data_text(const struct json *event) {
-    const struct json *data = json_member(event, STR("data"));
-    return data ? data->text : STR_NONE;
-}
-
-static bool record_read(void *ctx, const struct record *record) {
-    struct reading *reading = ctx;
-    struct attempt *attempt = reading->attempt;
-    struct deliver *d = attempt->deliver;
-    struct arena *arena = &attempt->arena;
-    buf_clear(&attempt->text);
-    reading->err = event_write_cloudevent(record, d->options.config->cell, attempt_keyring(attempt),
-                                          d->parser, arena, &attempt->text, &reading->fault);
-    if (reading->err != OK)
-        return false;
-    reading->err = json_parse(d->parser, arena, buf_str(&attempt->text), false, &attempt->event,
-                              &reading->fault);
-    if (reading->err != OK)
-        return false;
-    attempt->id = json_member_str(attempt->event, STR("id"));
-    attempt->correlation = json_member_str(attempt->event, STR("correlationid"));
-    attempt->traceparent = json_member_str(attempt->event, STR("traceparent"));
-    attempt->event_us = record->time_us;
-    attempt->type = arena_str(arena, record->type);
-    attempt->subject = arena_str(arena, record->subject);
-    if (attempt->send->source == NULL)
-        attempt->data = data_text(attempt->event);
-    return false;
-}
-
 void attempt_start(struct subscription *sub, const struct lane_job *job) {
     struct deliver *d = sub->deliver;
     struct attempt *attempt = attempt_take(sub);
@@ -752,16 +715,11 @@ void attempt_start(struct subscription *sub, const struct lane_job *job) {
         return;
     }
     attempt->job = *job;
-    struct reading reading = {.attempt = attempt, .err = ERR_NOT_FOUND};
-    fault_set(&reading.fault, ERR_NOT_FOUND, "the journal does not have the event");
-    uint64_t next;
-    enum err err = tail_read(d->options.tail, job->seq, 1, record_read, &reading, &next,
-                             &reading.fault);
-    if (err == OK)
-        err = reading.err;
+    struct fault fault = {0};
+    enum err err = attempt_event_read(attempt, &fault);
     attempt_span_begin(attempt);
     if (err != OK)
-        attempt_later(attempt, &reading.fault);
+        attempt_later(attempt, &fault);
     else
         attempt_begin(attempt);
 }

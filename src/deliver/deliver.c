@@ -16,8 +16,8 @@
 #include "domain/postings.h"
 
 #define READ_RECORDS 512     /* of the journal, at once, per subscription and step */
-#define SENT_AHEAD 2000      /* seqs by which sent_to is ahead of what is sent */
-#define FLUSH_DELIVERIES 1000
+#define SENT_AHEAD 2000      /* seqs by which sent_to is ahead of what is sent, at least */
+#define FLUSH_DELIVERIES 5000
 
 /* --- waking ------------------------------------------------------------------------------ */
 
@@ -105,14 +105,15 @@ enum err deliver_forget(struct deliver *d, const uint64_t *seqs, uint32_t n, str
     return err;
 }
 
-/* Before anything beyond sent_to is sent. */
+/* Before anything beyond sent_to is sent. So far ahead that this, which waits for the disk, happens twice a
+ * second at most; what a crash leaves in doubt is half a second's work. */
 static bool reserve(struct subscription *sub, uint64_t seq) {
     struct deliver *d = sub->deliver;
     if (d->failed)
         return false;
     pthread_mutex_lock(&d->lock);
     uint64_t before = sub->sent_to;
-    sub->sent_to = seq + SENT_AHEAD;
+    sub->sent_to = seq + (sub->stats.rate_per_s > 2 * SENT_AHEAD ? sub->stats.rate_per_s / 2 : SENT_AHEAD);
     progress_set(d->progress, sub->name, lanes_cursor(sub->lanes), sub->sent_to);
     bool done = PLANTED(SEND_UNMARKED) || deliver_flush_locked(d);
     if (!done)
@@ -305,6 +306,9 @@ static bool read_record(void *ctx, const struct record *record) {
     }
     switch (lanes_add(sub->lanes, seq, key, suspect)) {
     case LANE_ADDED:
+        if (seq < sub->remembered)
+            ahead_keep(&sub->ahead, record);
+        return true;
     case LANE_KNOWN:
         return true;
     case LANE_LISTED: {
@@ -356,6 +360,8 @@ static bool read_ahead(struct subscription *sub) {
     if (!lanes_room(sub->lanes))
         unstick(sub);
     enum err err = OK;
+    ahead_pass(&sub->ahead, lanes_cursor(sub->lanes));
+    sub->remembered = tail_first(d->options.tail);
     if (lanes_room(sub->lanes))
         err = tail_read(d->options.tail, from, READ_RECORDS, read_record, sub, &next, &fault);
     pthread_mutex_unlock(&d->lock);

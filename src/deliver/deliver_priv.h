@@ -10,6 +10,7 @@
 #include "base/span.h"
 #include "connect/asking.h"
 #include "connect/auth_net.h"
+#include "deliver/ahead.h"
 #include "deliver/deliver.h"
 #include "deliver/lane.h"
 #include "deliver/progress.h"
@@ -20,6 +21,8 @@ struct subscription {
     struct str name;
     const struct connector_send *send; /* by which new attempts go; its connector is taken */
     struct lanes *lanes;
+    struct ahead ahead;
+    uint64_t remembered; /* by the tail, from this seq on; while reading ahead */
     bool retired; /* no connector has it now: it rests. Under the lock */
     bool wanted;  /* while connectors are followed */
     uint64_t saved;     /* cursor on disk */
@@ -79,10 +82,10 @@ struct attempt {
     struct lane_job job;
     enum stage stage;
     struct arena arena;
-    struct buf text;      /* the event as CloudEvent */
+    struct buf text;      /* the event as CloudEvent; not mapped: its data */
     struct buf body;      /* to send */
     struct buf url;
-    const struct json *event; /* CloudEvent */
+    const struct json *event; /* CloudEvent, where it is mapped */
     struct str id, type, subject, correlation, traceparent, data;
     struct net_call *call;
     struct script_run script;
@@ -203,6 +206,10 @@ struct str attempt_words(struct attempt *attempt, struct str words);
 
 /* NULL: what is personal is not for its subscription. */
 struct keyring *attempt_keyring(const struct attempt *attempt);
+
+/* attempt_event.c */
+/* Reads the event of the attempt's job. */
+enum err attempt_event_read(struct attempt *attempt, struct fault *fault) WARN_UNUSED;
 
 /* look.c */
 extern const struct mapping_hub deliver_hub; /* its ctx is the deliver */

@@ -122,6 +122,7 @@ enum err subscription_load(struct subscription *sub, struct fault *fault) {
         cursor.sent_to = tail_last(d->options.tail);
     ledger_close(sub);
     lanes_destroy(sub->lanes);
+    ahead_clear(&sub->ahead);
     struct lane_policy policy = policy_of(d, sub->send);
     int64_t settled_us = clock_tick_us(d->options.clock) + settle_us(sub->send);
     sub->lanes = lanes_create(&policy, d->options.rng, cursor.cursor, settled_us);
@@ -204,6 +205,7 @@ static enum err subscription_add(struct deliver *d, const struct connector_send 
     if (sub == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for a subscription");
     sub->deliver = d;
+    ahead_init(&sub->ahead, (size_t)d->options.config->settings.deliver_ahead_bytes);
     sub->name = sub->stats.subscription = arena_str(&d->names, send->subscription);
     sub->retired = true; /* until it is followed */
     enum err err = sub->name.ptr ? subscription_change(sub, send, fault)
@@ -272,6 +274,7 @@ void subscriptions_free(struct deliver *d) {
         struct subscription *sub = d->subs[i];
         lanes_destroy(sub->lanes);
         mem_free(sub->over);
+        ahead_clear(&sub->ahead);
         connector_release(sub->send->connector);
         mem_free(sub);
     }
