@@ -178,6 +178,7 @@ SHAPE_DEFINE(connector_session_shape, "connector_session", struct connector_sess
                     "How to sign in; again after an answer 401, or `ended`", session_rows);
 
 static const char *const send_keys[] = {"subject", "none", NULL};
+static const char *const send_replays[] = {"same", "again", NULL};
 static const struct shape_field send_rows[] = {
     [SEND_SUBSCRIPTION] = SHAPE_ROW(struct connector_send, subscription, SHAPE_CODE,
                                     "Its name, unique in the hub", .flags = SHAPE_REQUIRED),
@@ -213,6 +214,10 @@ static const struct shape_field send_rows[] = {
                               "What the other side can take", .shape = &connector_limits_shape),
     [SEND_TIMEOUT_MS] = SHAPE_ROW(struct connector_send, timeout_ms, SHAPE_INTEGER,
                                   "Time of one attempt (10000)", .min = 10, .max = 600000),
+    [SEND_REPLAY] = SHAPE_ROW(struct connector_send, replay, SHAPE_ENUM,
+                              "same (default): a replayed event goes out under its own id, and is looked up "
+                              "first; again: it may also be sent as a new one, where who replays asks for it",
+                              .values = send_replays),
 };
 static SHAPE_DEFINE(send_shape, "connector_send", struct connector_send,
                     "What goes out", send_rows);

@@ -157,6 +157,8 @@ struct connector_session {
     struct str body; /* absent: none */
 };
 
+/* What a replay may ask for: the same ids and a look-up, or also new ones. */
+enum send_replay { SEND_REPLAY_SAME, SEND_REPLAY_AGAIN };
 enum send_key { SEND_KEY_SUBJECT, SEND_KEY_NONE };
 struct connector_send {
     uint64_t has;
@@ -176,6 +178,7 @@ struct connector_send {
     struct connector_retry *retry;     /* never NULL once loaded */
     struct connector_limits *limits;   /* never NULL once loaded */
     int64_t timeout_ms;        /* of one attempt */
+    int32_t replay;            /* enum send_replay */
     /* not in the file */
     const struct mapping_source *source; /* of the mapping or the script; NULL: neither */
     const struct connector *connector;

@@ -39,11 +39,12 @@ struct attempt *attempt_take(struct subscription *sub) {
     connector_take(sub->send->connector);
     attempt->event = NULL;
     attempt->id = attempt->type = attempt->subject = attempt->data = STR_NONE;
-    attempt->correlation = attempt->traceparent = STR_NONE;
+    attempt->correlation = attempt->traceparent = attempt->again_id = STR_NONE;
     attempt->call = NULL;
     attempt->traced = false;
     attempt->found = attempt->confirming = attempt->discarding = false;
     attempt->wish = NULL;
+    attempt->replay = 0;
     attempt->script = (struct script_run){0};
     attempt->look_count = 0;
     attempt->look_wanted = STR_NONE;
@@ -193,6 +194,8 @@ static void tell_end(struct attempt *attempt, enum err err) {
     attempt->deliver->telling--;
     if (attempt->discarding)
         deliver_discarded(attempt, err);
+    if (attempt->replay != 0)
+        replay_told(attempt, err);
     attempt_give_back(attempt);
 }
 
@@ -294,8 +297,7 @@ void attempt_answered(struct attempt *attempt) {
         attempt_finish(attempt, LANE_FINAL, -1, 0, STR("the hub refused to record the posting"));
 }
 
-/* False: it could not begin, and the attempt was given back. */
-static bool tell(struct attempt *attempt, const struct command_type *type, void *body,
+bool attempt_tell(struct attempt *attempt, const struct command_type *type, void *body,
                  uint64_t cause_seq) {
     struct fault fault = {0};
     attempt->stage = STAGE_TELL;
@@ -330,10 +332,14 @@ static void hold_tell(struct attempt *attempt, uint64_t seq, struct str lane, ui
             hold->mapping_version = attempt->send->source->version;
             hold->has |= 1u << HELD_MAPPING | 1u << HELD_MAPPING_VERSION;
         }
+        if (attempt->job.replay != 0) {
+            hold->replay = (int64_t)attempt->job.replay;
+            hold->has |= UINT64_C(1) << HELD_REPLAY;
+        }
         if (attempt->type.len == 0)
             hold->has &= ~(UINT64_C(1) << HELD_EVENT_TYPE);
     }
-    tell(attempt, &delivery_hold_command, hold, seq);
+    attempt_tell(attempt, &delivery_hold_command, hold, seq);
 }
 
 static void tell_held(struct attempt *attempt, int status, struct str cause) {
@@ -347,6 +353,7 @@ static struct attempt *attempt_of_row(struct subscription *sub, const struct pro
         return NULL;
     attempt->type = arena_str(&attempt->arena, row->type);
     attempt->subject = arena_str(&attempt->arena, row->subject.len ? row->subject : row->lane);
+    attempt->job.replay = row->replay;
     return attempt;
 }
 
@@ -383,7 +390,7 @@ bool attempt_tell_released(struct subscription *sub, const struct progress_row *
             shape_mark(release, RELEASED_BY);
         }
     }
-    if (!tell(attempt, &delivery_release_command, release, row->seq))
+    if (!attempt_tell(attempt, &delivery_release_command, release, row->seq))
         return false;
     sub->deliver->discarding = wish != NULL;
     if (wish != NULL)
@@ -395,7 +402,7 @@ bool attempt_tell_released(struct subscription *sub, const struct progress_row *
 
 static struct str placeholder(const struct attempt *attempt, struct str name, char seq[24]) {
     if (str_is(name, "event.id"))
-        return attempt->id;
+        return attempt->again_id.ptr ? attempt->again_id : attempt->id;
     if (str_is(name, "event.subject"))
         return attempt->subject;
     if (str_is(name, "event.type"))
@@ -445,7 +452,7 @@ static void expand(const struct attempt *attempt, struct str pattern, bool url, 
 enum err attempt_call(struct attempt *attempt, const struct connector_request *request,
                       struct str body, net_done *done, struct fault *fault) {
     struct net_header *headers =
-        arena_array(&attempt->arena, request->header_count + 5, sizeof *headers);
+        arena_array(&attempt->arena, request->header_count + 6, sizeof *headers);
     if (headers == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for a request");
     uint32_t count = 0;
@@ -465,6 +472,10 @@ enum err attempt_call(struct attempt *attempt, const struct connector_request *r
     headers[count++] = (struct net_header){STR("Accept"), STR("application/json")};
     if (attempt->correlation.len > 0)
         headers[count++] = (struct net_header){STR("X-Correlation-ID"), attempt->correlation};
+    if (attempt->job.replay != 0)
+        headers[count++] = (struct net_header){
+            STR("Penstock-Replay"),
+            arena_printf(&attempt->arena, "%llu", (unsigned long long)attempt->job.replay)};
     attempt->call_url = url;
     if (attempt->traceparent.len > 0)
         headers[count++] = (struct net_header){STR("traceparent"), attempt_call_trace(attempt)};

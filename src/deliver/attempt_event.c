@@ -54,6 +54,9 @@ static bool record_read(void *ctx, const struct record *record) {
     buf_clear(&attempt->text);
     reading->err = attempt->send->source != NULL ? document_read(attempt, record, reading->fault)
                                                  : plain_read(attempt, record, reading->fault);
+    if (replay_again(attempt->deliver, attempt->job.replay))
+        attempt->again_id = arena_printf(&attempt->arena, "%.*s-r%llu", STR_FMT(attempt->id),
+                                         (unsigned long long)attempt->job.replay);
     attempt->event_us = record->time_us;
     attempt->type = arena_str(&attempt->arena, record->type);
     attempt->subject = arena_str(&attempt->arena, record->subject);

@@ -79,6 +79,7 @@ bool deliver_flush_locked(struct deliver *d) {
             continue;
         progress_set(d->progress, sub->name, lanes_cursor(sub->lanes), sub->sent_to);
     }
+    replays_save(d);
     if (progress_flush(d->progress, &fault) != OK) {
         log_line(LOG_ERROR, "deliver", "progress can not be written, delivery stands still",
                  "error=%s", log_quote(str_c(fault.detail)));
@@ -133,6 +134,8 @@ static void reload(struct deliver *d, int64_t now_us) {
     for (uint32_t i = 0; err == OK && i < d->count; i++)
         if (subscription_goes(d->subs[i]) || d->subs[i]->lanes != NULL)
             err = subscription_load(d->subs[i], &fault);
+    if (err == OK)
+        err = replays_load(d, &fault);
     pthread_mutex_unlock(&d->lock);
     if (err != OK) {
         d->failed = true;
@@ -161,6 +164,9 @@ static void list_row(void *ctx, uint64_t seq) {
         row.attempts = 0;
         row.status = 0;
         row.due_us = 0;
+        row.replay = 0;
+    } else if (row.replay != 0) {
+        replay_listed(listing->sub, row.replay, seq);
     }
     listing->first = false;
     progress_list(listing->sub->deliver->progress, &row);
@@ -194,9 +200,13 @@ static void failure_note(struct attempt *attempt, enum lane_outcome outcome, int
 static void done_note(struct attempt *attempt) {
     struct subscription *sub = attempt->sub;
     struct deliver *d = sub->deliver;
-    sub->stats.delivered++;
     sub->stats.delivered_us = clock_now_us(d->options.clock);
-    histogram_us(&sub->event_us, sub->stats.delivered_us - attempt->event_us);
+    if (attempt->job.replay != 0) {
+        replay_delivered(sub, attempt->job.replay, attempt->job.seq, attempt->found);
+    } else {
+        sub->stats.delivered++;
+        histogram_us(&sub->event_us, sub->stats.delivered_us - attempt->event_us);
+    }
     d->unflushed++;
     if (!attempt->job.listed || d->failed)
         return;
@@ -257,7 +267,8 @@ bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t r
                     .due_us = verdict == LANE_HOLD ? 0 : wall_us(d, lanes_due_us(sub->lanes, lane)),
                     .since_us = clock_now_us(d->options.clock),
                     .status = status,
-                    .cause = cause}};
+                    .cause = cause,
+                    .replay = attempt->job.replay}};
         if (attempt->job.listed)
             progress_list(d->progress, &listing.row);
         if (verdict == LANE_HOLD)
@@ -285,6 +296,13 @@ static bool posted_already(struct subscription *sub, uint64_t seq) {
     return known;
 }
 
+/* Where no order is asked for, each has a lane of its own. */
+struct str subscription_key(const struct subscription *sub, const struct record *record, char own[24]) {
+    if (sub->send->key != SEND_KEY_NONE)
+        return record->subject;
+    return str_of(own, (size_t)snprintf(own, 24, "%llu", (unsigned long long)record->seq));
+}
+
 static bool read_record(void *ctx, const struct record *record) {
     struct subscription *sub = ctx;
     struct deliver *d = sub->deliver;
@@ -295,10 +313,8 @@ static bool read_record(void *ctx, const struct record *record) {
         lanes_pass(sub->lanes, seq);
         return true;
     }
-    char own[24]; /* a lane of its own: no order is asked for */
-    struct str key = record->subject;
-    if (sub->send->key == SEND_KEY_NONE)
-        key = str_of(own, (size_t)snprintf(own, sizeof own, "%llu", (unsigned long long)seq));
+    char own[24];
+    struct str key = subscription_key(sub, record, own);
     bool suspect = seq <= sub->suspect_to;
     if (subscription_over(sub, seq, key) || (suspect && posted_already(sub, seq))) {
         lanes_known(sub->lanes, seq);
@@ -339,7 +355,8 @@ static void unstick(struct subscription *sub) {
                                       .attempts = lanes_attempts(sub->lanes, lane),
                                       .due_us = wall_us(sub->deliver, lanes_due_us(sub->lanes, lane)),
                                       .since_us = clock_now_us(sub->deliver->options.clock),
-                                      .cause = str_c(sub->stats.error)}};
+                                      .cause = str_c(sub->stats.error),
+                                      .replay = lanes_replay_of(sub->lanes, lane)}};
     lanes_list(sub->lanes, lane, false, list_row, &listing);
 }
 
@@ -452,7 +469,7 @@ static int64_t flush_due_us(const struct deliver *d) {
 static bool flush_wanted(const struct deliver *d) {
     pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&d->lock; /* deliver_forget changes it */
     pthread_mutex_lock(lock);
-    bool wanted = progress_dirty(d->progress);
+    bool wanted = progress_dirty(d->progress) || replays_dirty(d);
     pthread_mutex_unlock(lock);
     for (uint32_t i = 0; !wanted && i < d->count; i++)
         wanted = d->subs[i]->lanes != NULL && lanes_cursor(d->subs[i]->lanes) != d->subs[i]->saved;
@@ -474,6 +491,7 @@ void deliver_step(struct deliver *d) {
             continue;
         while (!d->stopping && read_wanted(sub) && read_ahead(sub))
             ;
+        replay_step(sub, now_us);
         start_all(sub, now_us);
     }
     if (flush_wanted(d) && (now_us >= flush_due_us(d) || d->unflushed >= FLUSH_DELIVERIES)) {
@@ -498,7 +516,8 @@ int64_t deliver_next_us(const struct deliver *d) {
         const struct subscription *sub = d->subs[i];
         if (sub->lanes == NULL || !subscription_goes(sub))
             continue;
-        int64_t due = lanes_next_us(sub->lanes, now_us);
+        int64_t due = lanes_next_us(sub->lanes, now_us), again = replay_next_us(sub, now_us);
+        due = again < due ? again : due;
         if (read_wanted(sub) && lanes_room(sub->lanes))
             due = now_us;
         next = due < next ? due : next;
@@ -587,6 +606,8 @@ enum err deliver_create(const struct deliver_options *options, struct deliver **
         err = deliver_net_wrap(d, false, fault);
     if (err == OK)
         err = subscriptions_follow(d, options->connectors, fault);
+    if (err == OK)
+        err = replays_load(d, fault);
     if (err != OK) {
         deliver_destroy(d);
         return err;
@@ -613,6 +634,7 @@ void deliver_destroy(struct deliver *d) {
         d->free = attempt->next;
         attempt_free(attempt);
     }
+    replays_free(d);
     subscriptions_free(d);
     if (d->wrapped != NULL)
         net_close(d->wrapped);

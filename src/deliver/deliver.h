@@ -108,5 +108,7 @@ enum err deliver_forget(struct deliver *deliver, const uint64_t *seqs, uint32_t 
 
 /* Routes of the operations side: /ops/subscriptions, /ops/held, …; their ctx is the deliver. */
 extern const struct route deliver_routes[];
+/* /ops/replays (replay.h), likewise. */
+extern const struct route replay_routes[];
 
 #endif

@@ -68,6 +68,8 @@ static void row_write(struct buf *out, const struct progress_row *row) {
     buf_json_member(out, "cause", row->cause);
     instant_member(out, "since", row->since_us);
     instant_member(out, "next_attempt_at", row->due_us);
+    if (row->replay != 0)
+        buf_printf(out, ",\"replay\":%llu", (unsigned long long)row->replay);
     buf_char(out, '}');
 }
 

@@ -14,6 +14,7 @@
 #include "deliver/deliver.h"
 #include "deliver/lane.h"
 #include "deliver/progress.h"
+#include "deliver/replay.h"
 
 /* Of one name, as long as delivery lives; see subscriptions.c. */
 struct subscription {
@@ -40,6 +41,8 @@ struct subscription {
     int64_t rate_tick_us;
     uint64_t rate_delivered;
     _Atomic uint64_t outcomes[LANE_OUTCOMES]; /* attempts that ended so */
+    struct replay_job *replay; /* whose turn it is; NULL: none. Under the lock */
+    _Atomic uint64_t replayed[REPLAY_OUTCOMES];
     struct histogram call_us, event_us; /* of one call; from the event until it was delivered */
 };
 
@@ -87,6 +90,7 @@ struct attempt {
     struct buf url;
     const struct json *event; /* CloudEvent, where it is mapped */
     struct str id, type, subject, correlation, traceparent, data;
+    struct str again_id; /* in place of id towards the other system; absent: it is the same */
     struct net_call *call;
     struct script_run script;
     struct attempt_look looks[DELIVER_LOOKS_MAX];
@@ -99,6 +103,7 @@ struct attempt {
     bool found;       /* the look-up found it */
     bool confirming;  /* sent with success but without a number: the look-up is to tell it */
     bool discarding;  /* STAGE_TELL: once the journal knows, the delivery is unlisted */
+    uint64_t replay;  /* STAGE_TELL: of this replay, which goes on once the journal knows; 0: none */
     /* attempt_span.c */
     bool traced;                       /* what follows is set */
     char span[SPAN_ID_LEN], call_span[SPAN_ID_LEN];
@@ -114,15 +119,26 @@ struct wish {
     struct wish *next;
     struct attempt *telling; /* granted, and the journal is being told */
     bool discard, done;
+    enum err (*decide)(struct deliver *d, struct wish *wish); /* NULL: about a held delivery */
     struct str subscription, by, reason;
     uint64_t seq;
     enum err err;
     struct fault *fault;
 };
 
+/* Of all subscriptions, by number. Under the lock. */
+struct replays {
+    struct replay_job **items;
+    uint32_t count, cap;
+    int64_t last_id;
+    struct json_parser *parser;
+    struct arena arena; /* of the meta of one record */
+};
+
 struct deliver {
     struct deliver_options options;
     struct progress *progress; /* under the lock */
+    struct replays replays;
     struct net *net;
     struct mapper *mapper;
     struct asking asking;
@@ -170,6 +186,9 @@ struct deliver {
 void attempt_start(struct subscription *sub, const struct lane_job *job);
 /* A command of an attempt came back. */
 void attempt_answered(struct attempt *attempt);
+/* An attempt of no delivery tells the journal, and is given back then. False: it could not begin, and
+ * was given back. */
+bool attempt_tell(struct attempt *attempt, const struct command_type *type, void *body, uint64_t cause_seq);
 /* Submits the attempt's command (again). */
 void attempt_submit(struct attempt *attempt);
 /* The hub stops and the core does not take the command: ends it; the next life looks it up. */
@@ -241,7 +260,12 @@ bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t r
  * what is in memory was loaded from the disk again. */
 bool deliver_flush_locked(struct deliver *d);
 
+/* What a record's order is kept by; own: room for one that has a lane of its own. */
+struct str subscription_key(const struct subscription *sub, const struct record *record, char own[24]);
+
 /* wishes.c */
+/* Has the loop do it, and waits for it. Any thread but the loop's. */
+enum err wish_make(struct deliver *d, struct wish *wish);
 /* What persons have decided since the last round. */
 void wishes_grant(struct deliver *d);
 /* The journal knows of a discard (err OK), or could not be told. */

@@ -49,7 +49,9 @@ SHAPE_DEFINE_SAID(subscription_shape, "subscription", "What goes out to one syst
                    .flags = SHAPE_REQUIRED),                                                       \
         MAYBE("cause", SHAPE_TEXT, "What went wrong", .max = 65536),                               \
         MAYBE("since", SHAPE_INSTANT, "When it first failed"),                                     \
-        MAYBE("next_attempt_at", SHAPE_INSTANT, "When it is tried again")
+        MAYBE("next_attempt_at", SHAPE_INSTANT, "When it is tried again"),                         \
+        SHAPE_SAID("replay", SHAPE_INTEGER, "The replay that it came of; absent: the live stream", \
+                   .min = 1, .max = INT64_MAX)
 
 static const struct shape_field held_rows[] = {HELD_ROWS};
 SHAPE_DEFINE_SAID(held_shape, "held_delivery", "A delivery that is held or retried aside",

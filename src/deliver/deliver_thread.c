@@ -38,6 +38,7 @@ static void farewell(struct deliver *d) {
             progress_set(d->progress, sub->name, lanes_cursor(sub->lanes),
                          lanes_suspect_to(sub->lanes));
     }
+    replays_save(d);
     if (!d->failed && progress_flush(d->progress, &fault) != OK)
         log_line(LOG_ERROR, "deliver", "progress could not be written at the end", "error=%s",
                  log_quote(str_c(fault.detail)));

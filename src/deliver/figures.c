@@ -62,5 +62,6 @@ void deliver_figures(struct deliver *d, struct metrics *out) {
         const struct subscription *sub = d->subs[i];
         pthread_mutex_unlock(&d->lock);
         subscription_figures(sub, &stats, out);
+        replay_figures(d, sub, (const struct str[]){stats.connector, stats.subscription}, out);
     }
 }

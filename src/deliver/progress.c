@@ -11,7 +11,8 @@
 
 enum statement {
     SELECT_CURSOR, SET_CURSOR, LIST, UNLIST, NEXT, ROWS, LANES, FAILURE, FAILURES, TRIM,
-    FORGET_CAUSE, FORGET_DETAIL, ACKED, ACK, UNACK, COUNT, END, ENDED, PASSED, STATEMENTS,
+    FORGET_CAUSE, FORGET_DETAIL, ACKED, ACK, UNACK, COUNT, END, ENDED, PASSED,
+    REPLAY_PUT, REPLAYS, REPLAY_DROP, STATEMENTS,
 };
 
 #define ROW_COLUMNS "subscription, lane, seq, subject, type, attempts, due_us, since_us, status, cause"
@@ -23,13 +24,13 @@ static const char *const statements[STATEMENTS] = {
     [SELECT_CURSOR] = "SELECT cursor, sent_to FROM subscription WHERE name = ?1",
     [SET_CURSOR] = "INSERT INTO subscription(name, cursor, sent_to) VALUES(?1, ?2, ?3)"
                    " ON CONFLICT(name) DO UPDATE SET cursor = ?2, sent_to = ?3",
-    [LIST] = "INSERT OR REPLACE INTO waiting(" ROW_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
-             " ?9, ?10)",
+    [LIST] = "INSERT OR REPLACE INTO waiting(" ROW_COLUMNS ", replay) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+             " ?9, ?10, ?11)",
     [UNLIST] = "DELETE FROM waiting WHERE subscription = ?1 AND seq = ?2 AND lane = ?3",
     [NEXT] = "SELECT min(seq) FROM waiting WHERE subscription = ?1 AND lane = ?2 AND seq > ?3",
-    [ROWS] = "SELECT " ROW_COLUMNS " FROM waiting WHERE (subscription, seq) > (?1, ?2)" HEADS
+    [ROWS] = "SELECT " ROW_COLUMNS ", replay FROM waiting WHERE (subscription, seq) > (?1, ?2)" HEADS
              " AND (?4 IS NULL OR subscription = ?4) ORDER BY subscription, seq, lane LIMIT ?5",
-    [LANES] = "SELECT " ROW_COLUMNS ", (SELECT max(seq) FROM waiting b WHERE b.subscription ="
+    [LANES] = "SELECT " ROW_COLUMNS ", replay, (SELECT max(seq) FROM waiting b WHERE b.subscription ="
               " waiting.subscription AND b.lane = waiting.lane) FROM waiting WHERE subscription = ?1"
               " AND seq = (SELECT min(seq) FROM waiting b WHERE b.subscription ="
               " waiting.subscription AND b.lane = waiting.lane) ORDER BY seq",
@@ -43,6 +44,9 @@ static const char *const statements[STATEMENTS] = {
     [ACKED] = "SELECT value FROM acknowledged WHERE subscription = ?1 AND lane = ?2",
     [ACK] = "INSERT OR REPLACE INTO acknowledged(subscription, lane, value) VALUES(?1, ?2, ?3)",
     [UNACK] = "DELETE FROM acknowledged WHERE subscription = ?1 AND lane = ?2",
+    [REPLAY_PUT] = "INSERT OR REPLACE INTO replay(id, body) VALUES(?1, ?2)",
+    [REPLAYS] = "SELECT body FROM replay ORDER BY id",
+    [REPLAY_DROP] = "DELETE FROM replay WHERE id = ?1",
     [FORGET_DETAIL] = "UPDATE failure SET detail = 'erased' WHERE seq = ?1"
                       " AND subscription IN (SELECT name FROM subscription)",
     [END] = "INSERT OR IGNORE INTO ended(subscription, seq, lane) VALUES(?1, ?2, ?3)",
@@ -57,12 +61,13 @@ static const char schema[] =
     /* one event may be for several lanes: availability.changed of an order's SKUs */
     "CREATE TABLE IF NOT EXISTS waiting(subscription TEXT NOT NULL, lane TEXT NOT NULL,"
     " seq INTEGER NOT NULL, subject TEXT, type TEXT, attempts INTEGER, due_us INTEGER,"
-    " since_us INTEGER, status INTEGER, cause TEXT, PRIMARY KEY(subscription, seq, lane)) WITHOUT ROWID;"
+    " since_us INTEGER, status INTEGER, cause TEXT, replay INTEGER, PRIMARY KEY(subscription, seq, lane)) WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS waiting_lane ON waiting(subscription, lane, seq);"
     "CREATE TABLE IF NOT EXISTS acknowledged(subscription TEXT NOT NULL, lane TEXT NOT NULL,"
     " value TEXT NOT NULL, PRIMARY KEY(subscription, lane)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS ended(subscription TEXT NOT NULL, seq INTEGER NOT NULL,"
     " lane TEXT NOT NULL, PRIMARY KEY(subscription, seq, lane)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS replay(id INTEGER PRIMARY KEY, body TEXT NOT NULL);"
     "CREATE TABLE IF NOT EXISTS failure(id INTEGER PRIMARY KEY, subscription TEXT NOT NULL,"
     " seq INTEGER NOT NULL, at_us INTEGER, attempt INTEGER, outcome TEXT, status INTEGER,"
     " detail TEXT);"
@@ -190,6 +195,7 @@ void progress_list(struct progress *progress, const struct progress_row *row) {
     sqlite3_bind_int64(stmt, 8, row->since_us);
     sqlite3_bind_int64(stmt, 9, row->status);
     db_bind_str(stmt, 10, row->cause);
+    sqlite3_bind_int64(stmt, 11, (int64_t)row->replay);
     change_run(progress, LIST);
 }
 
@@ -284,6 +290,21 @@ enum err progress_forget(struct progress *progress, const uint64_t *seqs, uint32
     return rc == SQLITE_OK ? OK : db_fault(progress->db, "write the WAL of deliveries back", fault);
 }
 
+void progress_replay_set(struct progress *progress, int64_t id, struct str body) {
+    if (!change_begin(progress))
+        return;
+    sqlite3_bind_int64(progress->stmt[REPLAY_PUT], 1, id);
+    db_bind_str(progress->stmt[REPLAY_PUT], 2, body);
+    change_run(progress, REPLAY_PUT);
+}
+
+void progress_replay_drop(struct progress *progress, int64_t id) {
+    if (!change_begin(progress))
+        return;
+    sqlite3_bind_int64(progress->stmt[REPLAY_DROP], 1, id);
+    change_run(progress, REPLAY_DROP);
+}
+
 /* --- reading ------------------------------------------------------------------------------- */
 
 enum err progress_load(struct progress *progress, struct str subscription,
@@ -341,6 +362,7 @@ static struct progress_row row_read(sqlite3_stmt *stmt) {
         .since_us = sqlite3_column_int64(stmt, 7),
         .status = (int32_t)sqlite3_column_int64(stmt, 8),
         .cause = db_column_str(stmt, 9),
+        .replay = (uint64_t)sqlite3_column_int64(stmt, 10),
     };
 }
 
@@ -373,7 +395,7 @@ enum err progress_lanes(struct progress *progress, struct str subscription,
     int rc;
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         struct progress_row row = row_read(stmt);
-        if (!visit(ctx, &row, (uint64_t)sqlite3_column_int64(stmt, 10))) {
+        if (!visit(ctx, &row, (uint64_t)sqlite3_column_int64(stmt, 11))) {
             rc = SQLITE_DONE;
             break;
         }
@@ -431,4 +453,17 @@ enum err progress_failures(struct progress *progress, struct str subscription, u
     }
     sqlite3_reset(stmt);
     return rc == SQLITE_DONE ? OK : db_fault(progress->db, "read failed attempts", fault);
+}
+
+enum err progress_replays(struct progress *progress, bool (*visit)(void *ctx, struct str body), void *ctx,
+                          struct fault *fault) {
+    sqlite3_stmt *stmt = progress->stmt[REPLAYS];
+    int rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        if (!visit(ctx, db_column_str(stmt, 0))) {
+            rc = SQLITE_DONE;
+            break;
+        }
+    sqlite3_reset(stmt);
+    return rc == SQLITE_DONE ? OK : db_fault(progress->db, "read replays", fault);
 }

@@ -39,6 +39,7 @@ struct progress_row {
     int64_t since_us;         /* when it was listed */
     int32_t status;           /* of the last answer; 0: none */
     struct str cause;         /* in the remote's words; absent: waits behind another */
+    uint64_t replay;          /* it came of this replay; 0: of the live stream */
 };
 /* Whether a person must decide: first of its lane, with a cause and without a next attempt. */
 static inline bool progress_row_held(const struct progress_row *row) {
@@ -81,6 +82,12 @@ void progress_acknowledge(struct progress *progress, struct str subscription, st
                           struct str value);
 enum err progress_acknowledged(struct progress *progress, struct str subscription, struct str lane,
                                struct arena *arena, struct str *out, struct fault *fault) WARN_UNUSED;
+
+/* Replays (deliver/replay.h): a row of JSON each, by their number. */
+void progress_replay_set(struct progress *progress, int64_t id, struct str body);
+void progress_replay_drop(struct progress *progress, int64_t id);
+enum err progress_replays(struct progress *progress, bool (*visit)(void *ctx, struct str body), void *ctx,
+                          struct fault *fault) WARN_UNUSED;
 
 /* A failed attempt. The newest PROGRESS_FAILURES_MAX are kept. */
 struct progress_failure {

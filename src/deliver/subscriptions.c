@@ -48,6 +48,8 @@ static bool load_lane(void *ctx, const struct progress_row *row, uint64_t last_s
     bool held = progress_row_held(row);
     loading->err = lanes_load(sub->lanes, row->lane, row->seq, last_seq, row->attempts,
                               held ? 0 : now_us | 1, now_us);
+    if (loading->err == OK && row->replay != 0)
+        lanes_replayed(sub->lanes, row->lane, row->replay);
     if (loading->err == OK && held)
         attempt_tell_held(sub, row);
     return loading->err == OK;

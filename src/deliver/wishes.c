@@ -33,6 +33,8 @@ static enum err wish_grant(struct deliver *d, struct wish *wish, struct arena *a
     struct row_copy copy = {.arena = arena};
     if (d->failed)
         return fault_set(wish->fault, ERR_UNAVAILABLE, "delivery stands still, try again");
+    if (wish->decide != NULL)
+        return wish->decide(d, wish);
     if (sub != NULL && sub->lanes != NULL && wish->seq > 0) {
         enum err err = progress_rows(d->progress, wish->subscription, wish->subscription,
                                      wish->seq - 1, false, 1, copy_row, &copy, wish->fault);
@@ -126,7 +128,7 @@ void wishes_grant(struct deliver *d) {
     arena_free(&arena);
 }
 
-static enum err wish_make(struct deliver *d, struct wish *wish) {
+enum err wish_make(struct deliver *d, struct wish *wish) {
     /* a person waits: the machine's time, whatever clock delivery runs by */
     int64_t until_us = clock_tick_us(&clock_system) + WISH_TIMEOUT_S * 1000000;
     struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};

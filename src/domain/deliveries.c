@@ -26,6 +26,8 @@ static const struct shape_field hold_rows[] = {
                                "The mapping that made the document, or failed to"),
     [HELD_MAPPING_VERSION] = SHAPE_ROW(struct delivery_hold, mapping_version, SHAPE_TEXT,
                                        "Its version: the connector's, and a hash of its text"),
+    [HELD_REPLAY] = SHAPE_ROW(struct delivery_hold, replay, SHAPE_INTEGER,
+                              "Number of the replay that it came of", .min = 1, .max = INT64_MAX),
 };
 SHAPE_DEFINE(delivery_hold_shape, "delivery_hold", struct delivery_hold,
              "A delivery that a person must decide", hold_rows);

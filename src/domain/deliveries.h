@@ -19,11 +19,12 @@ struct delivery_hold {
     struct str cause;      /* in the remote's words */
     int64_t status;        /* of the remote's last answer */
     int64_t attempts;
+    int64_t replay; /* it came of this replay; absent: of the live stream */
     struct str mapping, mapping_version; /* as in struct posting; absent: none, or not known any more */
 };
 enum delivery_hold_row {
     HELD_SUBSCRIPTION, HELD_CONNECTOR, HELD_EVENT_SEQ, HELD_EVENT_TYPE, HELD_LANE, HELD_SUBJECT,
-    HELD_CAUSE, HELD_STATUS, HELD_ATTEMPTS, HELD_MAPPING, HELD_MAPPING_VERSION,
+    HELD_CAUSE, HELD_STATUS, HELD_ATTEMPTS, HELD_MAPPING, HELD_MAPPING_VERSION, HELD_REPLAY,
 };
 /* Body of command delivery.release and data of event delivery.released. */
 struct delivery_release {

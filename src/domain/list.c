@@ -11,6 +11,7 @@
 #include "domain/inbound.h"
 #include "domain/orders.h"
 #include "domain/postings.h"
+#include "domain/replays.h"
 #include "domain/stock.h"
 
 const struct capability *const domain_capabilities[] = {
@@ -20,6 +21,7 @@ const struct capability *const domain_capabilities[] = {
     &inbound_capability,
     &postings_capability,
     &deliveries_capability,
+    &replays_capability,
     &customers_capability,
     &audit_capability,
     &approvals_capability,
