@@ -23,6 +23,7 @@ extern const struct cli_command connector_command, map_command;
 extern const struct cli_command metrics_command;
 extern const struct cli_command openapi_command;
 extern const struct cli_command read_model_command;
+extern const struct cli_command replay_command;
 extern const struct cli_command sandbox_command;
 extern const struct cli_command schema_command;
 extern const struct cli_command serve_command;

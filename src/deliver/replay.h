@@ -89,6 +89,13 @@ int64_t replay_next_us(const struct subscription *sub, int64_t now_us);
 void replays_save(struct deliver *d);
 bool replays_dirty(const struct deliver *d);
 
+/* The loop's own thread, with the lock; on disk when OK. What was asked for stands in `row`, its id and
+ * the rest are set. ERR_NOT_FOUND, ERR_CONFLICT (the subscription can not be given these; too many are
+ * under way), ERR_NOMEM, ERR_UNAVAILABLE. */
+enum err replay_begin(struct deliver *d, struct replay *row, uint64_t *id, struct fault *fault) WARN_UNUSED;
+enum err replay_decide(struct deliver *d, uint64_t id, enum replay_action action, struct str by,
+                       struct str reason, struct fault *fault) WARN_UNUSED;
+
 /* A replayed event that was not listed is with the other system; `found`: it was there already. */
 void replay_delivered(struct subscription *sub, uint64_t replay, uint64_t seq, bool found);
 /* It is listed (held, or retried aside): its lane keeps it from now on. */

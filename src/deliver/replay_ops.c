@@ -116,10 +116,6 @@ static enum err ask_read(struct query *query, struct replay *row, struct fault *
                            .rate_per_s = ask->rate_per_s, .again = ask->again, .newest = ask->newest,
                            .dry_run = ask->dry_run, .reason = ask->reason, .by = query->actor,
                            .asked_at = {.us = query->now_us}};
-    row->has |= UINT64_C(1) << REPLAY_ID | UINT64_C(1) << REPLAY_STATE | UINT64_C(1) << REPLAY_ASKED_AT |
-                UINT64_C(1) << REPLAY_GUARD | UINT64_C(1) << REPLAY_LAST | UINT64_C(1) << REPLAY_POSITION |
-                UINT64_C(1) << REPLAY_SENT | UINT64_C(1) << REPLAY_FOUND | UINT64_C(1) << REPLAY_HELD |
-                UINT64_C(1) << REPLAY_SUPERSEDED;
     if (row->by.ptr)
         row->has |= UINT64_C(1) << REPLAY_BY;
     return OK;
@@ -165,30 +161,39 @@ static bool room(struct deliver *d) {
     return busy < REPLAYS_MAX;
 }
 
-static enum err begin_decide(struct deliver *d, struct wish *wish) {
-    struct replay_wish *rw = (struct replay_wish *)wish;
-    struct subscription *sub = subscription_named(d, rw->row.subscription);
-    enum err err = allowed(sub, &rw->row, wish->fault);
+enum err replay_begin(struct deliver *d, struct replay *row, uint64_t *id, struct fault *fault) {
+    struct subscription *sub = subscription_named(d, row->subscription);
+    enum err err = allowed(sub, row, fault);
     if (err != OK)
         return err;
     if (!room(d))
-        return fault_set(wish->fault, ERR_CONFLICT, "%d replays are under way: cancel one, or wait", REPLAYS_MAX);
-    rw->row.id = d->replays.last_id + 1;
-    rw->row.state = REPLAY_COUNTING;
-    uint64_t last = tail_last(d->options.tail);
-    rw->row.last = (int64_t)last;
-    if (rw->row.to_seq && rw->row.to_seq < rw->row.last)
-        rw->row.last = rw->row.to_seq;
-    struct replay_job *job = replay_add(d, &rw->row);
+        return fault_set(fault, ERR_CONFLICT, "%d replays are under way: cancel one, or wait", REPLAYS_MAX);
+    row->id = d->replays.last_id + 1;
+    row->state = REPLAY_COUNTING;
+    row->last = (int64_t)tail_last(d->options.tail);
+    if (row->to_seq && row->to_seq < row->last)
+        row->last = row->to_seq;
+    const uint64_t always =
+        UINT64_C(1) << REPLAY_SUBSCRIPTION | UINT64_C(1) << REPLAY_ID | UINT64_C(1) << REPLAY_STATE |
+        UINT64_C(1) << REPLAY_ASKED_AT | UINT64_C(1) << REPLAY_GUARD | UINT64_C(1) << REPLAY_LAST |
+        UINT64_C(1) << REPLAY_POSITION | UINT64_C(1) << REPLAY_SENT | UINT64_C(1) << REPLAY_FOUND |
+        UINT64_C(1) << REPLAY_HELD | UINT64_C(1) << REPLAY_SUPERSEDED;
+    row->has |= always;
+    struct replay_job *job = replay_add(d, row);
     if (job == NULL)
-        return fault_set(wish->fault, ERR_NOMEM, "no memory for a replay");
+        return fault_set(fault, ERR_NOMEM, "no memory for a replay");
     job->dirty = true;
     if (!deliver_flush_locked(d))
-        return fault_set(wish->fault, ERR_UNAVAILABLE, "it could not be recorded now, try again");
+        return fault_set(fault, ERR_UNAVAILABLE, "it could not be recorded now, try again");
     if (sub->replay == NULL)
         replay_pick(sub);
-    rw->id = (uint64_t)job->row.id;
+    *id = (uint64_t)job->row.id;
     return OK;
+}
+
+static enum err begin_decide(struct deliver *d, struct wish *wish) {
+    struct replay_wish *rw = (struct replay_wish *)wish;
+    return replay_begin(d, &rw->row, &rw->id, wish->fault);
 }
 
 /* Under the lock, until it is counted. */
@@ -259,26 +264,33 @@ static enum err act(struct deliver *d, struct replay_job *job, enum replay_actio
     return OK;
 }
 
-static enum err decide(struct deliver *d, struct wish *wish) {
+enum err replay_decide(struct deliver *d, uint64_t id, enum replay_action action, struct str by,
+                       struct str reason, struct fault *fault) {
     static const int32_t told[] = {[REPLAY_PAUSE] = DELIVERY_REPLAY_PAUSED,
                                    [REPLAY_RESUME] = DELIVERY_REPLAY_RESUMED,
                                    [REPLAY_CANCEL] = DELIVERY_REPLAY_CANCELLED};
-    struct replay_wish *rw = (struct replay_wish *)wish;
-    struct replay_job *job = replay_find(d, rw->id);
+    struct replay_job *job = replay_find(d, id);
     if (job == NULL)
-        return fault_set(wish->fault, ERR_NOT_FOUND, "there is no such replay");
-    enum err err = act(d, job, rw->action, wish->fault);
+        return fault_set(fault, ERR_NOT_FOUND, "there is no such replay");
+    enum err err = act(d, job, action, fault);
     if (err != OK)
         return err;
     struct subscription *sub = subscription_named(d, job->row.subscription);
-    if (!deliver_flush_locked(d))
-        return fault_set(wish->fault, ERR_UNAVAILABLE, "it could not be recorded now, try again");
-    if (sub != NULL) {
+    if (sub != NULL)
         replay_pick(sub);
-        replay_tell(sub, job, told[rw->action], wish->by, wish->reason, false);
-    }
-    shape_encode(&replay_shape, &job->row, rw->out);
+    if (!deliver_flush_locked(d))
+        return fault_set(fault, ERR_UNAVAILABLE, "it could not be recorded now, try again");
+    if (sub != NULL)
+        replay_tell(sub, job, told[action], by, reason, false);
     return OK;
+}
+
+static enum err decide(struct deliver *d, struct wish *wish) {
+    struct replay_wish *rw = (struct replay_wish *)wish;
+    enum err err = replay_decide(d, rw->id, rw->action, wish->by, wish->reason, wish->fault);
+    if (err == OK)
+        shape_encode(&replay_shape, &replay_find(d, rw->id)->row, rw->out);
+    return err;
 }
 
 static enum err decide_query(struct query *query, enum replay_action action, struct fault *fault) {

@@ -60,6 +60,8 @@ class Handler(BaseHTTPRequestHandler):
         with ledger.lock:
             ledger.calls.append((time.monotonic(), doc))
             ledger.traceparents.append(self.headers.get("traceparent"))
+            ledger.replays.append(self.headers.get("Penstock-Replay"))
+            ledger.keys.append(self.headers.get("Idempotency-Key"))
             order_id = doc["order_id"]
             todo = ledger.script.pop(0) if ledger.script else ledger.fates.get(order_id, "ok")
             ledger.under_way[order_id] += 1
@@ -113,7 +115,7 @@ class Ledger:
     def __init__(self):
         self.lock = threading.RLock()
         self.script, self.fates, self.book, self.calls, self.lookups = [], {}, [], [], []
-        self.traceparents = []
+        self.traceparents, self.replays, self.keys = [], [], []  # of each call, or None
         self.under_way = defaultdict(int)
         self.together = self.per_order = 0
         self.down = False

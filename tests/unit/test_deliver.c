@@ -19,6 +19,7 @@
 #include "deliver/deliver_priv.h"
 #include "domain/deliveries.h"
 #include "domain/postings.h"
+#include "domain/replays.h"
 #include "../support/vfs_fault.h"
 
 /* --- a capability that makes events ------------------------------------------------------- */
@@ -53,7 +54,7 @@ static const struct capability things = {
     .commands = (const struct command_type *const[]){&thing_make, NULL},
     .events = (const struct event_type *const[]){&thing_made, &thing_other, NULL},
 };
-static const struct capability *const capabilities[] = {&things, &postings_capability,
+static const struct capability *const capabilities[] = {&things, &postings_capability, &replays_capability,
                                                         &deliveries_capability, NULL};
 
 /* --- a journal in memory -------------------------------------------------------------------- */
