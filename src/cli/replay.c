@@ -249,7 +249,7 @@ const struct cli_command replay_command = {
         "\n"
         "The key needs the scopes ops:read and ops:retry.\n"
         "\n"
-        "    penstock replay --subscription erp-orders --from 2026-11-27T00:00:00Z --to 2026-11-28T00:00:00Z --dry-run\n"
+        "    penstock replay --subscription erp-orders --from 2026-11-27T00:00:00Z --rate 50 --dry-run\n"
         "    penstock replay --subscription erp-orders --from-seq 81000 --rate 50 --reason 'ERP restored from backup'\n"
         "    penstock replay --subscription warehouse --lane ord_01JD6Q3 --all\n"
         "    penstock replay pause 3\n"

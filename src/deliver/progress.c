@@ -24,8 +24,8 @@ static const char *const statements[STATEMENTS] = {
     [SELECT_CURSOR] = "SELECT cursor, sent_to FROM subscription WHERE name = ?1",
     [SET_CURSOR] = "INSERT INTO subscription(name, cursor, sent_to) VALUES(?1, ?2, ?3)"
                    " ON CONFLICT(name) DO UPDATE SET cursor = ?2, sent_to = ?3",
-    [LIST] = "INSERT OR REPLACE INTO waiting(" ROW_COLUMNS ", replay) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
-             " ?9, ?10, ?11)",
+    [LIST] = "INSERT OR REPLACE INTO waiting(" ROW_COLUMNS ", replay)"
+             " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     [UNLIST] = "DELETE FROM waiting WHERE subscription = ?1 AND seq = ?2 AND lane = ?3",
     [NEXT] = "SELECT min(seq) FROM waiting WHERE subscription = ?1 AND lane = ?2 AND seq > ?3",
     [ROWS] = "SELECT " ROW_COLUMNS ", replay FROM waiting WHERE (subscription, seq) > (?1, ?2)" HEADS
@@ -61,7 +61,8 @@ static const char schema[] =
     /* one event may be for several lanes: availability.changed of an order's SKUs */
     "CREATE TABLE IF NOT EXISTS waiting(subscription TEXT NOT NULL, lane TEXT NOT NULL,"
     " seq INTEGER NOT NULL, subject TEXT, type TEXT, attempts INTEGER, due_us INTEGER,"
-    " since_us INTEGER, status INTEGER, cause TEXT, replay INTEGER, PRIMARY KEY(subscription, seq, lane)) WITHOUT ROWID;"
+    " since_us INTEGER, status INTEGER, cause TEXT, replay INTEGER,"
+    " PRIMARY KEY(subscription, seq, lane)) WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS waiting_lane ON waiting(subscription, lane, seq);"
     "CREATE TABLE IF NOT EXISTS acknowledged(subscription TEXT NOT NULL, lane TEXT NOT NULL,"
     " value TEXT NOT NULL, PRIMARY KEY(subscription, lane)) WITHOUT ROWID;"

@@ -134,11 +134,12 @@ static enum err allowed(const struct subscription *sub, struct replay *row, stru
     row->guard = (int32_t)replay_guard_of(send);
     if (row->again && send->replay != SEND_REPLAY_AGAIN)
         return fault_set(fault, ERR_CONFLICT,
-                         "nothing may go to this subscription as new again: its send entry does not say `replay: again`");
+                         "nothing may go there as new again: the send entry does not say `replay: again`");
     if (row->guard == REPLAY_GUARD_NONE && !row->again && !row->dry_run)
         return fault_set(fault, ERR_CONFLICT,
-                         "the system could not tell what it has already: there is no look-up, and the request does "
-                         "not carry {event.id}. Only `again` can be asked for, where the send entry says `replay: again`");
+                         "the system could not tell what it has already: there is no look-up, and the request "
+                         "does not carry {event.id}; `again` can be asked for where the send entry says "
+                         "`replay: again`");
     return OK;
 }
 
@@ -198,9 +199,9 @@ static enum err begin_decide(struct deliver *d, struct wish *wish) {
 
 /* Under the lock, until it is counted. */
 static void count_wait(struct deliver *d, uint64_t id) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += COUNT_WAIT_S;
+    /* a person waits: the machine's time, whatever clock delivery runs by */
+    int64_t until_us = clock_tick_us(&clock_system) + COUNT_WAIT_S * INT64_C(1000000);
+    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
     int rc = 0;
     const struct replay_job *job = replay_find(d, id);
     while (job != NULL && job->row.state == REPLAY_COUNTING && rc == 0) {

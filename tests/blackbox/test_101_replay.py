@@ -98,7 +98,8 @@ def test_a_dry_run_counts_what_is_sent(posting_hub, ledger):
     run = hub.cli("replay", "--subscription", "ledger-orders", "--all", "--dry-run")
     assert run.returncode == 0 and "40 events would go to ledger-orders" in run.stdout, run
     assert "order.captured" in run.stdout and docs.stored(api) == stored
-    dry = json.loads(hub.cli("replay", "--subscription", "ledger-orders", "--lane", ids[7], "--dry-run", "--json").stdout)
+    run = hub.cli("replay", "--subscription", "ledger-orders", "--lane", ids[7], "--dry-run", "--json")
+    dry = json.loads(run.stdout)
     assert (dry["chosen"], dry["state"], dry["guard"]) == (1, "counted", "lookup"), dry
     # all is there: it is found, nothing is posted
     run = hub.cli("replay", "--subscription", "ledger-orders", "--all", "--json")
@@ -135,7 +136,8 @@ def test_what_may_not_be_asked_for(posting_hub, ledger):
     number = api.post(ask, {"subscription": "ledger-orders", "from_seq": 1}).ok(201)["id"]
     over(hub, number)
     api.post(f"{ask}/{number}/cancel", {}).problem(409)
-    hub.client(key=hub.create_key("reader", "ops:read")).post(ask, {"subscription": "ledger-orders", "from_seq": 1}).problem(403)
+    reader = hub.client(key=hub.create_key("reader", "ops:read"))
+    reader.post(ask, {"subscription": "ledger-orders", "from_seq": 1}).problem(403)
     assert hub.cli("replay", "--all").returncode == 2
     assert hub.cli("replay", "shout").returncode == 2
 
@@ -148,7 +150,8 @@ def test_again_is_sent_as_new(again_hub, ledger):
     number = api.post("/ops/replays", {"subscription": "ledger-orders", "from_seq": 1}).ok(201)["id"]
     over(hub, number)
     assert sorted(ledger.keys[5:]) == sorted(keys)  # the same keys: known there
-    number = api.post("/ops/replays", {"subscription": "ledger-orders", "from_seq": 1, "again": True}).ok(201)["id"]
+    ask = {"subscription": "ledger-orders", "from_seq": 1, "again": True}
+    number = api.post("/ops/replays", ask).ok(201)["id"]
     over(hub, number)
     assert sorted(ledger.keys[10:]) == sorted(f"{k}-r{number}" for k in keys)
 
@@ -192,7 +195,8 @@ def test_throttled_paused_and_killed(keyed_hub, ledger):
     booked(ledger, 200)
     forget(ledger)
     began = time.monotonic()
-    number = api.post("/ops/replays", {"subscription": "ledger-orders", "from_seq": 1, "rate_per_s": 50}).ok(201)["id"]
+    ask = {"subscription": "ledger-orders", "from_seq": 1, "rate_per_s": 50}
+    number = api.post("/ops/replays", ask).ok(201)["id"]
     booked(ledger, 20)
     stands = api.post(f"/ops/replays/{number}/pause", {"reason": "wait"}).ok()
     assert stands["state"] == "paused"
