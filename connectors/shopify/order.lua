@@ -21,19 +21,6 @@ local TENDER_STATES = {
   partially_refunded = "captured", refunded = "captured", voided = "voided", expired = "expired",
 }
 
--- Without space at the ends; nil where nothing is left.
-local function filled(text)
-  text = text and text:trim()
-  if text ~= "" then return text end
-end
-
--- "State Tax" → "STATE-TAX"; letters outside ASCII are taken out.
-local function code_of(text, lower)
-  local code = text:gsub("[^%w]+", lower and "_" or "-"):gsub("^[-_]+", ""):gsub("[-_]+$", "")
-  if code == "" then return nil end
-  return lower and code:lower() or code:upper()
-end
-
 return function(doc, settings)
   local presentment = settings.money == "presentment"
   local currency = presentment and doc.presentment_currency or doc.currency

@@ -1,11 +1,6 @@
 -- Shopify `refunds/create` → the fact "refund": what was given back, for which lines, and how, with
 -- Shopify's own amounts. See docs/connectors/shopify.md.
 
-local function filled(text)
-  text = text and text:trim()
-  if text ~= "" then return text end
-end
-
 return function(doc, settings)
   local side = settings.money == "presentment" and "presentment_money" or "shop_money"
   local what = "refund " .. tostring(doc.id)

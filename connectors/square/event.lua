@@ -10,11 +10,6 @@ local KINDS = {
   SQUARE_ACCOUNT = "wallet", CASH = "cash", EXTERNAL = "external",
 }
 
-local function filled(text)
-  text = text and text:trim()
-  if text ~= "" then return text end
-end
-
 -- Minor units and the currency they are of; all amounts of a document are of one.
 local function amounts(what)
   local currency

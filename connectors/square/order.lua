@@ -15,25 +15,6 @@ local TENDER_KINDS = {
 }
 local CARD_STATES = {AUTHORIZED = "authorised", CAPTURED = "captured", VOIDED = "voided", FAILED = "failed"}
 
-local function filled(text)
-  text = text and text:trim()
-  if text ~= "" then return text end
-end
-
-local function code_of(text, lower)
-  local code = text:gsub("[^%w]+", lower and "_" or "-"):gsub("^[-_]+", ""):gsub("[-_]+$", "")
-  if code == "" then return nil end
-  return lower and code:lower() or code:upper()
-end
-
--- "8.875" → "0.08875", exactly.
-local function rate_of(percent)
-  local whole, rest = decimal(percent, 7):match("^(%d+)%.?(%d*)$")
-  if not whole then return nil end
-  whole = "00" .. whole
-  return decimal(whole:sub(1, -3):gsub("^0+(%d)", "%1") .. "." .. whole:sub(-2) .. rest)
-end
-
 return function(doc, settings)
   local total_money = get(doc, "total_money")
   if not total_money then fail("the order has no total_money: it is a request to Square, not its answer") end

@@ -10,28 +10,6 @@
 -- Payments that never were, or are not any more.
 local NO_PAYMENT = {Created = true, Declined = true, Error = true, Cancelled = true}
 
-local function filled(text)
-  text = text and text:trim()
-  if text ~= "" then return text end
-end
-
--- "VAT 19%" → "VAT-19"; letters outside ASCII are taken out.
-local function code_of(text, lower)
-  local gap = lower and "_" or "-"
-  local code = (text or ""):gsub("[^%w]+", gap):gsub("^[-_]+", ""):gsub("[-_]+$", "")
-  if code == "" then return nil end
-  return lower and code:lower() or code:upper()
-end
-
--- 19 → "0.19", "8.88" → "0.0888": of a percentage, exactly.
-local function rate_of(percent)
-  local whole, rest = decimal(percent, 7):match("^(%d+)%.?(%d*)$")
-  if not whole then return nil end
-  whole = "00" .. whole
-  local units = whole:sub(1, -3):gsub("^0+(%d)", "%1")
-  return decimal(units .. "." .. whole:sub(-2) .. rest)
-end
-
 -- A percentage as a whole number of ten-millionths: to divide a tax by rates.
 local function weight_of(percent)
   local whole, rest = decimal(percent, 7):match("^(%d+)%.?(%d*)$")

@@ -2,13 +2,6 @@
 -- There is no message of its own for a cancellation, and every change of every order comes here:
 -- the others ask for nothing. So does an order that was cancelled before it was paid: the hub has
 -- never seen it, and must not wait for it.
-local function listed(list, value)
-  for _, one in ipairs(list) do
-    if one == value then return true end
-  end
-  return false
-end
-
 return function(doc, settings)
   if not doc.status then fail("the order has no status") end
   if not listed(settings.cancel_statuses, doc.status) then

@@ -14,35 +14,6 @@ local TENDER_KINDS = {
   stripe = "card", stripe_cc = "card", woocommerce_payments = "card", square_credit_card = "card",
 }
 
-local function listed(list, value)
-  for _, one in ipairs(list) do
-    if one == value then return true end
-  end
-  return false
-end
-
--- Without space at the ends; nil where nothing is left.
-local function filled(text)
-  text = text and text:trim()
-  if text ~= "" then return text end
-end
-
--- "US-CA-STATE TAX" → "US-CA-STATE-TAX"; letters outside ASCII are taken out.
-local function code_of(text, lower)
-  local code = text:gsub("[^%w]+", lower and "_" or "-"):gsub("^[-_]+", ""):gsub("[-_]+$", "")
-  if code == "" then return nil end
-  return lower and code:lower() or code:upper()
-end
-
--- 19 → "0.19", "7.7" → "0.077": of a percentage as text, exactly.
-local function rate_of(percent)
-  local whole, rest = decimal(percent, 7):match("^(%d+)%.?(%d*)$")
-  if not whole then return nil end
-  whole = "00" .. whole
-  local units = whole:sub(1, -3):gsub("^0+(%d)", "%1")
-  return decimal(units .. "." .. whole:sub(-2) .. rest)
-end
-
 return function(doc, settings)
   if get(doc, "order") then
     fail("this is the legacy API: set \"API Version\" of the webhook to WP REST API Integration v3")

@@ -1,11 +1,6 @@
 -- WooCommerce `order.updated` → a fact "refund" for each refund that the order tells. WooCommerce has no
 -- webhook of refunds; the order tells number, amount and reason, not the lines.
 
-local function filled(text)
-  text = text and text:trim()
-  if text ~= "" then return text end
-end
-
 return function(doc, settings)
   local refunds = get(doc, "refunds") or list()
   if #refunds == 0 then return {nothing = "order " .. doc.id .. " has no refunds"} end

@@ -200,6 +200,75 @@ static int map_base64(lua_State *L) {
     return call_end(L);
 }
 
+/* filled("  x ") → "x": without space at the ends, nil where nothing is left, or nothing was there. */
+static int map_filled(lua_State *L) {
+    if (lua_isnoneornil(L, 1))
+        return 0;
+    struct str text = text_arg(L, 1, "filled"), trimmed = str_trim(text);
+    sandbox_charge(L, (int64_t)(text.len / 16));
+    if (trimmed.len == 0)
+        return 0;
+    push_buf(L, trimmed.ptr, trimmed.len);
+    return 1;
+}
+
+/* code_of("VAT 19%") → "VAT-19", code_of("Bank transfer", true) → "bank_transfer": ASCII letters and
+ * digits, what is between them as one dash (underscore); nil where nothing is left. */
+static int map_code_of(lua_State *L) {
+    if (lua_isnoneornil(L, 1))
+        return 0;
+    struct str text = text_arg(L, 1, "code_of");
+    bool lower = lua_toboolean(L, 2), gap = false;
+    luaL_Buffer out;
+    sandbox_charge(L, (int64_t)(text.len / 4) + 1);
+    char *to = luaL_buffinitsize(L, &out, text.len + 1);
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        bool small = c >= 'a' && c <= 'z', large = c >= 'A' && c <= 'Z';
+        if (!small && !large && !(c >= '0' && c <= '9')) {
+            gap = len > 0;
+            continue;
+        }
+        if (gap)
+            to[len++] = lower ? '_' : '-';
+        gap = false;
+        to[len++] = (char)(small && !lower ? c - 'a' + 'A' : large && lower ? c - 'A' + 'a' : c);
+    }
+    luaL_pushresultsize(&out, len);
+    return len > 0 ? 1 : 0;
+}
+
+/* rate_of(19) → "0.19", rate_of("8.875") → "0.08875": of a percentage, to nine decimals; nil where it is
+ * below 0. */
+static int map_rate_of(lua_State *L) {
+    char room[NUMBER_BYTES_MAX], digits[64];
+    struct str text = number_arg(L, 1, room, "rate_of");
+    int64_t percent; /* scaled by RATE_SCALE - 2: its hundredth by RATE_SCALE is the same number */
+    if (!decimal_round(text, RATE_SCALE - 2, &percent))
+        return luaL_error(L, "rate_of: \"%s\" is no number", lua_pushlstring(L, text.ptr, text.len));
+    if (percent < 0)
+        return 0;
+    struct buf out = fixed_buf(digits, sizeof digits);
+    decimal_write(&out, percent, RATE_SCALE);
+    push_buf(L, out.data, out.len);
+    return 1;
+}
+
+/* listed(list, value): whether the value is one of the list's. */
+static int map_listed(lua_State *L) {
+    bool found = false;
+    lua_Integer count = luaL_len(L, 1);
+    for (lua_Integer i = 1; i <= count && !found; i++) {
+        sandbox_charge(L, 1);
+        lua_geti(L, 1, i);
+        found = lua_compare(L, -1, 2, LUA_OPEQ);
+        lua_pop(L, 1);
+    }
+    lua_pushboolean(L, found);
+    return 1;
+}
+
 /* fail("…"): the mapping refuses the document, with the reason a person will read. */
 static int map_fail(lua_State *L) {
     return luaL_error(L, "%s", luaL_checkstring(L, 1));
@@ -208,6 +277,7 @@ static int map_fail(lua_State *L) {
 const luaL_Reg helper_functions[] = {
     {"money", map_money},     {"money_text", map_money_text}, {"decimal", map_decimal},
     {"mul_div", map_mul_div}, {"instant", map_instant},       {"fail", map_fail},
-    {"number", map_number},   {"base64", map_base64},
+    {"number", map_number},   {"base64", map_base64},         {"filled", map_filled},
+    {"code_of", map_code_of}, {"rate_of", map_rate_of},       {"listed", map_listed},
     {NULL, NULL},
 };

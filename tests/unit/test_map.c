@@ -155,6 +155,13 @@ static void test_helpers(void **state) {
     answers("{money('19.99', 'EUR'), money('1000.00', 'JPY'), money('1.5', 'KWD'), money(20, 'USD'), "
             "money('-0.01', 'EUR')}", "{\"v\":[1999,1000,1500,2000,-1]}");
     answers("{money_text(1999, 'EUR'), money_text(5, 'JPY')}", "{\"v\":[\"19.99\",\"5\"]}");
+    answers("{filled('  a b\\t'), filled(' ') or 'none', filled(nil) or 'nil'}",
+            "{\"v\":[\"a b\",\"none\",\"nil\"]}");
+    answers("{code_of('VAT 19%'), code_of(' --Bank_transfer\xc3\xa4!', true), code_of('\xc3\xa4') or 'none'}",
+            "{\"v\":[\"VAT-19\",\"bank_transfer\",\"none\"]}");
+    answers("{rate_of(19), rate_of('8.875'), rate_of('0.1'), rate_of(0), rate_of('-1') or 'none'}",
+            "{\"v\":[\"0.19\",\"0.08875\",\"0.001\",\"0\",\"none\"]}");
+    answers("{listed({'a', 'b'}, 'b'), listed({}, 'b'), listed({1, 2}, '2')}", "{\"v\":[true,false,false]}");
     answers("{decimal('1.500'), decimal(3), decimal('0.0600000000000000001', 4), decimal('-1.25', 1), "
             "decimal('2.0', 0)}", "{\"v\":[\"1.5\",\"3\",\"0.06\",\"-1.3\",\"2\"]}");
     answers("mul_div(638, 100, 19)", "{\"v\":3358}");
