@@ -15,7 +15,9 @@
 #include "deliver/deliver_priv.h"
 #include "domain/postings.h"
 
-#define READ_RECORDS 512     /* of the journal, at once, per subscription and step */
+#define READ_RECORDS 512     /* of the journal, at once */
+#define READS_OF_STEP 4      /* of one subscription: one that is far behind and wants little of it must
+                                not keep the others waiting */
 #define SENT_AHEAD 2000      /* seqs by which sent_to is ahead of what is sent, at least */
 #define FLUSH_DELIVERIES 5000
 
@@ -489,7 +491,7 @@ void deliver_step(struct deliver *d) {
         struct subscription *sub = d->subs[i];
         if (sub->lanes == NULL || !subscription_goes(sub))
             continue;
-        while (!d->stopping && read_wanted(sub) && read_ahead(sub))
+        for (uint32_t n = 0; n < READS_OF_STEP && !d->stopping && read_wanted(sub) && read_ahead(sub); n++)
             ;
         replay_step(sub, now_us);
         start_all(sub, now_us);

@@ -906,6 +906,33 @@ static void an_outage_burns_no_attempts(void **state) {
     hub_free();
 }
 
+/* One that is far behind and wants nothing of it reads on a little in each round: the others have their turn
+ * in between. */
+static void reading_far_behind_is_shared_out(void **state) {
+    static struct str never[] = {{"thing.never", 11}};
+    hub_init(21);
+    hub.send.events = (struct shape_list){never, 1};
+    hub_up();
+    for (int i = 0; i < 15000; i++) {
+        thing_new(20);
+        core_step(hub.core);
+    }
+    struct deliver_stats stats;
+    uint32_t rounds = 0;
+    do {
+        uint64_t before = rounds > 0 ? stats.cursor : 0;
+        deliver_step(hub.deliver);
+        deliver_stats(hub.deliver, 0, &stats);
+        assert_in_range(stats.cursor - before, 1, 4 * 512);
+        if (stats.cursor < memory.count)
+            assert_true(deliver_next_us(hub.deliver) <= tick_us); /* goes on at once */
+        rounds++;
+    } while (stats.cursor < memory.count);
+    assert_in_range(rounds, memory.count / (4 * 512), memory.count / 512);
+    hub_crash();
+    hub_free();
+}
+
 static void pointers_are_followed(void **state) {
     struct json_parser *parser = json_parser_create();
     struct arena arena;
@@ -939,6 +966,7 @@ int main(void) {
         cmocka_unit_test(a_lost_progress_file_costs_lookups_alone),
         cmocka_unit_test(a_refused_delivery_waits_for_a_person),
         cmocka_unit_test(an_outage_burns_no_attempts),
+        cmocka_unit_test(reading_far_behind_is_shared_out),
         cmocka_unit_test(pointers_are_followed),
     };
     disk = vfs_fault_create("fault", true);
