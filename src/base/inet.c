@@ -87,3 +87,20 @@ struct inet_address inet_net_of(const struct inet_address *address) {
     memset(out.bytes + kept, 0, sizeof out.bytes - kept);
     return out;
 }
+
+bool inet_public(const struct inet_address *address) {
+    static const char *const others[] = {
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+        "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
+        "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        /* of IPv6 everything outside 2000::/3, and within it what carries or documents others */
+        "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"};
+    static const struct inet_net global = {{{0x20}}, 3};
+    struct inet_net net;
+    if (!is_four(address) && !inet_net_holds(&global, address))
+        return false;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (inet_net_parse(str_c(others[i]), &net) && inet_net_holds(&net, address))
+            return false;
+    return true;
+}

@@ -24,6 +24,9 @@ struct str inet_write(const struct inet_address *address, char out[INET_TEXT_MAX
 /* An address, or one with a prefix: "10.0.0.0/8", "2001:db8::/32". */
 bool inet_net_parse(struct str text, struct inet_net *out);
 bool inet_net_holds(const struct inet_net *net, const struct inet_address *address);
+/* Whether it is an address of the open Internet: not this machine, not of a private or local network,
+ * no group (IANA's special-purpose registries, RFC 6890 and successors). */
+bool inet_public(const struct inet_address *address);
 /* The network it is in, of /24 or /48: what is left where the whole must not be kept. */
 struct inet_address inet_net_of(const struct inet_address *address);
 

@@ -83,7 +83,7 @@ struct hub {
     struct ops_context ops;
     struct figures figures;
     struct otlp *otlp;
-    struct gateway_table tables[10];
+    struct gateway_table tables[11];
     struct approvals approvals;
     struct hub_listen listen;
     struct gateway *gateway;
@@ -522,6 +522,7 @@ static enum err serve_start(struct hub *hub, struct fault *fault) {
     hub->tables[6] = (struct gateway_table){connectors_routes, &hub->desk};
     hub->tables[7] = (struct gateway_table){drop_routes, hub->drop};
     hub->tables[8] = (struct gateway_table){replay_routes, hub->deliver};
+    hub->tables[9] = (struct gateway_table){subscriber_routes_delivered, hub->deliver};
     approvals_init(&hub->approvals, hub->core, hub->tables);
     struct gateway_options gateway = {
         .core = hub->core,

@@ -47,6 +47,8 @@ const struct api_tables *cli_tables(void) {
     extras[count++] = (struct api_extra){"polls", "What is fetched", poll_routes};
     extras[count++] = (struct api_extra){"files", "What is left in folders", drop_routes};
     extras[count++] = (struct api_extra){"replays", "What is sent once more", replay_routes};
+    extras[count++] = (struct api_extra){"subscriptions", "How subscriptions fare",
+                                         subscriber_routes_delivered};
     extras[count] = (struct api_extra){"deliveries", "What goes out, and what is held",
                                        deliver_routes};
     tables = (struct api_tables){.capabilities = domain_capabilities, .extras = extras, .contracts = contracts,

@@ -184,6 +184,7 @@ struct connector_send {
     const struct connector *connector;
     uint32_t line;      /* in connector.yaml */
     struct str missing; /* names of references that are not set; absent: usable */
+    const struct webhook *webhook; /* connect/webhook.h: made through the API; NULL: a connector's */
 };
 
 /* What came in of one connector, over all its versions: written and read by any thread. */

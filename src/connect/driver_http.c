@@ -8,13 +8,16 @@
 #include "connect/driver_http.h"
 
 #include <curl/curl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/inet.h"
 #include "base/mem.h"
 
 struct net_call {
@@ -38,6 +41,8 @@ struct net_call {
     bool ready;        /* the handle is set up: handle_setup */
     bool safe;         /* GET, HEAD: may be sent again */
     bool too_large;
+    bool guarded; /* public addresses alone */
+    bool barred;  /* it was another one */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -183,10 +188,23 @@ static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *ctx, void *so
     return uv_poll_start(&sock->poll, events, sock_ready) == 0 ? 0 : -1;
 }
 
+static bool barred(struct net_call *call, const struct curl_sockaddr *to) {
+    struct inet_address address = {.bytes = {[10] = 0xff, [11] = 0xff}};
+    if (to->family == AF_INET)
+        memcpy(address.bytes + 12, &((const struct sockaddr_in *)(const void *)&to->addr)->sin_addr, 4);
+    else if (to->family == AF_INET6)
+        memcpy(address.bytes, &((const struct sockaddr_in6 *)(const void *)&to->addr)->sin6_addr, 16);
+    call->barred = call->guarded && !inet_public(&address);
+    return call->barred;
+}
+
 /* A socket of a connection, of which we hear when it is closed: sock_gone. The others (of libcurl's
  * resolver) come and go unseen. */
 static curl_socket_t sock_opened(void *ctx, curlsocktype purpose, struct curl_sockaddr *address) {
-    struct driver *driver = ctx;
+    struct net_call *call = ctx;
+    struct driver *driver = call->driver;
+    if (barred(call, address)) /* who may not go there does not even knock */
+        return CURL_SOCKET_BAD;
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     if (fd < 0)
         return CURL_SOCKET_BAD;
@@ -209,7 +227,10 @@ static int sock_gone(void *ctx, curl_socket_t fd) {
 
 static int prereq_cb(void *ctx, char *remote, char *local, int remote_port, int local_port) {
     struct net_call *call = ctx;
-    if (call->sendings > 0 && !call->safe)
+    struct inet_address address;
+    /* a kept connection may be somebody's who may go there */
+    call->barred = call->guarded && !(inet_parse(str_c(remote), &address) && inet_public(&address));
+    if (call->barred || (call->sendings > 0 && !call->safe))
         return CURL_PREREQFUNC_ABORT;
     call->sendings++;
     return CURL_PREREQFUNC_OK;
@@ -327,6 +348,8 @@ static void call_give_back(struct net_call *call, bool well) {
 static enum net_error error_of(const struct net_call *call, CURLcode code) {
     if (call->too_large)
         return NET_TOO_LARGE;
+    if (call->barred && code != CURLE_OK)
+        return NET_REFUSED;
     switch (code) {
     case CURLE_OK: return NET_OK;
     case CURLE_COULDNT_CONNECT: return NET_REFUSED;
@@ -362,7 +385,9 @@ static void call_end(struct net_call *call, enum net_error error, CURLcode code)
                           : error == NET_TOO_LARGE ? "the answer is longer than is taken"
                           : call->error[0] != '\0' ? call->error
                                                    : curl_easy_strerror(code);
-        if (code == CURLE_ABORTED_BY_CALLBACK)
+        if (call->barred)
+            why = "the name leads to a private address, where webhooks may not go (webhooks_private)";
+        else if (code == CURLE_ABORTED_BY_CALLBACK)
             why = "the connection closed before an answer came";
         snprintf(answer.detail, sizeof answer.detail, "%.199s", why);
     } else {
@@ -445,7 +470,7 @@ static bool handle_setup(struct net_call *call) {
         ok = ok && curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, sock_opened) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, driver) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, sock_gone) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, driver) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_USERAGENT, "penstock") == CURLE_OK;
@@ -504,7 +529,8 @@ static enum err http_send(struct net *net, const struct net_request *request, ne
     call->done = done;
     call->ctx = ctx;
     call->sendings = 0;
-    call->too_large = false;
+    call->too_large = call->barred = false;
+    call->guarded = request->guarded;
     call->error[0] = '\0';
     call->header_count = 0;
     call->safe = str_is(request->method, "GET") || str_is(request->method, "HEAD");

@@ -47,6 +47,8 @@ struct net_request {
     int64_t timeout_ms;          /* for the whole call, 1 or more */
     int64_t connect_timeout_ms;  /* 0: NET_CONNECT_TIMEOUT_MS, never more than timeout_ms */
     size_t answer_bytes_max;     /* body of the answer; 0: NET_ANSWER_BYTES_MAX */
+    bool guarded;                /* goes to public addresses alone (inet_public), whatever the name
+                                    resolves to; else NET_REFUSED, nothing sent */
 };
 #define NET_CONNECT_TIMEOUT_MS 5000
 #define NET_ANSWER_BYTES_MAX ((size_t)1 << 20)

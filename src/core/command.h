@@ -104,6 +104,7 @@ struct command {
     int64_t now_us;             /* when it arrived */
     struct id128 id;            /* fresh: for the entity it may create */
     struct str actor, correlation, traceparent;
+    bool may_personal;          /* who asks may see what is personal */
     struct str from;            /* address of the client; absent: it did not come over HTTP */
     struct str idem_scope, idem_key; /* absent where the caller gave no Idempotency-Key */
     int64_t if_match;           /* entity version, -1: none given */

@@ -12,7 +12,8 @@
 #include "base/mem.h"
 #include "connect/stream_url.h"
 #include "deliver/attempt_span.h"
-#include "deliver/deliver_priv.h"
+#include "deliver/subscribers.h"
+#include "connect/webhook.h"
 #include "domain/deliveries.h"
 #include "domain/postings.h"
 
@@ -452,7 +453,7 @@ static void expand(const struct attempt *attempt, struct str pattern, bool url, 
 enum err attempt_call(struct attempt *attempt, const struct connector_request *request,
                       struct str body, net_done *done, struct fault *fault) {
     struct net_header *headers =
-        arena_array(&attempt->arena, request->header_count + 6, sizeof *headers);
+        arena_array(&attempt->arena, request->header_count + 6 + WEBHOOK_HEADERS, sizeof *headers);
     if (headers == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for a request");
     uint32_t count = 0;
@@ -481,12 +482,18 @@ enum err attempt_call(struct attempt *attempt, const struct connector_request *r
         headers[count++] = (struct net_header){STR("traceparent"), attempt_call_trace(attempt)};
     if (url.ptr == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for a request");
+    const struct webhook *webhook = attempt->send->webhook;
+    uint32_t more = 0;
+    enum err err = webhook ? webhook_headers(attempt, body, headers + count, &more, fault) : OK;
+    if (err != OK)
+        return err;
     struct net_request call = {.connector = attempt->send->connector,
                                .method = request->method,
                                .url = url,
                                .headers = headers,
-                               .header_count = count,
+                               .header_count = count + more,
                                .body = body,
+                               .guarded = webhook && webhook->guarded,
                                .timeout_ms = attempt->send->timeout_ms};
     return net_send(attempt->deliver->net, &call, done, attempt, &attempt->call, fault);
 }
@@ -628,7 +635,8 @@ static void attempt_send(struct attempt *attempt) {
         return;
     attempt->stage = STAGE_SEND;
     if (err == OK)
-        err = attempt_call(attempt, attempt->send->request, body, send_done, &fault);
+        err = attempt_call(attempt, attempt->send->request, body,
+                           attempt->send->webhook ? webhook_done : send_done, &fault);
     if (err == OK)
         attempt->sub->stats.attempts++;
     else if (err == ERR_INVALID)

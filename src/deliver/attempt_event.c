@@ -52,8 +52,11 @@ static bool record_read(void *ctx, const struct record *record) {
     struct reading *reading = ctx;
     struct attempt *attempt = reading->attempt;
     buf_clear(&attempt->text);
-    reading->err = attempt->send->source != NULL ? document_read(attempt, record, reading->fault)
-                                                 : plain_read(attempt, record, reading->fault);
+    bool whole = attempt->send->source != NULL || attempt->send->webhook != NULL;
+    reading->err = whole ? document_read(attempt, record, reading->fault)
+                         : plain_read(attempt, record, reading->fault);
+    if (attempt->send->webhook != NULL) /* the whole CloudEvent, in its structured mode */
+        attempt->data = buf_str(&attempt->text);
     if (replay_again(attempt->deliver, attempt->job.replay))
         attempt->again_id = arena_printf(&attempt->arena, "%.*s-r%llu", STR_FMT(attempt->id),
                                          (unsigned long long)attempt->job.replay);

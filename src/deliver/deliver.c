@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/planted.h"
-#include "deliver/deliver_priv.h"
+#include "deliver/subscribers.h"
 #include "domain/postings.h"
 
 #define READ_RECORDS 512     /* of the journal, at once */
@@ -311,7 +311,7 @@ static bool read_record(void *ctx, const struct record *record) {
     uint64_t seq = record->seq;
     if (seq <= lanes_read_to(sub->lanes))
         return true;
-    if (!connector_wants(sub->send, record->type)) {
+    if (!subscription_takes(sub, record)) {
         lanes_pass(sub->lanes, seq);
         return true;
     }
@@ -485,6 +485,7 @@ void deliver_step(struct deliver *d) {
     answers_drain(d);
     reload(d, now_us);
     subscriptions_renew(d);
+    subscribers_step(d);
     wishes_grant(d);
     again_submit(d, now_us);
     for (uint32_t i = 0; i < d->count && !d->failed; i++) {
@@ -606,6 +607,9 @@ enum err deliver_create(const struct deliver_options *options, struct deliver **
                        : fault_set(fault, ERR_NOMEM, "no memory for delivery");
     if (err == OK && d->net != NULL)
         err = deliver_net_wrap(d, false, fault);
+    bool made;
+    if (err == OK)
+        err = subscribers_look(d, &made, fault);
     if (err == OK)
         err = subscriptions_follow(d, options->connectors, fault);
     if (err == OK)
@@ -638,6 +642,7 @@ void deliver_destroy(struct deliver *d) {
     }
     replays_free(d);
     subscriptions_free(d);
+    subscribers_end(d);
     if (d->wrapped != NULL)
         net_close(d->wrapped);
     auth_keepers_destroy(d->keepers);

@@ -6,7 +6,7 @@
 #include "deliver/deliver_priv.h"
 #include "deliver/deliver_shapes.h"
 
-static void stats_write(struct buf *out, const struct deliver_stats *s) {
+void deliver_stats_write(struct buf *out, const struct deliver_stats *s) {
     buf_lit(out, "{\"subscription\":");
     buf_json_str(out, s->subscription);
     buf_json_member(out, "connector", s->connector);
@@ -42,7 +42,7 @@ static enum err subscriptions_query(struct query *query, struct fault *fault) {
         if (any)
             buf_char(query->out, ',');
         any = true;
-        stats_write(query->out, &stats);
+        deliver_stats_write(query->out, &stats);
     }
     buf_lit(query->out, "],\"next_cursor\":null}");
     return OK;

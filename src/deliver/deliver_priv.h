@@ -35,6 +35,10 @@ struct subscription {
     } *over;
     uint32_t over_count, over_cap;
     uint32_t out;       /* attempts under way */
+    /* subscribers.c, of those made through the API: */
+    int64_t failing_us; /* since then nothing was taken, wall clock; 0: it was */
+    bool given_up;      /* the journal is told that it is disabled */
+    bool forgotten;     /* it is gone, and so is its progress */
     struct attempt *alone; /* script.c: those whose calls go one at a time */
     struct deliver_stats stats; /* the loop's own */
     struct deliver_stats shown; /* under the lock */
@@ -147,6 +151,13 @@ struct deliver {
     struct arena names;         /* of subscriptions and their connectors */
     struct subscription **subs; /* the list grows under the lock, and never loses one */
     uint32_t count, cap;
+    struct made { /* subscribers.c: as connectors, by the event that made each so */
+        uint64_t seq;
+        const struct connector *connector;
+    } *made;
+    uint32_t made_count;
+    uint64_t made_version;
+    bool made_behind; /* not all of them are followed yet */
     const struct connectors *renewed; /* to be followed from the next round on; under the lock */
     struct net *wrapped;          /* around a net that is somebody else's */
     struct auth_keepers *keepers; /* our own, where none are given */
@@ -193,6 +204,10 @@ bool attempt_tell(struct attempt *attempt, const struct command_type *type, void
 void attempt_submit(struct attempt *attempt);
 /* The hub stops and the core does not take the command: ends it; the next life looks it up. */
 void attempt_abandon(struct attempt *attempt);
+/* Tells the journal: `body` is in the attempt's arena, NULL where memory was out. False: it could not
+ * begin, and the attempt was given back. */
+bool attempt_tell(struct attempt *attempt, const struct command_type *type, void *body,
+                  uint64_t cause_seq);
 /* Tells the journal of a listed delivery; `row` is copied. */
 void attempt_tell_held(struct subscription *sub, const struct progress_row *row);
 /* With `wish`: a discard, which deliver_discarded completes; false where that can not begin. */

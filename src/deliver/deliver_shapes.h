@@ -7,4 +7,8 @@
 extern const struct shape subscription_shape, held_shape, held_story_shape, held_retry_shape,
     held_discard_shape, held_decided_shape;
 
+/* As subscription_shape says. */
+struct deliver_stats;
+void deliver_stats_write(struct buf *out, const struct deliver_stats *stats);
+
 #endif

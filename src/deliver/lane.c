@@ -476,6 +476,15 @@ static int64_t pause_make(struct lanes *lanes, uint32_t n, int64_t max_ms) {
     return lanes->policy.jitter ? (int64_t)rng_below(lanes->rng, (uint64_t)us + 1) : us;
 }
 
+/* Before the attempt after the n-th, 0 first. */
+static int64_t retry_pause(struct lanes *lanes, uint32_t n) {
+    const struct lane_policy *policy = &lanes->policy;
+    if (policy->pauses_ms == NULL)
+        return pause_make(lanes, n, policy->max_ms);
+    int64_t us = policy->pauses_ms[n < policy->pause_count ? n : policy->pause_count - 1] * 1000;
+    return us + (int64_t)rng_below(lanes->rng, (uint64_t)us / 10 + 1);
+}
+
 static void ring_trim(struct lanes *lanes) {
     while (lanes->ring_count > 0 && lanes->ring[lanes->ring_first].done) {
         lanes->ring_first = (lanes->ring_first + 1) & lanes->ring_mask;
@@ -593,7 +602,7 @@ enum lane_verdict lanes_end(struct lanes *lanes, uint32_t i, enum lane_outcome o
         lanes->held++;
         return LANE_HOLD;
     }
-    int64_t pause = over ? policy->max_ms * 1000 : pause_make(lanes, lane->attempts - 1, policy->max_ms);
+    int64_t pause = over ? policy->max_ms * 1000 : retry_pause(lanes, lane->attempts - 1);
     if (retry_after_ms * 1000 > pause)
         pause = retry_after_ms * 1000;
     if (PLANTED(LANE_ORDER))
@@ -682,6 +691,16 @@ void lanes_release(struct lanes *lanes, uint32_t i) {
     lane->attempts = 0;
     lane->first_us = 0;
     ready_push(lanes, i, false);
+}
+
+void lanes_hurry(struct lanes *lanes) {
+    while (lanes->heap_count > 0) {
+        uint32_t i = lanes->heap[0];
+        wait_remove(lanes, i);
+        ready_push(lanes, i, false);
+    }
+    breaker_closed(lanes);
+    lanes->pause_us = 0;
 }
 
 /* --- asking ------------------------------------------------------------------------------ */

@@ -27,6 +27,9 @@ struct lane_policy {
     uint32_t rate_per_s;  /* 0: none */
     int64_t first_ms, max_ms, factor; /* pause before attempt 2, longest, growth */
     bool jitter;                      /* full: even over [0, pause] */
+    const int64_t *pauses_ms; /* the pauses themselves, the last one further on, each up to a tenth
+                                 longer; NULL: as first_ms and factor say */
+    uint32_t pause_count;
     uint32_t attempts_max;            /* 0: none */
     int64_t age_max_us;               /* since the first failed attempt; 0: none */
     uint32_t breaker_after;           /* unreachable that often in a row: pause, then probe */
@@ -128,6 +131,9 @@ void lanes_refill(struct lanes *lanes, uint32_t lane, uint64_t seq);
 uint32_t lanes_held(const struct lanes *lanes, struct str key);
 /* A held lane may go again, its attempts count from 0. */
 void lanes_release(struct lanes *lanes, uint32_t lane);
+
+/* The remote was mended, or is another one: all that waits goes now, attempts and all. */
+void lanes_hurry(struct lanes *lanes);
 
 /* --- asking ---------------------------------------------------------------------------- */
 uint64_t lanes_cursor(const struct lanes *lanes);

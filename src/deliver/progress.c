@@ -11,8 +11,9 @@
 
 enum statement {
     SELECT_CURSOR, SET_CURSOR, LIST, UNLIST, NEXT, ROWS, LANES, FAILURE, FAILURES, TRIM,
-    FORGET_CAUSE, FORGET_DETAIL, ACKED, ACK, UNACK, COUNT, END, ENDED, PASSED,
-    REPLAY_PUT, REPLAYS, REPLAY_DROP, STATEMENTS,
+    FORGET_CAUSE, FORGET_DETAIL, ACKED, ACK, UNACK, COUNT, END, ENDED, PASSED, REPLAY_PUT, REPLAYS,
+    REPLAY_DROP, SET_FAILING, END_FAILING, FAILING, DROP_CURSOR, DROP_LISTED, DROP_FAILURES, DROP_ENDED,
+    DROP_ACKED, STATEMENTS,
 };
 
 #define ROW_COLUMNS "subscription, lane, seq, subject, type, attempts, due_us, since_us, status, cause"
@@ -53,6 +54,14 @@ static const char *const statements[STATEMENTS] = {
     [ENDED] = "SELECT seq, lane FROM ended WHERE subscription = ?1 ORDER BY seq",
     [PASSED] = "DELETE FROM ended WHERE subscription = ?1 AND seq <= ?2",
     [COUNT] = "SELECT count(*) FROM waiting WHERE subscription = ?1",
+    [SET_FAILING] = "INSERT OR REPLACE INTO failing(subscription, since_us) VALUES(?1, ?2)",
+    [END_FAILING] = "DELETE FROM failing WHERE subscription = ?1",
+    [FAILING] = "SELECT since_us FROM failing WHERE subscription = ?1",
+    [DROP_CURSOR] = "DELETE FROM subscription WHERE name = ?1",
+    [DROP_LISTED] = "DELETE FROM waiting WHERE subscription = ?1",
+    [DROP_ENDED] = "DELETE FROM ended WHERE subscription = ?1",
+    [DROP_ACKED] = "DELETE FROM acknowledged WHERE subscription = ?1",
+    [DROP_FAILURES] = "DELETE FROM failure WHERE subscription = ?1",
 };
 
 static const char schema[] =
@@ -73,6 +82,8 @@ static const char schema[] =
     " seq INTEGER NOT NULL, at_us INTEGER, attempt INTEGER, outcome TEXT, status INTEGER,"
     " detail TEXT);"
     "CREATE INDEX IF NOT EXISTS failure_of ON failure(subscription, seq);"
+    "CREATE TABLE IF NOT EXISTS failing(subscription TEXT PRIMARY KEY, since_us INTEGER NOT NULL)"
+    " WITHOUT ROWID;"
     /* what another system said of a person must not stay in a free page */
     "PRAGMA secure_delete=ON;";
 
@@ -180,6 +191,34 @@ void progress_set(struct progress *progress, struct str subscription, uint64_t c
     db_bind_str(stmt, 1, subscription);
     sqlite3_bind_int64(stmt, 2, (int64_t)cursor);
     change_run(progress, PASSED);
+}
+
+void progress_failing_set(struct progress *progress, struct str subscription, int64_t since_us) {
+    if (!change_begin(progress))
+        return;
+    enum statement which = since_us ? SET_FAILING : END_FAILING;
+    db_bind_str(progress->stmt[which], 1, subscription);
+    if (since_us)
+        sqlite3_bind_int64(progress->stmt[which], 2, since_us);
+    change_run(progress, which);
+}
+
+/* What can not be read counts from now on. */
+int64_t progress_failing(struct progress *progress, struct str subscription) {
+    sqlite3_stmt *stmt = progress->stmt[FAILING];
+    db_bind_str(stmt, 1, subscription);
+    int64_t since_us = sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : 0;
+    sqlite3_reset(stmt);
+    return since_us;
+}
+
+void progress_drop(struct progress *progress, struct str subscription) {
+    static const enum statement all[] = {DROP_CURSOR, DROP_LISTED, DROP_FAILURES, END_FAILING,
+                                         DROP_ENDED, DROP_ACKED};
+    for (size_t i = 0; i < sizeof all / sizeof *all && change_begin(progress); i++) {
+        db_bind_str(progress->stmt[all[i]], 1, subscription);
+        change_run(progress, all[i]);
+    }
 }
 
 void progress_list(struct progress *progress, const struct progress_row *row) {

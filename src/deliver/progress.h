@@ -29,6 +29,12 @@ enum err progress_load(struct progress *progress, struct str subscription,
 void progress_set(struct progress *progress, struct str subscription, uint64_t cursor,
                   uint64_t sent_to);
 
+/* Since when a subscription has failed without a success between, wall clock; 0: it has not. */
+void progress_failing_set(struct progress *progress, struct str subscription, int64_t since_us);
+int64_t progress_failing(struct progress *progress, struct str subscription);
+/* It is gone: all that is kept of it. */
+void progress_drop(struct progress *progress, struct str subscription);
+
 /* One listed delivery. The first of its lane has the cause; the others wait behind it. */
 struct progress_row {
     struct str subscription, lane;

@@ -1,6 +1,7 @@
 /* replay: see replay.h. This file owns replays in memory: counting, reading ahead, putting what may go
  * into lanes, positions. */
 #include "deliver/replay_priv.h"
+#include "deliver/subscribers.h"
 
 #include <string.h>
 
@@ -253,7 +254,7 @@ static bool scan_record(void *ctx, const struct record *record) {
     if (record->seq > reading->to)
         return false;
     job->scanned = record->seq;
-    if (!connector_wants(sub->send, record->type))
+    if (!send_takes(sub->send, record))
         return true;
     bool chosen = replay_chosen(&job->row, record, all->parser, &all->arena);
     arena_reset(&all->arena);
@@ -386,7 +387,7 @@ static bool read_record(void *ctx, const struct record *record) {
     struct replays *all = &sub->deliver->replays;
     if (record->seq > reading->to)
         return false;
-    bool chosen = connector_wants(sub->send, record->type) &&
+    bool chosen = send_takes(sub->send, record) &&
                   replay_chosen(&job->row, record, all->parser, &all->arena);
     arena_reset(&all->arena);
     if (chosen) {

@@ -10,12 +10,16 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "deliver/deliver_priv.h"
+#include "deliver/subscribers.h"
 
 static struct lane_policy policy_of(const struct deliver *d, const struct connector_send *send) {
     const struct settings *settings = &d->options.config->settings;
     const struct connector_retry *retry = send->retry;
+    uint32_t pause_count;
+    const int64_t *pauses = subscription_pauses(send, &pause_count);
     return (struct lane_policy){
+        .pauses_ms = pauses,
+        .pause_count = pause_count,
         .window_max = (uint32_t)settings->deliver_window,
         .listed_max = (uint32_t)settings->deliver_listed_max,
         .concurrency = send->limits->concurrency > 0 ? (uint32_t)send->limits->concurrency : 1,
@@ -27,7 +31,7 @@ static struct lane_policy policy_of(const struct deliver *d, const struct connec
         .attempts_max = (uint32_t)retry->attempts_max,
         .age_max_us = retry->age_max_s * 1000000,
         .breaker_after = (uint32_t)settings->deliver_breaker_after,
-        .probe_max_ms = settings->deliver_probe_max_ms,
+        .probe_max_ms = pauses ? SUBSCRIBER_PROBE_MAX_MS : settings->deliver_probe_max_ms,
     };
 }
 
@@ -123,6 +127,9 @@ enum err subscription_load(struct subscription *sub, struct fault *fault) {
     if (!cursor.known)
         cursor.sent_to = tail_last(d->options.tail);
     ledger_close(sub);
+    if (cursor.cursor < subscription_after(sub))
+        cursor.cursor = subscription_after(sub);
+    sub->failing_us = subscriber_failing(sub);
     lanes_destroy(sub->lanes);
     ahead_clear(&sub->ahead);
     struct lane_policy policy = policy_of(d, sub->send);
@@ -184,6 +191,7 @@ static enum err subscription_change(struct subscription *sub, const struct conne
         lanes_policy_set(sub->lanes, &policy);
     }
     connector_release(before);
+    subscriber_changed(sub);
     usable_tell(send);
     return OK;
 }
@@ -248,6 +256,8 @@ enum err subscriptions_follow(struct deliver *d, const struct connectors *connec
         for (uint32_t i = 0; err == OK && i < connector->send.count; i++)
             err = send_follow(d, list_at(connector->send, struct connector_send, i), fault);
     }
+    for (uint32_t i = 0; err == OK && i < d->made_count; i++)
+        err = send_follow(d, list_at(d->made[i].connector->send, struct connector_send, 0), fault);
     for (uint32_t i = 0; err == OK && i < d->count; i++) {
         struct subscription *sub = d->subs[i];
         if (!sub->wanted && !sub->retired)

@@ -4,6 +4,7 @@
 
 #include "domain/inbound.h"
 #include "domain/orders.h"
+#include "domain/subscribers.h"
 
 static const struct exceptions_state *state_read(const struct decision *decision) {
     return decision_state(decision, &exceptions_capability);
@@ -309,6 +310,20 @@ static enum err order_react(struct decision *decision, const struct event *event
                        event->seq);
 }
 
+/* A subscription that was enabled, or is gone, waits for nobody. */
+static enum err subscriber_react(struct decision *decision, const struct event *event) {
+    const struct waiting_state *s = &state_read(decision)->waiting;
+    bool enabled = event->type == &subscriber_enabled_event;
+    if (!enabled && event->type != &subscriber_deleted_event)
+        return OK;
+    uint32_t slot = waiting_of_subject(s, event->subject);
+    if (slot == MAP_NONE || !str_is(s->items[slot].kind, CASE_SUBSCRIBER_DISABLED))
+        return OK;
+    return close_issue(decision, slot, enabled ? "started" : "cancelled",
+                       enabled ? STR("the subscription was enabled") : STR("the subscription was deleted"),
+                       event->seq);
+}
+
 /* What came in with card numbers was masked before anything was done with it: a person is told. */
 static enum err cards_react(struct decision *decision, const struct event *event) {
     bool message = strcmp(event->type->name, EVENT_PAYLOAD_RECEIVED) == 0;
@@ -335,6 +350,8 @@ enum err exceptions_react(struct decision *decision, const struct event *event) 
         err = message_react(decision, event);
     if (err == OK && state_read(decision)->waiting.live)
         err = order_react(decision, event);
+    if (err == OK && state_read(decision)->waiting.live)
+        err = subscriber_react(decision, event);
     if (err == OK && shape_has(&event->meta, EVENT_META_MASKED))
         err = cards_react(decision, event);
     return err;

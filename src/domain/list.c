@@ -13,6 +13,7 @@
 #include "domain/postings.h"
 #include "domain/replays.h"
 #include "domain/stock.h"
+#include "domain/subscribers.h"
 
 const struct capability *const domain_capabilities[] = {
     &stock_capability,
@@ -27,5 +28,6 @@ const struct capability *const domain_capabilities[] = {
     &approvals_capability,
     &facts_capability,
     &cross_references_capability,
+    &subscribers_capability,
     NULL,
 };

@@ -64,6 +64,12 @@ const struct contract contracts[] = {
      .level = "Availability reflects every acknowledged change; nothing is promised twice",
      .availability_ppm = 999900, .p99_ms = 50, .link = "docs/contracts.md",
      .paths = ALL("/v1/availability", "/v1/stock", "/v1/reservations"), .events = ALL("stock")},
+    {.name = "subscriptions", .help = "What others are told of, and how: webhooks to them, and events they fetch",
+     .owner = "integration", .version = "0.9", .status = CONTRACT_DRAFT, .since = "2026-11-23",
+     .level = "Every event it names, in order for each key, at least once under the same id; kept until "
+              "it was taken",
+     .availability_ppm = 999500, .p99_ms = 500, .link = "docs/subscriptions.md",
+     .paths = ALL("/v1/subscriptions"), .events = ALL("subscriber")},
     {.name = "systems", .help = "Operations of the systems behind the hub, by the roles they hold",
      .owner = "integration", .version = "0.9", .status = CONTRACT_DRAFT, .since = "2026-11-23",
      .level = "Answered within the operation's time limit, whatever the system does; the answer says "

@@ -230,6 +230,7 @@ enum err command_decode(struct call *call, struct str text, struct arena *arena,
     for (uint32_t i = 0; i < call->match.arg_count; i++)
         command->args[i] = call->match.args[i];
     command->actor = call->actor;
+    command->may_personal = call->personal;
     command->correlation = call->context.correlation;
     command->traceparent = call->context.traceparent;
     command->from = call->from;

@@ -1,0 +1,100 @@
+/* subscribers_ops: what callers ask of a subscription that delivery knows: how far it is, and that
+ * what failed is sent again. Owns nothing. */
+#include "base/clock.h"
+#include "base/json.h"
+#include "deliver/deliver_shapes.h"
+#include "deliver/subscribers.h"
+#include "domain/subscribers.h"
+
+/* Its name among the deliveries, in the arena. */
+static enum err delivery_of(struct query *query, struct str *delivery, struct fault *fault) {
+    struct deliver *d = query->ctx;
+    core_read_begin(d->options.core);
+    const struct subscriber_entry *entry =
+        subscriber_find(core_state(d->options.core, &subscribers_capability), query->args[0]);
+    core_read_end(d->options.core);
+    if (entry == NULL)
+        return fault_set(fault, ERR_NOT_FOUND, "there is no subscription %.*s",
+                         (int)(query->args[0].len < 64 ? query->args[0].len : 64), query->args[0].ptr);
+    *delivery = arena_str(query->arena, entry->doc.delivery);
+    subscriber_release(entry);
+    return delivery->ptr ? OK : fault_set(fault, ERR_NOMEM, "no memory for the answer");
+}
+
+static enum err progress_query(struct query *query, struct fault *fault) {
+    struct deliver *d = query->ctx;
+    struct str delivery;
+    enum err err = delivery_of(query, &delivery, fault);
+    if (err != OK)
+        return err;
+    uint32_t count = deliver_count(d);
+    for (uint32_t i = 0; i < count; i++) {
+        struct deliver_stats stats;
+        if (deliver_stats(d, i, &stats) && str_eq(stats.subscription, delivery)) {
+            deliver_stats_write(query->out, &stats);
+            return OK;
+        }
+    }
+    return fault_set(fault, ERR_UNAVAILABLE, "it is being taken up: ask again");
+}
+
+struct recover {
+    uint64_t has;
+    struct instant since;
+    int64_t since_seq;
+};
+static const struct shape_field recover_rows[] = {
+    SHAPE_ROW(struct recover, since, SHAPE_INSTANT, "Events recorded from then on (all)"),
+    SHAPE_ROW(struct recover, since_seq, SHAPE_INTEGER, "Events from this seq on (all)", .min = 1,
+              .max = INT64_MAX),
+};
+static SHAPE_DEFINE(recover_shape, "subscription_recover", struct recover, "What is to be sent again",
+                    recover_rows);
+static const struct shape_field recovered_rows[] = {
+    SHAPE_SAID("recovered", SHAPE_INTEGER, "Deliveries that are sent again, and what waits behind each",
+               .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("more", SHAPE_BOOL, "There are more: call again", .flags = SHAPE_REQUIRED),
+};
+static SHAPE_DEFINE_SAID(recovered_shape, "subscription_recovered", "What is sent again", recovered_rows);
+
+static enum err recover_read(struct query *query, struct recover **out, struct fault *fault) {
+    struct json_parser *parser = json_parser_create();
+    const struct json *body = NULL;
+    enum err err = parser ? OK : fault_set(fault, ERR_NOMEM, "no memory for a parser");
+    *out = arena_new(query->arena, struct recover);
+    if (err == OK && query->body.len)
+        err = json_parse(parser, query->arena, query->body, true, &body, fault);
+    if (err == OK && body)
+        err = shape_decode(&recover_shape, body, query->arena, STR(""), (void **)out, fault);
+    json_parser_destroy(parser);
+    return err != OK || *out ? err : fault_set(fault, ERR_NOMEM, "no memory for the request");
+}
+
+static enum err recover_query(struct query *query, struct fault *fault) {
+    struct str delivery;
+    struct recover *asked;
+    uint64_t recovered;
+    bool more;
+    enum err err = delivery_of(query, &delivery, fault);
+    if (err == OK)
+        err = recover_read(query, &asked, fault);
+    if (err == OK)
+        err = subscriber_recover(query->ctx, delivery, (uint64_t)asked->since_seq, asked->since.us,
+                                 query->actor, &recovered, &more, fault);
+    if (err == OK)
+        buf_printf(query->out, "{\"recovered\":%llu,\"more\":%s}", (unsigned long long)recovered,
+                   more ? "true" : "false");
+    return err;
+}
+
+#define PATH "/v1/subscriptions/{name}"
+const struct route subscriber_routes_delivered[] = {
+    {.method = "GET", .path = PATH "/progress", .scope = "subscriptions:read", .traffic = CLASS_OPS,
+     .query = progress_query, .answer = &subscription_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
+     .help = "How far a subscription is, and how it fares"},
+    {.method = "POST", .path = PATH "/recover", .scope = "subscriptions:write", .traffic = CLASS_OPS,
+     .query = recover_query, .body = &recover_shape, .answer = &recovered_shape,
+     .flags = ROUTE_BODY_MAY | ROUTE_AUDITED, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
+     .help = "Send again what failed and is held, from a time or an event on"},
+    {.method = NULL},
+};

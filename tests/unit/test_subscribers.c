@@ -1,0 +1,418 @@
+/* Subscriptions that others make: what may be said of them, that the state is the same after a replay
+ * and when it was written down; signatures; and delivery to a subscriber by a clock in hand: the
+ * pauses of the standard, giving up, going on, sending again. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../support/cell.h"
+#include "base/inet.h"
+#include "base/mem.h"
+#include "connect/signature.h"
+#include "connect/webhook.h"
+#include "deliver/deliver.h"
+#include "deliver/subscribers.h"
+#include "domain/subscribers_priv.h"
+
+static struct cell cell;
+
+static bool says(const char *text) {
+    struct str body = cell_body(&cell);
+    return memmem(body.ptr, body.len, text, strlen(text)) != NULL;
+}
+
+/* The state is what its events make of it. */
+static void again(bool crash) {
+    char *before = cell_dump(&cell);
+    if (crash)
+        cell_crash(&cell);
+    else
+        cell_restart(&cell);
+    char *after = cell_dump(&cell);
+    assert_string_equal(before, after);
+    mem_free(before);
+    mem_free(after);
+}
+
+#define HOOK "{\"name\":\"crm\",\"url\":\"https://crm.example.com/in\",\"events\":[\"stock.*\"]}"
+
+static void decisions(void) {
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    assert_true(says("\"delivery\":\"crm:1\"") && says("\"after\":1,"));
+    assert_true(says("\"secret\":\"whsec_"));
+    for (uint32_t i = 0; i < cell.journal.count; i++) {
+        const struct record *r = &cell.journal.records[i];
+        assert_null(memmem(r->data.ptr, r->data.len, "whsec_", 6));
+        assert_null(memmem(r->meta.ptr, r->meta.len, "whsec_", 6));
+    }
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 409);
+    again(true);
+    assert_int_equal(cell_run(&cell, "subscriber.change", "{\"keys\":[\"A@*\"]}", "crm", NULL), 200);
+    assert_true(says("\"version\":2") && says("\"keys\":[\"A@*\"]"));
+    assert_int_equal(cell_run(&cell, "subscriber.change", "{\"personal\":true}", "crm", NULL), 403);
+    assert_int_equal(cell_run(&cell, "subscriber.change", "{\"url\":\"http://a.de\"}", "crm", NULL), 422);
+    assert_int_equal(cell_run(&cell, "subscriber.change", "{}", "other", NULL), 404);
+    /* the hub gives up the one that it means, once */
+    const char *stop = "{\"delivery\":\"crm:7\",\"reason\":\"gone\"}";
+    assert_int_equal(cell_run(&cell, "subscriber.stop", stop, NULL, NULL), 200);
+    assert_int_equal(cell_run(&cell, "subscriber.enable", NULL, "crm", NULL), 200);
+    assert_true(says("\"version\":2"));
+    stop = "{\"delivery\":\"crm:1\",\"reason\":\"gone\"}";
+    assert_int_equal(cell_run(&cell, "subscriber.stop", stop, NULL, NULL), 200);
+    uint64_t seq = core_seq(cell.core);
+    assert_int_equal(cell_run(&cell, "subscriber.stop", stop, NULL, NULL), 200);
+    assert_int_equal(core_seq(cell.core), seq);
+    again(false);
+    assert_int_equal(cell_run(&cell, "subscriber.enable", NULL, "crm", NULL), 200);
+    assert_true(says("\"state\":\"active\"") && !says("gone"));
+    assert_int_equal(core_seq(cell.core), seq + 2); /* enabled, and the case of it resolved */
+    assert_int_equal(cell_run(&cell, "subscriber.create",
+                              "{\"name\":\"w:1\",\"kind\":\"pull\",\"events\":[\"*\"]}", NULL, NULL), 201);
+    assert_int_equal(cell_run(&cell, "subscriber.rotate", "{}", "w:1", NULL), 409);
+    assert_int_equal(cell_run(&cell, "subscriber.delete", NULL, "crm", NULL), 200);
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    assert_false(says("\"delivery\":\"crm:1\""));
+    again(true);
+    again(false);
+}
+
+static void what_may_be_said(void **state) {
+    cell_open(&cell, 1);
+    decisions();
+    cell_close(&cell);
+    cell_open_shelved(&cell, 1);
+    decisions();
+    cell_close(&cell);
+}
+
+/* So many secrets count as were made within their overlap, and never more than there is room for. */
+static void secrets_end(void **state) {
+    cell_open(&cell, 1);
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    for (int i = 2; i < 8; i++) {
+        cell.now_us += 1000000;
+        assert_int_equal(cell_run(&cell, "subscriber.rotate", "{\"overlap_s\":100}", "crm", NULL), 200);
+        const struct subscriber_entry *entry =
+            subscriber_find(core_state(cell.core, &subscribers_capability), STR("crm"));
+        assert_int_equal(entry->doc.secrets.count, i < SUBSCRIBER_SECRETS_MAX ? i : SUBSCRIBER_SECRETS_MAX);
+        subscriber_release(entry);
+    }
+    cell.now_us += 1000000000;
+    assert_int_equal(cell_run(&cell, "subscriber.rotate", "{\"overlap_s\":0}", "crm", NULL), 200);
+    const struct subscriber_entry *entry =
+        subscriber_find(core_state(cell.core, &subscribers_capability), STR("crm"));
+    assert_int_equal(entry->doc.secrets.count, 1);
+    subscriber_release(entry);
+    again(true);
+    cell_close(&cell);
+}
+
+static void nobody_is_numbered_twice(void **state) {
+    struct arena arena;
+    arena_init(&arena, 0);
+    struct str one = subscriber_secret_make(NULL, STR("crm:1"), STR("a"), &arena);
+    assert_true(str_eq(one, subscriber_secret_make(NULL, STR("crm:1"), STR("a"), &arena)));
+    assert_false(str_eq(one, subscriber_secret_make(NULL, STR("crm:1"), STR("b"), &arena)));
+    assert_false(str_eq(one, subscriber_secret_make(NULL, STR("crm:2"), STR("a"), &arena)));
+    assert_null(signature_secret_wrong(SIGNATURE_STANDARD_WEBHOOKS, one));
+    arena_free(&arena);
+}
+
+/* The example of Standard Webhooks 1.0, and of the libraries that verify it. */
+static void signed_as_the_standard_says(void **state) {
+    struct webhook webhook = {
+        .secrets = {{STR("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), INT64_C(1614265331000000)},
+                    {STR("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"), 0}},
+        .secret_count = 1};
+    struct str id = STR("msg_p5jXN8AQM9LWM0D4loKWxJek"), body = STR("{\"test\": 2432232314}");
+    struct fault fault = {0};
+    struct buf out;
+    buf_init(&out, 0);
+    assert_int_equal(webhook_sign(&webhook, id, INT64_C(1614265330000000), body, &out, &fault), OK);
+    assert_string_equal(buf_cstr(&out), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    /* both, the newest first; then the old one's time is over */
+    webhook.secret_count = 2;
+    buf_clear(&out);
+    assert_int_equal(webhook_sign(&webhook, id, INT64_C(1614265330000000), body, &out, &fault), OK);
+    assert_non_null(strstr(buf_cstr(&out), " v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
+    buf_clear(&out);
+    assert_int_equal(webhook_sign(&webhook, id, INT64_C(1614265331000000), body, &out, &fault), OK);
+    assert_null(strchr(buf_cstr(&out), ' '));
+    assert_null(strstr(buf_cstr(&out), "g0hM9"));
+    /* nothing leaves unsigned */
+    webhook.secret_count = 1;
+    assert_int_equal(webhook_sign(&webhook, id, INT64_C(1614265331000000), body, &out, &fault), ERR_INTERNAL);
+    buf_free(&out);
+}
+
+static void keys_are_subjects_or_beginnings(void **state) {
+    struct str keys[] = {STR("A@X"), STR("B@*")};
+    struct webhook webhook = {.keys = keys, .key_count = 2};
+    assert_true(webhook_wants_key(&webhook, STR("A@X")) && webhook_wants_key(&webhook, STR("B@Y")));
+    assert_false(webhook_wants_key(&webhook, STR("A@XY")) || webhook_wants_key(&webhook, STR("B")));
+    webhook.key_count = 0;
+    assert_true(webhook_wants_key(&webhook, STR("anything")));
+}
+
+static void addresses(void **state) {
+    static const char *const open[] = {"8.8.8.8", "172.32.0.1", "100.128.0.1", "2a00:1450::1", "::ffff:8.8.8.8"};
+    static const char *const shut[] = {"127.0.0.1", "10.0.0.1", "172.31.255.255", "192.168.1.1",
+        "169.254.169.254", "100.64.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1", "::1", "::", "fe80::1",
+        "fd12::1", "ff02::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1"};
+    struct inet_address address;
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
+        if (!inet_parse(str_c(open[i]), &address) || !inet_public(&address))
+            fail_msg("%s is public", open[i]);
+    for (size_t i = 0; i < sizeof shut / sizeof *shut; i++)
+        if (!inet_parse(str_c(shut[i]), &address) || inet_public(&address))
+            fail_msg("%s is not public", shut[i]);
+    assert_null(subscriber_url_wrong(STR("https://example.com:8443/a?b=c"), false));
+    assert_null(subscriber_url_wrong(STR("http://127.0.0.1:1/a"), true));
+    assert_non_null(subscriber_url_wrong(STR("http://example.com/"), false));
+    assert_non_null(subscriber_url_wrong(STR("https://LocalHost./"), false));
+    assert_non_null(subscriber_url_wrong(STR("https://[::1"), false));
+    assert_non_null(subscriber_url_wrong(STR("https://?x"), true));
+}
+
+/* --- delivery -------------------------------------------------------------------------------- */
+
+static struct remote {
+    struct net net;
+    struct waiting { net_done *done; void *ctx; } calls[64];
+    uint32_t count;
+    int status; /* of every answer; 0: nobody there */
+    int posts;
+    char id[64], key[8];
+    bool guarded;
+} remote;
+
+static enum err remote_send(struct net *net, const struct net_request *request, net_done *done,
+                            void *ctx, struct net_call **out, struct fault *fault) {
+    must(remote.count < 64);
+    remote.calls[remote.count++] = (struct waiting){done, ctx};
+    remote.posts++;
+    remote.guarded = request->guarded;
+    for (uint32_t i = 0; i < request->header_count; i++)
+        if (str_is(request->headers[i].name, "webhook-id"))
+            snprintf(remote.id, sizeof remote.id, "%.*s", STR_FMT(request->headers[i].value));
+    return OK;
+}
+static const struct net_ops remote_ops = {.send = remote_send};
+
+static struct deliver *deliver;
+static struct connectors nothing;
+static char path[64];
+
+static void deliver_open(void) {
+    struct deliver_options options = {.core = cell.core, .tail = cell.tail, .config = &cell.config,
+                                      .connectors = &nothing, .path = path, .clock = &cell.clock,
+                                      .rng = &cell.rng.rng, .net = &remote.net};
+    struct fault fault = {0};
+    if (deliver_create(&options, &deliver, &fault) != OK)
+        fail_msg("%s", fault.detail);
+}
+
+static int set_up(void **state) {
+    cell_open(&cell, 1);
+    remote = (struct remote){.net = {&remote_ops}, .status = 200};
+    snprintf(path, sizeof path, "/var/tmp/subscribers-%d.db", (int)getpid());
+    unlink(path);
+    deliver_open();
+    return 0;
+}
+
+static int tear_down(void **state) {
+    char file[80];
+    deliver_destroy(deliver);
+    cell_close(&cell);
+    for (int i = 0; i < 3; i++) {
+        snprintf(file, sizeof file, "%s%s", path, (const char *[]){"", "-wal", "-shm"}[i]);
+        unlink(file);
+    }
+    return 0;
+}
+
+/* Rounds until nothing is due now. */
+static void settle(void) {
+    for (int i = 0; i < 50; i++) {
+        deliver_step(deliver);
+        while (remote.count > 0) {
+            struct waiting call = remote.calls[--remote.count];
+            struct net_answer answer = {.status = remote.status, .sent = true};
+            if (remote.status == 0)
+                answer = (struct net_answer){.error = NET_REFUSED, .detail = "refused"};
+            call.done(call.ctx, &answer);
+        }
+        while (core_step(cell.core) > 0)
+            ;
+    }
+}
+
+static void life_again(void) {
+    deliver_destroy(deliver);
+    deliver_open();
+}
+
+static void count_stock(const char *sku, int n) {
+    char json[200];
+    snprintf(json, sizeof json,
+             "{\"sku\":\"%s\",\"location\":\"WH-HAM\",\"on_hand\":\"%d\",\"counted_at\":"
+             "\"2026-11-23T10:00:%02dZ\"}", sku, n, n);
+    int status = cell_run(&cell, "stock.count", json, NULL, NULL);
+    if (status != 201)
+        fail_msg("status %d", status);
+}
+
+static struct deliver_stats stats(void) {
+    struct deliver_stats out;
+    for (uint32_t i = 0; i < deliver_count(deliver); i++)
+        if (deliver_stats(deliver, i, &out))
+            return out;
+    fail_msg("there is none");
+    return out;
+}
+
+/* 5 s, 5 min, 30 min … 24 h, each up to a tenth longer; then it is held; and sent again. */
+static void pauses_of_the_standard(void **state) {
+    cell.config.settings.webhook_disable_after_s = 31536000;
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    remote.status = 500;
+    count_stock("A", 1);
+    settle();
+    assert_true(remote.guarded);
+    for (uint32_t i = 0; i < webhook_pause_count; i++) {
+        assert_int_equal(remote.posts, i + 1);
+        cell.now_us += webhook_pauses_ms[i] * 1000 - 1000;
+        settle();
+        assert_int_equal(remote.posts, i + 1); /* not a moment earlier */
+        cell.now_us += webhook_pauses_ms[i] * 100 + 2000;
+        settle();
+    }
+    assert_int_equal(remote.posts, webhook_pause_count + 1);
+    assert_int_equal(stats().held, 1);
+    count_stock("A", 2); /* waits behind */
+    remote.status = 200;
+    count_stock("B", 3);
+    settle();
+    assert_int_equal(stats().delivered, 1);
+    life_again();
+    settle();
+    assert_int_equal(stats().held, 1);
+}
+
+static void nobody_there_is_probed(void **state) {
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    remote.status = 0;
+    count_stock("A", 1);
+    int64_t hour = INT64_C(3600000000);
+    for (int64_t at = 0; at < hour; at += 1000000) {
+        deliver_step(deliver);
+        while (remote.count > 0) {
+            struct waiting call = remote.calls[--remote.count];
+            struct net_answer answer = {.error = NET_REFUSED, .detail = "refused"};
+            call.done(call.ctx, &answer);
+        }
+        cell.now_us += 1000000;
+    }
+    if (remote.posts < 12 || remote.posts > 30) /* a few at first, then every five minutes */
+        fail_msg("%d probes in an hour", remote.posts);
+    assert_int_equal(stats().held, 0);
+}
+
+static void gone_is_believed(void **state) {
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    remote.status = 410;
+    count_stock("A", 1);
+    count_stock("B", 2);
+    settle();
+    int posts = remote.posts;
+    assert_true(posts <= 2);
+    assert_int_equal(cell_run(&cell, "subscriber.enable", NULL, "crm", NULL), 200);
+    assert_true(says("\"version\":3")); /* it was disabled, once */
+    remote.status = 204;
+    settle();
+    assert_int_equal(stats().delivered, 2);
+    assert_int_equal(remote.posts, posts + 2);
+}
+
+/* Five days without a success; a success begins them anew, and a restart does not. */
+static void patience_ends(void **state) {
+    int64_t day_us = INT64_C(86400000000);
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    remote.status = 503;
+    count_stock("A", 1);
+    settle();
+    cell.now_us += 4 * day_us;
+    settle();
+    remote.status = 200;
+    cell.now_us += 600000000;
+    settle();
+    assert_int_equal(stats().delivered, 1);
+    remote.status = 503;
+    count_stock("A", 2);
+    settle();
+    cell.now_us += 4 * day_us;
+    settle();
+    assert_true(stats().usable);
+    life_again();
+    settle();
+    cell.now_us += day_us + 600000000;
+    settle();
+    assert_false(stats().usable);
+    assert_int_equal(cell_run(&cell, "subscriber.enable", NULL, "crm", NULL), 200);
+    settle();
+    assert_true(stats().usable); /* it has its five days again */
+    life_again();
+    settle();
+    assert_true(stats().usable);
+}
+
+static void deleted_is_forgotten(void **state) {
+    cell.config.settings.webhook_disable_after_s = 31536000;
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    remote.status = 500;
+    count_stock("A", 1);
+    for (uint32_t i = 0; i <= webhook_pause_count; i++) {
+        settle();
+        cell.now_us += INT64_C(2) * 86400000000;
+    }
+    assert_int_equal(stats().held, 1);
+    assert_int_equal(cell_run(&cell, "subscriber.delete", NULL, "crm", NULL), 200);
+    settle();
+    assert_int_equal(deliver_count(deliver), 1);
+    struct deliver_stats out;
+    assert_false(deliver_stats(deliver, 0, &out));
+    cell.now_us += 1000000;
+    settle();
+    remote.status = 200;
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    settle();
+    assert_int_equal(stats().held + stats().delivered, 0); /* another one, from now on */
+    life_again();
+    settle();
+    assert_int_equal(deliver_count(deliver), 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_may_be_said),
+        cmocka_unit_test(secrets_end),
+        cmocka_unit_test(nobody_is_numbered_twice),
+        cmocka_unit_test(signed_as_the_standard_says),
+        cmocka_unit_test(keys_are_subjects_or_beginnings),
+        cmocka_unit_test(addresses),
+        cmocka_unit_test_setup_teardown(pauses_of_the_standard, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_there_is_probed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(gone_is_believed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(patience_ends, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(deleted_is_forgotten, set_up, tear_down),
+    };
+    return cmocka_run_group_tests_name("subscribers", tests, NULL, NULL);
+}
