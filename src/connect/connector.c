@@ -177,7 +177,8 @@ static const struct shape_field session_rows[] = {
 SHAPE_DEFINE(connector_session_shape, "connector_session", struct connector_session,
                     "How to sign in; again after an answer 401, or `ended`", session_rows);
 
-static const char *const send_keys[] = {"subject", "none", NULL};
+static const char *const send_keys[] = {"subject", "none", "sku", NULL};
+static const char *const send_conflates[] = {"none", "latest", NULL};
 static const char *const send_replays[] = {"same", "again", NULL};
 static const struct shape_field send_rows[] = {
     [SEND_SUBSCRIPTION] = SHAPE_ROW(struct connector_send, subscription, SHAPE_CODE,
@@ -188,8 +189,15 @@ static const struct shape_field send_rows[] = {
                               "Event types: order.captured, order.*", .flags = SHAPE_REQUIRED,
                               .min = 1, .max = 64),
     [SEND_KEY] = SHAPE_ROW(struct connector_send, key, SHAPE_ENUM,
-                           "subject: what is about one thing goes out in order (subject)",
+                           "subject: what is about one thing goes out in order; none: no order; sku: of "
+                           "availability.changed, all locations together (subject)",
                            .values = send_keys),
+    [SEND_CONFLATE] = SHAPE_ROW(struct connector_send, conflate, SHAPE_ENUM,
+                                "latest: the newest of a key takes the place of those that have not gone "
+                                "out, and what the system has already is not sent (none)",
+                                .values = send_conflates),
+    [SEND_BATCH] = SHAPE_ROW(struct connector_send, batch, SHAPE_OBJECT, "Several in one call",
+                             .shape = &connector_batch_shape),
     [SEND_PERSONAL] = SHAPE_ROW(struct connector_send, personal, SHAPE_BOOL,
                                 "true: may see names, addresses and what else is personal (false)"),
     [SEND_MAPPING] = SHAPE_ROW(struct connector_send, mapping, SHAPE_CODE,

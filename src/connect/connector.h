@@ -159,13 +159,46 @@ struct connector_session {
 
 /* What a replay may ask for: the same ids and a look-up, or also new ones. */
 enum send_replay { SEND_REPLAY_SAME, SEND_REPLAY_AGAIN };
-enum send_key { SEND_KEY_SUBJECT, SEND_KEY_NONE };
+/* How a batch that may have been taken is looked up before its members are sent again, or what the
+ * remote has where it refused a comparison: one call for many members. */
+struct connector_batch_lookup {
+    uint64_t has;
+    struct connector_request request; /* filled from the members below */
+    struct str method, url;
+    const struct json *headers_open;
+    struct str mapping; /* {members, batch} to what is sent; absent: no body */
+    struct str answer;  /* {status, body, members} to {members = {{found, reference, current}, …}} */
+    /* not in the file */
+    const struct mapping_source *mapping_source, *answer_source;
+};
+
+/* Several deliveries in one call (deliver/batch.c). */
+struct connector_batch {
+    uint64_t has;
+    int64_t max_items; /* default 100 */
+    int64_t max_bytes; /* of the members' documents; default 1 MiB */
+    int64_t linger_ms; /* how long the first waits for others; default 0 */
+    struct str by;     /* only what is equal there goes together: JSON Pointer into the event */
+    struct str mapping; /* {members, batch} to what is sent; absent: the list of the documents */
+    struct str answer; /* {status, body, members} to {members = {{outcome, …}, …}}; absent: the status
+                          holds for all */
+    bool idempotent;   /* the remote knows each member by a key in its document */
+    struct connector_batch_lookup *lookup; /* NULL: none */
+    /* not in the file */
+    const struct mapping_source *mapping_source, *answer_source;
+};
+
+/* sku: of availability.changed alone, whatever the location. */
+enum send_key { SEND_KEY_SUBJECT, SEND_KEY_NONE, SEND_KEY_SKU };
+enum send_conflate { SEND_CONFLATE_NONE, SEND_CONFLATE_LATEST };
 struct connector_send {
     uint64_t has;
     struct str subscription;   /* unique over all connectors */
     bool enabled;              /* default true; false: read and checked, not followed */
     struct shape_list events;  /* of struct str: event types, "order.captured" or "order.*" */
     int32_t key;               /* enum send_key: the lane */
+    int32_t conflate;          /* enum send_conflate: what supersedes what on a lane */
+    struct connector_batch *batch; /* NULL: one at a time; never NULL with conflate once loaded */
     bool personal;             /* may see what is personal; default false */
     struct str mapping;        /* "post_order.lua"; absent: the event's data as it is */
     struct str script;         /* "order.lua", in place of mapping and lookup: several calls,
@@ -182,6 +215,8 @@ struct connector_send {
     /* not in the file */
     const struct mapping_source *source; /* of the mapping or the script; NULL: neither */
     const struct connector *connector;
+    bool availability;  /* of availability.changed, which the hub makes of stock events for who sends it */
+    bool bare;          /* no batch in the file: the member's document is what is sent */
     uint32_t line;      /* in connector.yaml */
     struct str missing; /* names of references that are not set; absent: usable */
     const struct webhook *webhook; /* connect/webhook.h: made through the API; NULL: a connector's */

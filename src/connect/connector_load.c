@@ -447,9 +447,9 @@ struct str load_document(struct loader *l, const struct json *from, struct buf *
 static void load_script(struct loader *l, struct connector_send *send, uint32_t i) {
     struct str at = load_pointer(l, "/send/%u/script", i);
     if (!send->script.len) {
-        if (send->settle_ms)
+        if (send->settle_ms && !send->batch && !send->conflate)
             yaml_fault(&l->yaml, l->fault, load_pointer(l, "/send/%u/settle_ms", i),
-                       "belongs to a script; of a look-up it stands in `lookup`");
+                       "belongs to a script, a batch or conflate; of a look-up it stands in `lookup`");
         return;
     }
     if (send->mapping.len || send->lookup || send->reference.len)
@@ -495,6 +495,7 @@ static enum err load_send(struct loader *l, uint32_t i) {
         send->timeout_ms = 10000;
     load_mapping(l, send->mapping, load_pointer(l, "/send/%u/mapping", i), &send->source);
     load_script(l, send, i);
+    load_batch(l, send, &missing, load_pointer(l, "/send/%u", i));
     load_note_auth(l, &missing);
     if (missing.len > 0) {
         send->missing = arena_str(l->arena, buf_str(&missing));

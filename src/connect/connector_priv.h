@@ -13,7 +13,8 @@ enum connector_row {
     CONNECTOR_FILES, CONNECTOR_SEND, CONNECTOR_OPERATIONS,
 };
 enum connector_send_row {
-    SEND_SUBSCRIPTION, SEND_ENABLED, SEND_EVENTS, SEND_KEY, SEND_PERSONAL, SEND_MAPPING, SEND_SCRIPT,
+    SEND_SUBSCRIPTION, SEND_ENABLED, SEND_EVENTS, SEND_KEY, SEND_CONFLATE, SEND_BATCH,
+    SEND_PERSONAL, SEND_MAPPING, SEND_SCRIPT,
     SEND_SETTLE_MS, SEND_REQUEST,
     SEND_LOOKUP, SEND_REFERENCE, SEND_OUTCOME, SEND_RETRY, SEND_LIMITS, SEND_TIMEOUT_MS, SEND_REPLAY,
 };
@@ -97,6 +98,11 @@ void load_outcome(struct loader *l, struct connector_outcome *outcome, struct st
 /* connector_load_operation.c */
 extern const struct shape connector_operation_shape;
 enum err load_operations(struct loader *l) WARN_UNUSED;
+
+/* connector_load_batch.c */
+extern const struct shape connector_batch_shape;
+/* `conflate` and `batch` of what goes out, at `pointer`; what they need of its other members. */
+void load_batch(struct loader *l, struct connector_send *send, struct buf *missing, struct str pointer);
 
 /* connector_load_auth.c */
 extern const struct shape connector_auth_shape, connector_session_shape;

@@ -320,6 +320,21 @@ static void target_add(struct targets *targets, const struct connector *connecto
             (struct connector_target){connector, file, source, command, receive};
 }
 
+static void batch_targets(struct targets *targets, const struct connector *c,
+                          const struct connector_batch *batch, struct str name) {
+    const struct connector_batch_lookup *lookup = batch ? batch->lookup : NULL;
+    const struct {
+        struct str file;
+        const struct mapping_source *source;
+    } files[] = {{batch ? batch->mapping : STR_NONE, batch ? batch->mapping_source : NULL},
+                 {batch ? batch->answer : STR_NONE, batch ? batch->answer_source : NULL},
+                 {lookup ? lookup->mapping : STR_NONE, lookup ? lookup->mapping_source : NULL},
+                 {lookup ? lookup->answer : STR_NONE, lookup ? lookup->answer_source : NULL}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (files[i].source && mapping_named(files[i].file, name))
+            target_add(targets, c, files[i].file, files[i].source, STR_NONE, NULL);
+}
+
 uint32_t connector_targets(const struct connector *c, struct str name,
                            struct connector_target out[CONNECTOR_TARGETS_MAX]) {
     struct targets targets = {.items = out};
@@ -341,6 +356,7 @@ uint32_t connector_targets(const struct connector *c, struct str name,
         struct str file = s->script.len ? s->script : s->mapping;
         if (s->source && mapping_named(file, name))
             target_add(&targets, c, file, s->source, STR_NONE, NULL);
+        batch_targets(&targets, c, s->batch, name);
     }
     for (uint32_t i = 0; i < c->operations.count; i++) {
         const struct connector_operation *o = list_at(c->operations, struct connector_operation, i);

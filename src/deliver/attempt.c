@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "connect/stream_url.h"
 #include "deliver/attempt_span.h"
+#include "deliver/batch.h"
 #include "deliver/subscribers.h"
 #include "connect/webhook.h"
 #include "domain/deliveries.h"
@@ -44,6 +45,9 @@ struct attempt *attempt_take(struct subscription *sub) {
     attempt->call = NULL;
     attempt->traced = false;
     attempt->found = attempt->confirming = attempt->discarding = false;
+    attempt->asked = attempt->suppressed = attempt->superseding = false;
+    attempt->batch = NULL;
+    attempt->document = attempt->previous = STR_NONE;
     attempt->wish = NULL;
     attempt->replay = 0;
     attempt->script = (struct script_run){0};
@@ -197,6 +201,16 @@ static void tell_end(struct attempt *attempt, enum err err) {
         deliver_discarded(attempt, err);
     if (attempt->replay != 0)
         replay_told(attempt, err);
+    if (attempt->superseding && err != ERR_UNAVAILABLE) {
+        struct deliver *d = attempt->deliver;
+        struct subscription *sub = attempt->sub;
+        uint64_t seq = attempt->job.seq;
+        pthread_mutex_lock(&d->lock);
+        if (!d->failed) /* its row alone */
+            lanes_superseded(sub->lanes,
+                             progress_supersede(d->progress, sub->name, attempt->job.key, seq - 1, seq + 1));
+        pthread_mutex_unlock(&d->lock);
+    }
     attempt_give_back(attempt);
 }
 
@@ -399,6 +413,27 @@ bool attempt_tell_released(struct subscription *sub, const struct progress_row *
     return true;
 }
 
+void attempt_tell_superseded(struct subscription *sub, const struct progress_row *row, uint64_t by_seq) {
+    struct attempt *attempt = attempt_of_row(sub, row);
+    struct delivery_release *release = attempt ? arena_new(&attempt->arena, struct delivery_release) : NULL;
+    if (attempt == NULL)
+        return; /* the row stays, and is told of at the next start */
+    attempt->job.seq = row->seq;
+    attempt->job.key = arena_str(&attempt->arena, row->lane);
+    attempt->superseding = true;
+    if (release != NULL) {
+        release->subscription = sub->name;
+        release->event_seq = (int64_t)row->seq;
+        release->subject = attempt->subject;
+        release->action = DELIVERY_DISCARD;
+        release->reason = arena_printf(&attempt->arena, "superseded by the newer value of seq %llu",
+                                       (unsigned long long)by_seq);
+        release->has = 1u << RELEASED_SUBSCRIPTION | 1u << RELEASED_EVENT_SEQ | 1u << RELEASED_SUBJECT |
+                       1u << RELEASED_ACTION | 1u << RELEASED_REASON;
+    }
+    attempt_tell(attempt, &delivery_release_command, release, row->seq);
+}
+
 /* --- requests ---------------------------------------------------------------------------- */
 
 static struct str placeholder(const struct attempt *attempt, struct str name, char seq[24]) {
@@ -408,6 +443,8 @@ static struct str placeholder(const struct attempt *attempt, struct str name, ch
         return attempt->subject;
     if (str_is(name, "event.type"))
         return attempt->type;
+    if (str_is(name, "batch.key") && attempt->batch != NULL)
+        return batch_key(attempt->batch);
     if (str_is(name, "event.correlation"))
         return attempt->correlation.ptr ? attempt->correlation : STR("");
     if (str_starts(name, STR("ce."))) { /* an attribute of its CloudEvent */
@@ -497,8 +534,6 @@ enum err attempt_call(struct attempt *attempt, const struct connector_request *r
                                .timeout_ms = attempt->send->timeout_ms};
     return net_send(attempt->deliver->net, &call, done, attempt, &attempt->call, fault);
 }
-
-static void attempt_lookup(struct attempt *attempt);
 
 /* --- sending ----------------------------------------------------------------------------- */
 
@@ -622,7 +657,7 @@ void attempt_unmapped(struct attempt *attempt, const struct fault *fault) {
     attempt_finish(attempt, LANE_FINAL, -1, 0, cause);
 }
 
-static void attempt_send(struct attempt *attempt) {
+void attempt_send(struct attempt *attempt) {
     struct fault fault;
     struct str body;
     fault_init(&fault, &attempt->arena);
@@ -634,6 +669,10 @@ static void attempt_send(struct attempt *attempt) {
     if (err == ERR_UNAVAILABLE && look_fetch(attempt, attempt_send))
         return;
     attempt->stage = STAGE_SEND;
+    if (err == OK && attempt->send->batch != NULL) {
+        batch_join(attempt, body);
+        return;
+    }
     if (err == OK)
         err = attempt_call(attempt, attempt->send->request, body,
                            attempt->send->webhook ? webhook_done : send_done, &fault);
@@ -703,7 +742,7 @@ static void lookup_done(void *ctx, const struct net_answer *answer) {
                    arena_printf(&attempt->arena, "look-up: %.*s", STR_FMT(cause)));
 }
 
-static void attempt_lookup(struct attempt *attempt) {
+void attempt_lookup(struct attempt *attempt) {
     struct fault fault = {0};
     attempt->stage = STAGE_LOOKUP;
     enum err err = attempt_call(attempt, &attempt->send->lookup->request, STR_NONE, lookup_done,
@@ -720,6 +759,8 @@ static void attempt_begin(struct attempt *attempt) {
     const struct connector_send *send = attempt->send;
     if (send->script.len)
         script_start(attempt);
+    else if (send->batch != NULL)
+        batch_begin(attempt);
     else if (attempt->job.lookup && send->lookup != NULL && !PLANTED(SKIP_LOOKUP))
         attempt_lookup(attempt);
     else
@@ -737,7 +778,9 @@ void attempt_start(struct subscription *sub, const struct lane_job *job) {
     struct fault fault = {0};
     enum err err = attempt_event_read(attempt, &fault);
     attempt_span_begin(attempt);
-    if (err != OK)
+    if (err == ERR_INVALID)
+        attempt_unmapped(attempt, &fault);
+    else if (err != OK)
         attempt_later(attempt, &fault);
     else
         attempt_begin(attempt);

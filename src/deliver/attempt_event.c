@@ -1,6 +1,8 @@
 /* attempt_event: the event of an attempt, from the journal: for a mapping or script as a document, the
- * CloudEvent that it is; for a delivery that is the event's data as it is, nothing is parsed. */
+ * CloudEvent that it is; for a delivery that is the event's data as it is, nothing is parsed. Members of
+ * batches are documents always: `by` and look-ups read them. */
 #include "core/seal.h"
+#include "deliver/conflate.h"
 #include "deliver/deliver_priv.h"
 
 struct reading {
@@ -36,8 +38,11 @@ static enum err plain_read(struct attempt *attempt, const struct record *record,
 static enum err document_read(struct attempt *attempt, const struct record *record, struct fault *fault) {
     struct deliver *d = attempt->deliver;
     struct arena *arena = &attempt->arena;
-    enum err err = event_write_cloudevent(record, d->options.config->cell, attempt_keyring(attempt),
-                                          d->parser, arena, &attempt->text, fault);
+    struct str cell = d->options.config->cell;
+    enum err err = attempt->send->availability
+                       ? availability_event(attempt, record, cell, &attempt->text, fault)
+                       : event_write_cloudevent(record, cell, attempt_keyring(attempt), d->parser, arena,
+                                                &attempt->text, fault);
     if (err == OK)
         err = json_parse(d->parser, arena, buf_str(&attempt->text), false, &attempt->event, fault);
     if (err != OK)
@@ -45,6 +50,9 @@ static enum err document_read(struct attempt *attempt, const struct record *reco
     attempt->id = json_member_str(attempt->event, STR("id"));
     attempt->correlation = json_member_str(attempt->event, STR("correlationid"));
     attempt->traceparent = json_member_str(attempt->event, STR("traceparent"));
+    const struct json *data = attempt->send->source ? NULL : json_member(attempt->event, STR("data"));
+    if (data != NULL)
+        attempt->data = data->text;
     return OK;
 }
 
@@ -52,7 +60,8 @@ static bool record_read(void *ctx, const struct record *record) {
     struct reading *reading = ctx;
     struct attempt *attempt = reading->attempt;
     buf_clear(&attempt->text);
-    bool whole = attempt->send->source != NULL || attempt->send->webhook != NULL;
+    bool made = attempt->send->availability;
+    bool whole = attempt->send->source || attempt->send->webhook || attempt->send->batch;
     reading->err = whole ? document_read(attempt, record, reading->fault)
                          : plain_read(attempt, record, reading->fault);
     if (attempt->send->webhook != NULL) /* the whole CloudEvent, in its structured mode */
@@ -61,8 +70,8 @@ static bool record_read(void *ctx, const struct record *record) {
         attempt->again_id = arena_printf(&attempt->arena, "%.*s-r%llu", STR_FMT(attempt->id),
                                          (unsigned long long)attempt->job.replay);
     attempt->event_us = record->time_us;
-    attempt->type = arena_str(&attempt->arena, record->type);
-    attempt->subject = arena_str(&attempt->arena, record->subject);
+    attempt->type = made ? STR(AVAILABILITY_CHANGED) : arena_str(&attempt->arena, record->type);
+    attempt->subject = arena_str(&attempt->arena, made ? attempt->job.key : record->subject);
     return false;
 }
 

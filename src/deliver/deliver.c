@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/planted.h"
+#include "deliver/batch.h"
+#include "deliver/conflate.h"
 #include "deliver/subscribers.h"
 #include "domain/postings.h"
 
@@ -108,12 +110,14 @@ enum err deliver_forget(struct deliver *d, const uint64_t *seqs, uint32_t n, str
     return err;
 }
 
-/* Before anything beyond sent_to is sent. So far ahead that this, which waits for the disk, happens twice a
- * second at most; what a crash leaves in doubt is half a second's work. */
-static bool reserve(struct subscription *sub, uint64_t seq) {
+/* So far ahead that this, which waits for the disk, happens twice a second at most; what a crash leaves in
+ * doubt is half a second's work. */
+bool deliver_reserve(struct subscription *sub, uint64_t seq) {
     struct deliver *d = sub->deliver;
     if (d->failed)
         return false;
+    if (seq <= sub->sent_to)
+        return true;
     pthread_mutex_lock(&d->lock);
     uint64_t before = sub->sent_to;
     sub->sent_to = seq + (sub->stats.rate_per_s > 2 * SENT_AHEAD ? sub->stats.rate_per_s / 2 : SENT_AHEAD);
@@ -206,7 +210,8 @@ static void done_note(struct attempt *attempt) {
     if (attempt->job.replay != 0) {
         replay_delivered(sub, attempt->job.replay, attempt->job.seq, attempt->found);
     } else {
-        sub->stats.delivered++;
+        sub->stats.delivered += !attempt->suppressed;
+        sub->stats.suppressed += attempt->suppressed;
         histogram_us(&sub->event_us, sub->stats.delivered_us - attempt->event_us);
     }
     d->unflushed++;
@@ -214,6 +219,9 @@ static void done_note(struct attempt *attempt) {
         return;
     uint64_t next = 0;
     struct fault fault = {0};
+    if (sub->send->conflate) /* what a crash may have left of those it superseded */
+        lanes_superseded(sub->lanes, progress_supersede(d->progress, sub->name, attempt->job.key, 0,
+                                                        attempt->job.seq));
     progress_unlist(d->progress, sub->name, attempt->job.key, attempt->job.seq);
     if (attempt->job.seq > lanes_cursor(sub->lanes))
         progress_over(d->progress, sub->name, attempt->job.key, attempt->job.seq);
@@ -254,15 +262,18 @@ bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t r
         done_note(attempt);
     else if (outcome != LANE_UNSETTLED)
         failure_note(attempt, outcome, status, cause);
-    bool listed = verdict == LANE_RETRY && attempt->job.listed && outcome != LANE_UNREACHABLE &&
-                  outcome != LANE_UNSETTLED;
+    uint64_t seq = verdict == LANE_DONE ? attempt->job.seq : lanes_seq(sub->lanes, lane);
+    bool listed = verdict == LANE_RETRY && attempt->job.listed &&
+                  ((outcome != LANE_UNREACHABLE && outcome != LANE_UNSETTLED) || seq != attempt->job.seq);
+    if (listed && seq != attempt->job.seq && !d->failed) /* a newer one has taken its place */
+        lanes_superseded(sub->lanes, progress_supersede(d->progress, sub->name, key, 0, seq));
     if ((verdict == LANE_HOLD || listed) && !d->failed) {
         struct listing listing = {
             .sub = sub,
             .first = true,
             .row = {.subscription = sub->name,
                     .lane = key,
-                    .seq = attempt->job.seq,
+                    .seq = seq,
                     .subject = attempt->subject,
                     .type = attempt->type,
                     .attempts = attempt->job.attempt,
@@ -305,45 +316,73 @@ struct str subscription_key(const struct subscription *sub, const struct record 
     return str_of(own, (size_t)snprintf(own, 24, "%llu", (unsigned long long)record->seq));
 }
 
+/* False: there is no room for it now. */
+static bool key_put(struct subscription *sub, const struct record *record, const struct lane_event *event) {
+    struct deliver *d = sub->deliver;
+    int64_t now_us = clock_tick_us(d->options.clock);
+    struct lane_before before = {0};
+    if (subscription_over(sub, event->seq, event->key) ||
+        (event->lookup && !sub->send->conflate && posted_already(sub, event->seq))) {
+        lanes_known(sub->lanes, event->seq, event->more);
+        return true;
+    }
+    enum lane_added added = lanes_put(sub->lanes, event, now_us, &before);
+    struct progress_row row = {.subscription = sub->name,
+                               .lane = event->key,
+                               .seq = event->seq,
+                               .subject = sub->send->availability ? event->key : record->subject,
+                               .type = sub->send->availability ? STR(AVAILABILITY_CHANGED) : record->type,
+                               .since_us = clock_now_us(d->options.clock)};
+    if (added == LANE_ADDED && event->seq < sub->remembered && !sub->send->conflate)
+        ahead_keep(&sub->ahead, record);
+    if (added == LANE_LISTED && !d->failed && !PLANTED(LISTED_LOST))
+        progress_list(d->progress, &row);
+    if (added == LANE_SUPERSEDES) {
+        row.due_us = wall_us(d, now_us);
+        superseded_list(sub, &row, &before);
+    }
+    return added != LANE_FULL;
+}
+
+/* A stock event is for the keys whose availability it changed. */
+static bool keys_put(struct subscription *sub, const struct record *record, bool suspect) {
+    struct fault fault = {0};
+    struct arena arena;
+    struct str *keys = NULL;
+    uint32_t count = 0;
+    arena_init(&arena, 0);
+    enum err err = availability_keys(sub->deliver, sub->send, record, &arena, &keys, &count, &fault);
+    uint32_t i = sub->part_seq == record->seq ? sub->part_keys : 0;
+    bool room = err == OK;
+    for (; room && i < count; i += room)
+        room = key_put(sub, record,
+                       &(struct lane_event){.seq = record->seq, .key = keys[i], .lookup = suspect, .more = true});
+    sub->part_seq = room ? 0 : record->seq;
+    sub->part_keys = i;
+    if (room)
+        lanes_pass(sub->lanes, record->seq);
+    if (err != OK)
+        log_line(LOG_ERROR, "deliver", "a stock event can not be read", "subscription=%.*s seq=%llu error=%s",
+                 STR_FMT(sub->name), (unsigned long long)record->seq, log_quote(str_c(fault.detail)));
+    arena_free(&arena);
+    return room;
+}
+
 static bool read_record(void *ctx, const struct record *record) {
     struct subscription *sub = ctx;
-    struct deliver *d = sub->deliver;
     uint64_t seq = record->seq;
     if (seq <= lanes_read_to(sub->lanes))
         return true;
+    if (sub->send->availability)
+        return keys_put(sub, record, seq <= sub->suspect_to);
     if (!subscription_takes(sub, record)) {
         lanes_pass(sub->lanes, seq);
         return true;
     }
     char own[24];
-    struct str key = subscription_key(sub, record, own);
-    bool suspect = seq <= sub->suspect_to;
-    if (subscription_over(sub, seq, key) || (suspect && posted_already(sub, seq))) {
-        lanes_known(sub->lanes, seq);
-        return true;
-    }
-    switch (lanes_add(sub->lanes, seq, key, suspect)) {
-    case LANE_ADDED:
-        if (seq < sub->remembered)
-            ahead_keep(&sub->ahead, record);
-        return true;
-    case LANE_KNOWN:
-        return true;
-    case LANE_LISTED: {
-        struct progress_row row = {.subscription = sub->name,
-                                   .lane = key,
-                                   .seq = seq,
-                                   .subject = record->subject,
-                                   .type = record->type,
-                                   .since_us = clock_now_us(d->options.clock)};
-        if (!d->failed && !PLANTED(LISTED_LOST))
-            progress_list(d->progress, &row);
-        return true;
-    }
-    case LANE_FULL:
-        return false;
-    }
-    return false;
+    return key_put(sub, record,
+                   &(struct lane_event){.seq = seq, .key = subscription_key(sub, record, own),
+                                        .lookup = seq <= sub->suspect_to});
 }
 
 static void unstick(struct subscription *sub) {
@@ -365,7 +404,7 @@ static void unstick(struct subscription *sub) {
 /* Reading further makes sense: there is more, and not enough is ready to go. */
 static bool read_wanted(const struct subscription *sub) {
     return lanes_read_to(sub->lanes) < tail_last(sub->deliver->options.tail) &&
-           lanes_counts(sub->lanes).ready < READ_RECORDS;
+           (sub->send->conflate || lanes_counts(sub->lanes).ready < READ_RECORDS);
 }
 
 /* True: there may be more to read at once. */
@@ -394,7 +433,7 @@ static void start_all(struct subscription *sub, int64_t now_us) {
     struct deliver *d = sub->deliver;
     struct lane_job job;
     while (!d->failed && !d->stopping && lanes_take(sub->lanes, now_us, &job)) {
-        if (job.seq > sub->sent_to && !reserve(sub, job.seq)) {
+        if (!deliver_reserve(sub, job.seq)) {
             lanes_return(sub->lanes, job.lane);
             return;
         }
@@ -488,14 +527,20 @@ void deliver_step(struct deliver *d) {
     subscribers_step(d);
     wishes_grant(d);
     again_submit(d, now_us);
-    for (uint32_t i = 0; i < d->count && !d->failed; i++) {
+    for (uint32_t i = 0; i < d->count; i++) {
         struct subscription *sub = d->subs[i];
-        if (sub->lanes == NULL || !subscription_goes(sub))
+        bool goes = sub->lanes != NULL && subscription_goes(sub) && !d->stopping && !d->failed;
+        if (!goes) {
+            batches_return(sub);
             continue;
-        for (uint32_t n = 0; n < READS_OF_STEP && !d->stopping && read_wanted(sub) && read_ahead(sub); n++)
+        }
+        for (uint32_t n = 0; n < READS_OF_STEP && read_wanted(sub) && read_ahead(sub); n++)
             ;
         replay_step(sub, now_us);
-        start_all(sub, now_us);
+        if (sub->send->batch != NULL)
+            batches_start(sub, now_us);
+        else
+            start_all(sub, now_us);
     }
     if (flush_wanted(d) && (now_us >= flush_due_us(d) || d->unflushed >= FLUSH_DELIVERIES)) {
         pthread_mutex_lock(&d->lock);
@@ -519,7 +564,9 @@ int64_t deliver_next_us(const struct deliver *d) {
         const struct subscription *sub = d->subs[i];
         if (sub->lanes == NULL || !subscription_goes(sub))
             continue;
-        int64_t due = lanes_next_us(sub->lanes, now_us), again = replay_next_us(sub, now_us);
+        int64_t due = sub->send->batch != NULL ? batches_next_us(sub, now_us)
+                                               : lanes_next_us(sub->lanes, now_us);
+        int64_t again = replay_next_us(sub, now_us);
         due = again < due ? again : due;
         if (read_wanted(sub) && lanes_room(sub->lanes))
             due = now_us;

@@ -69,6 +69,7 @@ struct deliver_stats {
     uint32_t held;       /* lanes that wait for a person */
     uint32_t parked;     /* lanes that are retried beside the window */
     uint64_t delivered;  /* since the start, as the rest */
+    uint64_t suppressed; /* deliveries that were not sent: the system has that value */
     uint64_t attempts;   /* requests that were to do something at the remote */
     uint64_t failed;     /* attempts that did not succeed */
     uint64_t looked_up;  /* look-ups */

@@ -18,7 +18,8 @@ void deliver_stats_write(struct buf *out, const struct deliver_stats *s) {
     } numbers[] = {
         {"cursor", s->cursor},       {"last", s->last},         {"behind", s->behind},
         {"waiting", s->waiting},     {"out", s->out},           {"held", s->held},
-        {"parked", s->parked},       {"delivered", s->delivered}, {"attempts", s->attempts},
+        {"parked", s->parked},       {"delivered", s->delivered}, {"superseded", s->ledger.superseded},
+        {"suppressed", s->suppressed}, {"attempts", s->attempts},
         {"failed", s->failed},       {"looked_up", s->looked_up}, {"found", s->found},
         {"rate_per_s", s->rate_per_s},
     };

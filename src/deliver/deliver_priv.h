@@ -39,6 +39,15 @@ struct subscription {
     int64_t failing_us; /* since then nothing was taken, wall clock; 0: it was */
     bool given_up;      /* the journal is told that it is disabled */
     bool forgotten;     /* it is gone, and so is its progress */
+    struct {               /* batch.c */
+        struct batch *waiting; /* not sent yet, oldest first */
+        uint64_t members;      /* of those */
+        uint32_t calls;        /* under way */
+        int64_t next_us;       /* rate: no call before */
+        int64_t since_us;      /* since when something may go that waits for others; 0: nothing does */
+    } batches;
+    uint64_t part_seq; /* an event with several keys that was read in part; 0: none */
+    uint32_t part_keys; /* of them added */
     struct attempt *alone; /* script.c: those whose calls go one at a time */
     struct deliver_stats stats; /* the loop's own */
     struct deliver_stats shown; /* under the lock */
@@ -101,10 +110,16 @@ struct attempt {
     uint32_t look_count;
     struct str look_wanted; /* the order that the last run asked for; absent: none */
     void (*look_resume)(struct attempt *attempt);
+    struct batch *batch;  /* that it is a member of; NULL: none */
+    struct str document;  /* mapped, for its batch */
+    struct str previous;  /* what was acknowledged last of its key; absent: not known, or no conflation */
     struct command command;
     int64_t event_us; /* when the event was recorded, wall clock */
     int64_t again_us; /* STAGE_COMMAND, STAGE_TELL: when to submit again */
     bool found;       /* the look-up found it */
+    bool asked;       /* previous is what the system said */
+    bool suppressed;  /* the system has it already */
+    bool superseding; /* STAGE_TELL: once the journal knows, the row of the held one goes */
     bool confirming;  /* sent with success but without a number: the look-up is to tell it */
     bool discarding;  /* STAGE_TELL: once the journal knows, the delivery is unlisted */
     uint64_t replay;  /* STAGE_TELL: of this replay, which goes on once the journal knows; 0: none */
@@ -213,11 +228,17 @@ void attempt_tell_held(struct subscription *sub, const struct progress_row *row)
 /* With `wish`: a discard, which deliver_discarded completes; false where that can not begin. */
 bool attempt_tell_released(struct subscription *sub, const struct progress_row *row,
                            struct wish *wish, struct str by, struct str reason);
+/* Tells the journal that a held delivery was superseded by a newer one of its key; then its row goes. */
+void attempt_tell_superseded(struct subscription *sub, const struct progress_row *row, uint64_t by_seq);
 struct attempt *attempt_take(struct subscription *sub);
 void attempt_give_back(struct attempt *attempt);
 void attempt_free(struct attempt *attempt);
 
-/* For what else makes attempts end: script.c. */
+/* For what else makes attempts end: script.c, batch.c. */
+/* Maps and sends, or hands it to its batch. */
+void attempt_send(struct attempt *attempt);
+/* Asks by the subscription's `lookup` first. */
+void attempt_lookup(struct attempt *attempt);
 void attempt_finish(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
                     int status, struct str cause);
 void attempt_later(struct attempt *attempt, const struct fault *fault);
@@ -257,6 +278,9 @@ bool look_fetch(struct attempt *attempt, void (*resume)(struct attempt *attempt)
 /* Its answer. */
 void look_fetched(struct attempt *attempt);
 
+/* batch.c */
+struct str batch_key(const struct batch *batch);
+
 /* script.c */
 void script_start(struct attempt *attempt);
 void script_next(struct attempt *attempt);
@@ -266,6 +290,8 @@ void script_next(struct attempt *attempt);
 enum err deliver_net_wrap(struct deliver *d, bool own, struct fault *fault) WARN_UNUSED;
 /* How long the remote may be at work on what was sent, after we stopped waiting. */
 int64_t settle_us(const struct connector_send *send);
+/* Before the event is sent: what is on disk says that it may have been. */
+bool deliver_reserve(struct subscription *sub, uint64_t seq) WARN_UNUSED;
 /* The lane's delivery has ended: lanes, progress, statistics. True: it is held now, and the
  * journal should be told. */
 bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,

@@ -24,6 +24,8 @@ static const struct shape_field subscription_rows[] = {
     COUNT("held", "Deliveries that are held"),
     COUNT("parked", "Deliveries retried aside"),
     COUNT("delivered", "Since the start"),
+    COUNT("superseded", "Events whose place a newer one of their key took, since the start"),
+    COUNT("suppressed", "Not sent, because the system has that value, since the start"),
     COUNT("attempts", "Since the start"),
     COUNT("failed", "Attempts that failed, since the start"),
     COUNT("looked_up", "Look-ups after an end that told nothing, since the start"),

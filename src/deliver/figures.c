@@ -40,6 +40,7 @@ static void subscription_figures(const struct subscription *sub, const struct de
                    counter_read(&sub->outcomes[i]));
     histogram_figure(&sub->call_us, METRIC_DELIVERY_CALL_SECONDS, labels, out);
     histogram_figure(&sub->event_us, METRIC_DELIVERY_SECONDS, labels, out);
+    metric_add(out, METRIC_DELIVERY_SUPPRESSED, labels, stats->suppressed);
     metric_add(out, METRIC_DELIVERY_LOOKUPS, labels, stats->looked_up);
     metric_add(out, METRIC_DELIVERY_FOUND, labels, stats->found);
     metric_add(out, METRIC_DELIVERY_BEHIND, labels, stats->behind);

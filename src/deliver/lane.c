@@ -1,6 +1,6 @@
-/* lane: see lane.h. Owns a ring of the events read ahead, the lanes (an array with a free list,
- * found by key through a map), a FIFO of lanes that are ready and a heap of those that wait. */
-#include "deliver/lane.h"
+/* lane: see lane.h. Owns the rules of order, a ring of the events read ahead, the breaker; lanes are kept
+ * and found by lane_queue.c. */
+#include "deliver/lane_priv.h"
 
 #include <string.h>
 
@@ -8,58 +8,6 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/planted.h"
-
-enum lane_state { LANE_FREE, LANE_READY, LANE_OUT, LANE_ANSWERED, LANE_WAITING, LANE_HELD };
-
-struct entry {
-    uint64_t seq;
-    uint32_t next; /* of the same lane, as ring index; LANE_NONE at the end */
-    bool done;     /* or listed */
-    bool lookup;
-};
-
-struct lane {
-    uint64_t hash;
-    char *key;
-    uint32_t key_len, key_cap;
-    uint32_t head, tail; /* ring indexes; LANE_NONE for a listed lane */
-    uint32_t link;       /* next in the ready queue, or next free */
-    uint32_t heap_at;
-    uint64_t seq;        /* of the first event */
-    uint64_t listed_to;  /* last seq that is a row of the store */
-    uint64_t replay;     /* its first event is a replayed one, of this replay: not in the ring; 0: none */
-    int64_t first_us;    /* first failed attempt that counts; 0: none */
-    int64_t due_us;
-    int64_t settled_us;
-    uint32_t attempts;
-    uint8_t state;
-    bool listed, lookup;
-};
-
-struct lanes {
-    struct lane_policy policy;
-    struct rng *rng;
-    struct entry *ring;
-    uint32_t ring_mask, ring_first, ring_count;
-    uint64_t read_to;
-    int64_t settled_us; /* of what an earlier life may have sent */
-    struct lane *lanes;
-    uint32_t lane_count, lane_cap, lane_free;
-    struct map map;
-    uint32_t ready_first, ready_last, ready_count;
-    uint32_t *heap;
-    uint32_t heap_count, heap_cap;
-    uint32_t out, answered, held, listed;
-    struct lane_ledger ledger;
-    int64_t next_send_us; /* rate: not before */
-    int64_t pause_us;     /* throttled: not before */
-    /* breaker */
-    uint32_t unreachable; /* in a row */
-    uint32_t probes;      /* failed in a row while open */
-    bool broken;
-    uint32_t probe; /* lane that is out as a probe, or LANE_NONE */
-    int64_t probe_us;
-};
 
 #define WINDOW_MAX (UINT32_C(1) << 24)
 
@@ -117,206 +65,168 @@ void lanes_destroy(struct lanes *lanes) {
     mem_free(lanes);
 }
 
-/* --- lanes by key ------------------------------------------------------------------------ */
-
-static bool lane_eq(const void *ctx, uint32_t index, const void *key) {
-    const struct lane *lane = &((const struct lanes *)ctx)->lanes[index];
-    const struct str *k = key;
-    return lane->key_len == k->len && memcmp(lane->key, k->ptr, k->len) == 0;
-}
-
-static uint64_t lane_hash(const void *ctx, uint32_t index) {
-    return ((const struct lanes *)ctx)->lanes[index].hash;
-}
-
-static uint32_t lane_find(const struct lanes *lanes, struct str key, uint64_t hash) {
-    return map_find(&lanes->map, hash, lane_eq, lanes, &key);
-}
-
-/* A free lane's index, or LANE_NONE. There is always heap room for all lanes. */
-static uint32_t lane_slot(struct lanes *lanes) {
-    if (lanes->lane_free != LANE_NONE)
-        return lanes->lane_free;
-    if (lanes->lane_count == lanes->lane_cap) {
-        uint32_t cap = lanes->lane_cap ? lanes->lane_cap * 2 : 64;
-        struct lane *more = mem_resize(lanes->lanes, cap * sizeof *more);
-        if (more == NULL)
-            return LANE_NONE;
-        lanes->lanes = more;
-        uint32_t *heap = mem_resize(lanes->heap, cap * sizeof *heap);
-        if (heap == NULL)
-            return LANE_NONE;
-        lanes->heap = heap;
-        lanes->heap_cap = lanes->lane_cap = cap;
-    }
-    uint32_t i = lanes->lane_count++;
-    lanes->lanes[i] = (struct lane){.link = LANE_NONE, .state = LANE_FREE};
-    lanes->lane_free = i;
-    return i;
-}
-
-static uint32_t lane_make(struct lanes *lanes, struct str key, uint64_t hash) {
-    uint32_t i = lane_slot(lanes);
-    if (i == LANE_NONE)
-        return LANE_NONE;
-    struct lane *lane = &lanes->lanes[i];
-    if (lane->key_cap < key.len || lane->key == NULL) {
-        uint32_t cap = key.len < 32 ? 32 : (uint32_t)key.len;
-        char *bytes = mem_resize(lane->key, cap);
-        if (bytes == NULL)
-            return LANE_NONE;
-        lane->key = bytes;
-        lane->key_cap = cap;
-    }
-    if (key.len > 0)
-        memcpy(lane->key, key.ptr, key.len);
-    lane->key_len = (uint32_t)key.len;
-    lane->hash = hash;
-    if (!map_add(&lanes->map, hash, i, lane_hash, lanes))
-        return LANE_NONE;
-    lanes->lane_free = lane->link;
-    lane->link = LANE_NONE;
-    lane->head = lane->tail = LANE_NONE;
-    lane->seq = lane->listed_to = lane->replay = 0;
-    lane->first_us = lane->due_us = 0;
-    lane->settled_us = lanes->settled_us;
-    lane->attempts = 0;
-    lane->listed = lane->lookup = false;
-    return i;
-}
-
-static void lane_drop(struct lanes *lanes, uint32_t i) {
-    struct lane *lane = &lanes->lanes[i];
-    must(map_remove(&lanes->map, lane->hash, i));
-    lane->state = LANE_FREE;
-    lane->link = lanes->lane_free;
-    lanes->lane_free = i;
-}
-
-/* --- ready queue and heap ---------------------------------------------------------------- */
-
-static void ready_push(struct lanes *lanes, uint32_t i, bool front) {
-    struct lane *lane = &lanes->lanes[i];
-    lane->state = LANE_READY;
-    lane->link = LANE_NONE;
-    if (lanes->ready_first == LANE_NONE) {
-        lanes->ready_first = lanes->ready_last = i;
-    } else if (front) {
-        lane->link = lanes->ready_first;
-        lanes->ready_first = i;
-    } else {
-        lanes->lanes[lanes->ready_last].link = i;
-        lanes->ready_last = i;
-    }
-    lanes->ready_count++;
-}
-
-static uint32_t ready_pop(struct lanes *lanes) {
-    uint32_t i = lanes->ready_first;
-    if (i == LANE_NONE)
-        return LANE_NONE;
-    lanes->ready_first = lanes->lanes[i].link;
-    if (lanes->ready_first == LANE_NONE)
-        lanes->ready_last = LANE_NONE;
-    lanes->lanes[i].link = LANE_NONE;
-    lanes->ready_count--;
-    return i;
-}
-
-static bool heap_less(const struct lanes *lanes, uint32_t a, uint32_t b) {
-    const struct lane *la = &lanes->lanes[a], *lb = &lanes->lanes[b];
-    return la->due_us != lb->due_us ? la->due_us < lb->due_us : la->seq < lb->seq;
-}
-
-static void heap_set(struct lanes *lanes, uint32_t at, uint32_t i) {
-    lanes->heap[at] = i;
-    lanes->lanes[i].heap_at = at;
-}
-
-static void heap_sift(struct lanes *lanes, uint32_t at) {
-    uint32_t i = lanes->heap[at];
-    while (at > 0 && heap_less(lanes, i, lanes->heap[(at - 1) / 2])) {
-        heap_set(lanes, at, lanes->heap[(at - 1) / 2]);
-        at = (at - 1) / 2;
-    }
-    for (;;) {
-        uint32_t child = at * 2 + 1;
-        if (child >= lanes->heap_count)
-            break;
-        if (child + 1 < lanes->heap_count &&
-            heap_less(lanes, lanes->heap[child + 1], lanes->heap[child]))
-            child++;
-        if (!heap_less(lanes, lanes->heap[child], i))
-            break;
-        heap_set(lanes, at, lanes->heap[child]);
-        at = child;
-    }
-    heap_set(lanes, at, i);
-}
-
-static void wait_push(struct lanes *lanes, uint32_t i, int64_t due_us) {
-    lanes->lanes[i].state = LANE_WAITING;
-    lanes->lanes[i].due_us = due_us;
-    must(lanes->heap_count < lanes->heap_cap);
-    lanes->heap[lanes->heap_count] = i;
-    lanes->lanes[i].heap_at = lanes->heap_count++;
-    heap_sift(lanes, lanes->heap_count - 1);
-}
-
-static void wait_remove(struct lanes *lanes, uint32_t i) {
-    uint32_t at = lanes->lanes[i].heap_at;
-    must(at < lanes->heap_count && lanes->heap[at] == i);
-    uint32_t last = lanes->heap[--lanes->heap_count];
-    if (last != i) {
-        heap_set(lanes, at, last);
-        heap_sift(lanes, at);
-    }
+/* min(max, first * factor^n); pause_make spreads it by jitter, in microseconds. */
+static int64_t pause_ms(const struct lanes *lanes, uint32_t n, int64_t max_ms) {
+    int64_t ms = lanes->policy.first_ms;
+    for (uint32_t k = 0; k < n && ms < max_ms; k++)
+        ms = ms > max_ms / lanes->policy.factor ? max_ms : ms * lanes->policy.factor;
+    return ms > max_ms ? max_ms : ms;
 }
 
 /* --- feeding ----------------------------------------------------------------------------- */
 
-bool lanes_room(const struct lanes *lanes) { return lanes->ring_count < lanes->policy.window_max; }
-
-enum lane_added lanes_add(struct lanes *lanes, uint64_t seq, struct str key, bool lookup) {
-    must(seq > lanes->read_to);
-    uint64_t hash = hash64(key, 0);
-    uint32_t i = lane_find(lanes, key, hash);
-    if (i != MAP_NONE && lanes->lanes[i].listed) {
-        struct lane *lane = &lanes->lanes[i];
-        bool known = seq <= lane->listed_to;
-        if (!known) {
-            lane->listed_to = seq;
-            lanes->ledger.taken++;
-            lanes->ledger.listed++;
-        } else {
-            lanes->ledger.again++;
-        }
-        lanes->read_to = seq;
-        return known ? LANE_KNOWN : LANE_LISTED;
+static void ring_trim(struct lanes *lanes) {
+    while (lanes->ring_count > 0 && lanes->ring[lanes->ring_first].done) {
+        lanes->ring_first = (lanes->ring_first + 1) & lanes->ring_mask;
+        lanes->ring_count--;
     }
+}
+
+static void entry_done(struct lanes *lanes, uint32_t at) {
+    lanes->ring[at].done = true;
+    lanes->live--;
+}
+
+/* What is done goes out of the middle of the ring, too. At most every half window of events. */
+static void ring_compact(struct lanes *lanes) {
+    uint32_t to = lanes->ring_first, count = 0;
+    for (uint32_t k = 0; k < lanes->ring_count; k++) {
+        const struct entry *entry = &lanes->ring[(lanes->ring_first + k) & lanes->ring_mask];
+        if (!entry->done)
+            lanes->lanes[entry->lane].head = lanes->lanes[entry->lane].tail = LANE_NONE;
+    }
+    for (uint32_t k = 0; k < lanes->ring_count; k++) {
+        struct entry entry = lanes->ring[(lanes->ring_first + k) & lanes->ring_mask];
+        if (entry.done)
+            continue;
+        struct lane *lane = &lanes->lanes[entry.lane];
+        entry.next = LANE_NONE;
+        lanes->ring[to] = entry;
+        if (lane->head == LANE_NONE)
+            lane->head = to;
+        else
+            lanes->ring[lane->tail].next = to;
+        lane->tail = to;
+        to = (to + 1) & lanes->ring_mask;
+        count++;
+    }
+    lanes->ring_count = count;
+}
+
+bool lanes_room(const struct lanes *lanes) {
+    return lanes->ring_count < lanes->policy.window_max ||
+           (lanes->policy.conflate && lanes->live <= lanes->policy.window_max / 2);
+}
+
+static bool lane_is_out(const struct lane *lane) {
+    return lane->state == LANE_OUT || lane->state == LANE_ANSWERED;
+}
+
+/* What waits of an unlisted lane and is not out gives way to `event`, which is added next. */
+static void waiting_drop(struct lanes *lanes, struct lane *lane, struct lane_event *event) {
+    bool out = lane_is_out(lane) && lane->replay == 0; /* a replayed one is not in the ring */
+    uint32_t at = out ? lanes->ring[lane->head].next : lane->head;
+    event->lookup |= !out && lane->replay == 0 && lane->lookup;
+    for (; at != LANE_NONE; at = lanes->ring[at].next) {
+        event->lookup |= lanes->ring[at].lookup;
+        entry_done(lanes, at);
+        lanes->ledger.waiting--;
+        lanes->ledger.superseded++;
+    }
+    if (out) {
+        lanes->ring[lane->head].next = LANE_NONE;
+        lane->tail = lane->head;
+    } else {
+        lane->head = lane->tail = LANE_NONE;
+    }
+    ring_trim(lanes);
+}
+
+/* A listed lane where the newest counts: its rows give way. One that was held goes again, after the
+ * pause that its failures have come to: else a key that the remote does not take would be tried with
+ * every event. */
+static void listed_supersede(struct lanes *lanes, uint32_t i, const struct lane_event *event,
+                             int64_t now_us, struct lane_before *before) {
+    struct lane *lane = &lanes->lanes[i];
+    before->held = lane->state == LANE_HELD;
+    before->seq = before->held || lane_is_out(lane) ? lane->seq : lane->seq - 1;
+    lane->listed_to = event->seq;
+    lane->lookup |= event->lookup;
+    if (lane_is_out(lane))
+        return;
+    lane->seq = event->seq;
+    if (lane->state == LANE_WAITING)
+        heap_sift(lanes, lane->heap_at);
+    if (before->held) {
+        lanes->held--;
+        lane->first_us = 0;
+        wait_push(lanes, i, now_us + pause_ms(lanes, lane->attempts, lanes->policy.max_ms) * 1000);
+    }
+}
+
+static enum lane_added listed_put(struct lanes *lanes, uint32_t i, const struct lane_event *event,
+                                  int64_t now_us, struct lane_before *before) {
+    struct lane *lane = &lanes->lanes[i];
+    bool known = event->seq <= lane->listed_to;
+    lanes->read_to = event->more ? event->seq - 1 : event->seq;
+    if (known) {
+        lanes->ledger.again++;
+        return LANE_KNOWN;
+    }
+    lanes->ledger.taken++;
+    lanes->ledger.listed++;
+    if (lanes->policy.conflate && lane->replay == 0) {
+        listed_supersede(lanes, i, event, now_us, before);
+        return LANE_SUPERSEDES;
+    }
+    lane->listed_to = event->seq;
+    return LANE_LISTED;
+}
+
+enum lane_added lanes_put(struct lanes *lanes, const struct lane_event *given, int64_t now_us,
+                          struct lane_before *before) {
+    must(given->seq > lanes->read_to);
+    struct lane_event event = *given;
+    uint64_t hash = hash64(event.key, 0);
+    uint32_t i = lane_find(lanes, event.key, hash);
+    if (i != MAP_NONE && lanes->lanes[i].listed)
+        return listed_put(lanes, i, &event, now_us, before);
     if (!lanes_room(lanes))
         return LANE_FULL;
     bool fresh = i == MAP_NONE;
-    if (fresh && (i = lane_make(lanes, key, hash)) == LANE_NONE)
+    if (fresh && (i = lane_make(lanes, event.key, hash)) == LANE_NONE)
         return LANE_FULL;
-    uint32_t at = (lanes->ring_first + lanes->ring_count++) & lanes->ring_mask;
-    lanes->ring[at] = (struct entry){.seq = seq, .next = LANE_NONE, .lookup = lookup};
     struct lane *lane = &lanes->lanes[i];
-    if (fresh) {
+    if (!fresh && lanes->policy.conflate)
+        waiting_drop(lanes, lane, &event);
+    if (lanes->ring_count >= lanes->policy.window_max)
+        ring_compact(lanes);
+    uint32_t at = (lanes->ring_first + lanes->ring_count++) & lanes->ring_mask;
+    lanes->ring[at] = (struct entry){.seq = event.seq, .next = LANE_NONE, .lane = i, .lookup = event.lookup};
+    lanes->live++;
+    if (lane->head == LANE_NONE) {
         lane->head = at;
-        lane->seq = seq;
-        lane->lookup = lookup;
-        ready_push(lanes, i, false);
-    } else if (lane->head == LANE_NONE) { /* behind a replayed one */
-        lane->head = at;
+        if (lane->replay == 0) { /* else it is behind a replayed one */
+            lane->seq = event.seq;
+            lane->lookup = event.lookup;
+        }
     } else {
         lanes->ring[lane->tail].next = at;
     }
     lane->tail = at;
-    lanes->read_to = seq;
+    if (fresh)
+        ready_push(lanes, i, false);
+    else if (lane->state == LANE_WAITING)
+        heap_sift(lanes, lane->heap_at);
+    lanes->read_to = event.more ? event.seq - 1 : event.seq;
     lanes->ledger.taken++;
     lanes->ledger.waiting++;
     return LANE_ADDED;
+}
+
+enum lane_added lanes_add(struct lanes *lanes, uint64_t seq, struct str key, bool lookup) {
+    struct lane_before before = {0};
+    return lanes_put(lanes, &(struct lane_event){.seq = seq, .key = key, .lookup = lookup}, 0, &before);
 }
 
 bool lanes_replay(struct lanes *lanes, uint64_t seq, struct str key, uint64_t replay, bool lookup) {
@@ -337,9 +247,15 @@ bool lanes_replay(struct lanes *lanes, uint64_t seq, struct str key, uint64_t re
     return true;
 }
 
-void lanes_known(struct lanes *lanes, uint64_t seq) {
+void lanes_superseded(struct lanes *lanes, uint64_t rows) {
+    must(lanes->ledger.listed >= rows);
+    lanes->ledger.listed -= rows;
+    lanes->ledger.superseded += rows;
+}
+
+void lanes_known(struct lanes *lanes, uint64_t seq, bool more) {
     must(seq > lanes->read_to);
-    lanes->read_to = seq;
+    lanes->read_to = more ? seq - 1 : seq;
     lanes->ledger.taken++;
     lanes->ledger.delivered++;
 }
@@ -352,6 +268,10 @@ void lanes_pass(struct lanes *lanes, uint64_t seq) {
 enum err lanes_load(struct lanes *lanes, struct str key, uint64_t seq, uint64_t last,
                     uint32_t attempts, int64_t due_us, int64_t now_us) {
     must(seq > 0 && last >= seq);
+    if (lanes->policy.conflate && last > seq) { /* what is behind it counts */
+        seq = last;
+        due_us = now_us | 1;
+    }
     uint64_t hash = hash64(key, 0);
     must(lane_find(lanes, key, hash) == MAP_NONE);
     uint32_t i = lane_make(lanes, key, hash);
@@ -427,6 +347,7 @@ bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job) {
                              .settled_us = lane->settled_us,
                              .probe = lanes->broken,
                              .listed = lane->listed,
+                             .alone = lane->alone,
                              .replay = lane->replay};
     return true;
 }
@@ -463,14 +384,6 @@ static void lane_back(struct lanes *lanes, uint32_t i) {
         lanes->probe = LANE_NONE;
 }
 
-/* min(max, first * factor^n); pause_make spreads it by jitter, in microseconds. */
-static int64_t pause_ms(const struct lanes *lanes, uint32_t n, int64_t max_ms) {
-    int64_t ms = lanes->policy.first_ms;
-    for (uint32_t k = 0; k < n && ms < max_ms; k++)
-        ms = ms > max_ms / lanes->policy.factor ? max_ms : ms * lanes->policy.factor;
-    return ms > max_ms ? max_ms : ms;
-}
-
 static int64_t pause_make(struct lanes *lanes, uint32_t n, int64_t max_ms) {
     int64_t us = pause_ms(lanes, n, max_ms) * 1000;
     return lanes->policy.jitter ? (int64_t)rng_below(lanes->rng, (uint64_t)us + 1) : us;
@@ -485,13 +398,6 @@ static int64_t retry_pause(struct lanes *lanes, uint32_t n) {
     return us + (int64_t)rng_below(lanes->rng, (uint64_t)us / 10 + 1);
 }
 
-static void ring_trim(struct lanes *lanes) {
-    while (lanes->ring_count > 0 && lanes->ring[lanes->ring_first].done) {
-        lanes->ring_first = (lanes->ring_first + 1) & lanes->ring_mask;
-        lanes->ring_count--;
-    }
-}
-
 /* The first event of an unlisted lane is done: the next, or the lane goes. */
 static void lane_advance(struct lanes *lanes, uint32_t i) {
     struct lane *lane = &lanes->lanes[i];
@@ -500,10 +406,10 @@ static void lane_advance(struct lanes *lanes, uint32_t i) {
     if (lane->replay != 0) {
         lane->replay = 0;
     } else {
-        struct entry *entry = &lanes->ring[lane->head];
-        entry->done = true;
-        lane->head = entry->next;
+        entry_done(lanes, lane->head);
+        lane->head = lanes->ring[lane->head].next;
     }
+    lane->alone = false;
     if (lane->head == LANE_NONE) {
         lane_drop(lanes, i);
     } else {
@@ -534,6 +440,50 @@ static void breaker_count(struct lanes *lanes, int64_t retry_after_ms, int64_t n
     lanes->broken = true;
 }
 
+/* The newer event that waits behind the one that is out takes its place; false: there is none. */
+static bool head_supersede(struct lanes *lanes, uint32_t i) {
+    struct lane *lane = &lanes->lanes[i];
+    if (!lanes->policy.conflate || lane->replay != 0)
+        return false;
+    if (lane->listed) {
+        if (lane->listed_to == lane->seq)
+            return false;
+        lane->seq = lane->listed_to;
+    } else {
+        uint32_t next = lanes->ring[lane->head].next;
+        if (next == LANE_NONE)
+            return false;
+        entry_done(lanes, lane->head);
+        lanes->ledger.waiting--;
+        lanes->ledger.superseded++;
+        lane->head = next;
+        lane->seq = lanes->ring[next].seq;
+        lane->lookup |= lanes->ring[next].lookup;
+        ring_trim(lanes);
+    }
+    lane->first_us = 0;
+    return true;
+}
+
+void lanes_together(struct lanes *lanes, bool together) {
+    lanes->together = together;
+    lanes->counted = false;
+}
+
+void lanes_alone(struct lanes *lanes, uint32_t i) { lane_taken(lanes, i)->alone = true; }
+
+/* Whether somebody is there, by how a delivery ended: an answer that makes sense, or none. */
+static void breaker_note(struct lanes *lanes, enum lane_outcome outcome, int64_t retry_after_ms,
+                         int64_t now_us) {
+    if (lanes->together && lanes->counted)
+        return;
+    lanes->counted = true;
+    if (outcome == LANE_UNREACHABLE || outcome == LANE_AMBIGUOUS)
+        breaker_count(lanes, retry_after_ms, now_us);
+    else
+        breaker_closed(lanes);
+}
+
 /* Nobody there: the lane keeps its turn and its attempts. */
 static enum lane_verdict end_unreachable(struct lanes *lanes, uint32_t i, int64_t now_us) {
     if (lanes->broken) {
@@ -562,10 +512,8 @@ enum lane_verdict lanes_end(struct lanes *lanes, uint32_t i, enum lane_outcome o
     lane_back(lanes, i);
     struct lane *lane = &lanes->lanes[i];
     const struct lane_policy *policy = &lanes->policy;
-    if (outcome == LANE_UNREACHABLE || outcome == LANE_AMBIGUOUS)
-        breaker_count(lanes, retry_after_ms, now_us);
-    else /* an answer that makes sense: somebody is there */
-        breaker_closed(lanes);
+    breaker_note(lanes, outcome, retry_after_ms, now_us);
+    bool superseded = outcome != LANE_SUCCESS && head_supersede(lanes, i);
     if (outcome == LANE_UNREACHABLE)
         return end_unreachable(lanes, i, now_us);
     if (PLANTED(RETRY_SUCCESS) && lane->attempts > 0 &&
@@ -594,7 +542,8 @@ enum lane_verdict lanes_end(struct lanes *lanes, uint32_t i, enum lane_outcome o
     lane->attempts++;
     if (lane->first_us == 0)
         lane->first_us = now_us;
-    bool over = outcome == LANE_FINAL ||
+    bool over = superseded ? false
+                : outcome == LANE_FINAL ||
                 (policy->attempts_max > 0 && lane->attempts >= policy->attempts_max) ||
                 (policy->age_max_us > 0 && now_us - lane->first_us >= policy->age_max_us);
     if (over && (lane->listed || lanes->listed < policy->listed_max)) {
@@ -631,7 +580,7 @@ void lanes_list(struct lanes *lanes, uint32_t i, bool hold, void (*visit)(void *
         visit(ctx, lane->seq);
     }
     for (uint32_t at = lane->head; at != LANE_NONE; at = lanes->ring[at].next) {
-        lanes->ring[at].done = true;
+        entry_done(lanes, at);
         lanes->ledger.waiting--;
         lanes->ledger.listed++;
         lane->listed_to = lanes->ring[at].seq;
@@ -676,6 +625,7 @@ void lanes_refill(struct lanes *lanes, uint32_t i, uint64_t seq) {
     lane->attempts = 0;
     lane->first_us = 0;
     lane->lookup = true;
+    lane->alone = false;
     ready_push(lanes, i, false);
 }
 
@@ -744,6 +694,8 @@ struct str lanes_key(const struct lanes *lanes, uint32_t i) {
     return str_of(lanes->lanes[i].key, lanes->lanes[i].key_len);
 }
 
+uint64_t lanes_seq(const struct lanes *lanes, uint32_t i) { return lanes->lanes[i].seq; }
+
 bool lanes_listed(const struct lanes *lanes, uint32_t i) { return lanes->lanes[i].listed; }
 
 uint64_t lanes_replay_of(const struct lanes *lanes, uint32_t i) { return lanes->lanes[i].replay; }
@@ -757,7 +709,7 @@ struct lane_counts lanes_counts(const struct lanes *lanes) {
                                  .held = lanes->held,
                                  .parked = lanes->listed - lanes->held,
                                  .broken = lanes->broken};
-    counts.window = lanes->ring_count;
+    counts.window = lanes->policy.conflate ? lanes->live : lanes->ring_count;
     return counts;
 }
 

@@ -10,9 +10,14 @@
  * progress store; in memory there is only the first of them. So the cursor, the seq up to which
  * all is done save what is listed, moves on, and a failed delivery costs no other lane.
  *
+ * Where the newest value of a key is all that counts (`conflate`), a newer event supersedes the one
+ * before it that is not out: one that waits, one that is listed, and one that was out and failed. So a
+ * lane holds two events at most, and the window is counted in keys, not in events.
+ *
  * What always holds: per lane at most one delivery is out; an event is handed out (lanes_take)
- * only when all before it on its lane have ended well or were discarded; the cursor never
- * passes an event that is neither done nor listed. */
+ * only when all before it on its lane have ended well, were discarded or superseded; the cursor never
+ * passes an event that is neither done nor listed nor superseded by one that is still to go; that
+ * something of a key may have been sent (`lookup`) is not forgotten with the event it was. */
 #ifndef PENSTOCK_DELIVER_LANE_H
 #define PENSTOCK_DELIVER_LANE_H
 
@@ -34,6 +39,7 @@ struct lane_policy {
     int64_t age_max_us;               /* since the first failed attempt; 0: none */
     uint32_t breaker_after;           /* unreachable that often in a row: pause, then probe */
     int64_t probe_max_ms;             /* longest pause between two probes */
+    bool conflate; /* the newest event of a key takes the place of those that have not gone out */
 };
 
 enum lane_outcome {
@@ -65,11 +71,27 @@ enum lane_added {
     LANE_LISTED, /* its lane is listed: the caller adds a row to the progress store */
     LANE_KNOWN,  /* is a row of the progress store already */
     LANE_FULL,   /* the window is full, or memory is out: come again later */
+    LANE_SUPERSEDES, /* as LANE_LISTED, and the lane's rows between `before` and it are dropped */
 };
+struct lane_event {
+    uint64_t seq;
+    struct str key;
+    bool lookup; /* it may have been sent before */
+    bool more;   /* further keys of the same event follow; it has not been read until the last */
+};
+struct lane_before {
+    uint64_t seq; /* rows behind this one and before the event's are dropped */
+    bool held;    /* and the row at seq is of a held delivery, which is held no more */
+};
+/* An event for this subscription, with one of its keys. */
+enum lane_added lanes_put(struct lanes *lanes, const struct lane_event *event, int64_t now_us,
+                          struct lane_before *before);
 /* An event for this subscription. `lookup`: it may have been sent before. */
 enum lane_added lanes_add(struct lanes *lanes, uint64_t seq, struct str key, bool lookup);
 /* An event for this subscription that was delivered in an earlier life, as the books say. */
-void lanes_known(struct lanes *lanes, uint64_t seq);
+void lanes_known(struct lanes *lanes, uint64_t seq, bool more);
+/* So many rows of listed lanes are gone because newer ones took their place. */
+void lanes_superseded(struct lanes *lanes, uint64_t rows);
 /* Everything up to seq has been read. */
 void lanes_pass(struct lanes *lanes, uint64_t seq);
 /* A listed lane as the progress store has it: at start, before anything is added. `seq` is its
@@ -97,6 +119,7 @@ struct lane_job {
     int64_t settled_us; /* only from then on "not found" means that it was not done */
     bool probe;       /* sent to see whether the remote is back */
     bool listed;
+    bool alone;       /* not together with others */
     uint64_t replay;  /* it is a replayed event, of this replay; 0: a live one */
 };
 /* The next delivery that may go now; false where there is none. */
@@ -116,6 +139,10 @@ enum lane_verdict {
 /* The delivery ended. retry_after_ms: what the remote asked for, -1 where it did not. */
 enum lane_verdict lanes_end(struct lanes *lanes, uint32_t lane, enum lane_outcome outcome,
                             int64_t retry_after_ms, int64_t now_us);
+/* What ends from here until it is false ends with one call: the breaker counts the first alone. */
+void lanes_together(struct lanes *lanes, bool together);
+/* The next attempt of this lane's first delivery goes by itself (job->alone). */
+void lanes_alone(struct lanes *lanes, uint32_t lane);
 /* Gives a taken delivery back as if it had not been taken (no slot, shutdown). */
 void lanes_return(struct lanes *lanes, uint32_t lane);
 
@@ -146,6 +173,8 @@ int64_t lanes_next_us(const struct lanes *lanes, int64_t now_us);
 /* When this lane's next attempt is due (after LANE_RETRY). */
 int64_t lanes_due_us(const struct lanes *lanes, uint32_t lane);
 struct str lanes_key(const struct lanes *lanes, uint32_t lane);
+/* Of its first event, which after a failure may be another one than the one that was out. */
+uint64_t lanes_seq(const struct lanes *lanes, uint32_t lane);
 bool lanes_listed(const struct lanes *lanes, uint32_t lane);
 uint64_t lanes_replay_of(const struct lanes *lanes, uint32_t lane); /* 0: its first is a live one */
 uint32_t lanes_attempts(const struct lanes *lanes, uint32_t lane);

@@ -11,7 +11,7 @@
 
 enum statement {
     SELECT_CURSOR, SET_CURSOR, LIST, UNLIST, NEXT, ROWS, LANES, FAILURE, FAILURES, TRIM,
-    FORGET_CAUSE, FORGET_DETAIL, ACKED, ACK, UNACK, COUNT, END, ENDED, PASSED, REPLAY_PUT, REPLAYS,
+    FORGET_CAUSE, FORGET_DETAIL, ACKED, ACK, UNACK, SUPERSEDE, COUNT, END, ENDED, PASSED, REPLAY_PUT, REPLAYS,
     REPLAY_DROP, SET_FAILING, END_FAILING, FAILING, DROP_CURSOR, DROP_LISTED, DROP_FAILURES, DROP_ENDED,
     DROP_ACKED, STATEMENTS,
 };
@@ -48,6 +48,7 @@ static const char *const statements[STATEMENTS] = {
     [REPLAY_PUT] = "INSERT OR REPLACE INTO replay(id, body) VALUES(?1, ?2)",
     [REPLAYS] = "SELECT body FROM replay ORDER BY id",
     [REPLAY_DROP] = "DELETE FROM replay WHERE id = ?1",
+    [SUPERSEDE] = "DELETE FROM waiting WHERE subscription = ?1 AND lane = ?2 AND seq > ?3 AND seq < ?4",
     [FORGET_DETAIL] = "UPDATE failure SET detail = 'erased' WHERE seq = ?1"
                       " AND subscription IN (SELECT name FROM subscription)",
     [END] = "INSERT OR IGNORE INTO ended(subscription, seq, lane) VALUES(?1, ?2, ?3)",
@@ -247,6 +248,19 @@ void progress_unlist(struct progress *progress, struct str subscription, struct 
     sqlite3_bind_int64(stmt, 2, (int64_t)seq);
     db_bind_str(stmt, 3, lane);
     change_run(progress, UNLIST);
+}
+
+uint32_t progress_supersede(struct progress *progress, struct str subscription, struct str lane,
+                            uint64_t after, uint64_t before) {
+    if (!change_begin(progress))
+        return 0;
+    sqlite3_stmt *stmt = progress->stmt[SUPERSEDE];
+    db_bind_str(stmt, 1, subscription);
+    db_bind_str(stmt, 2, lane);
+    sqlite3_bind_int64(stmt, 3, (int64_t)after);
+    sqlite3_bind_int64(stmt, 4, (int64_t)before);
+    change_run(progress, SUPERSEDE);
+    return progress->broken == OK ? (uint32_t)sqlite3_changes(progress->db) : 0;
 }
 
 void progress_acknowledge(struct progress *progress, struct str subscription, struct str lane,

@@ -61,6 +61,9 @@ void progress_over(struct progress *progress, struct str subscription, struct st
 enum err progress_over_visit(struct progress *progress, struct str subscription,
                              bool (*visit)(void *ctx, uint64_t seq, struct str lane), void *ctx,
                              struct fault *fault) WARN_UNUSED;
+/* The lane's rows behind `after` and before `before` are gone; how many there were. */
+uint32_t progress_supersede(struct progress *progress, struct str subscription, struct str lane,
+                        uint64_t after, uint64_t before);
 /* The first listed seq of the lane after `after`, 0 where there is none. Sees what was not
  * flushed yet. */
 enum err progress_next(struct progress *progress, struct str subscription, struct str lane,

@@ -128,6 +128,9 @@ static enum err allowed(const struct subscription *sub, struct replay *row, stru
     if (!sub->stats.usable)
         return fault_set(fault, ERR_CONFLICT, "the subscription is switched off, or something it needs is not set");
     const struct connector_send *send = sub->send;
+    if (send->conflate)
+        return fault_set(fault, ERR_CONFLICT,
+                         "only the newest of a key counts for the subscription: an older one would take its place");
     bool one = row->type.len > 0 && row->type.ptr[row->type.len - 1] != '*';
     if (one && !connector_wants(send, row->type))
         return fault_set(fault, ERR_CONFLICT, "the subscription does not take events of this type");

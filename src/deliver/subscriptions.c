@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "deliver/conflate.h"
 #include "deliver/subscribers.h"
 
 static struct lane_policy policy_of(const struct deliver *d, const struct connector_send *send) {
@@ -17,13 +18,16 @@ static struct lane_policy policy_of(const struct deliver *d, const struct connec
     const struct connector_retry *retry = send->retry;
     uint32_t pause_count;
     const int64_t *pauses = subscription_pauses(send, &pause_count);
+    int64_t calls = send->limits->concurrency > 0 ? send->limits->concurrency : 1;
     return (struct lane_policy){
         .pauses_ms = pauses,
         .pause_count = pause_count,
         .window_max = (uint32_t)settings->deliver_window,
         .listed_max = (uint32_t)settings->deliver_listed_max,
-        .concurrency = send->limits->concurrency > 0 ? (uint32_t)send->limits->concurrency : 1,
-        .rate_per_s = (uint32_t)send->limits->rate_per_s,
+        /* of a batch, what is limited is calls (batch.c): one more set of members may wait */
+        .concurrency = (uint32_t)(send->batch ? (calls + 1) * send->batch->max_items : calls),
+        .rate_per_s = send->batch ? 0 : (uint32_t)send->limits->rate_per_s,
+        .conflate = send->conflate == SEND_CONFLATE_LATEST,
         .first_ms = retry->first_ms > 0 ? retry->first_ms : 1,
         .max_ms = retry->max_ms > 0 ? retry->max_ms : 1,
         .factor = retry->factor > 0 ? retry->factor : 1,
@@ -56,6 +60,8 @@ static bool load_lane(void *ctx, const struct progress_row *row, uint64_t last_s
         lanes_replayed(sub->lanes, row->lane, row->replay);
     if (loading->err == OK && held)
         attempt_tell_held(sub, row);
+    if (loading->err == OK)
+        superseded_loaded(sub, row, last_seq);
     return loading->err == OK;
 }
 
@@ -130,6 +136,7 @@ enum err subscription_load(struct subscription *sub, struct fault *fault) {
     if (cursor.cursor < subscription_after(sub))
         cursor.cursor = subscription_after(sub);
     sub->failing_us = subscriber_failing(sub);
+    sub->part_seq = 0;
     lanes_destroy(sub->lanes);
     ahead_clear(&sub->ahead);
     struct lane_policy policy = policy_of(d, sub->send);
