@@ -201,7 +201,8 @@ class Hub(Server):
 
     def __init__(self, program, dir_, locations, more=(), env=None):
         self.configuration = os.path.join(dir_, "hub")
-        write_configuration(program, self.configuration, locations)
+        if not os.path.exists(self.configuration):
+            write_configuration(program, self.configuration, locations)
         made = subprocess.run([program, "key", "create", "-C", self.configuration, "--name",
                                "bench", "--scope", "*"], check=True, stdout=subprocess.PIPE)
         self.key = made.stdout.decode().strip()

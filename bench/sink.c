@@ -1,10 +1,11 @@
 /* sink: another system as fast as one can be, for bench_deliver.py: HTTP/1.1 on one thread, answers
  * at once, and keeps account of what came: how much, what twice, what out of order.
  *
- *   sink PORT [members]
+ *   sink PORT [MARK]
  *
  * A delivery names its event by an Idempotency-Key that ends in its seq, and its key by X-Key; without
- * X-Key order is not checked. With `members` a body is a batch: each `"penstockseq":N` in it is one.
+ * X-Key order is not checked. With MARK a body is a batch: each MARK in it is one event, of which only the
+ * count is known.
  * Commands on stdin, a line each: `up`, `down` (nobody listens, connections are cut), `rate N` (so many
  * events a second are taken, with a burst of a tenth of it; what is more is answered 429; 0: all),
  * `clear`, `say`. To `say` it answers one line of JSON. Ends with its stdin.
@@ -41,7 +42,7 @@ static struct connection connections[CONNECTIONS_MAX];
 static struct key { uint64_t hash, last; } *keys;
 static uint64_t *seen; /* a bit per seq */
 static uint16_t port;
-static bool members;
+static const char *mark; /* of a member of a batch; NULL: no batches */
 static int poller, listener = -1;
 static struct counts {
     uint64_t requests, taken, twice, disordered, refused, unnamed, bytes, opened;
@@ -128,15 +129,11 @@ static const char *header(const char *head, const char *end, const char *name, s
     return NULL;
 }
 
-static uint64_t batch_account(const char *body, const char *end, bool count_only) {
-    static const char mark[] = "\"penstockseq\":";
+static uint64_t batch_count(const char *body, const char *end) {
+    size_t len = strlen(mark);
     uint64_t n = 0;
-    while ((body = memmem(body, (size_t)(end - body), mark, sizeof mark - 1)) != NULL) {
-        body += sizeof mark - 1;
+    for (; (body = memmem(body, (size_t)(end - body), mark, len)) != NULL; body += len)
         n++;
-        if (!count_only)
-            seq_account(number_at(body, end));
-    }
     return n;
 }
 
@@ -144,7 +141,7 @@ static uint64_t batch_account(const char *body, const char *end, bool count_only
 static int request_take(const char *head, const char *body, const char *end, char *out, size_t room) {
     size_t len = 0;
     const char *id = header(head, body, "Idempotency-Key", &len);
-    uint64_t seq = 0, n = members ? batch_account(body, end, true) : 1;
+    uint64_t seq = 0, n = mark ? batch_count(body, end) : 1;
     if (id != NULL) {
         const char *from = id + len;
         while (from > id && from[-1] >= '0' && from[-1] <= '9')
@@ -160,8 +157,8 @@ static int request_take(const char *head, const char *body, const char *end, cha
         counts.first_us = now_us();
     counts.last_us = now_us();
     counts.bytes += (uint64_t)(end - body);
-    if (members) {
-        batch_account(body, end, false);
+    if (mark) {
+        counts.taken += n;
     } else {
         seq_account(seq);
         const char *key = header(head, body, "X-Key", &len);
@@ -323,11 +320,11 @@ int main(int argc, char **argv) {
     struct epoll_event events[256];
     static int input;
     if (argc < 2) {
-        fprintf(stderr, "usage: sink PORT [members]\n");
+        fprintf(stderr, "usage: sink PORT [MARK]\n");
         return 2;
     }
     port = (uint16_t)strtoul(argv[1], NULL, 10);
-    members = argc > 2 && strcmp(argv[2], "members") == 0;
+    mark = argc > 2 ? argv[2] : NULL;
     keys = calloc(KEYS, sizeof *keys);
     seen = calloc(SEQS_MAX / 64, sizeof *seen);
     poller = epoll_create1(EPOLL_CLOEXEC);
