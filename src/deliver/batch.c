@@ -21,6 +21,8 @@
 #include "deliver/attempt_span.h"
 #include "deliver/conflate.h"
 
+#define TAKEN_OF_ROUND 500 /* events of one subscription: the others have their turn in between */
+
 struct batch {
     struct batch *next;
     struct subscription *sub;
@@ -574,6 +576,7 @@ static int64_t take_some(struct subscription *sub, int64_t now_us) {
 }
 
 void batches_start(struct subscription *sub, int64_t now_us) {
+    int64_t taken = 0, n;
     do {
         send_due(sub, now_us);
         bool ready = lanes_next_us(sub->lanes, now_us) <= now_us;
@@ -581,10 +584,12 @@ void batches_start(struct subscription *sub, int64_t now_us) {
             sub->batches.since_us = 0;
         else if (sub->batches.since_us == 0)
             sub->batches.since_us = now_us;
-        if (!ready || sub->deliver->failed || take_us(sub, now_us) > now_us)
+        if (!ready || sub->deliver->failed || taken >= TAKEN_OF_ROUND || take_us(sub, now_us) > now_us)
             return;
         sub->batches.since_us = 0;
-    } while (take_some(sub, now_us) > 0);
+        n = take_some(sub, now_us);
+        taken += n;
+    } while (n > 0);
 }
 
 int64_t batches_next_us(const struct subscription *sub, int64_t now_us) {

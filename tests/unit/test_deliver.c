@@ -933,6 +933,31 @@ static void reading_far_behind_is_shared_out(void **state) {
     hub_free();
 }
 
+/* Nor does one that may send much at once. */
+static void a_round_of_batches_is_bounded(void **state) {
+    static struct connector_batch ten = {.max_items = 10, .max_bytes = 1 << 20, .idempotent = true};
+    hub_init(22);
+    hub.send.batch = &ten;
+    hub.send.lookup = NULL;
+    hub.send.reference = STR_NONE;
+    hub.limits.concurrency = 200;
+    hub_up();
+    for (int i = 0; i < 3000; i++) {
+        thing_new(100000);
+        core_step(hub.core);
+    }
+    uint32_t before = 0;
+    do {
+        deliver_step(hub.deliver);
+        assert_in_range(remote.count - before, 1, 50);
+        before = remote.count;
+        assert_true(before == 200 || deliver_next_us(hub.deliver) <= tick_us); /* goes on at once */
+    } while (before < 200);
+    remote.down = true;
+    hub_crash();
+    hub_free();
+}
+
 static void pointers_are_followed(void **state) {
     struct json_parser *parser = json_parser_create();
     struct arena arena;
@@ -967,6 +992,7 @@ int main(void) {
         cmocka_unit_test(a_refused_delivery_waits_for_a_person),
         cmocka_unit_test(an_outage_burns_no_attempts),
         cmocka_unit_test(reading_far_behind_is_shared_out),
+        cmocka_unit_test(a_round_of_batches_is_bounded),
         cmocka_unit_test(pointers_are_followed),
     };
     disk = vfs_fault_create("fault", true);
