@@ -575,8 +575,18 @@ static int64_t take_some(struct subscription *sub, int64_t now_us) {
     return n;
 }
 
+/* What an earlier life may have sent is read first: else an older value of a key would go out again,
+ * before the newer one that the system has. */
+static bool catching_up(const struct subscription *sub) {
+    uint64_t read_to = lanes_read_to(sub->lanes);
+    return sub->send->conflate && read_to < sub->suspect_to &&
+           read_to < tail_last(sub->deliver->options.tail) && lanes_room(sub->lanes);
+}
+
 void batches_start(struct subscription *sub, int64_t now_us) {
     int64_t taken = 0, n;
+    if (catching_up(sub))
+        return;
     do {
         send_due(sub, now_us);
         bool ready = lanes_next_us(sub->lanes, now_us) <= now_us;
