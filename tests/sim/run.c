@@ -177,6 +177,7 @@ static void hub_step(struct sim *sim, enum step_kind kind) {
     case STEP_CORE: core_step(sim->core); break;
     case STEP_INBOUND: inbound_step(sim->inbound); break;
     case STEP_DELIVER: deliver_step(sim->deliver); break;
+    case STEP_POLL: poller_step(sim->poller); break;
     case STEP_READ_MODEL: (void)!read_model_step(sim->read_model, &more, &fault); break;
     case STEP_SHELF: (void)!core_shelf_step(sim->core, &more, &fault); break;
     default: tidy(sim, 1 + chance(sim, 3));
@@ -240,7 +241,7 @@ static void step_run(struct sim *sim, const struct step *step) {
     else if (kind <= STEP_SHELF)
         hub_step(sim, kind);
     else if (kind == STEP_PARTNER)
-        partner_step(sim);
+        chance(sim, 4) ? partner_step(sim) : market_answer(sim);
     else if (kind == STEP_DOWN)
         partner_down(sim);
     else if (kind == STEP_PERSON)

@@ -20,6 +20,7 @@ struct request {
     struct str body;  /* as it is sent; own memory */
     char target[64], key[24];
     bool pending, acknowledged, settled; /* settled: its last answer was certain */
+    bool offered;    /* never sent: it is fetched */
     bool keyless;    /* sent without its key: nobody knows whether that was used */
     int64_t sent_us; /* first */
 };
@@ -280,8 +281,8 @@ static void request_send(struct shop *shop, uint32_t at, bool with_key) {
 }
 
 /* A new request; `body` is what is sent, `judged` what the oracle is to know of it. */
-static void request_new(struct shop *shop, const char *kind, const char *type, struct str body,
-                        struct str judged, const char *target, const char *key) {
+static uint32_t request_note(struct shop *shop, const char *kind, const char *type, struct str body,
+                             struct str judged, const char *target, const char *key) {
     struct sim *sim = shop->sim;
     shop->requests = grown(shop->requests, shop->count, &shop->cap, sizeof *shop->requests);
     struct request *request = &shop->requests[shop->count++];
@@ -305,7 +306,12 @@ static void request_new(struct shop *shop, const char *kind, const char *type, s
     list_line(sim, "%s %s%s%.*s", kind, request->target, request->target[0] ? " " : "",
               STR_FMT(judged));
     sim->result->commands++;
-    request_send(shop, shop->count - 1, true);
+    return shop->count - 1;
+}
+
+static void request_new(struct shop *shop, const char *kind, const char *type, struct str body,
+                        struct str judged, const char *target, const char *key) {
+    request_send(shop, request_note(shop, kind, type, body, judged, target, key), true);
 }
 
 /* --- what they ask for ---------------------------------------------------------------------------- */
@@ -350,6 +356,19 @@ static struct str order_body(struct sim *sim, const char *prefix, bool wrong) {
     struct str text = arena_str(&sim->arena, buf_str(&out));
     buf_free(&out);
     return text;
+}
+
+uint32_t shop_offer(struct sim *sim, struct str *order) {
+    struct shop *shop = sim->shop;
+    struct str body = order_body(sim, "M", false);
+    uint32_t at = request_note(shop, "order", NULL, body, body, NULL, NULL);
+    struct request *request = &shop->requests[at];
+    char *copy = mem_alloc(body.len);
+    must(copy);
+    memcpy(copy, body.ptr, body.len);
+    *order = str_of(copy, body.len);
+    request->settled = request->offered = true;
+    return request->number;
 }
 
 static void send_webhook(struct sim *sim) {
@@ -457,7 +476,7 @@ static void send_erase(struct sim *sim) {
 /* --- once more -------------------------------------------------------------------------------------- */
 
 static bool may_repeat(const struct shop *shop, const struct request *request) {
-    return !request->pending && shop->sim->latest_us - request->sent_us < RETRY_WITHIN_US &&
+    return !request->pending && !request->offered && shop->sim->latest_us - request->sent_us < RETRY_WITHIN_US &&
            (request->key[0] || !request->type || request->settled);
 }
 
@@ -629,6 +648,7 @@ void shop_step(struct sim *sim, enum step_kind kind) {
     case STEP_HOLD: send_hold(sim); break;
     case STEP_RELEASE: send_release(sim); break;
     case STEP_ERASE: send_erase(sim); break;
+    case STEP_MARKET: market_step(sim); break;
     case STEP_AGAIN: send_again(sim); break;
     case STEP_OTHER: send_other(sim); break;
     case STEP_READ: shop_read_stock(sim, sku(sim), "read"); break;

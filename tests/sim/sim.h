@@ -14,6 +14,7 @@
 #include "connect/connector.h"
 #include "connect/inbound.h"
 #include "connect/net.h"
+#include "connect/poll.h"
 #include "core/core.h"
 #include "deliver/deliver_priv.h"
 #include "ops/erasure.h"
@@ -32,6 +33,7 @@
     SIM_STEP(STEP_RECEIVE, "receive", 4)                                                           \
     SIM_STEP(STEP_HOLD, "hold", 4)                                                                 \
     SIM_STEP(STEP_RELEASE, "release", 1)                                                           \
+    SIM_STEP(STEP_MARKET, "market", 3) /* an order at a marketplace, that is polled */             \
     SIM_STEP(STEP_ERASE, "erase", 2) /* a person is erased */                                      \
     SIM_STEP(STEP_AGAIN, "again", 6) /* a request once more: answer lost, or impatience */         \
     SIM_STEP(STEP_OTHER, "other", 1) /* another request under a key that was used */               \
@@ -40,6 +42,7 @@
     SIM_STEP(STEP_FEED, "feed", 6)   /* someone follows the events */                              \
     SIM_STEP(STEP_CORE, "core", 24)                                                                \
     SIM_STEP(STEP_INBOUND, "inbound", 9)                                                           \
+    SIM_STEP(STEP_POLL, "poll", 8)                                                                 \
     SIM_STEP(STEP_DELIVER, "deliver", 20)                                                          \
     SIM_STEP(STEP_READ_MODEL, "read-model", 8)                                                     \
     SIM_STEP(STEP_TIDY, "tidy", 10)                                                                \
@@ -110,6 +113,7 @@ _Noreturn void sim_run(const struct run_options *options);
 #define LEDGERS_MAX 32 /* subscriptions */
 struct partner;
 struct shop;
+struct market;
 /* A person's decision on its way. */
 struct decision_pending {
     struct wish wish;
@@ -151,6 +155,7 @@ struct sim {
     struct reader *reader;
     struct inbound *inbound;
     struct deliver *deliver;
+    struct poller *poller;
     struct erasure *erasure;
     bool up, dying;
     uint64_t segment_bytes, tail_bytes;
@@ -158,6 +163,7 @@ struct sim {
 
     struct partner *partner;
     struct shop *shop;
+    struct market *market;
     struct decision_pending pending;
     struct ledger_began { /* by subscription: where this life began */
         uint64_t from, before; /* cursor, what was listed */
@@ -206,6 +212,23 @@ uint32_t shop_sku_count(void);
 uint64_t shop_acknowledged(const struct sim *sim);
 /* The orders as the hub shows them one by one: {"order": …}, in the order of the read model. */
 void shop_observe_orders(struct sim *sim);
+
+/* An order that a partner offers, and the hub is to fetch: told to the oracle, its number there;
+ * *order is the caller's. */
+uint32_t shop_offer(struct sim *sim, struct str *order);
+
+/* market.c: a partner that is polled. */
+struct market *market_create(struct sim *sim);
+void market_destroy(struct market *market);
+struct net *market_net(struct market *market);
+void market_step(struct sim *sim);   /* something happens there */
+void market_answer(struct sim *sim); /* a call to it ends, somehow */
+void market_lose(struct sim *sim);   /* nobody listens any more */
+void market_down(struct sim *sim, int64_t us);
+void market_settle(struct sim *sim); /* it is well, and all it has is to be fetched … */
+bool market_quiet(const struct sim *sim); /* … and was */
+void market_observe(struct sim *sim);
+bool poller_rests(const struct poller *poller); /* it waits for nobody */
 
 /* desk.c: a person looks at the cases and decides one, where there is any. */
 void desk_decide(struct sim *sim);

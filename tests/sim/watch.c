@@ -455,6 +455,7 @@ void watch_end(struct sim *sim) {
     for (uint32_t i = 0; i < shop_sku_count(); i++)
         shop_read_stock(sim, i, "position");
     partner_observe(sim);
+    market_observe(sim);
     if (progress_rows(sim->deliver->progress, STR_NONE, STR_NONE, 0, false, UINT32_MAX >> 1,
                       held_observe, sim, &fault) != OK)
         violate(sim, "start", "%s", fault.detail);

@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "connect/poll_priv.h"
 #include "connect/receive.h"
 #include "deliver/deliver_priv.h"
 #include "domain/list.h"
@@ -134,6 +135,15 @@ static enum err followers_open(struct sim *sim, struct fault *fault) {
         err = inbound_create(&inbound, &sim->inbound, fault);
     if (err == OK)
         err = deliver_create(&deliver, &sim->deliver, fault);
+    struct poller_options poll = {.core = sim->core,
+                                  .config = &sim->config,
+                                  .connectors = &sim->connectors,
+                                  .path = "intake.db",
+                                  .clock = &sim->clock,
+                                  .rng = &sim->ids.rng,
+                                  .net = market_net(sim->market)};
+    if (err == OK)
+        err = poller_create(&poll, &sim->poller, fault);
     struct erasure_options erasure = {.core = sim->core, .deliver = sim->deliver};
     if (err == OK)
         err = erasure_create(&erasure, &sim->erasure, fault);
@@ -147,6 +157,8 @@ static void hub_close(struct sim *sim) {
         inbound_destroy(sim->inbound);
     if (sim->deliver)
         deliver_destroy(sim->deliver);
+    poller_destroy(sim->poller);
+    sim->poller = NULL;
     if (sim->reader)
         read_model_reader_destroy(sim->reader);
     read_model_close(sim->read_model);
@@ -230,9 +242,14 @@ void hub_down(struct sim *sim, bool crash) {
     sim->result->evictions += (uint32_t)stats.evictions;
     sim->result->loads += (uint32_t)stats.loads;
     partner_lose(sim);
+    if (sim->poller)
+        sim->poller->stopping = true;
+    market_lose(sim);
     int rounds = 0;
-    while (core_step(sim->core) > 0 || d->out > 0) {
+    while (core_step(sim->core) > 0 || d->out > 0 || (sim->poller && !poller_rests(sim->poller))) {
         deliver_step(d);
+        if (sim->poller)
+            poller_step(sim->poller);
         must(++rounds < 100000);
     }
     sim->pending.waiting = false;
@@ -276,7 +293,7 @@ static bool delivered(const struct sim *sim) {
 
 static bool quiet(struct sim *sim) {
     return core_ready(sim->core) && core_waiting(sim->core) == 0 &&
-           inbound_under_way(sim->inbound) == 0 && partner_calls(sim) == 0 && delivered(sim) &&
+           inbound_under_way(sim->inbound) == 0 && market_quiet(sim) && partner_calls(sim) == 0 && delivered(sim) &&
            !erasure_pending(sim->erasure) && read_model_seq(sim->read_model) == core_seq(sim->core);
 }
 
@@ -286,6 +303,8 @@ static void all_step(struct sim *sim) {
     core_step(sim->core);
     inbound_step(sim->inbound);
     deliver_step(sim->deliver);
+    poller_step(sim->poller);
+    market_answer(sim);
     while (partner_calls(sim) > 0) {
         uint32_t before = partner_calls(sim);
         partner_step(sim);
@@ -332,6 +351,7 @@ static void rest(struct sim *sim) {
 void hub_settle(struct sim *sim) {
     disk_mend(sim);
     partner_heal(sim);
+    market_settle(sim);
     rest(sim);
     time_pass(sim, INT64_C(7200) * 1000000); /* every hold has ended by then */
     rest(sim);
@@ -358,6 +378,7 @@ void world_open(struct sim *sim) {
     vfs_fault_reset(sim->disk, sim->run->seed);
     vfs_fault_watch(sim->disk, disk_syncs, sim);
     sim->partner = partner_create(sim);
+    sim->market = market_create(sim);
     sim->shop = shop_create(sim);
     hub_up(sim);
 }
@@ -366,6 +387,7 @@ void world_close(struct sim *sim) {
     hub_down(sim, false);
     shop_destroy(sim->shop);
     partner_destroy(sim->partner);
+    market_destroy(sim->market);
     vfs_fault_destroy(sim->disk);
     json_parser_destroy(sim->parser);
     arena_free(&sim->config.arena);
