@@ -91,6 +91,7 @@ static void records_step(struct drop_entry *entry) {
 static bool entry_step(struct drop_entry *entry, bool stopping) {
     uint64_t before = entry->file.nth;
     if (entry->state == DROP_RECORDS && stopping) {
+        drop_submit_again(entry);
         if (entry->busy == 0) {
             file_close(&entry->file);
             entry->state = DROP_IDLE;

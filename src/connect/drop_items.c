@@ -42,6 +42,10 @@ static void slot_submit(struct drop_slot *slot) {
 
 /* In the order of the file. */
 void drop_submit_again(struct drop_entry *entry) {
+    /* the hub stops, and may never take it: the file is read again next time */
+    for (uint32_t i = 0; entry->drop->stopping && i < DROP_SLOTS; i++)
+        if (entry->slots[i].state == DROP_SUBMIT)
+            slot_end(&entry->slots[i]);
     if (!entry->blocked || clock_tick_us(entry->drop->options.clock) < entry->again_us)
         return;
     entry->blocked = false;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "connect/poll_priv.h"
 #include "connect/receive.h"
 #include "domain/exceptions.h"
@@ -117,13 +118,13 @@ void item_answered(struct poll_slot *slot) {
     struct poll_entry *entry = slot->entry;
     const struct answer *answer = &slot->command.answer;
     if (answer->err != OK && err_info(answer->err)->disposition == RETRYABLE &&
-        !entry->poller->stopping) {
+        !entry->poller->stopping && !PLANTED(ITEM_LOST)) {
         slot->state = SLOT_SUBMIT;
         entry->blocked = true;
         entry->again_us = clock_tick_us(entry->poller->options.clock) + AGAIN_US;
         return;
     }
-    if (answer->err != OK) {
+    if (answer->err != OK && !PLANTED(ITEM_LOST)) {
         slot_failed(slot, arena_str(&entry->arena, str_c(answer->fault.detail)));
         return;
     }
@@ -280,6 +281,10 @@ static void item_start(struct poll_entry *entry) {
 
 /* In the order of the page: one that the core did not take holds up those behind it. */
 static void submit_again(struct poll_entry *entry) {
+    /* the hub stops, and may never take it: it is fetched again next time */
+    for (uint32_t i = 0; entry->poller->stopping && i < POLL_SLOTS; i++)
+        if (entry->slots[i].state == SLOT_SUBMIT)
+            slot_failed(&entry->slots[i], STR("the hub stopped"));
     if (!entry->blocked || clock_tick_us(entry->poller->options.clock) < entry->again_us)
         return;
     entry->blocked = false;

@@ -251,6 +251,15 @@ static bool round_repeat(struct poll_entry *entry) {
     return true;
 }
 
+/* What is to be asked for next is the page behind this one: the round begins again instead. What it
+ * has stored is known. */
+static void page_undone(struct poll_entry *entry, struct str why) {
+    uint32_t tries = entry->tries;
+    paging_reset(entry);
+    entry->tries = tries;
+    round_failed(entry, true, -1, why);
+}
+
 void round_page_done(struct poll_entry *entry) {
     const struct connector_poll *poll = entry->poll;
     struct fault fault;
@@ -261,12 +270,12 @@ void round_page_done(struct poll_entry *entry) {
         return;
     }
     if (entry->failed) {
-        round_failed(entry, true, -1, arena_str(&entry->arena, str_c(entry->stats.error)));
+        page_undone(entry, arena_str(&entry->arena, str_c(entry->stats.error)));
         return;
     }
     bool sorted = poll->watermark && poll->watermark->sorted && !entry->unsorted && !entry->shifted;
     if (progress_save(entry, sorted, &fault) != OK) {
-        round_failed(entry, true, -1, str_c(fault.detail));
+        page_undone(entry, str_c(fault.detail));
         return;
     }
     entry->pages++;

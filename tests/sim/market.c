@@ -49,6 +49,11 @@ static void offer_date(struct market *market, struct offer *offer) {
 
 void market_step(struct sim *sim) {
     struct market *market = sim->market;
+    if (chance(sim, 16) == 0) {
+        market->down_until_us = sim->tick_us + (int64_t)chance(sim, 60000000);
+        list_line(sim, "the market is down");
+        return;
+    }
     if (market->count > 0 && chance(sim, 4) == 0) {
         struct offer *offer = &market->offers[chance(sim, market->count)];
         if (offer->listed_ms <= now_ms(market))
@@ -198,6 +203,7 @@ void market_lose(struct sim *sim) {
 void market_settle(struct sim *sim) {
     struct market *market = sim->market;
     market->well = true;
+    market->down_until_us = 0;
     for (uint32_t i = 0; i < market->count; i++)
         if (market->offers[i].listed_ms > now_ms(market))
             market->offers[i].listed_ms = now_ms(market);
@@ -227,8 +233,6 @@ bool poller_rests(const struct poller *poller) {
 /* --- life --------------------------------------------------------------------------------------------- */
 
 struct net *market_net(struct market *market) { return &market->net; }
-
-void market_down(struct sim *sim, int64_t us) { sim->market->down_until_us = sim->tick_us + us; }
 
 struct market *market_create(struct sim *sim) {
     struct market *market = mem_zalloc(sizeof *market);

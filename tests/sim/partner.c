@@ -304,10 +304,6 @@ void partner_step(struct sim *sim) {
 }
 
 void partner_down(struct sim *sim) {
-    if (chance(sim, PARTNERS + 1) == 0) {
-        market_down(sim, (int64_t)chance(sim, 60000000));
-        return;
-    }
     enum who who = (enum who)chance(sim, PARTNERS);
     int64_t us = (int64_t)chance(sim, 60000000);
     sim->partner->down_until_us[who] = sim->tick_us + us;

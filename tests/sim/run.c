@@ -241,7 +241,9 @@ static void step_run(struct sim *sim, const struct step *step) {
     else if (kind <= STEP_SHELF)
         hub_step(sim, kind);
     else if (kind == STEP_PARTNER)
-        chance(sim, 4) ? partner_step(sim) : market_answer(sim);
+        partner_step(sim);
+    else if (kind == STEP_MARKET_ANSWER)
+        market_answer(sim);
     else if (kind == STEP_DOWN)
         partner_down(sim);
     else if (kind == STEP_PERSON)

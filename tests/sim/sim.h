@@ -48,6 +48,7 @@
     SIM_STEP(STEP_TIDY, "tidy", 10)                                                                \
     SIM_STEP(STEP_SHELF, "shelf", 8)      /* the state is written down */                          \
     SIM_STEP(STEP_PARTNER, "partner", 28) /* one call to a partner ends */                         \
+    SIM_STEP(STEP_MARKET_ANSWER, "market-answer", 8)                                               \
     SIM_STEP(STEP_DOWN, "down", 1)        /* a partner is not there for a while */                 \
     SIM_STEP(STEP_PERSON, "person", 3)    /* what is held, and cases: again, or given up */               \
     SIM_STEP(STEP_TIME, "time", 14)                                                                \
@@ -224,7 +225,6 @@ struct net *market_net(struct market *market);
 void market_step(struct sim *sim);   /* something happens there */
 void market_answer(struct sim *sim); /* a call to it ends, somehow */
 void market_lose(struct sim *sim);   /* nobody listens any more */
-void market_down(struct sim *sim, int64_t us);
 void market_settle(struct sim *sim); /* it is well, and all it has is to be fetched … */
 bool market_quiet(const struct sim *sim); /* … and was */
 void market_observe(struct sim *sim);

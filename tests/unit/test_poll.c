@@ -675,6 +675,30 @@ static void test_details(void **state) {
     close_all();
 }
 
+/* Where the next page begins is known when an item of this one fails: it is not passed over. */
+static void test_item_of_a_page_fails(void **state) {
+    (void)state;
+    static const char *const ways[] = {"{style: link, size: 5}",
+                                       "{style: cursor, next: /next, param: cursor, size: 5}",
+                                       "{style: page, size: 5}", "{style: offset, size: 5}"};
+    for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
+        char text[600];
+        snprintf(text, sizeof text,
+                 EVERY URL("%s") MARK
+                 "    detail: {url: \"https://shop.example/orders/{item.id}\", document: /order}\n"
+                 "    pages: %s\n",
+                 way == 2 ? "&page={page}" : way == 3 ? "&offset={offset}" : "", ways[way]);
+        open_with(text);
+        for (int i = 1; i <= 12; i++)
+            item_set(i, 1, i * 30); /* further apart than the overlap */
+        SCRIPT(NULL, NULL, "500");
+        run(300);
+        assert_int_equal(received(), 12);
+        assert_int_equal(stats().in_a_row, 0);
+        close_all();
+    }
+}
+
 static void test_number_and_text(void **state) {
     (void)state;
     open_with(EVERY "    request: {url: \"https://shop.example/orders?after={watermark}\"}\n"
@@ -821,6 +845,7 @@ int main(void) {
         cmocka_unit_test(test_link_elsewhere),
         cmocka_unit_test(test_bodies_and_mappings),
         cmocka_unit_test(test_details),
+        cmocka_unit_test(test_item_of_a_page_fails),
         cmocka_unit_test(test_number_and_text),
         cmocka_unit_test(test_core_is_busy),
         cmocka_unit_test(test_connector_changes),
