@@ -118,13 +118,13 @@ void item_answered(struct poll_slot *slot) {
     struct poll_entry *entry = slot->entry;
     const struct answer *answer = &slot->command.answer;
     if (answer->err != OK && err_info(answer->err)->disposition == RETRYABLE &&
-        !entry->poller->stopping && !PLANTED(ITEM_LOST)) {
+        !entry->poller->stopping) {
         slot->state = SLOT_SUBMIT;
         entry->blocked = true;
         entry->again_us = clock_tick_us(entry->poller->options.clock) + AGAIN_US;
         return;
     }
-    if (answer->err != OK && !PLANTED(ITEM_LOST)) {
+    if (answer->err != OK) {
         slot_failed(slot, arena_str(&entry->arena, str_c(answer->fault.detail)));
         return;
     }
@@ -249,7 +249,7 @@ static bool item_new(struct poll_slot *slot, bool *failed) {
         slot_failed(slot, arena_str(&entry->arena, str_c(fault.detail)));
         return true;
     }
-    bool same = known && slot->seen.content == content;
+    bool same = (known && slot->seen.content == content) || (PLANTED(ITEM_LOST) && content % 8 == 0);
     slot->seen.times += !same;
     slot->seen.content = content;
     if (same && slot->seen.round == entry->round)

@@ -242,6 +242,7 @@ bool lanes_replay(struct lanes *lanes, uint64_t seq, struct str key, uint64_t re
     lane->lookup = lookup;
     lane->replay = replay;
     lanes->ledger.taken++;
+    lanes->ledger.replayed++;
     lanes->ledger.waiting++;
     ready_push(lanes, i, false);
     return true;

@@ -197,6 +197,7 @@ struct lane_ledger {
     uint64_t superseded; /* a newer value of the same key went, or goes, in its place */
     uint64_t listed;     /* rows of the progress store: held, parked, or behind one that is */
     uint64_t waiting;    /* in memory: read ahead, or under way */
+    uint64_t replayed;   /* of those taken: events that were taken before */
     uint64_t again;      /* read once more, and known as listed or ended behind a listed one: not
                             taken in */
 };

@@ -21,7 +21,7 @@ static void judge_ledger(struct oracle *o, const struct ledger_seen *ledger) {
     uint64_t wanted = ledger->before;
     for (uint64_t seq = ledger->from + 1; seq <= ledger->to && seq <= o->events.count; seq++)
         wanted += subscription_wants(sub, event_at(o, (uint32_t)seq - 1)->kind);
-    if (wanted != ledger->taken + ledger->again)
+    if (wanted + ledger->replayed != ledger->taken + ledger->again)
         oracle_violate(o, "conservation",
                        "%.*s wants %llu events (with %llu listed before) behind %llu and up to "
                        "%llu, it took in %llu and knew %llu",

@@ -268,6 +268,7 @@ static const char *observe_ledger(struct oracle *o, const struct json *doc) {
                              .to = (uint64_t)member_i64(doc, "to", 0),
                              .before = (uint64_t)member_i64(doc, "before", 0),
                              .again = (uint64_t)member_i64(doc, "again", 0),
+                             .replayed = (uint64_t)member_i64(doc, "replayed", 0),
                              .ranged = member(doc, "to") != NULL};
     return NULL;
 }

@@ -20,9 +20,10 @@
  *         the hub's seq when it was asked to
  *   {"held": {"subscription", "seq"}}             listed for a person
  *   {"ledger": {"subscription", "taken", "delivered", "discarded", "superseded", "listed",
- *               "waiting", "from", "to", "before", "again"}}   what the hub counts of a subscription; perhaps
+ *               "waiting", "from", "to", "before", "again", "replayed"}}   what the hub counts of a subscription; perhaps
  *         with: it had `before` listed at from, and took in what it wants of the events behind
- *         from and up to to, but for `again` of them, which it knew
+ *         from and up to to, but for `again` of them, which it knew, and
+ *         took `replayed` in once more
  *   {"end": {"source": "WH-HAM", "erp": "erp-orders", "quiet_us": 17…}}   once: where stock is
  *         taken from where an event does not say, the subscription that keeps the books (left
  *         out: none does), and the time of a moment when all was quiet (left out: what takes

@@ -93,7 +93,7 @@ struct subscription_seen {
 struct ledger_seen {
     uint32_t subscription;
     uint64_t taken, delivered, discarded, superseded, listed, waiting;
-    uint64_t from, to, before, again;
+    uint64_t from, to, before, again, replayed;
     bool ranged; /* these were told */
 };
 

@@ -182,6 +182,15 @@ void partner_work(struct sim *sim) {
 
 /* --- calls ------------------------------------------------------------------------------------------ */
 
+/* Per key one after the other, also beside a replay: two requests at once may change places. */
+static void lane_alone(struct partner *p, const struct net_call *call) {
+    struct str lane = header_of(&call->request, "X-Lane");
+    for (const struct net_call *at = p->calls; lane.ptr && at; at = at->next)
+        if (at->who == call->who && str_eq(header_of(&at->request, "X-Lane"), lane))
+            violate(p->sim, "lane-alone", "%s is asked for two things of %.*s at once",
+                    partners[call->who].subscription, STR_FMT(lane));
+}
+
 static enum err partner_send(struct net *net, const struct net_request *request, net_done *done,
                              void *ctx, struct net_call **out, struct fault *fault) {
     struct partner *p = (struct partner *)net;
@@ -199,6 +208,7 @@ static enum err partner_send(struct net *net, const struct net_request *request,
         if (str_starts(request->url, str_c(partners[i].host)))
             call->who = i;
     must(call->who != PARTNERS);
+    lane_alone(p, call);
     while (*end)
         end = &(*end)->next;
     *end = call;

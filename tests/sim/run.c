@@ -248,6 +248,8 @@ static void step_run(struct sim *sim, const struct step *step) {
         partner_down(sim);
     else if (kind == STEP_PERSON)
         persons(sim);
+    else if (kind == STEP_REPLAY)
+        replays_step(sim);
     else if (kind == STEP_TIME)
         time_step(sim);
     else if (kind == STEP_CLOCK)

@@ -51,6 +51,7 @@
     SIM_STEP(STEP_MARKET_ANSWER, "market-answer", 8)                                               \
     SIM_STEP(STEP_DOWN, "down", 1)        /* a partner is not there for a while */                 \
     SIM_STEP(STEP_PERSON, "person", 3)    /* what is held, and cases: again, or given up */               \
+    SIM_STEP(STEP_REPLAY, "replay", 2)    /* of events, to one of the partners */                  \
     SIM_STEP(STEP_TIME, "time", 14)                                                                \
     SIM_STEP(STEP_CLOCK, "clock", 1) /* the wall clock is set */                                   \
     SIM_STEP(STEP_FULL, "full", 1)   /* the disk is full for a while */                            \
@@ -236,6 +237,11 @@ void desk_decide(struct sim *sim);
 bool desk_clear(struct sim *sim);
 /* The hub has ended. */
 void desk_lost(struct sim *sim);
+
+/* replays.c: a person asks for events once more, or stops that. */
+void replays_step(struct sim *sim);
+/* What is paused goes on; true: all are over. */
+bool replays_clear(struct sim *sim);
 
 /* partner.c: other systems, with books of their own. */
 struct partner *partner_create(struct sim *sim);

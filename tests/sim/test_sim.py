@@ -37,6 +37,8 @@ PLANTS = {
     "posting-lost": {"erp-number"},
     "listed-lost": {"conservation", "undelivered", "erp-missing"},
     "uncounted": {"conservation"},
+    "item-lost": {"acknowledged-lost", "erp-missing"},
+    "replay-live": {"lane-alone", "lane-order"},
 }
 PLANT_SEEDS = 60
 

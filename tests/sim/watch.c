@@ -164,14 +164,16 @@ void watch_rest(struct sim *sim) {
         if (progress_count(d->progress, sub->name, &rows, &fault) == OK && rows != is.listed)
             violate(sim, "conservation", "%.*s: %llu are listed on disk, %llu in memory",
                     STR_FMT(sub->name), (unsigned long long)rows, (unsigned long long)is.listed);
-        char range[160] = ""; /* what is read again after a failure is counted once more */
+        char range[200] = ""; /* what is read again after a failure is counted once more */
         if (sub->ended.taken == 0)
             snprintf(range, sizeof range,
-                     ",\"from\":%llu,\"to\":%llu,\"before\":%llu,\"again\":%llu",
+                     ",\"from\":%llu,\"to\":%llu,\"before\":%llu,\"again\":%llu,"
+                     "\"replayed\":%llu",
                      (unsigned long long)began->from,
                      (unsigned long long)lanes_read_to(sub->lanes),
                      (unsigned long long)began->before,
-                     (unsigned long long)lanes_ledger(sub->lanes)->again);
+                     (unsigned long long)lanes_ledger(sub->lanes)->again,
+                     (unsigned long long)lanes_ledger(sub->lanes)->replayed);
         observe(sim,
                 "{\"ledger\":{\"subscription\":\"%.*s\",\"taken\":%llu,\"delivered\":%llu,"
                 "\"discarded\":%llu,\"superseded\":%llu,\"listed\":%llu,\"waiting\":%llu%s}}",

@@ -325,7 +325,7 @@ static void rest(struct sim *sim) {
         all_step(sim);
         if (vfs_fault_crashed(sim->disk))
             violate(sim, "stuck", "power was lost although the disk is well");
-        if (quiet(sim) && shop_retry_all(sim) == 0 && desk_clear(sim)) {
+        if (quiet(sim) && shop_retry_all(sim) == 0 && desk_clear(sim) && replays_clear(sim)) {
             watch_rest(sim);
             return;
         }
