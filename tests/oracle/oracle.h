@@ -20,7 +20,8 @@
  *         the hub's seq when it was asked to
  *   {"held": {"subscription", "seq"}}             listed for a person
  *   {"ledger": {"subscription", "taken", "delivered", "discarded", "superseded", "listed",
- *               "waiting", "from", "to", "before", "again", "replayed"}}   what the hub counts of a subscription; perhaps
+ *               "waiting", "from", "to", "before", "again", "replayed"}}
+ *         what the hub counts of a subscription; perhaps
  *         with: it had `before` listed at from, and took in what it wants of the events behind
  *         from and up to to, but for `again` of them, which it knew, and
  *         took `replayed` in once more
