@@ -1,5 +1,6 @@
 /* connector: the tables of connector.yaml; reading is in connector_load.c. */
 #include "connect/connector_priv.h"
+#include "connect/expect.h"
 
 #include "connect/signature.h"
 
@@ -73,6 +74,8 @@ static const struct shape_field receive_rows[] = {
     SHAPE_ROW(struct connector_receive, known, SHAPE_ENUM,
               "What was recorded before with another content: refuse (a person is asked), ignore (nothing new) "
               "(refuse)", .values = knowns),
+    SHAPE_ROW(struct connector_receive, expect, SHAPE_OBJECT, "What should come; else a person is told",
+              .shape = &connector_expect_shape),
 };
 static SHAPE_DEFINE(receive_shape, "connector_receive", struct connector_receive,
                     "A webhook", receive_rows);
@@ -273,6 +276,17 @@ const struct connector *connector_find(const struct connectors *connectors, stru
     return NULL;
 }
 
+static void topic_figures(const struct connector *connector, const struct connector_receive *take,
+                          struct metrics *out) {
+    const struct traffic_topic *topic = traffic_find(&connector->counters->traffic, take->topic);
+    const struct str labels[] = {connector->name, take->topic};
+    metric_add(out, METRIC_TOPIC_RECEIVED, labels, topic ? counter_read(&topic->received) : 0);
+    if (take->backstop.len)
+        metric_add(out, METRIC_BACKSTOP_REPAIRS, labels, topic ? counter_read(&topic->repaired) : 0);
+    if (take->expect)
+        metric_add(out, METRIC_TRAFFIC_ABSENT, labels, topic && atomic_load(&topic->absent_us) > 0);
+}
+
 void connectors_figures(const struct connectors *connectors, struct metrics *out) {
     static const char *const kinds[PROCESSED_KINDS] = {"mapped", "known", "failed"};
     for (uint32_t i = 0; i < connectors->count; i++) {
@@ -289,6 +303,8 @@ void connectors_figures(const struct connectors *connectors, struct metrics *out
                        counter_read(&counters->processed[k]));
         histogram_read(&counters->processing_us, &processing);
         metric_histogram(out, METRIC_CONNECTOR_SECONDS, name, &processing);
+        for (uint32_t k = 0; k < connector->taken_count; k++)
+            topic_figures(connector, connector->taken[k], out);
     }
 }
 

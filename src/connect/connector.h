@@ -23,6 +23,7 @@
 #include "base/json.h"
 #include "base/metric.h"
 #include "map/mapping.h"
+#include "connect/traffic.h"
 #include "shape/shape.h"
 
 /* How a webhook is signed; see connect/signature.h. */
@@ -78,7 +79,9 @@ struct connector_receive {
     struct shape_list commands;    /* … or of struct str: those that route() of the mapping may name */
     struct connector_only *only;   /* NULL: all */
     int32_t known;                 /* enum connector_known */
+    struct connector_expect *expect; /* connect/expect.h; NULL: nothing is expected */
     /* not in the file */
+    struct str backstop;           /* a poll: the webhook whose messages it brings where they were missed */
     const struct mapping_source *source;
     uint32_t line; /* of its command in connector.yaml */
 };
@@ -228,6 +231,7 @@ struct connector_counters {
     _Atomic uint64_t received, rejected, processed[PROCESSED_KINDS];
     _Atomic int64_t received_us, processed_us, failed_us; /* the newest, wall clock; 0: none */
     struct histogram processing_us;
+    struct traffic traffic;    /* by topic */
     _Atomic uint32_t versions; /* that count here */
 };
 

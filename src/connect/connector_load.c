@@ -300,6 +300,7 @@ static void load_receive(struct loader *l, uint32_t i) {
     if (!receive->command.len == !receive->commands.count)
         yaml_fault(&l->yaml, l->fault, load_pointer(l, "/receive/%u/command", i),
                    "is needed, or commands in its place, where the mapping says which with route()");
+    load_expect(l, receive->expect, load_pointer(l, "/receive/%u/expect", i));
     load_signature(l, signature, i);
     load_mapping(l, receive->mapping, load_pointer(l, "/receive/%u/mapping", i), &receive->source);
 }

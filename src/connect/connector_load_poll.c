@@ -1,6 +1,7 @@
 /* connector_load_poll: section `poll` of connector.yaml: its tables, and what the tables can not say. */
 #include "connect/connector_poll.h"
 #include "connect/connector_priv.h"
+#include "connect/expect.h"
 
 #define ROW_AS(as, type, member, kind_, help_text, ...)                                            \
     {.name = as, .kind = kind_, .offset = offsetof(type, member), .since = 1, .help = help_text,   \
@@ -87,7 +88,7 @@ static SHAPE_DEFINE(detail_shape, "connector_detail", struct connector_detail,
 enum poll_row {
     POLL_TOPIC, POLL_ENABLED, POLL_EVERY_S, POLL_REQUEST, POLL_ANSWER, POLL_ITEMS, POLL_ERROR,
     POLL_WATERMARK, POLL_PAGES, POLL_DETAIL, POLL_DEDUP, POLL_KEY, POLL_VERSION, POLL_MAPPING,
-    POLL_COMMAND, POLL_COMMANDS, POLL_TIMEOUT_MS,
+    POLL_COMMAND, POLL_COMMANDS, POLL_TIMEOUT_MS, POLL_BACKSTOP, POLL_GRACE_S, POLL_EXPECT,
 };
 static const struct shape_field poll_rows[] = {
     [POLL_TOPIC] = SHAPE_ROW(struct connector_poll, topic, SHAPE_CODE,
@@ -125,13 +126,21 @@ static const struct shape_field poll_rows[] = {
                                "Version or time of what the key names: older than applied is stale",
                                .shape = &connector_place_shape),
     [POLL_MAPPING] = SHAPE_ROW(struct connector_poll, mapping, SHAPE_CODE,
-                               "File beside this one: \"order.lua\"", .flags = SHAPE_REQUIRED),
+                               "File beside this one: \"order.lua\"; left out with backstop"),
     [POLL_COMMAND] = SHAPE_ROW(struct connector_poll, command, SHAPE_CODE,
                                "What it asks of the hub"),
     [POLL_COMMANDS] = SHAPE_ROW(struct connector_poll, commands, SHAPE_LIST,
                                 "In its place: those that route() of the mapping may name", .max = 16),
     [POLL_TIMEOUT_MS] = SHAPE_ROW(struct connector_poll, timeout_ms, SHAPE_INTEGER,
                                   "Time of one call (30000)", .min = 10, .max = 600000),
+    [POLL_BACKSTOP] = SHAPE_ROW(struct connector_poll, backstop, SHAPE_CODE,
+                                "Topic of a webhook of this connector: what it did not bring is fetched; mapping, "
+                                "command, key, version and only are that topic's"),
+    [POLL_GRACE_S] = SHAPE_ROW(struct connector_poll, grace_s, SHAPE_INTEGER,
+                               "backstop: what changed less than so many seconds ago may still come by itself, and "
+                               "waits for a later round (60)", .min = 0, .max = 86400),
+    [POLL_EXPECT] = SHAPE_ROW(struct connector_poll, expect, SHAPE_OBJECT, "What should come; else a person is told",
+                              .shape = &connector_expect_shape),
 };
 SHAPE_DEFINE(connector_poll_shape, "connector_poll", struct connector_poll,
              "What is asked for every so often", poll_rows);
@@ -206,6 +215,35 @@ static void check_topic(struct loader *l, const struct connector_poll *poll, uin
         fault_at(l, i, "topic", "the topic is there twice");
 }
 
+/* What the webhook says of its messages holds for what is fetched in their place. */
+static void load_backstop(struct loader *l, struct connector_poll *poll, uint32_t i) {
+    const struct connector_receive *topic = poll->backstop.len ? connector_topic(l->connector, poll->backstop) : NULL;
+    bool own = poll->mapping.len || poll->command.len || poll->commands.count || poll->key || poll->version;
+    if (!poll->backstop.len && !poll->mapping.len)
+        fault_at(l, i, "mapping", "is needed: file beside this one");
+    if (!poll->backstop.len && shape_has(poll, POLL_GRACE_S))
+        fault_at(l, i, "grace_s", "belongs to a backstop");
+    if (!poll->backstop.len)
+        return;
+    if (!topic)
+        fault_at(l, i, "backstop", "is no topic of this connector's webhooks (receive)");
+    else if (!topic->key || !topic->key->member.len)
+        fault_at(l, i, "backstop", "needs a key of the webhook that is a member: by it is known what has come");
+    if (own)
+        fault_at(l, i, "backstop", "stands in place of mapping, command, key and version: they are the webhook's");
+    if (!poll->watermark || poll->watermark->type != MARK_TIME)
+        fault_at(l, i, "backstop", "needs a watermark of the type time: what is too young waits");
+    if (!shape_has(poll, POLL_GRACE_S))
+        poll->grace_s = 60;
+    if (!topic || own)
+        return;
+    poll->mapping = topic->mapping;
+    poll->command = topic->command;
+    poll->commands = topic->commands;
+    poll->key = topic->key;
+    poll->version = topic->version && topic->version->member.len ? topic->version : NULL;
+}
+
 static enum err load_one(struct loader *l, uint32_t i) {
     struct connector_poll *poll = list_at(l->connector->poll, struct connector_poll, i);
     struct buf missing;
@@ -232,6 +270,7 @@ static enum err load_one(struct loader *l, uint32_t i) {
     if (poll->items.len > 0 && poll->items.ptr[0] != '/')
         fault_at(l, i, "items", "must be a JSON Pointer: \"\" or \"/orders\"");
     load_watermark(l, poll, i);
+    load_backstop(l, poll, i);
     load_pages(l, poll, i, &missing);
     if (poll->detail) {
         struct connector_detail *detail = poll->detail;
@@ -246,7 +285,7 @@ static enum err load_one(struct loader *l, uint32_t i) {
     check_member(l, poll->dedup, i, "dedup");
     check_member(l, poll->key, i, "key");
     check_member(l, poll->version, i, "version");
-    if (!poll->command.len == !poll->commands.count)
+    if (!poll->backstop.len && !poll->command.len == !poll->commands.count)
         fault_at(l, i, "command",
                  "is needed, or commands in its place, where the mapping says which with route()");
     if (poll->version && !poll->key)
@@ -254,13 +293,22 @@ static enum err load_one(struct loader *l, uint32_t i) {
     poll->take = (struct connector_receive){.topic = poll->topic, .dedup = poll->dedup,
                                             .key = poll->key, .version = poll->version,
                                             .mapping = poll->mapping, .command = poll->command,
-                                            .commands = poll->commands,
+                                            .commands = poll->commands, .backstop = poll->backstop,
+                                            .expect = poll->expect,
                                             .line = yaml_line(&l->yaml, load_pointer(
                                                         l, "/poll/%u/command", i))};
+    if (poll->backstop.len) { /* a later state of what came before is nothing new */
+        const struct connector_receive *topic = connector_topic(l->connector, poll->backstop);
+        poll->take.only = topic ? topic->only : NULL;
+        poll->take.known = KNOWN_IGNORE;
+    }
+    load_expect(l, poll->expect, load_pointer(l, "/poll/%u/expect", i));
     load_mapping(l, poll->mapping, load_pointer(l, "/poll/%u/mapping", i), &poll->take.source);
     load_note_auth(l, &missing);
     if (missing.len > 0) {
         poll->missing = arena_str(l->arena, buf_str(&missing));
+    }
+    if (missing.len > 0 && !poll->backstop.len) { /* a backstop is an offer: without its token it rests, quietly */
         if (l->missing.len == 0 || !memmem(l->missing.data, l->missing.len, missing.data, missing.len)) {
             buf_str_add(&l->missing, l->missing.len ? STR(", ") : STR(""));
             buf_str_add(&l->missing, buf_str(&missing));

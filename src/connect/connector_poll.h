@@ -80,6 +80,10 @@ struct connector_poll {
     struct connector_detail *detail;   /* NULL: the item is the document */
     struct connector_place *dedup, *key, *version;
     struct str mapping, command;
+    struct str backstop;               /* a webhook's topic: what it did not bring is fetched; mapping,
+                                          command, key, version and only are that topic's */
+    int64_t grace_s;                   /* backstop: younger ones may still come by themselves */
+    struct connector_expect *expect;
     struct shape_list commands; /* of struct str, in place of command */
     int64_t timeout_ms;
     /* not in the file */

@@ -22,12 +22,15 @@ enum connector_retry_row {
     RETRY_FIRST_MS, RETRY_MAX_MS, RETRY_FACTOR, RETRY_JITTER, RETRY_ATTEMPTS_MAX, RETRY_AGE_MAX_S,
 };
 
+#define CONNECTOR_ZONES_MAX 64 /* topics that expect something */
 /* One version of a connector. Freed with its last user. */
 struct connector_own {
     struct arena arena; /* the connector itself, too */
     struct connector *connector;
     struct mapping_sources *sources;
     struct connector_counters *counters; /* shared with its other versions */
+    struct zone *zones[CONNECTOR_ZONES_MAX];
+    uint32_t zone_count;
     struct hash128 content; /* what the file says and its mappings */
     struct hash128 print;   /* that and what its references resolved to: equal prints serve alike */
     struct str text;        /* of connector.yaml */
@@ -113,6 +116,8 @@ extern const struct shape connector_place_shape;
 /* connector_load_poll.c */
 extern const struct shape connector_poll_shape;
 enum err load_polls(struct loader *l) WARN_UNUSED;
+/* NULL: there is none. */
+void load_expect(struct loader *l, struct connector_expect *expect, struct str pointer);
 bool load_polls_have(const struct loader *l, struct str topic);
 /* connector_load_files.c */
 extern const struct shape connector_files_shape;

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/zone.h"
 #include "connect/connector_priv.h"
 #include "connect/replay.h"
 
@@ -18,6 +19,8 @@
 void connector_own_free(struct connector_own *own) {
     if (own->counters && atomic_fetch_sub(&own->counters->versions, 1) <= 1)
         mem_free(own->counters);
+    for (uint32_t i = 0; i < own->zone_count; i++)
+        zone_destroy(own->zones[i]);
     mapping_sources_destroy(own->sources);
     arena_free(&own->arena);
     mem_free(own);

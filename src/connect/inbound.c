@@ -69,7 +69,8 @@ static void slot_submit(struct slot *slot) {
 static void slot_count(const struct slot *slot) {
     static const enum connector_processed kinds[] = {[STEP_PROCESS] = PROCESSED_MAPPED,
                                                      [STEP_RAISE] = PROCESSED_FAILED,
-                                                     [STEP_SETTLE] = PROCESSED_KNOWN};
+                                                     [STEP_SETTLE] = PROCESSED_KNOWN,
+                                                     [STEP_REPAIR] = PROCESSED_MAPPED};
     const struct connector *connector = slot->connector;
     if (!connector)
         return;
@@ -101,6 +102,20 @@ static bool known_ignored(const struct slot *slot) {
     return receive && receive->known == KNOWN_IGNORE;
 }
 
+/* What a backstop brought took effect, so the webhook had not brought it. */
+static bool repairs(const struct slot *slot) {
+    const struct connector_receive *receive =
+        slot->connector && slot->payload ? connector_taken(slot->connector, slot->payload->topic) : NULL;
+    return slot->step == STEP_PROCESS && slot->effect && receive && receive->backstop.len > 0;
+}
+
+static void slot_next(struct slot *slot, enum slot_step step) {
+    slot->step = step;
+    slot->attempts = 0;
+    slot->prepared = false;
+    slot_submit(slot);
+}
+
 /* The writer answered. */
 static void slot_answered(struct slot *slot) {
     const struct answer *answer = &slot->command.answer;
@@ -109,6 +124,7 @@ static void slot_answered(struct slot *slot) {
         return;
     }
     if (answer->err == OK) {
+        slot->effect = slot->effect || (slot->step == STEP_PROCESS && !answer->replayed && !answer->ended);
         if (slot->step == STEP_PROCESS && slot->source.more && !answer->ended) {
             slot->route++; /* done, now or before: the next one's turn */
             slot->attempts = 0;
@@ -118,11 +134,13 @@ static void slot_answered(struct slot *slot) {
         }
         if (slot->step == STEP_PROCESS && answer->replayed) {
             slot_bind(slot, answer->replay_seq);
-            slot->step = STEP_SETTLE;
-            slot->attempts = 0;
-            slot->prepared = false;
-            slot_submit(slot);
+            slot_next(slot, STEP_SETTLE);
+        } else if (repairs(slot)) {
+            slot_next(slot, STEP_REPAIR);
         } else {
+            if (slot->step == STEP_REPAIR)
+                traffic_repaired(&slot->connector->counters->traffic, slot->payload->topic,
+                                 clock_now_us(core_clock(slot->worker->inbound->core)));
             slot_count(slot);
             slot_free(slot);
         }
@@ -134,10 +152,7 @@ static void slot_answered(struct slot *slot) {
             slot_bind(slot, answer->replay_seq);
         slot->known = true;
         slot->nothing = STR("it was recorded before");
-        slot->step = STEP_SETTLE;
-        slot->attempts = 0;
-        slot->prepared = false;
-        slot_submit(slot);
+        slot_next(slot, STEP_SETTLE);
         return;
     }
     if (slot->step == STEP_PROCESS && err_info(answer->err)->disposition == FINAL) {
@@ -204,7 +219,7 @@ static bool start_record(struct worker *w, const struct record *record, uint64_t
     slot->looks = (struct asking_looks){0};
     slot->looking = false;
     slot->correlation = slot->traceparent = slot->person = slot->nothing = STR_NONE;
-    slot->known = false;
+    slot->known = slot->effect = false;
     slot->traced = false;
     atomic_fetch_add(&w->inbound->under_way, 1);
     enum err err = slot_load(slot, record, &fault);

@@ -16,6 +16,7 @@ enum slot_step {
     STEP_PROCESS, /* map and submit */
     STEP_RAISE,   /* ask a person */
     STEP_SETTLE,  /* note that nothing new followed */
+    STEP_REPAIR,  /* note that a backstop brought what a webhook had not */
 };
 enum slot_phase {
     SLOT_FREE,
@@ -55,6 +56,7 @@ struct slot {
     struct asking_looks looks;
     bool looking; /* the command under way asks for one */
     uint32_t route;     /* of the mapping's routes, the one under way, from 0 */
+    bool effect;        /* a command of it changed something */
     bool known;         /* STEP_SETTLE: it was recorded before, and the topic says that this is all right */
     struct str nothing; /* STEP_SETTLE: the mapping's words why nothing is to be done; else absent */
 };

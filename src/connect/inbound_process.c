@@ -451,6 +451,21 @@ static enum err prepare_settle(struct slot *slot, struct fault *fault) {
                                 settle, &slot->command, fault);
 }
 
+/* --- STEP_REPAIR ----------------------------------------------------------------------- */
+
+static enum err prepare_repair(struct slot *slot, struct fault *fault) {
+    struct payload_repair *repair = arena_new(&slot->arena, struct payload_repair);
+    if (!repair)
+        return fault_set(fault, ERR_NOMEM, "no memory for a command");
+    const struct payload *payload = slot->payload;
+    *repair = (struct payload_repair){
+        .has = (1u << (REPAIR_BACKSTOP + 1)) - 1, .payload_seq = (int64_t)slot->seq,
+        .payload_id = payload->payload_id, .connector = payload->connector, .topic = payload->topic,
+        .backstop = connector_taken(slot->connector, payload->topic)->backstop};
+    return command_prepare_fact(slot->worker->inbound->core, &inbound_repair_command, &slot->arena, repair,
+                                &slot->command, fault);
+}
+
 /* Tells the command whose message it came of. */
 static void tell_source(struct slot *slot) {
     const struct payload *payload = slot->payload;
@@ -493,6 +508,8 @@ enum err slot_prepare(struct slot *slot, struct fault *fault) {
         err = prepare_raise(slot, fault);
     else if (slot->step == STEP_SETTLE)
         err = prepare_settle(slot, fault);
+    else if (slot->step == STEP_REPAIR)
+        err = prepare_repair(slot, fault);
     if (err)
         return err;
     struct command *command = &slot->command;

@@ -29,7 +29,8 @@ void slot_mapped(const struct slot *slot, const struct connector_receive *receiv
 
 void slot_span_end(struct slot *slot) {
     static const char *const outcomes[] = {[STEP_PROCESS] = "mapped", [STEP_RAISE] = "failed",
-                                           [STEP_SETTLE] = "known"};
+                                           [STEP_SETTLE] = "known",
+                                           [STEP_REPAIR] = "mapped"};
     const struct payload *payload = slot->payload;
     if (!slot->traced)
         return;

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "connect/expects.h"
 
 const char *poll_state_name(enum poll_state state) {
     static const char *const names[] = {"unusable", "waiting", "running", "failing"};
@@ -96,6 +97,10 @@ enum err poller_create(const struct poller_options *options, struct poller **out
                        ? intake_open(options->path, options->vfs, &poller->intake, fault)
                        : fault_set(fault, ERR_NOMEM, "no memory for polls");
     if (err == OK)
+        poller->expects = expects_create(options->core, options->clock, poller->intake, wake_any, poller);
+    if (err == OK && !poller->expects)
+        err = fault_set(fault, ERR_NOMEM, "no memory for polls");
+    if (err == OK)
         err = polls_follow(poller, options->connectors, fault);
     if (err == OK && poller->net)
         err = poller_net_wrap(poller, false, fault);
@@ -115,6 +120,7 @@ void poller_destroy(struct poller *poller) {
     if (poller->own_wrap)
         net_close(poller->net);
     polls_free(poller);
+    expects_destroy(poller->expects);
     auth_keepers_destroy(poller->keepers);
     intake_close(poller->intake);
     mapper_destroy(poller->mapper);
@@ -183,11 +189,13 @@ void poller_step(struct poller *poller) {
     polls_renew(poller);
     for (uint32_t i = 0; i < poller->count; i++)
         entry_step(poller->entries[i], tick_us);
+    if (!poller->stopping)
+        expects_step(poller->expects, poller->options.connectors);
     stats_show(poller);
 }
 
 int64_t poller_next_us(const struct poller *poller) {
-    int64_t next = INT64_MAX;
+    int64_t next = poller->stopping ? INT64_MAX : expects_next_us(poller->expects);
     if (poller->net && auth_net_due(poller->net))
         return clock_tick_us(poller->options.clock);
     for (uint32_t i = 0; i < poller->count; i++) {

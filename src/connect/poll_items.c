@@ -129,7 +129,7 @@ void item_answered(struct poll_slot *slot) {
         return;
     }
     intake_put(entry->poller->intake, entry->number, slot->id, &slot->seen);
-    entry->stats.taken += !answer->replayed;
+    entry->stats.taken += !answer->replayed && answer->status != 204;
     slot_end(slot);
 }
 
@@ -261,6 +261,22 @@ static bool item_new(struct poll_slot *slot, bool *failed) {
     return !same;
 }
 
+/* Of a backstop: the webhook may still bring it. It is asked for again: the watermark stays below. */
+static bool item_young(const struct poll_entry *entry, const struct json *item) {
+    const struct connector_poll *poll = entry->poll;
+    struct poll_mark mark;
+    if (!poll->backstop.len || !poll->watermark)
+        return false;
+    struct connector_place place = {.member = poll->watermark->member};
+    struct arena arena;
+    arena_init(&arena, 0);
+    struct str value = receive_member(&place, item, false, &arena);
+    bool young = mark_read(poll->watermark, value, &mark) &&
+                 mark.number > entry->partner_us - poll->grace_s * 1000000;
+    arena_free(&arena);
+    return young;
+}
+
 static void item_start(struct poll_entry *entry) {
     struct poll_slot *slot = slot_take(entry);
     bool failed = false;
@@ -269,7 +285,7 @@ static void item_start(struct poll_entry *entry) {
     slot->nth = entry->item_at;
     entry->next_item = json_next(entry->next_item);
     entry->item_at++;
-    if (!item_new(slot, &failed)) {
+    if (item_young(entry, slot->item) || !item_new(slot, &failed)) {
         slot_end(slot);
     } else if (!failed) {
         if (entry->poll->detail)

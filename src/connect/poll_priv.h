@@ -113,6 +113,7 @@ struct poll_entry {
 struct poller {
     struct poller_options options;
     struct intake *intake;
+    struct expects *expects; /* what should come, and does not (expects.h) */
     struct net *net;     /* with what `auth` of the connectors says */
     struct auth_keepers *keepers; /* where the hub has none */
     bool own_wrap;       /* net is to be closed at the end */

@@ -180,7 +180,8 @@ static enum err progress_save(struct poll_entry *entry, bool mark, struct fault 
     struct poll_mark moved = entry->newest;
     if (how && mark && entry->newest.known) {
         struct buf text;
-        mark_cap(how, &moved, entry->partner_us + 999999); /* the header has whole seconds */
+        int64_t grace_us = entry->poll->backstop.len ? entry->poll->grace_s * 1000000 : 0;
+        mark_cap(how, &moved, entry->partner_us + 999999 - grace_us); /* the header has whole seconds */
         if (mark_cmp(how, &moved, &entry->mark) < 0)
             moved = entry->mark; /* never back */
         buf_init(&text, INTAKE_VALUE_MAX);

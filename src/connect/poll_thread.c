@@ -2,6 +2,7 @@
  * is made before the loop waits, whenever something happened. */
 #include "base/log.h"
 #include "connect/driver_http.h"
+#include "connect/expects.h"
 #include "connect/poll_priv.h"
 
 static void woken(uv_async_t *async) { (void)async; /* that the loop turns is enough */ }
@@ -19,7 +20,7 @@ static bool under_way(const struct poller *poller) {
     for (uint32_t i = 0; i < poller->count; i++)
         if (poller->entries[i]->busy > 0 || poller->entries[i]->call)
             return true;
-    return false;
+    return expects_busy(poller->expects) > 0;
 }
 
 static void before_wait(uv_prepare_t *prepare) {

@@ -198,6 +198,8 @@ static enum err payload_prepare(struct core *core, const struct connector *conne
     set_text(payload, &payload->version, PAYLOAD_VERSION,
              place_value(receive->version, message, headers));
     set_text(payload, &payload->content_type, PAYLOAD_CONTENT_TYPE, content_type);
+    set_text(payload, &payload->backstop, PAYLOAD_BACKSTOP,
+             receive->backstop.len ? arena_str(arena, receive->backstop) : STR_NONE);
     enum err err = keep_body(payload, message, fault);
     if (!err)
         err = command_prepare_fact(core, &inbound_receive_command, arena, payload, out, fault);
@@ -205,6 +207,7 @@ static enum err payload_prepare(struct core *core, const struct connector *conne
         return err;
     atomic_fetch_add_explicit(&connector->counters->received, 1, memory_order_relaxed);
     atomic_store_explicit(&connector->counters->received_us, out->now_us, memory_order_relaxed);
+    traffic_received(&connector->counters->traffic, receive->topic, out->now_us);
     out->masked = masked;
     out->actor = arena_printf(arena, "connector:%.*s", STR_FMT(connector->name));
     return OK;

@@ -32,6 +32,8 @@ static const struct shape_field payload_rows[] = {
     [PAYLOAD_VERSION] = SHAPE_ROW(struct payload, version, SHAPE_TEXT,
                                   "Version or time of what the key names, as the sender says",
                                   .max = 256),
+    [PAYLOAD_BACKSTOP] = SHAPE_ROW(struct payload, backstop, SHAPE_CODE,
+                                   "It was fetched in case the webhook of this topic did not bring it"),
 };
 SHAPE_DEFINE(payload_shape, "payload", struct payload, "What a partner sent", payload_rows);
 
@@ -208,8 +210,25 @@ const struct event_type payload_settled_event = {
 static const struct event_type payload_retried_event = {
     .name = EVENT_PAYLOAD_RETRIED, .shape = &payload_retry_shape, .apply = retried_apply,
     .help = "A stored message is to be processed once more"};
+static const struct shape_field repair_rows[] = {
+    [REPAIR_PAYLOAD_SEQ] = SHAPE_ROW(struct payload_repair, payload_seq, SHAPE_INTEGER,
+                                     "seq of the event that keeps what was fetched", .flags = SHAPE_REQUIRED,
+                                     .min = 1, .max = INT64_MAX),
+    [REPAIR_PAYLOAD_ID] = SHAPE_ROW(struct payload_repair, payload_id, SHAPE_ID, "The hub's id of it"),
+    [REPAIR_CONNECTOR] = SHAPE_ROW(struct payload_repair, connector, SHAPE_CODE, "Whose", .flags = SHAPE_REQUIRED),
+    [REPAIR_TOPIC] = SHAPE_ROW(struct payload_repair, topic, SHAPE_CODE, "The poll that fetched it",
+                               .flags = SHAPE_REQUIRED),
+    [REPAIR_BACKSTOP] = SHAPE_ROW(struct payload_repair, backstop, SHAPE_CODE,
+                                  "The webhook that had not brought it", .flags = SHAPE_REQUIRED),
+};
+static SHAPE_DEFINE(repair_shape, "payload_repair", struct payload_repair,
+                    "Something that a webhook did not bring, and a backstop poll did", repair_rows);
+static const struct event_type payload_repaired_event = {
+    .name = "payload.repaired", .shape = &repair_shape,
+    .help = "A backstop poll brought what a webhook had not"};
+
 static const struct event_type *const inbound_events[] = {
-    &payload_received_event, &payload_settled_event,  &payload_retried_event,
+    &payload_received_event, &payload_settled_event,  &payload_retried_event, &payload_repaired_event,
     &payload_parked_event,   &payload_released_event, &payload_expired_event, NULL};
 
 /* Somebody is asked about a message that waited in vain, or that failed again while it waits: it
@@ -287,6 +306,8 @@ static void receive_needs(struct command *command) {
                          : STR_NONE;
     if (key.ptr)
         command_need_first(command, "payload", key);
+    if (given->backstop.len && given->version.len && given->key.len)
+        partner_need(command, given->connector, given->key);
 }
 
 static enum err receive_decide(struct decision *decision, const struct command *command) {
@@ -299,6 +320,11 @@ static enum err receive_decide(struct decision *decision, const struct command *
             return decision_refuse(decision, ERR_NOMEM, "no memory for the payload");
         if (!decision_first(decision, "payload", key, &err))
             return err;
+    }
+    if (given->backstop.len && given->version.len && given->key.len &&
+        partner_has(decision, given->connector, given->key, given->version)) {
+        struct payload_answer nothing = {.has = 2, .seq = (int64_t)decision_seq(decision)};
+        return decision_answer(decision, 204, &payload_answer_shape, &nothing);
     }
     struct str id = id_text(arena, "pay_", command->id);
     /* one subject per key: the feed keeps their order */
@@ -332,6 +358,19 @@ const struct command_type inbound_receive_command = {
     .person = receive_person,
     .needs = receive_needs,
     .flags = COMMAND_INTERNAL, .help = "Stores a partner's message"};
+
+static enum err repair_decide(struct decision *decision, const struct command *command) {
+    const struct payload_repair *given = command->body;
+    struct payload_repair *repair;
+    struct str subject = arena_printf(decision_arena(decision), "payload-%lld", (long long)given->payload_seq);
+    if (!subject.ptr || !decision_event(decision, &payload_repaired_event, subject, (void **)&repair))
+        return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
+    *repair = *given;
+    return decision_answer(decision, 201, &repair_shape, repair);
+}
+const struct command_type inbound_repair_command = {
+    .name = "inbound.repair", .shape = &repair_shape, .decide = repair_decide,
+    .flags = COMMAND_INTERNAL, .help = "Notes that a backstop brought what a webhook had not"};
 
 enum err payload_settle_now(struct decision *decision, const struct command *command,
                             const char *outcome, struct str reason, struct str person) {
@@ -442,7 +481,7 @@ const struct command_type inbound_retry_command = {
     .help = "Processes a stored message once more"};
 
 static const struct command_type *const inbound_commands[] = {
-    &inbound_receive_command, &inbound_settle_command, &inbound_retry_command,
+    &inbound_receive_command, &inbound_settle_command, &inbound_retry_command, &inbound_repair_command,
     &inbound_release_command, &inbound_expire_command, NULL};
 
 static const struct table *const inbound_tables[] = {&parked_table, NULL};

@@ -28,11 +28,12 @@ struct payload {
     struct str text;         /* … or UTF-8 without controls … */
     struct str base64;       /* … or anything */
     struct str version;      /* of what `key` names, as the partner says: number or time */
+    struct str backstop;     /* fetched in case this webhook did not bring it; absent: it came by itself */
 };
 enum payload_row {
     PAYLOAD_ID, PAYLOAD_CONNECTOR, PAYLOAD_TOPIC, PAYLOAD_DEDUP_ID, PAYLOAD_KEY,
     PAYLOAD_CONTENT_TYPE, PAYLOAD_DOCUMENT, PAYLOAD_TEXT, PAYLOAD_BASE64,
-    PAYLOAD_VERSION,
+    PAYLOAD_VERSION, PAYLOAD_BACKSTOP,
 };
 extern const struct shape payload_shape;
 extern const struct shape payload_answer_shape; /* what the sender gets */
@@ -44,7 +45,17 @@ extern const struct shape payload_answer_shape; /* what the sender gets */
 /* Internal, a fact. Natural key: connector, topic, dedup id and the bytes; so a message that
  * comes twice is answered as the first time, and another message under a used id is kept as
  * well, because what has happened is never refused. */
+/* Of a backstop and older than what was applied: answered with 204, and not kept. */
 extern const struct command_type inbound_receive_command;
+
+/* Internal: what a backstop brought had an effect: the webhook had not come. Yields payload.repaired. */
+struct payload_repair {
+    uint64_t has;
+    int64_t payload_seq;
+    struct str payload_id, connector, topic, backstop; /* backstop: the webhook's topic */
+};
+enum payload_repair_row { REPAIR_PAYLOAD_SEQ, REPAIR_PAYLOAD_ID, REPAIR_CONNECTOR, REPAIR_TOPIC, REPAIR_BACKSTOP };
+extern const struct command_type inbound_repair_command;
 
 /* Internal: body struct payload_settle; set cause_seq to the payload's as well. */
 struct payload_settle {

@@ -116,6 +116,9 @@ void partners_dump(const struct partner_state *partners, struct buf *out);
 /* What a partner said in this version is applied. */
 enum err partner_applied(struct state *state, const struct event *event) WARN_UNUSED;
 /* Settles what is older than what is applied. */
+/* Whether a newer version of the partner's entity was applied; needed before. */
+void partner_need(struct command *command, struct str connector, struct str key);
+bool partner_has(struct decision *decision, struct str connector, struct str key, struct str version);
 enum err partner_admit(struct decision *decision, const struct command *command,
                        bool *done) WARN_UNUSED;
 

@@ -127,6 +127,26 @@ enum err partner_admit(struct decision *decision, const struct command *command,
     return payload_settle_now(decision, command, "stale", reason, entry_person(entry));
 }
 
+static struct str entity_of(struct arena *arena, struct str connector, struct str key) {
+    return arena_printf(arena, "%.*s/%.*s", STR_FMT(connector), STR_FMT(key));
+}
+
+void partner_need(struct command *command, struct str connector, struct str key) {
+    struct str entity = entity_of(command->arena, connector, key);
+    if (entity.ptr)
+        command_need(command, &partner_entity, partner_key(entity));
+}
+
+bool partner_has(struct decision *decision, struct str connector, struct str key, struct str version) {
+    struct str entity = entity_of(decision_arena(decision), connector, key);
+    const struct inbound_state *s = decision_state(decision, &inbound_capability);
+    uint32_t slot = entity.ptr ? entity_get(decision_whole_state(decision), &partner_entity, partner_key(entity))
+                               : MAP_NONE;
+    if (slot == MAP_NONE)
+        return false;
+    return inbound_version_older(version, entry_version(&s->partners.items[slot]));
+}
+
 void inbound_needs(struct command *command) {
     const struct command_source *source = command->source;
     if (source && source->entity.len && source->version.len)

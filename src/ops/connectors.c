@@ -206,6 +206,21 @@ static enum err reload_query(struct query *query, struct fault *fault) {
     return OK;
 }
 
+/* `traffic` NULL: nothing was counted. */
+static void topic_write(struct buf *out, const struct connector_receive *r, const struct traffic_topic *traffic) {
+    static const struct traffic_topic none;
+    const struct traffic_topic *t = traffic ? traffic : &none;
+    buf_printf(out, ",\"received\":%" PRIu64, counter_read(&t->received));
+    instant_member(out, "received_at", atomic_load(&t->received_us));
+    if (r->backstop.len) {
+        buf_json_member(out, "backstop", r->backstop);
+        buf_printf(out, ",\"repaired\":%" PRIu64, counter_read(&t->repaired));
+        instant_member(out, "repaired_at", atomic_load(&t->repaired_us));
+    }
+    if (r->expect)
+        instant_member(out, "absent_since", atomic_load(&t->absent_us));
+}
+
 static void topics_write(struct buf *out, const struct connector *connector) {
     buf_lit(out, ",\"topics\":[");
     for (uint32_t i = 0; i < connector->taken_count; i++) {
@@ -221,6 +236,7 @@ static void topics_write(struct buf *out, const struct connector *connector) {
         }
         buf_char(out, ']');
         buf_json_member(out, "mapping", r->source ? r->source->version : STR("-"));
+        topic_write(out, r, connector->counters ? traffic_find(&connector->counters->traffic, r->topic) : NULL);
         buf_char(out, '}');
     }
     buf_char(out, ']');

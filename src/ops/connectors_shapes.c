@@ -17,6 +17,13 @@ static const struct shape_field topic_rows[] = {
                .flags = SHAPE_REQUIRED),
     SHAPE_SAID("mapping", SHAPE_ID, "Version of its mapping: what came of it is recorded under it",
                .flags = SHAPE_REQUIRED),
+    COUNT("received", "Messages that came in by it, since the start"),
+    MAYBE("received_at", SHAPE_INSTANT, "The newest"),
+    SHAPE_SAID("backstop", SHAPE_ID, "The webhook whose messages this poll brings where they were missed"),
+    SHAPE_SAID("repaired", SHAPE_INTEGER, "backstop: what the webhook had not brought, since the start",
+               .max = INT64_MAX),
+    SHAPE_SAID("repaired_at", SHAPE_INSTANT, "The newest", .flags = SHAPE_NULL),
+    SHAPE_SAID("absent_since", SHAPE_INSTANT, "expect: since when what should come does not", .flags = SHAPE_NULL),
 };
 static SHAPE_DEFINE_SAID(topic_shape, "connector_topic", "What it receives", topic_rows);
 static const struct shape_field outlet_rows[] = {
