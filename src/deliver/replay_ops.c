@@ -128,9 +128,13 @@ static enum err allowed(const struct subscription *sub, struct replay *row, stru
     if (!sub->stats.usable)
         return fault_set(fault, ERR_CONFLICT, "the subscription is switched off, or something it needs is not set");
     const struct connector_send *send = sub->send;
-    if (send->conflate)
-        return fault_set(fault, ERR_CONFLICT,
-                         "only the newest of a key counts for the subscription: an older one would take its place");
+    if (send->availability)
+        return fault_set(fault, ERR_CONFLICT, "what is sent there is the availability as it is now, of what changes: "
+                         "there is no older one to send again");
+    if (send->conflate) { /* an older value never goes out over a newer one */
+        row->newest = true;
+        row->has |= UINT64_C(1) << REPLAY_NEWEST;
+    }
     bool one = row->type.len > 0 && row->type.ptr[row->type.len - 1] != '*';
     if (one && !connector_wants(send, row->type))
         return fault_set(fault, ERR_CONFLICT, "the subscription does not take events of this type");
