@@ -958,27 +958,6 @@ static void a_round_of_batches_is_bounded(void **state) {
     hub_free();
 }
 
-static void pointers_are_followed(void **state) {
-    struct json_parser *parser = json_parser_create();
-    struct arena arena;
-    struct fault fault = {0};
-    const struct json *doc;
-    arena_init(&arena, 0);
-    assert_int_equal(json_parse(parser, &arena,
-                                STR("{\"a\":[{\"b/c\":1},null,{\"~\":\"x\"}],\"\":2}"), false, &doc,
-                                &fault), OK);
-    assert_true(str_is(json_at(doc, STR("/a/0/b~1c"))->text, "1"));
-    assert_true(str_is(json_at(doc, STR("/a/2/~0"))->text, "x"));
-    assert_true(str_is(json_at(doc, STR("/"))->text, "2"));
-    assert_ptr_equal(json_at(doc, STR("")), doc);
-    assert_int_equal(json_at(doc, STR("/a/1"))->kind, JSON_NULL);
-    assert_null(json_at(doc, STR("/a/3")));
-    assert_null(json_at(doc, STR("/a/x")));
-    assert_null(json_at(doc, STR("a")));
-    arena_free(&arena);
-    json_parser_destroy(parser);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_healthy_remote_gets_all),
@@ -993,7 +972,6 @@ int main(void) {
         cmocka_unit_test(an_outage_burns_no_attempts),
         cmocka_unit_test(reading_far_behind_is_shared_out),
         cmocka_unit_test(a_round_of_batches_is_bounded),
-        cmocka_unit_test(pointers_are_followed),
     };
     disk = vfs_fault_create("fault", true);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

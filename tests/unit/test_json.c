@@ -521,8 +521,24 @@ static void json_test_suite(void **state) {
     assert_true(good >= 50 && bad >= 50);
 }
 
+static void pointers_are_followed(void **state) {
+    const struct json *doc;
+    assert_int_equal(json_parse(parser, &arena,
+                                STR("{\"a\":[{\"b/c\":1},null,{\"~\":\"x\"}],\"\":2}"), false, &doc,
+                                &fault), OK);
+    assert_true(str_is(json_at(doc, STR("/a/0/b~1c"))->text, "1"));
+    assert_true(str_is(json_at(doc, STR("/a/2/~0"))->text, "x"));
+    assert_true(str_is(json_at(doc, STR("/"))->text, "2"));
+    assert_ptr_equal(json_at(doc, STR("")), doc);
+    assert_int_equal(json_at(doc, STR("/a/1"))->kind, JSON_NULL);
+    assert_null(json_at(doc, STR("/a/3")));
+    assert_null(json_at(doc, STR("/a/x")));
+    assert_null(json_at(doc, STR("a")));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pointers_are_followed),
         cmocka_unit_test(grammar_of_rfc_8259),
         cmocka_unit_test(nodes_are_laid_out_as_documented),
         cmocka_unit_test(depth_is_bounded),
