@@ -633,6 +633,8 @@ bool hub_stop(struct hub *hub) {
     bool ended = true;
     if (!hub)
         return true;
+    if (hub->deliver)
+        pull_drain(hub->deliver);
     if (hub->gateway)
         ended = gateway_drain(hub->gateway, hub->config->settings.drain_timeout_ms);
     if (hub->poller)

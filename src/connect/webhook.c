@@ -81,9 +81,11 @@ static bool send_fill(struct arena *arena, const struct webhook_given *given,
     for (int status = 0; status < 600; status++)
         outcome->kind[status] =
             status >= 200 && status < 300 ? OUTCOME_SUCCESS : OUTCOME_RETRYABLE;
-    *retry = (struct connector_retry){.first_ms = S, .max_ms = 24 * H, .factor = 2,
-                                      .jitter = JITTER_FULL,
-                                      .attempts_max = webhook_pause_count + 1};
+    bool pull = given->webhook.pull;
+    *retry = (struct connector_retry){.first_ms = S, .max_ms = pull ? MIN : 24 * H, .factor = 2,
+                                      .jitter = pull ? JITTER_NONE : JITTER_FULL,
+                                      .attempts_max = pull ? given->attempts_max
+                                                           : webhook_pause_count + 1};
     *limits = (struct connector_limits){.concurrency = given->concurrency};
     *header = (struct connector_header){STR("Content-Type"), STR("application/cloudevents+json")};
     *request = (struct connector_request){.method = STR("POST"), .headers = header, .header_count = 1,

@@ -14,6 +14,7 @@
 #include "base/planted.h"
 #include "deliver/batch.h"
 #include "deliver/conflate.h"
+#include "deliver/pull.h"
 #include "deliver/subscribers.h"
 #include "domain/postings.h"
 
@@ -527,6 +528,7 @@ void deliver_step(struct deliver *d) {
     subscribers_step(d);
     wishes_grant(d);
     again_submit(d, now_us);
+    pull_step(d, now_us);
     for (uint32_t i = 0; i < d->count; i++) {
         struct subscription *sub = d->subs[i];
         bool goes = sub->lanes != NULL && subscription_goes(sub) && !d->stopping && !d->failed;
@@ -539,9 +541,10 @@ void deliver_step(struct deliver *d) {
         replay_step(sub, now_us);
         if (sub->send->batch != NULL)
             batches_start(sub, now_us);
-        else
+        else if (!subscription_pulled(sub))
             start_all(sub, now_us);
     }
+    pull_answer(d, now_us);
     if (flush_wanted(d) && (now_us >= flush_due_us(d) || d->unflushed >= FLUSH_DELIVERIES)) {
         pthread_mutex_lock(&d->lock);
         deliver_flush_locked(d);
@@ -556,6 +559,7 @@ int64_t deliver_next_us(const struct deliver *d) {
         return now_us;
     if (d->failed)
         return d->out > 0 ? INT64_MAX : d->reload_us;
+    next = pull_next_us(d, now_us);
     for (const struct attempt *a = d->again; a != NULL; a = a->next)
         next = a->again_us < next ? a->again_us : next;
     if (flush_wanted(d) && flush_due_us(d) < next)
@@ -564,8 +568,9 @@ int64_t deliver_next_us(const struct deliver *d) {
         const struct subscription *sub = d->subs[i];
         if (sub->lanes == NULL || !subscription_goes(sub))
             continue;
-        int64_t due = sub->send->batch != NULL ? batches_next_us(sub, now_us)
-                                               : lanes_next_us(sub->lanes, now_us);
+        int64_t due = subscription_pulled(sub)     ? INT64_MAX
+                      : sub->send->batch != NULL ? batches_next_us(sub, now_us)
+                                                 : lanes_next_us(sub->lanes, now_us);
         int64_t again = replay_next_us(sub, now_us);
         due = again < due ? again : due;
         if (read_wanted(sub) && lanes_room(sub->lanes))
@@ -677,6 +682,7 @@ void deliver_destroy(struct deliver *d) {
         return;
     if (d->follower.wake != NULL)
         tail_unfollow(d->options.tail, &d->follower);
+    pull_close(d);
     while (d->again != NULL) {
         struct attempt *attempt = d->again;
         d->again = attempt->next;

@@ -111,6 +111,8 @@ enum err deliver_forget(struct deliver *deliver, const uint64_t *seqs, uint32_t 
 extern const struct route deliver_routes[];
 /* /ops/replays (replay.h), likewise. */
 extern const struct route replay_routes[];
+/* From now on nobody waits for events to pull: the hub stops. Any thread. */
+void pull_drain(struct deliver *d);
 /* /v1/subscriptions/{name}/…: what is asked of delivery; likewise. */
 extern const struct route subscriber_routes_delivered[];
 

@@ -38,6 +38,8 @@ struct subscription {
     /* subscribers.c, of those made through the API: */
     int64_t failing_us; /* since then nothing was taken, wall clock; 0: it was */
     bool given_up;      /* the journal is told that it is disabled */
+    struct attempt *leases; /* pull.c: those handed out; linked by lease_next */
+    uint32_t lease_count;
     bool forgotten;     /* it is gone, and so is its progress */
     struct {               /* batch.c */
         struct batch *waiting; /* not sent yet, oldest first */
@@ -130,6 +132,9 @@ struct attempt {
     struct str under;                  /* traceparent of what happens within the attempt */
     struct str call_url;               /* of the call under way */
     int64_t began_us, call_us;         /* wall clock */
+    struct attempt *lease_next; /* pull.c, while it is handed out: */
+    uint64_t lease_token;
+    int64_t lease_until_us; /* of the clock's tick */
     struct wish *wish; /* of who waits for that; NULL: nobody (any more). Under the lock */
 };
 
@@ -166,6 +171,9 @@ struct deliver {
     struct arena names;         /* of subscriptions and their connectors */
     struct subscription **subs; /* the list grows under the lock, and never loses one */
     uint32_t count, cap;
+    struct pull_ask *pull_inbox, *pull_waiting; /* pull.c: under the lock; the loop's own */
+    uint32_t pull_count;
+    bool pull_closed, pull_draining; /* under the lock */
     struct made { /* subscribers.c: as connectors, by the event that made each so */
         uint64_t seq;
         const struct connector *connector;

@@ -2,7 +2,7 @@
  * One round (deliver_step) is made before the loop waits, whenever something happened. */
 #include "base/log.h"
 #include "connect/driver_net.h"
-#include "deliver/deliver_priv.h"
+#include "deliver/pull.h"
 
 static void woken(uv_async_t *async) { /* that the loop turns is enough: see before_wait */ }
 
@@ -54,6 +54,7 @@ static void before_wait(uv_prepare_t *prepare) {
     }
     deliver_step(d);
     if (d->stopping && d->out == 0) {
+        pull_close(d);
         farewell(d);
         deliver_wake_set(d, NULL, NULL); /* commits go on: nobody may wake what is closed */
         uv_prepare_stop(prepare);

@@ -318,6 +318,16 @@ static bool gate_shut(const struct lanes *lanes) {
     return lanes->out >= lanes->policy.concurrency || (lanes->broken && lanes->probe != LANE_NONE);
 }
 
+static struct lane_job job_of(struct lanes *lanes, uint32_t i) {
+    struct lane *lane = &lanes->lanes[i];
+    lane->state = LANE_OUT;
+    lanes->out++;
+    return (struct lane_job){.lane = i, .seq = lane->seq, .key = str_of(lane->key, lane->key_len),
+                             .attempt = lane->attempts + 1, .lookup = lane->lookup,
+                             .settled_us = lane->settled_us, .probe = lanes->broken,
+                             .listed = lane->listed, .alone = lane->alone, .replay = lane->replay};
+}
+
 bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job) {
     while (lanes->heap_count > 0 && lanes->lanes[lanes->heap[0]].due_us <= now_us) {
         uint32_t due = lanes->heap[0];
@@ -329,9 +339,6 @@ bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job) {
     uint32_t i = ready_pop(lanes);
     if (i == LANE_NONE)
         return false;
-    struct lane *lane = &lanes->lanes[i];
-    lane->state = LANE_OUT;
-    lanes->out++;
     if (lanes->broken)
         lanes->probe = i;
     if (lanes->policy.rate_per_s > 0) {
@@ -340,17 +347,40 @@ bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job) {
         int64_t earliest = now_us - 100000;
         lanes->next_send_us = (lanes->next_send_us > earliest ? lanes->next_send_us : earliest) + gap_us;
     }
-    *job = (struct lane_job){.lane = i,
-                             .seq = lane->seq,
-                             .key = str_of(lane->key, lane->key_len),
-                             .attempt = lane->attempts + 1,
-                             .lookup = lane->lookup,
-                             .settled_us = lane->settled_us,
-                             .probe = lanes->broken,
-                             .listed = lane->listed,
-                             .alone = lane->alone,
-                             .replay = lane->replay};
+    *job = job_of(lanes, i);
     return true;
+}
+
+static void ready_remove(struct lanes *lanes, uint32_t i) {
+    uint32_t *at = &lanes->ready_first, before = LANE_NONE;
+    while (*at != i) {
+        must(*at != LANE_NONE);
+        before = *at;
+        at = &lanes->lanes[before].link;
+    }
+    *at = lanes->lanes[i].link;
+    if (lanes->ready_last == i)
+        lanes->ready_last = before;
+    lanes->lanes[i].link = LANE_NONE;
+    lanes->ready_count--;
+}
+
+enum lane_claimed lanes_claim(struct lanes *lanes, uint64_t seq, struct str key, struct lane_job *job) {
+    uint32_t i = lane_find(lanes, key, hash64(key, 0));
+    if (seq > lanes->read_to)
+        return LANE_UNREAD;
+    if (i == MAP_NONE || lanes->lanes[i].seq > seq)
+        return LANE_SETTLED;
+    if (lanes->lanes[i].seq < seq)
+        return LANE_BEHIND;
+    switch (lanes->lanes[i].state) {
+    case LANE_READY: ready_remove(lanes, i); break;
+    case LANE_WAITING: wait_remove(lanes, i); break;
+    case LANE_HELD: return LANE_KEPT;
+    default: return LANE_BUSY;
+    }
+    *job = job_of(lanes, i);
+    return LANE_CLAIMED;
 }
 
 static struct lane *lane_taken(struct lanes *lanes, uint32_t i) {

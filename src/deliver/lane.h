@@ -124,6 +124,16 @@ struct lane_job {
 };
 /* The next delivery that may go now; false where there is none. */
 bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job);
+/* This very delivery, whatever pauses: who has it asks for it. */
+enum lane_claimed {
+    LANE_CLAIMED, /* taken: *job */
+    LANE_SETTLED, /* it is done, or never was for this subscription */
+    LANE_BEHIND,  /* another one of its key comes first */
+    LANE_KEPT,    /* a person must decide */
+    LANE_BUSY,    /* it is out */
+    LANE_UNREAD,  /* it has not been read yet */
+};
+enum lane_claimed lanes_claim(struct lanes *lanes, uint64_t seq, struct str key, struct lane_job *job);
 /* The remote is done with it (its place under `concurrency` is free); the lane stays taken until
  * lanes_end. Optional. */
 void lanes_answered(struct lanes *lanes, uint32_t lane);

@@ -28,7 +28,9 @@ static enum err made_new(const struct deliver *d, const struct subscriber_entry 
         .subscription = doc->delivery, .owner = doc->owner, .url = doc->url,
         .events = doc->events.items, .event_count = doc->events.count,
         .enabled = doc->state == SUBSCRIBER_ACTIVE, .personal = doc->personal,
-        .concurrency = settings->webhook_concurrency, .timeout_ms = settings->webhook_timeout_ms,
+        .concurrency = doc->kind == SUBSCRIBER_PULL ? settings->pull_leases_max
+                                                    : settings->webhook_concurrency,
+        .timeout_ms = settings->webhook_timeout_ms, .attempts_max = settings->pull_deliveries_max,
         .webhook = {.name = doc->name, .after = (uint64_t)doc->after,
                     .changed_us = doc->changed_at.us, .keys = doc->keys.items,
                     .key_count = doc->keys.count, .guarded = !settings->webhooks_private,

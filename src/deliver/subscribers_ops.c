@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "deliver/deliver_shapes.h"
-#include "deliver/subscribers.h"
+#include "deliver/pull.h"
 #include "domain/subscribers.h"
 
 /* Its name among the deliveries, in the arena. */
@@ -87,7 +87,59 @@ static enum err recover_query(struct query *query, struct fault *fault) {
     return err;
 }
 
+/* --- pulling: answered by gateway/pull_stage.c ------------------------------------------------ */
+
+enum err pull_query(struct query *query, struct fault *fault) {
+    return fault_set(fault, ERR_INTERNAL, "delivery answers this");
+}
+
+#define LEASES                                                                                     \
+    SHAPE_ROW(struct pull_body, leases, SHAPE_LIST, "Leases, as pull answered them",               \
+              .flags = SHAPE_REQUIRED, .min = 1, .max = PULL_BATCH_MAX)
+#define LEASE_S                                                                                    \
+    SHAPE_ROW(struct pull_body, lease_s, SHAPE_INTEGER,                                            \
+              "Seconds until the events are handed out again, to whoever asks (60)", .min = 1, .max = 43200)
+static const struct shape_field take_rows[] = {
+    SHAPE_ROW(struct pull_body, max, SHAPE_INTEGER, "Events at most (10)", .min = 1, .max = PULL_BATCH_MAX),
+    SHAPE_ROW(struct pull_body, wait_s, SHAPE_INTEGER, "Seconds to wait where there are none (0)", .min = 0,
+              .max = 20),
+    LEASE_S,
+};
+SHAPE_DEFINE(pull_take_shape, "pull", struct pull_body, "How many events, and for how long", take_rows);
+static const struct shape_field ack_rows[] = {LEASES};
+SHAPE_DEFINE(pull_ack_shape, "pull_ack", struct pull_body, "What is done", ack_rows);
+static const struct shape_field nack_rows[] = {
+    LEASES,
+    SHAPE_ROW(struct pull_body, delay_s, SHAPE_INTEGER,
+              "Seconds before they are handed out again (1, and longer each time)", .min = 0, .max = 86400),
+};
+SHAPE_DEFINE(pull_nack_shape, "pull_nack", struct pull_body, "What is given back", nack_rows);
+static const struct shape_field extend_rows[] = {LEASES, LEASE_S};
+SHAPE_DEFINE(pull_extend_shape, "pull_extend", struct pull_body, "What takes longer", extend_rows);
+
+static const struct shape_field item_rows[] = {
+    SHAPE_SAID("lease", SHAPE_TEXT, "To be named in ack, nack, extend", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("delivery", SHAPE_INTEGER, "How often it was handed out, this time too",
+               .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("event", SHAPE_OPEN, "The CloudEvent; its id is the same each time",
+               .flags = SHAPE_REQUIRED),
+};
+static SHAPE_DEFINE_SAID(item_shape, "pulled_event", "An event, leased", item_rows);
+static const struct shape_field pulled_rows[] = {
+    SHAPE_SAID("items", SHAPE_LIST, "Events, at most one of a key", .shape = &item_shape,
+               .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("lease_until", SHAPE_INSTANT, "When the leases end", .flags = SHAPE_REQUIRED),
+};
+static SHAPE_DEFINE_SAID(pulled_shape, "pulled", "Events that were handed out", pulled_rows);
+static const struct shape_field leases_rows[] = {
+    SHAPE_SAID("leases", SHAPE_INTEGER, "How many were named", .flags = SHAPE_REQUIRED),
+};
+static SHAPE_DEFINE_SAID(leases_shape, "pull_leases", "Leases that were dealt with", leases_rows);
+
 #define PATH "/v1/subscriptions/{name}"
+#define PULLS                                                                                      \
+    .scope = "subscriptions:pull", .traffic = CLASS_BULK, .query = pull_query,                     \
+    .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT)
 const struct route subscriber_routes_delivered[] = {
     {.method = "GET", .path = PATH "/progress", .scope = "subscriptions:read", .traffic = CLASS_OPS,
      .query = progress_query, .answer = &subscription_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
@@ -96,5 +148,15 @@ const struct route subscriber_routes_delivered[] = {
      .query = recover_query, .body = &recover_shape, .answer = &recovered_shape,
      .flags = ROUTE_BODY_MAY | ROUTE_AUDITED, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
      .help = "Send again what failed and is held, from a time or an event on"},
+    {.method = "POST", .path = PATH "/pull", PULLS, .body = &pull_take_shape, .answer = &pulled_shape,
+     .flags = ROUTE_BODY_MAY, .help = "Events that wait, each leased for a time: of a key one at a time"},
+    {.method = "POST", .path = PATH "/ack", PULLS, .body = &pull_ack_shape, .answer = &leases_shape,
+     .help = "Leased events are done: they are not handed out again. May be said twice",
+     .more = "After its lease ended an event can still be acknowledged, as long as nobody else has it; "
+             "else 409, and nothing of the call happens."},
+    {.method = "POST", .path = PATH "/nack", PULLS, .body = &pull_nack_shape, .answer = &leases_shape,
+     .help = "Give leased events back, to be handed out again"},
+    {.method = "POST", .path = PATH "/extend", PULLS, .body = &pull_extend_shape,
+     .answer = &leases_shape, .help = "Let leases end so many seconds from now"},
     {.method = NULL},
 };

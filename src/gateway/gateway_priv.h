@@ -160,6 +160,7 @@ struct call {
     struct str actor;
     int64_t unsure_until_us; /* 0: it is known who calls */
     struct signin *signin;   /* of /ops/login and /ops/callback, while they wait */
+    struct pull_ask *pull;   /* of …/pull and its like, while delivery is asked */
     struct operate_ask *ask; /* of /s/…, while another system is asked */
     struct str back;         /* of /ops/callback: where to go afterwards */
     struct str person;    /* who that is; of queries alone */
@@ -238,6 +239,9 @@ void signin_begin(struct call *call);
 void signins_tick(struct gateway_loop *loop);
 
 /* operation_stage.c */
+/* pull_stage.c */
+bool pull_is(const struct route *route);
+void pull_begin(struct call *call);
 bool operation_is(const struct route *route);
 void operation_begin(struct call *call);
 /* Whether the caller has the scope of just this operation. */

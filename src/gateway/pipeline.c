@@ -564,6 +564,10 @@ void call_handle(struct http_exchange *ex, void *ctx) {
         operation_begin(call);
         return;
     }
+    if (err == OK && pull_is(route)) {
+        pull_begin(call);
+        return;
+    }
     if (err == OK && signin_is(route)) {
         signin_begin(call);
         return;

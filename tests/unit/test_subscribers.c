@@ -18,7 +18,7 @@
 #include "connect/signature.h"
 #include "connect/webhook.h"
 #include "deliver/deliver.h"
-#include "deliver/subscribers.h"
+#include "deliver/pull.h"
 #include "domain/subscribers_priv.h"
 
 static struct cell cell;
@@ -400,6 +400,122 @@ static void deleted_is_forgotten(void **state) {
     assert_int_equal(deliver_count(deliver), 1);
 }
 
+/* --- pulling --------------------------------------------------------------------------------- */
+
+#define QUEUE "{\"name\":\"q\",\"kind\":\"pull\",\"events\":[\"stock.counted\"]}"
+
+static struct asked {
+    struct pull_ask ask;
+    bool done;
+} asks[4];
+static void ask_done(struct pull_ask *ask) { ((struct asked *)ask->ctx)->done = true; }
+
+static void ask_begin(struct asked *one, enum pull_what what, int64_t wait_s, const struct str *leases,
+                      uint32_t count) {
+    struct fault fault = {0};
+    if (one->ask.done)
+        buf_free(&one->ask.answer);
+    *one = (struct asked){.ask = {.what = what, .name = STR("q"), .max = 10, .wait_s = wait_s, .lease_s = 60,
+                                  .leases = leases, .lease_count = count, .done = ask_done}};
+    one->ask.ctx = one;
+    buf_init(&one->ask.answer, 0);
+    assert_int_equal(pull_submit(deliver, &one->ask, &fault), OK);
+    settle();
+}
+
+/* The leases of the answer; how many. */
+static uint32_t leases_in(const struct asked *one, struct str out[10]) {
+    uint32_t n = 0;
+    struct str text = buf_str(&one->ask.answer);
+    const char *at = text.ptr, *end = text.ptr + text.len;
+    while (n < 10 && (at = memmem(at, (size_t)(end - at), "\"lease\":\"", 9)) != NULL) {
+        at += 9;
+        out[n++] = str_of(at, (size_t)((const char *)memchr(at, '"', (size_t)(end - at)) - at));
+    }
+    return n;
+}
+
+static void asks_free(void) {
+    for (size_t i = 0; i < sizeof asks / sizeof *asks; i++)
+        if (asks[i].ask.done)
+            buf_free(&asks[i].ask.answer);
+    memset(asks, 0, sizeof asks);
+}
+
+static void leases_by_the_clock(void **state) {
+    struct str leases[10], others[10];
+    assert_int_equal(cell_run(&cell, "subscriber.create", QUEUE, NULL, NULL), 201);
+    count_stock("A", 1);
+    count_stock("A", 2);
+    count_stock("B", 3);
+    settle();
+    ask_begin(&asks[0], PULL_TAKE, 0, NULL, 0);
+    assert_true(asks[0].done && asks[0].ask.err == OK);
+    assert_int_equal(leases_in(&asks[0], leases), 2);
+    cell.now_us += 59000000;
+    ask_begin(&asks[1], PULL_TAKE, 0, NULL, 0);
+    assert_int_equal(leases_in(&asks[1], others), 0);
+    cell.now_us += 1000000; /* they end; a pause of a second begins */
+    settle();
+    ask_begin(&asks[1], PULL_TAKE, 10, NULL, 0);
+    assert_false(asks[1].done);
+    cell.now_us += 1000000;
+    settle();
+    assert_true(asks[1].done);
+    assert_int_equal(leases_in(&asks[1], others), 2);
+    /* the first worker is too late, for one and so for all */
+    ask_begin(&asks[2], PULL_ACK, 0, leases, 2);
+    assert_true(asks[2].done && asks[2].ask.err == ERR_CONFLICT);
+    assert_int_equal(stats().delivered, 0);
+    ask_begin(&asks[2], PULL_ACK, 0, others, 2);
+    assert_int_equal(asks[2].ask.err, OK);
+    ask_begin(&asks[2], PULL_ACK, 0, leases, 2); /* done is done, whoever says it */
+    assert_int_equal(asks[2].ask.err, OK);
+    assert_int_equal(stats().delivered, 2);
+    asks_free();
+}
+
+/* The end of the hub right after the answer: what was acknowledged beyond the cursor is not forgotten. */
+static void acknowledged_is_on_disk(void **state) {
+    struct str leases[10], again_leases[10];
+    assert_int_equal(cell_run(&cell, "subscriber.create", QUEUE, NULL, NULL), 201);
+    for (int n = 1; n <= 4; n++)
+        count_stock((const char *[]){"A", "B", "C", "D"}[n - 1], n);
+    settle();
+    ask_begin(&asks[0], PULL_TAKE, 0, NULL, 0);
+    assert_int_equal(leases_in(&asks[0], leases), 4);
+    ask_begin(&asks[1], PULL_ACK, 0, leases + 1, 3); /* all but the first: the cursor can not move */
+    assert_int_equal(asks[1].ask.err, OK);
+    life_again();
+    settle();
+    ask_begin(&asks[2], PULL_TAKE, 0, NULL, 0);
+    assert_int_equal(leases_in(&asks[2], again_leases), 1);
+    assert_int_equal(leases[0].ptr[0], again_leases[0].ptr[0]); /* the same seq, another lease */
+    ask_begin(&asks[3], PULL_ACK, 0, leases, 4);                /* the first is somebody else's now */
+    assert_int_equal(asks[3].ask.err, ERR_CONFLICT);
+    ask_begin(&asks[3], PULL_ACK, 0, leases + 1, 3);
+    assert_int_equal(asks[3].ask.err, OK);
+    /* and of a lease that only the life before knew, while nobody has it */
+    life_again();
+    settle();
+    ask_begin(&asks[3], PULL_ACK, 0, leases, 1);
+    assert_int_equal(asks[3].ask.err, OK);
+    ask_begin(&asks[2], PULL_TAKE, 0, NULL, 0);
+    assert_int_equal(leases_in(&asks[2], again_leases), 0);
+    asks_free();
+}
+
+static void who_waits_is_told_that_the_hub_stops(void **state) {
+    assert_int_equal(cell_run(&cell, "subscriber.create", QUEUE, NULL, NULL), 201);
+    settle();
+    ask_begin(&asks[0], PULL_TAKE, 10, NULL, 0);
+    assert_false(asks[0].done);
+    pull_drain(deliver);
+    settle();
+    assert_true(asks[0].done && asks[0].ask.err == OK);
+    asks_free();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_may_be_said),
@@ -413,6 +529,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(gone_is_believed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(patience_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(deleted_is_forgotten, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(leases_by_the_clock, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(acknowledged_is_on_disk, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_waits_is_told_that_the_hub_stops, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("subscribers", tests, NULL, NULL);
 }
