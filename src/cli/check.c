@@ -73,6 +73,8 @@ static void connectors_say(const struct connectors *connectors) {
             printf(", %u polled", (unsigned)c->poll.count);
         if (c->files.count > 0)
             printf(", %u from files", (unsigned)c->files.count);
+        if (c->streams.count > 0)
+            printf(", %u from streams", (unsigned)c->streams.count);
         if (c->missing.len > 0)
             printf("; not set: %.*s", STR_FMT(c->missing));
         putchar('\n');

@@ -58,6 +58,19 @@ static void flows_say(struct buf *out, const struct connector *c) {
         buf_printf(out, "    not set: %.*s\n", STR_FMT(c->missing));
 }
 
+static void streams_say(struct buf *out, const struct json *status) {
+    const struct json *list = json_member(status, STR("streams"));
+    const struct json *s = list ? json_first(list) : NULL;
+    for (uint32_t i = 0; list && i < list->count; i++, s = json_next(s)) {
+        struct str error = text_of(s, "error");
+        buf_printf(out, "    %.*s: %.*s, %" PRId64 " messages", STR_FMT(text_of(s, "topic")),
+                   STR_FMT(text_of(s, "state")), number_of(s, "messages"));
+        if (json_member(s, STR("waiting")) && json_member(s, STR("waiting"))->kind == JSON_NUMBER)
+            buf_printf(out, ", %" PRId64 " wait", number_of(s, "waiting"));
+        buf_printf(out, "%s%.*s\n", error.len ? "; " : "", STR_FMT(error));
+    }
+}
+
 static void outlets_say(struct buf *out, const struct json *status) {
     const struct json *list = json_member(status, STR("subscriptions"));
     const struct json *s = list ? json_first(list) : NULL;
@@ -84,6 +97,7 @@ static void health_say(struct buf *out, const struct json *status) {
                STR_FMT(last.len ? last : STR("never")));
     if (rejected && rejected->kind == JSON_OBJECT)
         buf_printf(out, "    not taken: %.*s\n", STR_FMT(text_of(rejected, "cause")));
+    streams_say(out, status);
     outlets_say(out, status);
 }
 

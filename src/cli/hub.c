@@ -16,6 +16,7 @@
 #include "cli/hub_listen.h"
 #include "cli/tables.h"
 #include "connect/drop.h"
+#include "connect/streams.h"
 #include "connect/inbound.h"
 #include "connect/poll.h"
 #include "connect/roster.h"
@@ -69,6 +70,7 @@ struct hub {
     struct poller *poller;
     struct operate *operate;
     struct drop *drop;
+    struct streams *streams;
     struct read_model *read_model;
     struct hub_tidy {
         pthread_t thread;
@@ -83,7 +85,7 @@ struct hub {
     struct ops_context ops;
     struct figures figures;
     struct otlp *otlp;
-    struct gateway_table tables[11];
+    struct gateway_table tables[12];
     struct approvals approvals;
     struct hub_listen listen;
     struct gateway *gateway;
@@ -441,6 +443,10 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
                                 .path = hub->files_path, .clock = &clock_system};
     if (err == OK)
         err = drop_create(&drop, &hub->drop, fault);
+    struct streams_options streams = {.core = hub->core, .config = hub->config, .connectors = connectors,
+                                      .clock = &clock_system};
+    if (err == OK)
+        err = streams_create(&streams, &hub->streams, fault);
     connectors_release(connectors);
     struct erasure_options erasure = {.core = hub->core, .deliver = hub->deliver};
     return err == OK ? erasure_create(&erasure, &hub->erasure, fault) : err;
@@ -457,6 +463,7 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
                                     .auth = hub->auth,
                                     .poller = hub->poller,
                                     .drop = hub->drop,
+                                    .streams = hub->streams,
                                     .read_model = hub->read_model,
                                     .keyring = hub->keyring,
                                     .otlp = hub->otlp};
@@ -480,7 +487,9 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
         err = deliver_start(hub->deliver, fault);
     if (err == OK)
         err = poller_start(hub->poller, fault);
-    return err == OK ? drop_start(hub->drop, fault) : err;
+    if (err == OK)
+        err = drop_start(hub->drop, fault);
+    return err == OK ? streams_start(hub->streams, fault) : err;
 }
 
 /* Once for each: a connector that is not set up is named, with all that rests for it. */
@@ -506,6 +515,7 @@ static enum err serve_start(struct hub *hub, struct fault *fault) {
                                          .inbound = hub->inbound, .deliver = hub->deliver,
                                          .poller = hub->poller,
                                          .drop = hub->drop,
+                                         .streams = hub->streams,
                                          .operate = hub->operate};
     connectors_desk_init(&hub->desk);
     hub->ops = (struct ops_context){.core = hub->core,
@@ -523,6 +533,7 @@ static enum err serve_start(struct hub *hub, struct fault *fault) {
     hub->tables[7] = (struct gateway_table){drop_routes, hub->drop};
     hub->tables[8] = (struct gateway_table){replay_routes, hub->deliver};
     hub->tables[9] = (struct gateway_table){subscriber_routes_delivered, hub->deliver};
+    hub->tables[10] = (struct gateway_table){streams_routes, hub->streams};
     approvals_init(&hub->approvals, hub->core, hub->tables);
     struct gateway_options gateway = {
         .core = hub->core,
@@ -641,6 +652,8 @@ bool hub_stop(struct hub *hub) {
         poller_stop(hub->poller);
     if (hub->drop)
         drop_stop(hub->drop);
+    if (hub->streams)
+        streams_stop(hub->streams);
     if (hub->inbound)
         inbound_stop(hub->inbound);
     operate_stop(hub->operate); /* answers who waits */
@@ -662,6 +675,7 @@ bool hub_stop(struct hub *hub) {
     poller_destroy(hub->poller);
     operate_destroy(hub->operate);
     drop_destroy(hub->drop);
+    streams_destroy(hub->streams);
     auth_keepers_destroy(hub->auth);
     erasure_destroy(hub->erasure);
     approvals_end(&hub->approvals);

@@ -2,6 +2,7 @@
 #include "cli/tables.h"
 
 #include "connect/drop.h"
+#include "connect/streams.h"
 #include "connect/poll.h"
 #include "deliver/deliver.h"
 #include "domain/list.h"
@@ -49,6 +50,7 @@ const struct api_tables *cli_tables(void) {
     extras[count++] = (struct api_extra){"replays", "What is sent once more", replay_routes};
     extras[count++] = (struct api_extra){"subscriptions", "How subscriptions fare",
                                          subscriber_routes_delivered};
+    extras[count++] = (struct api_extra){"streams", "What is read from streams", streams_routes};
     extras[count] = (struct api_extra){"deliveries", "What goes out, and what is held",
                                        deliver_routes};
     tables = (struct api_tables){.capabilities = domain_capabilities, .extras = extras, .contracts = contracts,

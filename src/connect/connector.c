@@ -257,6 +257,8 @@ static const struct shape_field connector_rows[] = {
                                  .shape = &connector_poll_shape, .max = 256),
     [CONNECTOR_FILES] = SHAPE_ROW(struct connector, files, SHAPE_LIST, "Files in",
                                   .shape = &connector_files_shape, .max = 256),
+    [CONNECTOR_STREAMS] = SHAPE_ROW(struct connector, streams, SHAPE_LIST, "Streams in: NATS, Kafka",
+                                    .shape = &connector_stream_shape, .max = 64),
     [CONNECTOR_SEND] = SHAPE_ROW(struct connector, send, SHAPE_LIST, "What goes out",
                                  .shape = &send_shape, .max = 256),
     [CONNECTOR_OPERATIONS] = SHAPE_ROW(struct connector, operations, SHAPE_LIST,

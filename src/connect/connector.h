@@ -245,6 +245,7 @@ struct connector {
     struct shape_list receive; /* of struct connector_receive */
     struct shape_list poll;    /* of struct connector_poll (connect/connector_poll.h) */
     struct shape_list files;   /* of struct connector_files (connect/connector_files.h) */
+    struct shape_list streams; /* of struct connector_stream (connect/connector_streams.h) */
     struct shape_list send;    /* of struct connector_send */
     struct shape_list operations; /* of struct connector_operation (connect/operation.h) */
     /* not in the file */

@@ -9,7 +9,7 @@
 #include "connect/connector_files.h"
 #include "connect/connector_poll.h"
 #include "connect/connector_priv.h"
-#include "connect/stream_url.h"
+#include "connect/connector_streams.h"
 #include "connect/signature.h"
 
 #define SECRETS_MAX 8
@@ -511,7 +511,8 @@ static enum err load_send(struct loader *l, uint32_t i) {
 /* All that comes in, under its topic. */
 static enum err load_taken(struct loader *l) {
     struct connector *connector = l->connector;
-    uint32_t count = connector->receive.count + connector->poll.count + connector->files.count;
+    uint32_t count = connector->receive.count + connector->poll.count + connector->files.count +
+                     connector->streams.count;
     connector->taken = arena_array(l->arena, count + 1, sizeof *connector->taken);
     if (!connector->taken)
         return fault_set(l->fault, ERR_NOMEM, "no memory for connectors");
@@ -524,6 +525,9 @@ static enum err load_taken(struct loader *l) {
     for (uint32_t i = 0; i < connector->files.count; i++)
         connector->taken[connector->taken_count++] =
             &list_at(connector->files, struct connector_files, i)->take;
+    for (uint32_t i = 0; i < connector->streams.count; i++)
+        connector->taken[connector->taken_count++] =
+            &list_at(connector->streams, struct connector_stream, i)->take;
     return OK;
 }
 
@@ -537,6 +541,8 @@ static enum err load_parts(struct loader *l) {
         err = load_polls(l);
     if (err == OK)
         err = load_files(l);
+    if (err == OK)
+        err = load_streams(l);
     for (uint32_t i = 0; err == OK && i < l->connector->send.count; i++)
         err = load_send(l, i);
     if (err == OK)

@@ -10,7 +10,7 @@
 enum connector_row {
     CONNECTOR_NAME, CONNECTOR_VERSION, CONNECTOR_OWNER, CONNECTOR_SERVICE_LEVEL, CONNECTOR_DESCRIPTION,
     CONNECTOR_SETTINGS, CONNECTOR_SESSION, CONNECTOR_AUTH, CONNECTOR_RECEIVE, CONNECTOR_POLL,
-    CONNECTOR_FILES, CONNECTOR_SEND, CONNECTOR_OPERATIONS,
+    CONNECTOR_FILES, CONNECTOR_STREAMS, CONNECTOR_SEND, CONNECTOR_OPERATIONS,
 };
 enum connector_send_row {
     SEND_SUBSCRIPTION, SEND_ENABLED, SEND_EVENTS, SEND_KEY, SEND_CONFLATE, SEND_BATCH,
@@ -126,5 +126,7 @@ enum err load_files(struct loader *l) WARN_UNUSED;
 /* connector_load_streams.c: what goes out to a stream gets the headers by which it is known there, and a
  * look-up by them. */
 void load_stream_send(struct loader *l, struct connector_send *send, uint32_t i);
+extern const struct shape connector_stream_shape;
+enum err load_streams(struct loader *l) WARN_UNUSED;
 
 #endif

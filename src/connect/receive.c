@@ -232,6 +232,28 @@ enum err receive_item(struct core *core, const struct connector *connector,
                                  STR("application/json"), out, fault);
 }
 
+enum err receive_message(struct core *core, const struct connector *connector,
+                         const struct connector_receive *receive,
+                         const struct receive_header_source *headers, struct str dedup, struct str body,
+                         struct str content_type, struct json_parser *parser, struct arena *arena,
+                         struct command *out, struct fault *fault) {
+    struct message message = {.arena = arena, .body = body};
+    struct fault ignored = {0};
+    struct str masked = STR_NONE;
+    if (json_parse(parser, arena, body, false, &message.doc, &ignored) != OK)
+        message.doc = NULL; /* kept all the same: who maps it will say so */
+    message.strict = core_config(core)->settings.card_numbers_strict != 0;
+    enum err err = mask_cards(&message, &masked, fault);
+    if (err)
+        return err;
+    struct str id = place_value(receive->dedup, &message, headers);
+    if (!id.len)
+        id = dedup.len <= PLACE_BYTES_MAX && is_text(dedup) ? dedup : hash_text(arena, dedup);
+    if (!content_type.len || content_type.len > 256 || !is_text(content_type))
+        content_type = STR("application/json");
+    return payload_prepare(core, connector, receive, id, &message, masked, headers, content_type, out, fault);
+}
+
 enum err receive_prepare(struct core *core, const struct connectors *connectors,
                          struct str connector_name, struct str topic,
                          const struct receive_header_source *headers, struct str body,

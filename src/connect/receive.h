@@ -42,5 +42,12 @@ enum err receive_item(struct core *core, const struct connector *connector,
                       const struct connector_receive *receive, struct str dedup,
                       const struct json *doc, struct str body, struct arena *arena,
                       struct command *out, struct fault *fault) WARN_UNUSED;
+/* The same for a message of a stream, which has headers as a webhook has: `dedup` is its id where the
+ * connector does not say where that stands, or it is not there. `body` is anything. */
+enum err receive_message(struct core *core, const struct connector *connector,
+                         const struct connector_receive *receive,
+                         const struct receive_header_source *headers, struct str dedup, struct str body,
+                         struct str content_type, struct json_parser *parser, struct arena *arena,
+                         struct command *out, struct fault *fault) WARN_UNUSED;
 
 #endif

@@ -171,6 +171,7 @@ enum err connectors_reload(struct connectors_desk *desk, struct str actor, struc
         deliver_renew(desk->deliver, set);
         poller_renew(desk->poller, set);
         drop_renew(desk->drop, set);
+        streams_renew(desk->streams, set);
         operate_renew(desk->operate, set);
         connectors_release(set);
     }
@@ -237,6 +238,30 @@ static void topics_write(struct buf *out, const struct connector *connector) {
         buf_char(out, ']');
         buf_json_member(out, "mapping", r->source ? r->source->version : STR("-"));
         topic_write(out, r, connector->counters ? traffic_find(&connector->counters->traffic, r->topic) : NULL);
+        buf_char(out, '}');
+    }
+    buf_char(out, ']');
+}
+
+static void streams_write(struct buf *out, struct streams *streams, struct str connector) {
+    static const char *const states[] = {"unusable", "connecting", "reading", "failing"};
+    struct stream_stats all[STREAMS_MAX];
+    uint32_t count = streams ? streams_list(streams, all, STREAMS_MAX) : 0;
+    bool any = false;
+    buf_lit(out, ",\"streams\":[");
+    for (uint32_t i = 0; i < count; i++) {
+        const struct stream_stats *s = &all[i];
+        if (!str_eq(s->connector, connector))
+            continue;
+        buf_str_add(out, any ? STR(",{\"topic\":") : STR("{\"topic\":"));
+        any = true;
+        buf_json_str(out, s->topic);
+        buf_printf(out, ",\"state\":\"%s\",\"messages\":%" PRIu64, states[s->state], s->messages);
+        if (s->waiting < 0)
+            buf_lit(out, ",\"waiting\":null");
+        else
+            buf_printf(out, ",\"waiting\":%" PRId64, s->waiting);
+        buf_json_member(out, "error", s->state == STREAM_FAILING ? str_c(s->error) : STR_NONE);
         buf_char(out, '}');
     }
     buf_char(out, ']');
@@ -312,6 +337,7 @@ static void status_write(struct buf *out, struct connectors_desk *desk, struct s
     rejected_write(out, rejection);
     counts_write(out, c->counters);
     topics_write(out, c);
+    streams_write(out, desk->streams, name);
     subscriptions_write(out, desk->deliver, c);
     buf_char(out, '}');
 }

@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "connect/drop.h"
+#include "connect/streams.h"
 #include "connect/inbound.h"
 #include "connect/poll.h"
 #include "connect/roster.h"
@@ -21,6 +22,7 @@ struct connectors_desk {
     struct deliver *deliver;
     struct poller *poller;
     struct drop *drop;
+    struct streams *streams;
     struct operate *operate;
     pthread_mutex_t lock; /* one change at a time reaches all parts */
 };

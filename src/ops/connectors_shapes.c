@@ -38,6 +38,15 @@ static const struct shape_field outlet_rows[] = {
     MAYBE("error", SHAPE_TEXT, "The last failure", .max = 65536),
 };
 static SHAPE_DEFINE_SAID(outlet_shape, "connector_subscription", "What it sends", outlet_rows);
+static const char *const stream_states[] = {"unusable", "connecting", "reading", "failing", NULL};
+static const struct shape_field stream_rows[] = {
+    SHAPE_SAID("topic", SHAPE_ID, "Its name", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("state", SHAPE_ENUM, "How it fares", .flags = SHAPE_REQUIRED, .values = stream_states),
+    COUNT("messages", "That are done, since the start"),
+    MAYBE("waiting", SHAPE_INTEGER, "That wait in it, as its server said last", .max = INT64_MAX),
+    MAYBE("error", SHAPE_TEXT, "What is wrong with it now", .max = 65536),
+};
+static SHAPE_DEFINE_SAID(stream_shape, "connector_stream", "A stream that it reads", stream_rows);
 static const struct shape_field rejected_rows[] = {
     SHAPE_SAID("cause", SHAPE_TEXT, "The first fault, with file and line", .flags = SHAPE_REQUIRED,
                .max = 65536),
@@ -68,6 +77,8 @@ static const struct shape_field status_rows[] = {
     MAYBE("failed_at", SHAPE_INSTANT, "The newest that became an exception"),
     SHAPE_SAID("topics", SHAPE_LIST, "What it receives", .flags = SHAPE_REQUIRED,
                .shape = &topic_shape),
+    SHAPE_SAID("streams", SHAPE_LIST, "What it reads by itself, of its topics", .flags = SHAPE_REQUIRED,
+               .shape = &stream_shape),
     SHAPE_SAID("subscriptions", SHAPE_LIST, "What it sends", .flags = SHAPE_REQUIRED,
                .shape = &outlet_shape),
 };

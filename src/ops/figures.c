@@ -61,6 +61,8 @@ void figures_write(void *ctx, struct metrics *out) {
         poller_figures(figures->poller, out);
     if (figures->drop)
         drop_figures(figures->drop, out);
+    if (figures->streams)
+        streams_figures(figures->streams, out);
     read_model_figures(figures->read_model, out);
     keyring_figures(figures->keyring, out);
     otlp_figures(figures->otlp, out);

@@ -4,6 +4,7 @@
 #define PENSTOCK_OPS_FIGURES_H
 
 #include "connect/drop.h"
+#include "connect/streams.h"
 #include "connect/inbound.h"
 #include "connect/poll.h"
 #include "connect/roster.h"
@@ -22,6 +23,7 @@ struct figures {
     struct poller *poller; /* NULL: nothing is fetched */
     struct operate *operate;
     struct drop *drop;     /* NULL: no files are taken */
+    struct streams *streams; /* NULL: none are read */
     struct read_model *read_model;
     struct keyring *keyring;
     struct otlp *otlp; /* may be NULL */

@@ -63,9 +63,11 @@ class Nats:
     def __init__(self, port, **connect):
         self.socket = socket.create_connection(("127.0.0.1", port), 10)
         self.file, self.number = self.socket.makefile("rb"), 0
+        self.inbox = f"_IN{self.socket.getsockname()[1]}"
         self.info = json.loads(self.file.readline().split(b" ", 1)[1])
         options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "lang": "py", **connect}
-        self.send(b"CONNECT " + json.dumps(options).encode() + b"\r\nSUB _IN.> 1\r\nPING\r\n")
+        self.send(b"CONNECT " + json.dumps(options).encode() + b"\r\n" +
+                  f"SUB {self.inbox}.> 1\r\nPING\r\n".encode())
         while self.file.readline() != b"PONG\r\n":
             pass
 
@@ -90,7 +92,7 @@ class Nats:
 
     def request(self, subject, body=b"", headers=None):
         self.number += 1
-        inbox = f"_IN.{self.number}"
+        inbox = f"{self.inbox}.{self.number}"
         head = "NATS/1.0\r\n" + "".join(f"{k}: {v}\r\n" for k, v in (headers or {}).items()) + "\r\n"
         raw = head.encode() + body
         self.send(f"HPUB {subject} {inbox} {len(head.encode())} {len(raw)}\r\n".encode() + raw + b"\r\n")
