@@ -25,7 +25,7 @@ static bool of_capability(const struct route *routes) {
 }
 
 const struct api_tables *cli_tables(void) {
-    static struct api_extra extras[EXTRAS_MAX + 8];
+    static struct api_extra extras[EXTRAS_MAX + 16];
     static struct api_tables tables;
     uint32_t count = 0;
     if (tables.capabilities)
