@@ -641,6 +641,12 @@ static enum err attempt_map(struct attempt *attempt, struct str *body, struct fa
     attempt_mapped(attempt, from_us, err != OK);
     if (err != OK)
         return err;
+    struct str words;
+    if (send->batch != NULL && mapping_nothing(out, &words)) { /* the system is not told of it */
+        attempt->suppressed = true;
+        *body = STR_NONE;
+        return OK;
+    }
     buf_clear(&attempt->body);
     json_write(&attempt->body, out);
     *body = buf_str(&attempt->body);

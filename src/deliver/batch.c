@@ -153,6 +153,10 @@ void batch_begin(struct attempt *attempt) {
 
 void batch_join(struct attempt *attempt, struct str document) {
     struct fault fault = {0};
+    if (attempt->suppressed) {
+        attempt_finish(attempt, LANE_SUCCESS, -1, 0, STR_NONE);
+        return;
+    }
     attempt->document = arena_str(&attempt->arena, document);
     enum err err = attempt->document.ptr ? OK : fault_set(&fault, ERR_NOMEM, "no memory for a document");
     if (err == OK && !attempt->asked)

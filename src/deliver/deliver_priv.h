@@ -120,7 +120,7 @@ struct attempt {
     int64_t again_us; /* STAGE_COMMAND, STAGE_TELL: when to submit again */
     bool found;       /* the look-up found it */
     bool asked;       /* previous is what the system said */
-    bool suppressed;  /* the system has it already */
+    bool suppressed;  /* nothing is sent: the system has it already, or is not told of it */
     bool superseding; /* STAGE_TELL: once the journal knows, the row of the held one goes */
     bool confirming;  /* sent with success but without a number: the look-up is to tell it */
     bool discarding;  /* STAGE_TELL: once the journal knows, the delivery is unlisted */
