@@ -37,10 +37,19 @@ static void chunks_free(struct arena_chunk *chunk) {
     }
 }
 
+void arena_free(struct arena *arena) {
+    chunks_free(arena->chunk);
+    arena_init(arena, arena->cap);
+}
+
 void arena_reset(struct arena *arena) {
     struct arena_chunk *keep = arena->chunk;
     if (!keep)
         return;
+    if (mem_tortured()) {
+        arena_free(arena);
+        return;
+    }
     /* The newest is the largest of the doubling ones, unless it was made for one big piece. */
     if (keep->size > CHUNK_KEEP) {
         while (keep && keep->size > CHUNK_KEEP) {
@@ -59,24 +68,23 @@ void arena_reset(struct arena *arena) {
     arena_enter(arena, keep);
 }
 
-void arena_free(struct arena *arena) {
-    chunks_free(arena->chunk);
-    arena_init(arena, arena->cap);
-}
-
 static bool arena_more(struct arena *arena, size_t need) {
     size_t size = arena->chunk ? arena->chunk->size * 2 : CHUNK_FIRST;
     if (size > CHUNK_MAX)
         size = CHUNK_MAX;
-    if (need > SIZE_MAX - CHUNK_HEADER - 16)
+    if (need > SIZE_MAX - CHUNK_HEADER - 16) {
+        mem_refuse();
         return false;
+    }
     need += CHUNK_HEADER + 16;
-    if (size < need)
+    if (size < need || mem_tortured())
         size = need;
     if (arena->used + size > arena->cap) {
         size = need; /* what is left may still hold it */
-        if (size > arena->cap || arena->used > arena->cap - size)
+        if (size > arena->cap || arena->used > arena->cap - size) {
+            mem_refuse();
             return false;
+        }
     }
     struct arena_chunk *chunk = mem_alloc(size);
     if (!chunk)

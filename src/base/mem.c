@@ -6,7 +6,8 @@
 
 static _Atomic uint64_t mem_counter;
 static _Atomic uint64_t mem_limit; /* 0: off */
-static _Atomic int mem_sticky;
+static _Atomic int mem_sticky, mem_held;
+static _Thread_local uint64_t mem_refusals;
 
 void mem_fail_at(uint64_t n, int sticky) {
     atomic_store(&mem_counter, 0);
@@ -14,21 +15,32 @@ void mem_fail_at(uint64_t n, int sticky) {
     atomic_store(&mem_limit, n);
 }
 
+bool mem_tortured(void) { return atomic_load_explicit(&mem_limit, memory_order_relaxed) != 0; }
+
+void mem_fail_hold(bool hold) { atomic_fetch_add(&mem_held, hold ? 1 : -1); }
+
 uint64_t mem_count(void) { return atomic_load(&mem_counter); }
 
 static int mem_refuses(void) {
     uint64_t limit = atomic_load_explicit(&mem_limit, memory_order_relaxed);
-    if (limit == 0)
+    if (limit == 0 || atomic_load(&mem_held) > 0)
         return 0;
     uint64_t n = atomic_fetch_add(&mem_counter, 1) + 1;
     return n == limit || (n > limit && atomic_load(&mem_sticky));
 }
 
-void *mem_alloc(size_t size) { return mem_refuses() ? NULL : malloc(size ? size : 1); }
-void *mem_zalloc(size_t size) { return mem_refuses() ? NULL : calloc(1, size ? size : 1); }
-void *mem_resize(void *ptr, size_t size) {
-    return mem_refuses() ? NULL : realloc(ptr, size ? size : 1);
+static void *counted(void *made) {
+    mem_refusals += made == NULL;
+    return made;
 }
+
+void *mem_alloc(size_t size) { return counted(mem_refuses() ? NULL : malloc(size ? size : 1)); }
+void *mem_zalloc(size_t size) { return counted(mem_refuses() ? NULL : calloc(1, size ? size : 1)); }
+void *mem_resize(void *ptr, size_t size) {
+    return counted(mem_refuses() ? NULL : realloc(ptr, size ? size : 1));
+}
+void mem_refuse(void) { mem_refusals++; }
+uint64_t mem_refused(void) { return mem_refusals; }
 void mem_free(void *ptr) { free(ptr); }
 
 bool mem_room(void **items, uint32_t count, uint32_t *cap, uint32_t least, size_t size) {

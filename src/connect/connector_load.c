@@ -619,11 +619,14 @@ enum err connector_load(const char *dir, const char *name, struct connector **ou
     own->counters = mem_zalloc(sizeof *own->counters);
     struct loader l = {.own = own, .arena = &own->arena, .fault = fault};
     uint32_t before = fault->count;
+    uint64_t refused = mem_refused();
     enum err err = own->sources && own->counters
                        ? load_all(&l, dir, name)
                        : fault_set(fault, ERR_NOMEM, "no memory for a connector");
     if (own->counters)
         own->counters->versions = 1;
+    if (mem_refused() != refused)
+        err = fault_set(fault, ERR_NOMEM, "no memory for connector %s", name);
     if (!err && fault->count > before)
         err = fault_set(fault, ERR_INVALID, "connector %s has faults", name);
     if (err) {

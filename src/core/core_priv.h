@@ -104,6 +104,8 @@ struct decision {
     struct event *first, *last;
     struct str natural;   /* of the command, hex, absent where it has none */
     uint64_t replay_seq;  /* not 0: answer as that command was answered */
+    uint64_t refused;     /* mem_refused when it began: what was decided without the memory for it
+                             may lack anything, and is not done */
     uint32_t depth;       /* of reactions */
     bool seal_none;       /* the command's sealed members are kept elsewhere */
     bool may_issue;       /* in react and timer_fire */

@@ -3,6 +3,7 @@
  * Order: idempotency key, decide, encode all events, apply all events, react. Encoding comes
  * first because it can fail without harm; once an event is applied there is no way back but
  * a rebuild from the journal (core->broken). */
+#include "base/mem.h"
 #include "core/core_priv.h"
 
 #include "base/planted.h"
@@ -192,6 +193,10 @@ static void meta_first(struct event_meta *meta, const struct decision *decision,
     }
 }
 
+static bool decision_starved(const struct decision *decision) {
+    return mem_refused() != decision->refused;
+}
+
 /* Completes the decided events and encodes them into the batch. */
 static enum err decision_encode(struct decision *decision, struct str idem) {
     struct core *core = decision->core;
@@ -235,6 +240,10 @@ static enum err decision_encode(struct decision *decision, struct str idem) {
             return err;
         }
     }
+    if (decision_starved(decision)) {
+        batch_cut(&core->batch, before);
+        return fault_set(&decision->answer->fault, ERR_NOMEM, "no memory for the event");
+    }
     /* Nothing personal is lost, or there twice. */
     must(boxes == (command->sealed.box.ptr != NULL && !decision->seal_none));
     core->seq = seq;
@@ -267,7 +276,7 @@ static void decision_react(struct decision *decision) {
             enum err err = all[i]->react(&reaction, event);
             if (err == OK)
                 err = reaction.issue_err;
-            if (err != OK)
+            if (err != OK || decision_starved(decision))
                 core_break(core, decision, "a follow-up command failed");
         }
     }
@@ -281,7 +290,7 @@ static enum err decision_commit(struct decision *decision, struct str idem) {
         return err;
     for (struct event *event = decision->first; event; event = event->next) {
         err = state_apply(core->state, event);
-        if (err != OK) {
+        if (err != OK || decision_starved(decision)) {
             core_break(core, decision, "a change of state failed");
             return ERR_UNAVAILABLE;
         }
@@ -370,6 +379,7 @@ static enum err decision_make(struct decision *decision, const struct command *c
 
 static void core_decide_one(struct core *core, struct command *command) {
     struct answer *answer = &command->answer;
+    uint64_t refused = mem_refused();
     struct str idem;
     *answer = (struct answer){.status = 200};
     fault_init(&answer->fault, command->arena);
@@ -377,8 +387,10 @@ static void core_decide_one(struct core *core, struct command *command) {
     bool fresh = core_idempotency(core, command, &idem);
     if (core_read_failed(core, answer) || !fresh)
         return;
-    struct decision decision = {.core = core, .command = command, .answer = answer};
+    struct decision decision = {.core = core, .command = command, .answer = answer, .refused = refused};
     answer->err = decision_make(&decision, command);
+    if (decision_starved(&decision)) /* a refusal may have no other reason */
+        answer->err = fault_set(&answer->fault, ERR_NOMEM, "no memory for the decision");
     if (core_read_failed(core, answer) || answer->err != OK)
         return;
     if (decision.replay_seq) {
@@ -416,8 +428,13 @@ enum err decision_issue(struct decision *decision, const struct command_type *ty
     struct decision inner = {.core = core,
                              .command = &command,
                              .answer = &command.answer,
+                             .refused = mem_refused(),
                              .depth = decision->depth + 1};
     enum err err = type->decide(&inner, &command);
+    if (decision_starved(&inner)) { /* not a refusal that who issued it may expect */
+        err = ERR_NOMEM;
+        core_break(core, decision, "no memory for a follow-up command");
+    }
     if (err == OK && inner.first)
         err = decision_commit(&inner, STR_NONE);
     if (core->broken)
@@ -448,7 +465,8 @@ uint32_t core_fire_timers(struct core *core, int64_t now_us) {
             struct command carrier = {.type = &timer_command, .arena = &core->arena,
                                       .now_us = now_us, .actor = STR("timer"), .if_match = -1};
             struct decision decision = {.core = core, .command = &carrier,
-                                        .answer = &carrier.answer, .may_issue = true};
+                                        .answer = &carrier.answer, .refused = mem_refused(),
+                                        .may_issue = true};
             int64_t before = capability->timer_next(part);
             uint64_t seq = core->seq;
             enum err err = capability->timer_fire(part, now_us, &decision);

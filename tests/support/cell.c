@@ -36,9 +36,11 @@ static enum err mem_append(struct journal *base, const struct record *records, u
     bool fail = j->fail_appends > 0;
     if (fail)
         j->fail_appends--;
+    mem_fail_hold(true); /* it stands for a disk */
     if (!fail || j->fail_after_write)
         for (uint32_t i = 0; i < n; i++)
             record_keep(j, &records[i]);
+    mem_fail_hold(false);
     return fail ? fault_set(fault, ERR_IO, "disk trouble on purpose") : OK;
 }
 
@@ -339,8 +341,10 @@ int cell_run(struct cell *cell, const char *type, const char *json, const char *
     enum err err = cell_prepare(cell, type, json, false);
     if (err != OK)
         return err_info(err)->status;
+    mem_fail_hold(true);
     if (arg0)
         cell->command.args[0] = arena_str(&cell->arena, str_c(arg));
+    mem_fail_hold(false);
     if (idem_key) {
         cell->command.idem_scope = str_c(type);
         cell->command.idem_key = str_c(idem_key);
@@ -385,9 +389,11 @@ const char *cell_stock(struct cell *cell, const char *sku, const char *location)
 
 char *cell_dump(struct cell *cell) {
     struct buf out;
+    mem_fail_hold(true);
     buf_init(&out, 0);
     core_dump(cell->core, &out);
     must(buf_ok(&out));
     buf_cstr(&out);
+    mem_fail_hold(false);
     return out.data;
 }
