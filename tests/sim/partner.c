@@ -258,6 +258,26 @@ static void answer_lookup(struct partner *p, struct net_call *call) {
     call_end(p, call, &answer);
 }
 
+/* Who knows keys has one answer for a key: that of the request which is still at work. */
+static bool answer_again(struct partner *p, struct net_call *call) {
+    struct work work;
+    if (call->who != FRONT)
+        return false;
+    work_read(p->sim, call, &work);
+    for (struct work **at = &p->ghosts; *at; at = &(*at)->next) {
+        struct work *ghost = *at;
+        if (ghost->who != FRONT || ghost->seq != work.seq)
+            continue;
+        *at = ghost->next;
+        effect(p, ghost);
+        mem_free(ghost);
+        struct net_answer answer = {.sent = true, .status = 201, .body = STR("{}")};
+        call_end(p, call, &answer);
+        return true;
+    }
+    return false;
+}
+
 /* One of several ways that a request can end; by 100ths, in the order they are listed. */
 static void answer_post(struct partner *p, struct net_call *call) {
     struct sim *sim = p->sim;
@@ -307,7 +327,8 @@ void partner_step(struct sim *sim) {
     } else if (sim->tick_us < p->down_until_us[call->who] || (!p->well && chance(sim, 40) == 0)) {
         call_end(p, call, &refused);
     } else if (is_post(call)) {
-        answer_post(p, call);
+        if (!answer_again(p, call))
+            answer_post(p, call);
     } else {
         answer_lookup(p, call);
     }

@@ -160,6 +160,7 @@ struct sim {
     struct poller *poller;
     struct erasure *erasure;
     bool up, dying;
+    bool reloaded; /* in this life, delivery had to go back to what is on disk */
     uint64_t segment_bytes, tail_bytes;
     uint32_t read_model_batch;
 
