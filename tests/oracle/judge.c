@@ -482,6 +482,7 @@ uint32_t oracle_judge(struct oracle *o, oracle_tell *tell, void *ctx) {
         judge_subscription(o, i, &excused);
     judge_ledgers(o);
     judge_discards(o);
+    judge_values(o);
     judge_payloads(o);
     index_free(&excused.pairs);
     return o->found;

@@ -70,3 +70,38 @@ void judge_ledgers(struct oracle *o) {
     for (uint32_t i = 0; i < o->ledgers.count; i++)
         judge_ledger(o, &LIST_AT(&o->ledgers, struct ledger_seen, i));
 }
+
+/* value-back, value-stale: where the newest value alone counts. */
+void judge_values(struct oracle *o) {
+    struct index lanes = {0};
+    struct list last = {0}; /* of struct value_set, by lane */
+    for (uint32_t i = 0; i < o->sets.count; i++) {
+        const struct value_set *set = &LIST_AT(&o->sets, struct value_set, i);
+        struct str name = o->subscriptions_by_name.keys[set->subscription];
+        uint32_t before = lanes.count, at = index_of(&lanes, joined(o, name, set->lane), true);
+        if (at == before)
+            *LIST_ADD(&last, struct value_set) = *set;
+        struct value_set *known = &LIST_AT(&last, struct value_set, at);
+        if (set->version < known->version)
+            oracle_violate(o, "value-back", "%.*s: %.*s was at version %lld, then told %lld",
+                           STR_FMT(name), STR_FMT(set->lane), (long long)known->version,
+                           (long long)set->version);
+        *known = *set;
+    }
+    for (uint32_t k = 0; o->quiet && o->sets.count > 0 && k < o->positions.count; k++) {
+        const struct position_seen *position = &LIST_AT(&o->positions, struct position_seen, k);
+        const struct value_set *first = &LIST_AT(&o->sets, struct value_set, 0);
+        struct str name = o->subscriptions_by_name.keys[first->subscription];
+        struct str lane = arena_printf(&o->arena, "%.*s@%.*s", STR_FMT(position->sku),
+                                       STR_FMT(position->location));
+        uint32_t at = index_of(&lanes, joined(o, name, lane), false);
+        if (at == NONE || LIST_AT(&last, struct value_set, at).available != position->values.available)
+            oracle_violate(o, "value-stale", "%.*s: %.*s is %.*s, it was told %.*s", STR_FMT(name),
+                           STR_FMT(lane), STR_FMT(quantity_text(o, position->values.available)),
+                           STR_FMT(at == NONE ? STR("nothing")
+                                              : quantity_text(o, LIST_AT(&last, struct value_set, at)
+                                                                     .available)));
+    }
+    index_free(&lanes);
+    free(last.items);
+}

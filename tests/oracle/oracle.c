@@ -273,6 +273,16 @@ static const char *observe_ledger(struct oracle *o, const struct json *doc) {
     return NULL;
 }
 
+static const char *observe_set(struct oracle *o, const struct json *doc) {
+    uint32_t sub = index_of(&o->subscriptions_by_name, member_str(doc, "subscription"), false);
+    if (sub == NONE)
+        return "the subscription was not told before";
+    *LIST_ADD(&o->sets, struct value_set) =
+        (struct value_set){sub, member_str(doc, "lane"), member_i64(doc, "version", 0),
+                           member_quantity(doc, "available", 0)};
+    return NULL;
+}
+
 static const char *observe_end(struct oracle *o, const struct json *doc) {
     o->source = member_str(doc, "source");
     o->erp = member_str(doc, "erp");
@@ -297,6 +307,7 @@ static const struct {
     {"effect", observe_effect},
     {"held", observe_held},
     {"ledger", observe_ledger},
+    {"set", observe_set},
     {"end", observe_end},
 };
 
@@ -331,7 +342,7 @@ struct oracle *oracle_create(void) {
 void oracle_destroy(struct oracle *o) {
     struct list *lists[] = {&o->ops,    &o->events,  &o->orders,        &o->positions, &o->reads,
                             &o->booked, &o->numbers, &o->subscriptions, &o->effects,   &o->held,
-                            &o->ledgers};
+                            &o->ledgers, &o->sets};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         free(lists[i]->items);
     index_free(&o->op_numbers);

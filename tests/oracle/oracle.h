@@ -18,6 +18,8 @@
  *   {"subscription": {"name", "events": ["order.*"]}}   what another system is to be told
  *   {"effect": {"subscription", "seq", "lane", "asked"}}   what it did for an event; perhaps with
  *         the hub's seq when it was asked to
+ *   {"set": {"subscription", "lane", "version", "available"}}   a value that another system was told
+ *         of a position ("SKU@LOCATION"), where the newest alone counts
  *   {"held": {"subscription", "seq"}}             listed for a person
  *   {"ledger": {"subscription", "taken", "delivered", "discarded", "superseded", "listed",
  *               "waiting", "from", "to", "before", "again", "replayed"}}
@@ -63,6 +65,8 @@
  *   conservation         what a subscription took in has ended or is still open, and it took in
  *                        every event that it wants, no other
  *   discarded-sent       what a person discarded was not sent after that
+ *   value-back           of a position it is never told an older value after a newer one
+ *   value-stale          at rest, the last value that it was told of each position is the true one
  *   effect-doubled, effect-invented, lane-order
  *                        one effect for an event, none from nowhere, per lane in order of seq */
 #ifndef PENSTOCK_TESTS_ORACLE_ORACLE_H

@@ -90,6 +90,12 @@ struct subscription_seen {
     const struct json *events;
 };
 
+struct value_set {
+    uint32_t subscription;
+    struct str lane;
+    int64_t version, available;
+};
+
 struct ledger_seen {
     uint32_t subscription;
     uint64_t taken, delivered, discarded, superseded, listed, waiting;
@@ -102,7 +108,7 @@ struct oracle {
     struct json_parser *parser;
     struct index op_numbers, order_ids, subscriptions_by_name;
     struct list ops, events, orders, positions, reads, booked, numbers, subscriptions, effects,
-        held, ledgers;
+        held, ledgers, sets;
     struct str source;
     struct str erp; /* the subscription that keeps the books; absent: none */
     bool quiet;
@@ -129,6 +135,7 @@ bool subscription_wants(const struct subscription_seen *subscription, struct str
 /* The rules about what a subscription counts, and about what was given up. */
 void judge_ledgers(struct oracle *o);
 void judge_discards(struct oracle *o);
+void judge_values(struct oracle *o);
 /* "NAME:SEQ", in the arena. */
 struct str pair_text(struct oracle *o, struct str subscription, uint64_t seq);
 /* The stock rules: oversold, stock, conserved, read, timer. */

@@ -13,13 +13,14 @@
 #include "base/mem.h"
 #include "sim.h"
 
-enum who { ERP, CRM, FRONT, PARTNERS };
+enum who { ERP, CRM, FRONT, SHELF, PARTNERS };
 static const struct {
     const char *host, *subscription;
 } partners[PARTNERS] = {
     [ERP] = {"http://erp/", "erp-orders"},
     [CRM] = {"http://crm/", "crm-orders"},
     [FRONT] = {"http://front/", "front-stock"},
+    [SHELF] = {"http://shelf/", "shelf-stock"},
 };
 /* How long a request may still be at work after nobody listens: the look-ups' settle_ms. */
 #define GHOST_US 1900000
@@ -42,6 +43,7 @@ struct work {
     uint64_t asked; /* the hub's, when it asked */
     char lane[80], order_id[80], currency[8];
     int64_t total, due_us;
+    char *body; /* of the shelf; own memory */
 };
 
 struct booked {
@@ -121,6 +123,8 @@ static void work_read(struct sim *sim, const struct net_call *call, struct work 
         work_read_order(sim, request->body, work);
         return;
     }
+    if (call->who == SHELF)
+        return;
     size_t host = strlen(partners[call->who].host);
     work->seq = digits_at(request->url.ptr + host, request->url.ptr + request->url.len);
     text_keep(work->lane, sizeof work->lane, header_of(request, "X-Lane"));
@@ -135,6 +139,10 @@ static bool is_done(const struct partner *p, enum who who, uint64_t seq) {
 
 static void effect(struct partner *p, const struct work *work) {
     struct sim *sim = p->sim;
+    if (work->who == SHELF) {
+        shelf_take(sim, str_c(work->body), UINT32_MAX, NULL);
+        return;
+    }
     if (work->who == FRONT && is_done(p, FRONT, work->seq))
         return; /* it knows the key */
     p->done[work->who] = grown(p->done[work->who], p->done_count[work->who],
@@ -159,6 +167,11 @@ static void haunt(struct partner *p, const struct net_call *call) {
     struct work *ghost = mem_zalloc(sizeof *ghost);
     must(ghost);
     work_read(p->sim, call, ghost);
+    if (ghost->who == SHELF) {
+        ghost->body = mem_alloc(call->request.body.len + 1);
+        must(ghost->body);
+        text_keep(ghost->body, call->request.body.len + 1, call->request.body);
+    }
     ghost->due_us = p->sim->tick_us + (int64_t)chance(p->sim, GHOST_US);
     ghost->next = p->ghosts;
     p->ghosts = ghost;
@@ -176,6 +189,7 @@ void partner_work(struct sim *sim) {
         struct work *ghost = *first;
         *first = ghost->next;
         effect(p, ghost);
+        mem_free(ghost->body);
         mem_free(ghost);
     }
 }
@@ -258,6 +272,18 @@ static void answer_lookup(struct partner *p, struct net_call *call) {
     call_end(p, call, &answer);
 }
 
+/* It takes all, or all but one; and the answer may be dropped. */
+static void answer_shelf(struct partner *p, struct net_call *call, uint64_t luck) {
+    struct buf out;
+    buf_init(&out, 0);
+    shelf_take(p->sim, call->request.body, luck < 40 ? (uint32_t)luck % 4 : UINT32_MAX, &out);
+    struct net_answer answer = {.sent = true, .status = 200, .body = buf_str(&out)};
+    if (luck < 22)
+        answer = (struct net_answer){.error = NET_RESET, .sent = true, .detail = "reset"};
+    call_end(p, call, &answer);
+    buf_free(&out);
+}
+
 /* Who knows keys has one answer for a key: that of the request which is still at work. */
 static bool answer_again(struct partner *p, struct net_call *call) {
     struct work work;
@@ -289,12 +315,15 @@ static void answer_post(struct partner *p, struct net_call *call) {
         answer.status = statuses[chance(sim, sizeof statuses / sizeof *statuses)];
         if (answer.status == 502 || answer.status == 504)
             haunt(p, call);
-    } else if (luck < 8) {
+    } else if (luck < 8 && call->who != SHELF) {
         answer.status = 422;
         answer.body = STR("{\"error\":\"the customer is blocked\"}");
     } else if (luck < 13) { /* it will be done, but nobody waits so long */
         haunt(p, call);
         answer = (struct net_answer){.error = NET_TIMEOUT, .sent = true, .detail = "slow"};
+    } else if (call->who == SHELF) {
+        answer_shelf(p, call, luck);
+        return;
     } else {
         struct work work;
         work_read(sim, call, &work);
@@ -404,6 +433,7 @@ void partner_destroy(struct partner *p) {
     while (p->ghosts) {
         struct work *ghost = p->ghosts;
         p->ghosts = ghost->next;
+        mem_free(ghost->body);
         mem_free(ghost);
     }
     for (int i = 0; i < PARTNERS; i++)

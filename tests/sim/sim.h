@@ -256,6 +256,9 @@ void partner_lose(struct sim *sim);            /* nobody listens any more to wha
 void partner_work(struct sim *sim);            /* what is due by now is done */
 void partner_observe(struct sim *sim);         /* its books */
 
+/* shelf.c: many values in a call; `fails` is the member that it does not take. */
+void shelf_take(struct sim *sim, struct str body, uint32_t fails, struct buf *out);
+
 /* watch.c: looks at the hub, changes nothing. */
 void watch_feed(struct sim *sim);  /* follows the events */
 void watch_disk(struct sim *sim);  /* while the disk syncs: what others may see at that moment */
