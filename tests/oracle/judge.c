@@ -418,6 +418,8 @@ static void judge_subscription(struct oracle *o, uint32_t which, const struct ex
         if (done[effect->seq]++)
             oracle_violate(o, "effect-doubled", "%.*s, seq %llu", STR_FMT(sub->name),
                            (unsigned long long)effect->seq);
+        if (effect->replay)
+            continue; /* what was given up before, in the place that it has now */
         uint32_t before = lanes.count, at = index_of(&lanes, effect->lane, true);
         if (at == before)
             *LIST_ADD(&last, uint64_t) = 0;

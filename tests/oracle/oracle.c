@@ -240,6 +240,8 @@ static const char *observe_done(struct oracle *o, struct list *list, const struc
         index_of(&o->subscriptions_by_name, member_str(doc, "subscription"), false),
         (uint64_t)member_i64(doc, "seq", 0), (uint64_t)member_i64(doc, "asked", 0),
         member_str(doc, "lane")};
+    const struct json *replay = member(doc, "replay");
+    effect.replay = replay && replay->kind == JSON_BOOL && replay->count;
     if (effect.subscription == NONE)
         return "the subscription was not told before";
     *LIST_ADD(list, struct effect) = effect;

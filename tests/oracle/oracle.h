@@ -16,8 +16,8 @@
  *   {"booked": {"order_id", "total", "currency", "number"}}   a row of the ERP's books
  *   {"number": {"order_id", "number"}}            the ERP's number as the hub knows it
  *   {"subscription": {"name", "events": ["order.*"]}}   what another system is to be told
- *   {"effect": {"subscription", "seq", "lane", "asked"}}   what it did for an event; perhaps with
- *         the hub's seq when it was asked to
+ *   {"effect": {"subscription", "seq", "lane", "asked", "replay"}}   what it did for an event; perhaps
+ *         with the hub's seq when it was asked to, and true where a person asked for it once more
  *   {"set": {"subscription", "lane", "version", "available"}}   a value that another system was told
  *         of a position ("SKU@LOCATION"), where the newest alone counts
  *   {"held": {"subscription", "seq"}}             listed for a person
@@ -64,7 +64,8 @@
  *   undelivered          every event a subscription wants had its effect, is held or was discarded
  *   conservation         what a subscription took in has ended or is still open, and it took in
  *                        every event that it wants, no other
- *   discarded-sent       what a person discarded was not sent after that
+ *   discarded-sent       what a person discarded was not sent after that, but where it was
+ *                        asked for once more
  *   value-back           of a position it is never told an older value after a newer one
  *   value-stale          at rest, the last value that it was told of each position is the true one
  *   effect-doubled, effect-invented, lane-order

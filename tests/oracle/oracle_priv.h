@@ -84,6 +84,7 @@ struct effect {
     uint64_t seq;
     uint64_t asked; /* the hub's seq then; 0: not told */
     struct str lane;
+    bool replay; /* asked for once more: its place in the lane is another */
 };
 struct subscription_seen {
     struct str name;

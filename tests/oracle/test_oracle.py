@@ -329,14 +329,15 @@ def test_what_came_in_and_is_nowhere_is_found(honest, parts):
 
 # --- what was given up ----------------------------------------------------------------------------
 
-def given_up(honest, asked, *later):
+def given_up(honest, asked, *later, replay=False):
     """The effect of an event at the CRM, asked for at seq `asked`; discarded at seq 9, behind which
     `later` happened."""
     seq = len(honest.events) + 1
     for kind, data in (("delivery.released", {"action": "discard"}), *later):
         honest.event(kind, honest.op["count"], "ord_a", subscription="crm", event_seq=2, **data)
     view = View(honest.events, honest.availability, honest.orders, honest.erp, honest.numbers)
-    view.effects = [{"subscription": "crm", "seq": 2, "lane": "a", "asked": seq + asked}]
+    view.effects = [{"subscription": "crm", "seq": 2, "lane": "a", "asked": seq + asked,
+                     "replay": replay}]
     return {violation.rule for violation in honest.oracle.judge(view)}
 
 
@@ -346,6 +347,10 @@ def test_what_was_discarded_may_have_been_sent_before(honest):
 
 def test_what_was_discarded_is_not_sent(honest):
     assert given_up(honest, 3) == {"discarded-sent"}
+
+
+def test_what_was_discarded_may_be_asked_for_once_more(honest):
+    assert given_up(honest, 3, replay=True) == set()
 
 
 def test_what_a_crash_made_held_again_may_be_sent(honest):

@@ -41,6 +41,7 @@ struct work {
     enum who who;
     uint64_t seq;   /* of the event */
     uint64_t asked; /* the hub's, when it asked */
+    bool replay;    /* a person asked for it once more */
     char lane[80], order_id[80], currency[8];
     int64_t total, due_us;
     char *body; /* of the shelf; own memory */
@@ -116,7 +117,9 @@ static void work_read_order(struct sim *sim, struct str body, struct work *work)
 
 static void work_read(struct sim *sim, const struct net_call *call, struct work *work) {
     const struct net_request *request = &call->request;
-    *work = (struct work){.who = call->who, .asked = call->asked};
+    *work = (struct work){.who = call->who,
+                          .asked = call->asked,
+                          .replay = header_of(request, "Penstock-Replay").len > 0};
     if (call->who == ERP) {
         struct str key = header_of(request, "Idempotency-Key"); /* "sim-12" */
         work->seq = key.len > 4 ? digits_at(key.ptr + 4, key.ptr + key.len) : 0;
@@ -157,9 +160,10 @@ static void effect(struct partner *p, const struct work *work) {
     }
     sim->result->effects++;
     observe(sim,
-            "{\"effect\":{\"subscription\":\"%s\",\"seq\":%llu,\"lane\":\"%s\",\"asked\":%llu}}",
+            "{\"effect\":{\"subscription\":\"%s\",\"seq\":%llu,\"lane\":\"%s\",\"asked\":%llu,"
+            "\"replay\":%s}}",
             partners[work->who].subscription, (unsigned long long)work->seq, work->lane,
-            (unsigned long long)work->asked);
+            (unsigned long long)work->asked, work->replay ? "true" : "false");
 }
 
 /* At work although nobody listens any more. */

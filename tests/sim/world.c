@@ -338,6 +338,8 @@ static void rest(struct sim *sim) {
         if (stats.usable && (stats.behind || stats.waiting || stats.out || stats.parked))
             break;
     }
+    if (!replays_clear(sim))
+        violate(sim, "stuck", "no rest: a replay does not end");
     violate(sim, "stuck",
             "no rest: ready %d, %u commands, %u payloads, %u calls, read model at %llu of %llu, %u "
             "unknown; %.*s at %llu of %llu, %u waiting, %u out, %u parked, %s",
