@@ -18,6 +18,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/planted.h"
 #include "deliver/attempt_span.h"
 #include "deliver/conflate.h"
 
@@ -349,7 +350,7 @@ static struct member_end end_said(struct attempt *attempt, const struct json *sa
                              .cause = json_member_str(said, STR("cause"))};
     if (str_is(outcome, "stale"))
         return end_stale(attempt, said, status, end.cause);
-    if (str_is(outcome, "success")) {
+    if (str_is(outcome, "success") || (PLANTED(BATCH_MEMBER) && str_is(outcome, "retryable"))) {
         end.outcome = LANE_SUCCESS;
         value_acknowledge(attempt, attempt->document);
         if (reference && (reference->kind == JSON_STRING || reference->kind == JSON_NUMBER))

@@ -357,7 +357,10 @@ static bool keys_put(struct subscription *sub, const struct record *record, bool
     bool room = err == OK;
     for (; room && i < count; i += room)
         room = key_put(sub, record,
-                       &(struct lane_event){.seq = record->seq, .key = keys[i], .lookup = suspect, .more = true});
+                       &(struct lane_event){.seq = record->seq,
+                                            .key = keys[PLANTED(CONFLATE_KEYS) ? count - 1 : i],
+                                            .lookup = suspect,
+                                            .more = true});
     sub->part_seq = room ? 0 : record->seq;
     sub->part_keys = i;
     if (room)

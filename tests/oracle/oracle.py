@@ -68,6 +68,7 @@ class View:
                  ledgers=()):
         self.events, self.availability, self.orders = events, availability, orders
         self.ledgers = ledgers
+        self.sets, self.quiet_us = (), None  # values told; when all was quiet
         self.effects = ()  # what other systems did, as oracle.h has it
         self.erp, self.numbers = erp, numbers or {}
 
@@ -139,16 +140,20 @@ class Oracle:
         for row in view.erp or ():
             yield {"booked": row}
         wanted = {one["subscription"]: one.get("events", ["order.*", "stock.*"]) for one in view.effects}
+        wanted.update((one["subscription"], []) for one in view.sets)
         wanted.update((one["subscription"], one.get("events", [])) for one in view.ledgers)
         for name, events in wanted.items():
             yield {"subscription": {"name": name, "events": events}}
         for ledger in view.ledgers:
             yield {"ledger": ledger}
+        for value in view.sets:
+            yield {"set": value}
         for effect in view.effects:
             yield {"effect": effect}
         for order_id, known in view.numbers.items():
             yield {"number": {"order_id": order_id, "number": known}}
-        yield {"end": {"source": self.source, "erp": None if view.erp is None else "erp-orders"}}
+        yield {"end": {"source": self.source, "erp": None if view.erp is None else "erp-orders",
+                       **({"quiet_us": view.quiet_us} if view.quiet_us else {})}}
 
 
 def program():

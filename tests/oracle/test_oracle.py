@@ -355,3 +355,21 @@ def test_what_was_discarded_may_be_asked_for_once_more(honest):
 
 def test_what_a_crash_made_held_again_may_be_sent(honest):
     assert given_up(honest, 3, ("delivery.held", {})) == set()
+
+
+# --- where the newest value counts ------------------------------------------------------------------
+
+def told(honest, *values):
+    """The shelf was told these (version, available) of the only position, of which 7 are available."""
+    view = View(honest.events, honest.availability, honest.orders, honest.erp, honest.numbers)
+    view.sets = [{"subscription": "shelf", "lane": "A@WH-HAM", "version": version, "available": str(available)}
+                 for version, available in values]
+    view.quiet_us = 2_000_000_000_000_000
+    return {violation.rule for violation in honest.oracle.judge(view)} & {"value-back", "value-stale"}
+
+
+@pytest.mark.parametrize("values,rules", [
+    ([(1, 3), (4, 7)], set()), ([(1, 3), (4, 7), (4, 7)], set()), ([(4, 7), (1, 3)], {"value-back", "value-stale"}),
+    ([(4, 7), (3, 7)], {"value-back"}), ([(1, 3)], {"value-stale"})])
+def test_the_newest_value_is_told_last(honest, values, rules):
+    assert told(honest, *values) == rules

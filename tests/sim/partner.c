@@ -280,7 +280,8 @@ static void answer_lookup(struct partner *p, struct net_call *call) {
 static void answer_shelf(struct partner *p, struct net_call *call, uint64_t luck) {
     struct buf out;
     buf_init(&out, 0);
-    shelf_take(p->sim, call->request.body, luck < 40 ? (uint32_t)luck % 4 : UINT32_MAX, &out);
+    uint64_t fails = chance(p->sim, 12); /* also where all else is well */
+    shelf_take(p->sim, call->request.body, fails < 4 ? (uint32_t)fails : UINT32_MAX, &out);
     struct net_answer answer = {.sent = true, .status = 200, .body = buf_str(&out)};
     if (luck < 22)
         answer = (struct net_answer){.error = NET_RESET, .sent = true, .detail = "reset"};

@@ -50,7 +50,7 @@
     SIM_STEP(STEP_PARTNER, "partner", 28) /* one call to a partner ends */                         \
     SIM_STEP(STEP_MARKET_ANSWER, "market-answer", 8)                                               \
     SIM_STEP(STEP_DOWN, "down", 1)        /* a partner is not there for a while */                 \
-    SIM_STEP(STEP_PERSON, "person", 3)    /* what is held, and cases: again, or given up */               \
+    SIM_STEP(STEP_PERSON, "person", 7)    /* what is held, and cases: again, or given up */               \
     SIM_STEP(STEP_REPLAY, "replay", 2)    /* of events, to one of the partners */                  \
     SIM_STEP(STEP_TIME, "time", 14)                                                                \
     SIM_STEP(STEP_CLOCK, "clock", 1) /* the wall clock is set */                                   \
