@@ -1,6 +1,7 @@
 /* attempt_event: the event of an attempt, from the journal: for a mapping or script as a document, the
  * CloudEvent that it is; for a delivery that is the event's data as it is, nothing is parsed. Members of
  * batches are documents always: `by` and look-ups read them. */
+#include "connect/stream_url.h"
 #include "core/seal.h"
 #include "deliver/conflate.h"
 #include "deliver/deliver_priv.h"
@@ -61,7 +62,8 @@ static bool record_read(void *ctx, const struct record *record) {
     struct attempt *attempt = reading->attempt;
     buf_clear(&attempt->text);
     bool made = attempt->send->availability;
-    bool whole = attempt->send->source || attempt->send->webhook || attempt->send->batch;
+    bool whole = attempt->send->source || attempt->send->webhook || attempt->send->batch ||
+                 (attempt->send->request && stream_url_is(attempt->send->request->url, NULL)); /* in its headers */
     reading->err = whole ? document_read(attempt, record, reading->fault)
                          : plain_read(attempt, record, reading->fault);
     if (attempt->send->webhook != NULL) /* the whole CloudEvent, in its structured mode */
