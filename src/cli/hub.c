@@ -67,6 +67,7 @@ struct hub {
     struct inbound *inbound;
     struct deliver *deliver;
     struct auth_keepers *auth;
+    struct accounts *accounts;
     struct poller *poller;
     struct operate *operate;
     struct drop *drop;
@@ -418,9 +419,16 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
         .path = hub->auth_path, .clock = &clock_system, .rng = &rng_system});
     if (!hub->auth)
         return fault_set(fault, ERR_NOMEM, "no memory for signing in");
+    const struct settings *settings = &hub->config->settings;
+    hub->accounts = accounts_create(&(struct accounts_options){
+        .clock = &clock_system, .rng = &rng_system,
+        .breaker = accounts_breaker((uint32_t)settings->deliver_breaker_after, settings->deliver_probe_max_ms)});
+    if (!hub->accounts)
+        return fault_set(fault, ERR_NOMEM, "no memory for accounts");
     enum err err = read_model_open(&read, &hub->read_model, fault);
     struct deliver_options deliver = {
         .keepers = hub->auth,
+        .accounts = hub->accounts,
         .core = hub->core,
         .tail = hub->tail,
         .config = hub->config,
@@ -435,7 +443,8 @@ static enum err followers_open(struct hub *hub, struct fault *fault) {
         err = deliver_create(&deliver, &hub->deliver, fault);
     struct poller_options poll = {.core = hub->core, .config = hub->config,
                                   .connectors = connectors, .path = hub->intake_path,
-                                  .clock = &clock_system, .rng = &rng_system, .keepers = hub->auth};
+                                  .clock = &clock_system, .rng = &rng_system, .keepers = hub->auth,
+                                  .accounts = hub->accounts};
     if (err == OK)
         err = poller_create(&poll, &hub->poller, fault);
     struct drop_options drop = {.core = hub->core, .config = hub->config,
@@ -461,6 +470,7 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
                                     .inbound = hub->inbound,
                                     .deliver = hub->deliver,
                                     .auth = hub->auth,
+                                    .accounts = hub->accounts,
                                     .poller = hub->poller,
                                     .drop = hub->drop,
                                     .streams = hub->streams,
@@ -469,7 +479,8 @@ static enum err threads_start(struct hub *hub, struct fault *fault) {
                                     .otlp = hub->otlp};
     const struct connectors *connectors = roster_take(hub->roster);
     err = operate_start(&(struct operate_options){.config = hub->config, .connectors = connectors,
-                                                  .keepers = hub->auth, .clock = &clock_system},
+                                                  .keepers = hub->auth, .accounts = hub->accounts,
+                                                  .clock = &clock_system},
                         &hub->operate, fault);
     connectors_release(connectors);
     hub->figures.operate = hub->operate;
@@ -677,6 +688,7 @@ bool hub_stop(struct hub *hub) {
     drop_destroy(hub->drop);
     streams_destroy(hub->streams);
     auth_keepers_destroy(hub->auth);
+    accounts_destroy(hub->accounts);
     erasure_destroy(hub->erasure);
     approvals_end(&hub->approvals);
     read_model_close(hub->read_model);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "connect/auth_store.h"
+#include "connect/gate.h"
 
 #define SESSION_VALUE_MAX 8192
 #define PAUSE_FIRST_MS 250 /* after a fetch that failed; doubled each time */
@@ -47,6 +48,7 @@ struct auth_keepers {
 struct auth_net {
     struct net net;
     struct auth_net_options options;
+    struct net *gate; /* around options.net as it was given; NULL: none */
     struct json_parser *parser;
     struct mapper *mapper;       /* at first use */
     struct net_call *calls, *free;
@@ -232,7 +234,11 @@ static void call_end(struct net_call *call, const struct net_answer *answer) {
 static void call_fail(struct net_call *call, enum net_error error, const char *why) {
     struct net_answer answer = {.error = error};
     answer.elapsed_us = clock_tick_us(call->net->options.keepers->clock) - call->began_us;
-    snprintf(answer.detail, sizeof answer.detail, "%s", why);
+    int len = snprintf(answer.detail, sizeof answer.detail, "%s", why);
+    if (error == NET_SIGN_IN && call->net->options.accounts != NULL && !call->net->closing) {
+        struct str cause = arena_printf(&call->arena, "sign-in: %.*s", len, answer.detail);
+        accounts_failed(call->net->options.accounts, call->request.connector, call->request.url, cause);
+    }
     call_end(call, &answer);
 }
 
@@ -679,6 +685,8 @@ static void auth_close(struct net *base) {
         arena_free(&call->arena);
         mem_free(call);
     }
+    if (net->gate != NULL && !net->options.own)
+        net_close(net->gate);
     json_parser_destroy(net->parser);
     if (net->mapper != NULL)
         mapper_destroy(net->mapper);
@@ -687,13 +695,21 @@ static void auth_close(struct net *base) {
 
 static const struct net_ops auth_ops = {.send = auth_send, .cancel = auth_cancel, .close = auth_close};
 
-bool auth_net_due(struct net *base) {
+void auth_net_drain(struct net *base) {
+    struct auth_net *net = (struct auth_net *)base;
+    if (net->gate != NULL)
+        gate_drain(net->gate);
+}
+
+int64_t auth_net_next_us(struct net *base) {
     struct auth_net *net = (struct auth_net *)base;
     struct auth_keepers *keepers = net->options.keepers;
     pthread_mutex_lock(&keepers->lock);
     bool due = net->inbox != NULL;
     pthread_mutex_unlock(&keepers->lock);
-    return due;
+    if (due)
+        return clock_tick_us(keepers->clock);
+    return net->gate != NULL ? gate_next_us(net->gate) : INT64_MAX;
 }
 
 static struct net_call *inbox_take(struct auth_net *net) {
@@ -708,6 +724,8 @@ static struct net_call *inbox_take(struct auth_net *net) {
 
 void auth_net_step(struct net *base) {
     struct auth_net *net = (struct auth_net *)base;
+    if (net->gate != NULL)
+        gate_step(net->gate);
     /* one by one: what ends one call may cancel another */
     for (struct net_call *call; (call = inbox_take(net)) != NULL;) {
         struct fault fault = {0};
@@ -729,6 +747,17 @@ enum err auth_net_create(const struct auth_net_options *options, struct net **ou
     net->net.ops = &auth_ops;
     net->options = *options;
     net->parser = parser;
+    if (options->accounts != NULL) {
+        struct gate_options gate = {.net = options->net, .own = options->own, .accounts = options->accounts,
+                                    .wake = options->wake, .wake_ctx = options->wake_ctx};
+        enum err err = gate_create(&gate, &net->gate, fault);
+        if (err != OK) {
+            json_parser_destroy(parser);
+            mem_free(net);
+            return err;
+        }
+        net->options.net = net->gate;
+    }
     *out = &net->net;
     return OK;
 }

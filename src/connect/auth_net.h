@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/metric.h"
 #include "base/rng.h"
+#include "connect/accounts.h"
 #include "connect/auth.h"
 #include "connect/net.h"
 
@@ -39,6 +40,7 @@ struct auth_net_options {
     struct net *net; /* around which */
     bool own;        /* net_close closes it, too */
     struct auth_keepers *keepers;
+    struct accounts *accounts; /* calls go through a gate of theirs (connect/gate.h); NULL: none */
     struct mapping_limits limits; /* of mappings that read the answer of signing in */
     /* Any thread: auth_net_step is due on the owner's; it only signals. */
     void (*wake)(void *ctx);
@@ -49,7 +51,9 @@ enum err auth_net_create(const struct auth_net_options *options, struct net **ou
                          struct fault *fault) WARN_UNUSED;
 /* The owner's thread: calls that waited go on, or end. */
 void auth_net_step(struct net *net);
-/* Whether there is something for it to do; the owner's thread. */
-bool auth_net_due(struct net *net);
+/* The owner's thread: what waits for its turn at an account ends with NET_CANCELLED. */
+void auth_net_drain(struct net *net);
+/* The tick at which that is due; INT64_MAX: after a wake only. The owner's thread. */
+int64_t auth_net_next_us(struct net *net);
 
 #endif

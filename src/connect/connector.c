@@ -80,26 +80,6 @@ static const struct shape_field receive_rows[] = {
 static SHAPE_DEFINE(receive_shape, "connector_receive", struct connector_receive,
                     "A webhook", receive_rows);
 
-static const char *const jitters[] = {"none", "full", NULL};
-static const struct shape_field retry_rows[] = {
-    [RETRY_FIRST_MS] = SHAPE_ROW(struct connector_retry, first_ms, SHAPE_INTEGER,
-              "Pause before the second attempt (200)", .min = 1, .max = 86400000),
-    [RETRY_MAX_MS] = SHAPE_ROW(struct connector_retry, max_ms, SHAPE_INTEGER, "Longest pause (60000)", .min = 1,
-              .max = 86400000),
-    [RETRY_FACTOR] = SHAPE_ROW(struct connector_retry, factor, SHAPE_INTEGER,
-              "Each pause is the one before times this (2)", .min = 1, .max = 10),
-    [RETRY_JITTER] = SHAPE_ROW(struct connector_retry, jitter, SHAPE_ENUM,
-              "full: each pause is even between nothing and what it would be (full)",
-              .values = jitters),
-    [RETRY_ATTEMPTS_MAX] = SHAPE_ROW(struct connector_retry, attempts_max, SHAPE_INTEGER,
-              "Attempts before the delivery is held; 0: no limit (0)", .min = 0, .max = 1000000),
-    [RETRY_AGE_MAX_S] = SHAPE_ROW(struct connector_retry, age_max_s, SHAPE_INTEGER,
-              "Seconds before the delivery is held; 0: no limit (604800)", .min = 0,
-              .max = 31536000),
-};
-static SHAPE_DEFINE(retry_shape, "connector_retry", struct connector_retry,
-                    "When a failed delivery is tried again", retry_rows);
-
 static const struct shape_field limits_rows[] = {
     SHAPE_ROW(struct connector_limits, concurrency, SHAPE_INTEGER, "Requests at once (4)",
               .min = 1, .max = 1024),
@@ -132,17 +112,6 @@ static const struct shape_field lookup_rows[] = {
 };
 static SHAPE_DEFINE(lookup_shape, "connector_lookup", struct connector_lookup,
                     "How to ask whether it is there, before posting again", lookup_rows);
-
-static const struct shape_field outcome_rows[] = {
-    ROW_AS("success", struct connector_outcome, success_open, SHAPE_OPEN,
-           "Statuses of success, numbers or \"2xx\" ([2xx])"),
-    ROW_AS("final", struct connector_outcome, final_open, SHAPE_OPEN,
-           "Statuses that no repetition will change ([4xx])"),
-    ROW_AS("retryable", struct connector_outcome, retryable_open, SHAPE_OPEN,
-           "Statuses worth another attempt ([408, 425, 429, 5xx])"),
-};
-SHAPE_DEFINE(connector_outcome_shape, "connector_outcome", struct connector_outcome,
-                    "What an HTTP status means", outcome_rows);
 
 static const struct shape_field session_token_rows[] = {
     SHAPE_ROW(struct connector_session_token, header, SHAPE_CODE, "Header of the answer that has it",
@@ -220,7 +189,7 @@ static const struct shape_field send_rows[] = {
     [SEND_OUTCOME] = SHAPE_ROW(struct connector_send, outcome, SHAPE_OBJECT,
                                "What a status means", .shape = &connector_outcome_shape),
     [SEND_RETRY] = SHAPE_ROW(struct connector_send, retry, SHAPE_OBJECT, "When again",
-                             .shape = &retry_shape),
+                             .shape = &connector_retry_shape),
     [SEND_LIMITS] = SHAPE_ROW(struct connector_send, limits, SHAPE_OBJECT,
                               "What the other side can take", .shape = &connector_limits_shape),
     [SEND_TIMEOUT_MS] = SHAPE_ROW(struct connector_send, timeout_ms, SHAPE_INTEGER,
@@ -229,6 +198,10 @@ static const struct shape_field send_rows[] = {
                               "same (default): a replayed event goes out under its own id, and is looked up "
                               "first; again: it may also be sent as a new one, where who replays asks for it",
                               .values = send_replays),
+    [SEND_PRIORITY] = SHAPE_ROW(struct connector_send, priority, SHAPE_ENUM,
+                                "What goes first where the account can not take all: customer, stock, catalogue, "
+                                "ledger (by its events: stock, prices and products, else ledger)",
+                                .values = account_priorities),
 };
 static SHAPE_DEFINE(send_shape, "connector_send", struct connector_send,
                     "What goes out", send_rows);
@@ -249,6 +222,8 @@ static const struct shape_field connector_rows[] = {
     [CONNECTOR_SESSION] = SHAPE_ROW(struct connector, session, SHAPE_OBJECT,
                                     "As auth: {session: …}, which is how it is written now",
                                     .shape = &connector_session_shape),
+    [CONNECTOR_ACCOUNT] = SHAPE_ROW(struct connector, account, SHAPE_OBJECT,
+                                    "What the account takes of all calls together", .shape = &connector_account_shape),
     [CONNECTOR_AUTH] = SHAPE_ROW(struct connector, auth, SHAPE_OBJECT,
                                  "How calls say who makes them", .shape = &connector_auth_shape),
     [CONNECTOR_RECEIVE] = SHAPE_ROW(struct connector, receive, SHAPE_LIST, "Webhooks in",
@@ -356,10 +331,4 @@ bool connector_wants(const struct connector_send *send, struct str event_type) {
         }
     }
     return false;
-}
-
-enum connector_outcome_kind connector_outcome(const struct connector_send *send, int status) {
-    if (status < 100 || status > 599)
-        return OUTCOME_RETRYABLE;
-    return (enum connector_outcome_kind)send->outcome->kind[status];
 }

@@ -86,13 +86,23 @@ struct connector_receive {
     uint32_t line; /* of its command in connector.yaml */
 };
 
-struct connector_retry {
+/* When again, after one outcome. What a class leaves out is as for all. */
+struct connector_schedule {
     uint64_t has;
     int64_t first_ms, max_ms; /* pause before the second attempt; longest pause */
     int64_t factor;           /* each pause is the one before times this */
-    int32_t jitter;           /* enum retry_jitter */
     int64_t attempts_max;     /* 0: no limit */
     int64_t age_max_s;        /* 0: no limit */
+};
+enum retry_class { RETRY_RETRYABLE, RETRY_AMBIGUOUS, RETRY_THROTTLED, RETRY_UNREACHABLE, RETRY_CLASSES };
+struct connector_retry {
+    uint64_t has;
+    int64_t first_ms, max_ms;
+    int64_t factor;
+    int32_t jitter;           /* enum retry_jitter */
+    int64_t attempts_max;
+    int64_t age_max_s;
+    struct connector_schedule *of[RETRY_CLASSES]; /* never NULL once loaded */
 };
 enum retry_jitter { JITTER_NONE, JITTER_FULL }; /* full: even over [0, pause] */
 
@@ -101,6 +111,8 @@ struct connector_limits {
     int64_t concurrency; /* requests under way at once, over all lanes */
     int64_t rate_per_s;  /* 0: none */
 };
+
+struct connector_account; /* connect/account.h */
 
 struct connector_request {
     uint64_t has;
@@ -124,11 +136,37 @@ struct connector_lookup {
                              found" is believed only after it; default 2000 */
 };
 
-/* What an HTTP status means for the delivery. First match: success, final, retryable. */
-enum connector_outcome_kind { OUTCOME_SUCCESS, OUTCOME_FINAL, OUTCOME_RETRYABLE };
+/* What an answer means (connect/outcome.h). First match of what the file says of statuses: success, final,
+ * then the others. */
+enum connector_outcome_kind {
+    OUTCOME_SUCCESS,
+    OUTCOME_FINAL,       /* never without a person */
+    OUTCOME_RETRYABLE,   /* surely not done; the same may succeed later */
+    OUTCOME_AMBIGUOUS,   /* it may have been done */
+    OUTCOME_THROTTLED,   /* not done: too much */
+    OUTCOME_UNREACHABLE, /* nobody there, or nobody who listens to us: every call would end so */
+    OUTCOME_KINDS,
+};
+/* An answer whose body says another thing than its status: GraphQL, JSON-RPC. */
+struct outcome_rule {
+    uint64_t has;
+    struct str at;               /* JSON Pointer; "*" is any element or member */
+    const struct json *is_open;  /* one text or number, or a list */
+    int32_t means;               /* enum connector_outcome_kind */
+    bool any;                    /* also where the status is none of success */
+    /* not in the file */
+    struct str *is; /* is_count 0: there, and neither null, false, nor empty */
+    uint32_t is_count;
+};
 struct connector_outcome {
     uint64_t has;
     const struct json *success_open, *final_open, *retryable_open; /* [200, "5xx"] */
+    const struct json *ambiguous_open, *throttled_open, *unreachable_open;
+    int32_t like;            /* of outcome_likes: a platform's conventions, where nothing here says another thing */
+    struct shape_list body;  /* of struct outcome_rule: before those of `like`; the first that fits */
+    /* not in the file */
+    const struct outcome_rule *rules; /* body's */
+    uint32_t rule_count;
     uint8_t kind[600]; /* by status, enum connector_outcome_kind */
 };
 
@@ -215,6 +253,7 @@ struct connector_send {
     struct connector_limits *limits;   /* never NULL once loaded */
     int64_t timeout_ms;        /* of one attempt */
     int32_t replay;            /* enum send_replay */
+    int32_t priority;          /* enum net_class; by its events where the file says none */
     /* not in the file */
     const struct mapping_source *source; /* of the mapping or the script; NULL: neither */
     const struct connector *connector;
@@ -241,6 +280,7 @@ struct connector {
     struct str name, version, owner, service_level, description;
     const struct json *settings_open;
     struct connector_session *session; /* how `auth: {session: …}` was written before */
+    struct connector_account *account; /* connect/account.h; NULL: nothing is said of its limits */
     struct connector_auth *auth;       /* connect/auth.h; NULL: calls say nothing of who makes them */
     struct shape_list receive; /* of struct connector_receive */
     struct shape_list poll;    /* of struct connector_poll (connect/connector_poll.h) */
@@ -306,9 +346,6 @@ const struct connector_send *connector_subscription(const struct connectors *con
                                                     struct str name);
 /* Whether the subscription wants events of this type. */
 bool connector_wants(const struct connector_send *send, struct str event_type);
-/* Meaning of a status (100 to 599); others are retryable. */
-enum connector_outcome_kind connector_outcome(const struct connector_send *send, int status);
-
 /* What came in, of all connectors; any thread. */
 void connectors_figures(const struct connectors *connectors, struct metrics *out);
 

@@ -347,71 +347,6 @@ void load_request(struct loader *l, struct connector_request *request, const cha
     }
 }
 
-/* Sets the kind of every status that an entry (404, "4xx") names; false where it is neither. */
-static bool outcome_mark(struct connector_outcome *outcome, const struct json *entry,
-                         enum connector_outcome_kind kind) {
-    int64_t status;
-    struct str text = entry->text;
-    if (entry->kind == JSON_STRING && text.len == 3 && text.ptr[0] >= '1' && text.ptr[0] <= '5' &&
-        text.ptr[1] == 'x' && text.ptr[2] == 'x') {
-        memset(outcome->kind + (text.ptr[0] - '0') * 100, kind, 100);
-        return true;
-    }
-    bool number = entry->kind == JSON_NUMBER ? json_i64(entry, &status)
-                                             : entry->kind == JSON_STRING && str_i64(text, &status);
-    if (!number || status < 100 || status > 599)
-        return false;
-    outcome->kind[status] = (uint8_t)kind;
-    return true;
-}
-
-static void load_outcome_list(struct loader *l, struct connector_outcome *outcome,
-                              const struct json *list, enum connector_outcome_kind kind,
-                              struct str pointer) {
-    if (!list || list->kind == JSON_NULL)
-        return;
-    const struct json *entry = json_first(list);
-    bool good = list->kind == JSON_ARRAY;
-    for (uint32_t i = 0; good && i < list->count; i++) {
-        good = outcome_mark(outcome, entry, kind);
-        entry = json_next(entry);
-    }
-    if (!good)
-        yaml_fault(&l->yaml, l->fault, pointer, "must be a list of statuses: 409, \"4xx\"");
-}
-
-/* Troubles of the connection and of the credentials are worth another attempt; a 4xx speaks of
- * the document and is final; what a list names overrides that. */
-void load_outcome(struct loader *l, struct connector_outcome *outcome, struct str pointer) {
-    static const int again[] = {401, 403, 407, 408, 425, 429};
-    memset(outcome->kind, OUTCOME_RETRYABLE, sizeof outcome->kind);
-    memset(outcome->kind + 400, OUTCOME_FINAL, 100);
-    for (size_t k = 0; k < sizeof again / sizeof again[0]; k++)
-        outcome->kind[again[k]] = OUTCOME_RETRYABLE;
-    /* where success is spelled out, another 2xx is not what was expected */
-    memset(outcome->kind + 200, outcome->success_open ? OUTCOME_FINAL : OUTCOME_SUCCESS, 100);
-    load_outcome_list(l, outcome, outcome->retryable_open, OUTCOME_RETRYABLE,
-                      load_pointer(l, "%.*s/retryable", STR_FMT(pointer)));
-    load_outcome_list(l, outcome, outcome->final_open, OUTCOME_FINAL,
-                      load_pointer(l, "%.*s/final", STR_FMT(pointer)));
-    load_outcome_list(l, outcome, outcome->success_open, OUTCOME_SUCCESS,
-                      load_pointer(l, "%.*s/success", STR_FMT(pointer)));
-}
-
-static void load_retry(struct connector_retry *retry) {
-    bool given = retry->has != 0;
-    if (!retry->first_ms)
-        retry->first_ms = 200;
-    if (!retry->max_ms)
-        retry->max_ms = retry->first_ms > 60000 ? retry->first_ms : 60000;
-    if (!retry->factor)
-        retry->factor = 2;
-    if (!given || !shape_has(retry, RETRY_JITTER))
-        retry->jitter = JITTER_FULL;
-    if (!given || !shape_has(retry, RETRY_AGE_MAX_S))
-        retry->age_max_s = 604800;
-}
-
 static void load_lookup(struct loader *l, struct connector_lookup *lookup, struct buf *missing,
                         struct str pointer) {
     lookup->request = (struct connector_request){
@@ -488,8 +423,13 @@ static enum err load_send(struct loader *l, uint32_t i) {
         load_lookup(l, send->lookup, &missing, load_pointer(l, "/send/%u/lookup", i));
     if (stream_url_is(send->request->url, NULL))
         load_stream_send(l, send, i);
-    load_outcome(l, send->outcome, load_pointer(l, "/send/%u/outcome", i));
-    load_retry(send->retry);
+    enum err err = load_outcome(l, send->outcome, load_pointer(l, "/send/%u/outcome", i));
+    if (err == OK)
+        err = load_retry(l, send->retry);
+    if (err != OK)
+        return err;
+    if (!shape_has(send, SEND_PRIORITY))
+        send->priority = load_priority_of(*list_at(send->events, struct str, 0));
     if (!send->limits->concurrency)
         send->limits->concurrency = 4;
     if (!send->timeout_ms)
@@ -535,6 +475,8 @@ static enum err load_parts(struct loader *l) {
     enum err err = load_settings(l);
     if (err == OK)
         err = load_auth(l);
+    if (err == OK)
+        err = load_account(l);
     for (uint32_t i = 0; err == OK && i < l->connector->receive.count; i++)
         load_receive(l, i);
     if (err == OK)

@@ -27,6 +27,8 @@ static const struct shape_field operation_rows[] = {
               .shape = &connector_limits_shape),
     SHAPE_ROW(struct connector_operation, timeout_ms, SHAPE_INTEGER,
               "Time for all of it, waiting for a turn included (1000)", .min = 10, .max = 60000),
+    SHAPE_ROW(struct connector_operation, priority, SHAPE_ENUM,
+              "What goes first where the account can not take all (customer)", .values = account_priorities),
     ROW_AS("fallback", struct connector_operation, fallback_open, SHAPE_OPEN,
            "The answer where the system does not give one; left out: the caller is refused"),
 };
@@ -68,7 +70,8 @@ static enum err load_operation(struct loader *l, uint32_t i) {
         return fault_set(l->fault, ERR_NOMEM, "no memory for connectors");
     buf_init(&missing, LOAD_TEXT_BYTES_MAX);
     load_request(l, operation->request, "POST", &missing, load_pointer(l, "/operations/%u/request", i));
-    load_outcome(l, operation->outcome, load_pointer(l, "/operations/%u/outcome", i));
+    if (load_outcome(l, operation->outcome, load_pointer(l, "/operations/%u/outcome", i)) != OK)
+        return ERR_NOMEM;
     if (!operation->limits->concurrency)
         operation->limits->concurrency = 16;
     if (!operation->timeout_ms)

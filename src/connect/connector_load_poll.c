@@ -89,6 +89,7 @@ enum poll_row {
     POLL_TOPIC, POLL_ENABLED, POLL_EVERY_S, POLL_REQUEST, POLL_ANSWER, POLL_ITEMS, POLL_ERROR,
     POLL_WATERMARK, POLL_PAGES, POLL_DETAIL, POLL_DEDUP, POLL_KEY, POLL_VERSION, POLL_MAPPING,
     POLL_COMMAND, POLL_COMMANDS, POLL_TIMEOUT_MS, POLL_BACKSTOP, POLL_GRACE_S, POLL_EXPECT,
+    POLL_OUTCOME, POLL_PRIORITY,
 };
 static const struct shape_field poll_rows[] = {
     [POLL_TOPIC] = SHAPE_ROW(struct connector_poll, topic, SHAPE_CODE,
@@ -131,6 +132,11 @@ static const struct shape_field poll_rows[] = {
                                "What it asks of the hub"),
     [POLL_COMMANDS] = SHAPE_ROW(struct connector_poll, commands, SHAPE_LIST,
                                 "In its place: those that route() of the mapping may name", .max = 16),
+    [POLL_OUTCOME] = SHAPE_ROW(struct connector_poll, outcome, SHAPE_OBJECT, "What an answer means",
+                               .shape = &connector_outcome_shape),
+    [POLL_PRIORITY] = SHAPE_ROW(struct connector_poll, priority, SHAPE_ENUM,
+                                "What goes first where the account can not take all: customer, stock, catalogue, "
+                                "ledger (by its command)", .values = account_priorities),
     [POLL_TIMEOUT_MS] = SHAPE_ROW(struct connector_poll, timeout_ms, SHAPE_INTEGER,
                                   "Time of one call (30000)", .min = 10, .max = 600000),
     [POLL_BACKSTOP] = SHAPE_ROW(struct connector_poll, backstop, SHAPE_CODE,
@@ -256,8 +262,13 @@ static enum err load_one(struct loader *l, uint32_t i) {
         poll->timeout_ms = 30000;
     if (!poll->pages)
         poll->pages = arena_new(l->arena, struct connector_pages);
-    if (!poll->pages)
+    if (!poll->outcome)
+        poll->outcome = arena_new(l->arena, struct connector_outcome);
+    if (!poll->pages || !poll->outcome ||
+        load_outcome(l, poll->outcome, load_pointer(l, "/poll/%u/outcome", i)) != OK)
         return fault_set(l->fault, ERR_NOMEM, "no memory for connectors");
+    if (!shape_has(poll, POLL_PRIORITY))
+        poll->priority = load_priority_of(poll->command.len ? poll->command : STR(""));
     poll->request = (struct connector_request){
         .method = poll->how->method, .url = poll->how->url, .headers_open = poll->how->headers_open};
     load_body(l, poll->how->body_open, &missing, load_pointer(l, "/poll/%u/request/body", i),

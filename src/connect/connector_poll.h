@@ -86,6 +86,8 @@ struct connector_poll {
     struct connector_expect *expect;
     struct shape_list commands; /* of struct str, in place of command */
     int64_t timeout_ms;
+    struct connector_outcome *outcome; /* never NULL once loaded */
+    int32_t priority;                  /* enum net_class */
     /* not in the file */
     struct connector_receive take;     /* what becomes of an item: as of a webhook */
     const struct mapping_source *request_source, *answer_source; /* NULL: none */

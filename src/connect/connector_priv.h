@@ -9,7 +9,7 @@
 
 enum connector_row {
     CONNECTOR_NAME, CONNECTOR_VERSION, CONNECTOR_OWNER, CONNECTOR_SERVICE_LEVEL, CONNECTOR_DESCRIPTION,
-    CONNECTOR_SETTINGS, CONNECTOR_SESSION, CONNECTOR_AUTH, CONNECTOR_RECEIVE, CONNECTOR_POLL,
+    CONNECTOR_SETTINGS, CONNECTOR_SESSION, CONNECTOR_ACCOUNT, CONNECTOR_AUTH, CONNECTOR_RECEIVE, CONNECTOR_POLL,
     CONNECTOR_FILES, CONNECTOR_STREAMS, CONNECTOR_SEND, CONNECTOR_OPERATIONS,
 };
 enum connector_send_row {
@@ -17,9 +17,7 @@ enum connector_send_row {
     SEND_PERSONAL, SEND_MAPPING, SEND_SCRIPT,
     SEND_SETTLE_MS, SEND_REQUEST,
     SEND_LOOKUP, SEND_REFERENCE, SEND_OUTCOME, SEND_RETRY, SEND_LIMITS, SEND_TIMEOUT_MS, SEND_REPLAY,
-};
-enum connector_retry_row {
-    RETRY_FIRST_MS, RETRY_MAX_MS, RETRY_FACTOR, RETRY_JITTER, RETRY_ATTEMPTS_MAX, RETRY_AGE_MAX_S,
+    SEND_PRIORITY,
 };
 
 #define CONNECTOR_ZONES_MAX 64 /* topics that expect something */
@@ -95,8 +93,19 @@ enum err connectors_replay(struct connectors *set, const struct connectors *befo
                            struct fault *fault) WARN_UNUSED;
 
 extern const struct shape connector_request_shape, connector_outcome_shape, connector_limits_shape;
-/* Lists of statuses, at `pointer`, and what holds for the others. */
-void load_outcome(struct loader *l, struct connector_outcome *outcome, struct str pointer);
+/* connector_load_outcome.c */
+extern const struct shape connector_retry_shape;
+/* Lists of statuses and rules for bodies, at `pointer`, and what holds for the others. ERR_NOMEM */
+enum err load_outcome(struct loader *l, struct connector_outcome *outcome, struct str pointer) WARN_UNUSED;
+/* Defaults, and what each class takes from what is said for all. ERR_NOMEM */
+enum err load_retry(struct loader *l, struct connector_retry *retry) WARN_UNUSED;
+
+/* connector_load_account.c */
+extern const struct shape connector_account_shape;
+extern const char *const account_priorities[];
+enum err load_account(struct loader *l) WARN_UNUSED;
+/* enum net_class of what an event, or a command, is about. */
+int32_t load_priority_of(struct str type);
 
 /* connector_load_operation.c */
 extern const struct shape connector_operation_shape;

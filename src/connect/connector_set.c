@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/zone.h"
+#include "connect/account.h"
 #include "connect/connector_priv.h"
 #include "connect/replay.h"
 
@@ -22,6 +23,8 @@ void connector_own_free(struct connector_own *own) {
     for (uint32_t i = 0; i < own->zone_count; i++)
         zone_destroy(own->zones[i]);
     mapping_sources_destroy(own->sources);
+    if (own->connector && own->connector->account)
+        zone_destroy(own->connector->account->zone);
     arena_free(&own->arena);
     mem_free(own);
 }

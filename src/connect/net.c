@@ -14,6 +14,7 @@ const char *net_error_name(enum net_error error) {
     case NET_TOO_LARGE: return "too-large";
     case NET_CANCELLED: return "cancelled";
     case NET_SIGN_IN: return "sign-in";
+    case NET_CLOSED: return "closed";
     case NET_FAILED: return "failed";
     }
     return "unknown";
@@ -62,6 +63,15 @@ int64_t net_answer_retry_after_ms(const struct net_answer *answer, int64_t now_u
     if (value.ptr == NULL)
         return -1;
     int64_t seconds, at_us, ms;
+    struct str whole = str_cut(&value, '.'); /* Shopify says "2.0" */
+    if (value.ptr != NULL && str_i64(whole, &seconds) && seconds >= 0) {
+        int64_t part = 0;
+        if (!str_i64(value, &part) || part < 0)
+            return -1;
+        seconds += part > 0;
+        return seconds > NET_RETRY_AFTER_MS_MAX / 1000 ? NET_RETRY_AFTER_MS_MAX : seconds * 1000;
+    }
+    value = whole;
     if (str_i64(value, &seconds)) {
         if (seconds < 0)
             return -1;

@@ -25,6 +25,7 @@ enum net_error {
     NET_TOO_LARGE, /* the answer is longer than the caller takes */
     NET_CANCELLED, /* by net_cancel or net_close */
     NET_SIGN_IN,   /* no token or session was to be had; nothing was sent (connect/auth_net.h) */
+    NET_CLOSED,    /* nothing was sent: the account takes no calls now (connect/gate.h); Retry-After says until when */
     NET_FAILED,    /* anything else: a bad URL, memory; the detail says what */
 };
 /* "refused", "timeout" …: for logs, metrics and people. */
@@ -34,11 +35,32 @@ struct net_header {
     struct str name, value;
 };
 
+/* What goes first where an account can not take all at once. */
+enum net_class { NET_CUSTOMER, NET_STOCK, NET_CATALOGUE, NET_LEDGER, NET_CLASSES };
+/* Those who call an account, each with calls of its own that wait in order; a turn goes round among
+ * those of a class. Zeroed at first; lives as long as its calls. What is in it is gate.c's. */
+struct net_flow {
+    enum net_class class; /* its owner's */
+    _Atomic uint32_t waiting;
+    const void *account;
+    struct net_call *first, *last;
+    struct net_flow *next;
+};
+
+/* Its class from now on, unless calls of it wait. */
+static inline void net_flow_class(struct net_flow *flow, enum net_class class) {
+    if (flow->class != class && flow->waiting == 0)
+        flow->class = class;
+}
+
 struct connector;
+struct connector_outcome;
 /* The caller keeps what it points to unchanged until `done`. */
 struct net_request {
     const struct connector *connector; /* alive until `done`, whose `auth` says who calls; NULL: nobody in particular.
                                           Only an auth_net looks at it */
+    const struct connector_outcome *outcome; /* what its answer means (connect/outcome.h); NULL: what is usual */
+    struct net_flow *flow;   /* whose turn it takes; NULL: nobody's in particular, last of all */
     struct str method; /* "POST" */
     struct str url;    /* http:// or https:// */
     const struct net_header *headers;
@@ -66,6 +88,8 @@ struct net_answer {
     uint32_t header_count;
     struct str body;
     int64_t elapsed_us;
+    bool judged;     /* `means` is set: by gate.c, of calls with an outcome table */
+    uint8_t means;   /* enum connector_outcome_kind */
 };
 /* Value of the first header of that name (case aside), or absent. */
 struct str net_answer_header(const struct net_answer *answer, struct str name);

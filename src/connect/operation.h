@@ -15,6 +15,7 @@ struct connector_operation {
     struct connector_outcome *outcome; /* never NULL once loaded */
     struct connector_limits *limits;   /* never NULL once loaded */
     int64_t timeout_ms;                /* all of it, waiting for a turn included */
+    int32_t priority;                  /* enum net_class */
     const struct json *fallback_open;  /* a document; absent: the caller is refused */
     /* not in the file */
     const struct mapping_source *source_in, *source_out; /* NULL: none */

@@ -60,7 +60,7 @@ static void answers_drain(struct poller *poller) {
 enum err poller_net_wrap(struct poller *poller, bool own, struct fault *fault) {
     const struct settings *settings = &poller->options.config->settings;
     struct auth_net_options options = {
-        .net = poller->net, .own = own, .keepers = poller->options.keepers,
+        .net = poller->net, .own = own, .keepers = poller->options.keepers, .accounts = poller->options.accounts,
         .limits = {.instructions_max = settings->map_instructions_max,
                    .bytes_max = settings->map_bytes_max},
         .wake = wake_any, .wake_ctx = poller};
@@ -196,8 +196,8 @@ void poller_step(struct poller *poller) {
 
 int64_t poller_next_us(const struct poller *poller) {
     int64_t next = poller->stopping ? INT64_MAX : expects_next_us(poller->expects);
-    if (poller->net && auth_net_due(poller->net))
-        return clock_tick_us(poller->options.clock);
+    int64_t net_us = poller->net ? auth_net_next_us(poller->net) : INT64_MAX;
+    next = net_us < next ? net_us : next;
     for (uint32_t i = 0; i < poller->count; i++) {
         const struct poll_entry *entry = poller->entries[i];
         int64_t due = INT64_MAX;

@@ -24,6 +24,7 @@ struct poller_options {
     struct clock *clock;
     struct rng *rng; /* jitter */
     struct auth_keepers *keepers; /* tokens and sessions of the hub; NULL: its own, in memory */
+    struct accounts *accounts; /* of the hub; NULL: nothing is governed */
     struct net *net; /* NULL: poll_start makes an HTTP driver on its own loop */
 };
 

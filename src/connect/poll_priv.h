@@ -65,6 +65,7 @@ struct poll_entry {
     bool retired;    /* no connector has it any more; under the lock */
     bool wanted_on;  /* by the set that is followed */
     struct str name; /* "shop/orders" */
+    struct net_flow flow; /* its turns at the account */
     int64_t number;  /* in intake.db */
     enum { ENTRY_IDLE, ENTRY_CALLING, ENTRY_ITEMS, ENTRY_PAUSED } state; /* paused: in a round, until due */
     int64_t due_us;  /* tick: of the next round (idle) or call (paused) */
@@ -176,6 +177,8 @@ void round_begin(struct poll_entry *entry);
 void round_call(struct poll_entry *entry);
 /* All items of the page are in the journal, or one failed. */
 void round_page_done(struct poll_entry *entry);
+/* No call was made, because the account takes none now: again then, and nothing has failed. */
+void round_postponed(struct poll_entry *entry, int64_t wait_ms);
 /* The page could not be had: again later, by how bad it is. retry_after_ms < 0: not said. */
 void round_failed(struct poll_entry *entry, bool again, int64_t retry_after_ms, struct str why);
 

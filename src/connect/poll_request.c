@@ -176,6 +176,8 @@ static enum err request_make(const struct place *place, const struct connector_r
                              struct fault *fault) {
     const struct poller *poller = place->entry->poller;
     *out = (struct net_request){.connector = place->entry->poll->connector,
+                                .outcome = place->entry->poll->outcome,
+                                .flow = (struct net_flow *)(uintptr_t)&place->entry->flow,
                                 .method = how->method, .url = url, .body = body,
                                 .timeout_ms = place->entry->poll->timeout_ms,
                                 .answer_bytes_max =

@@ -9,6 +9,7 @@
 #define TRIES_MAX 6            /* of one page */
 #define REPEATS_MAX 3          /* of a round in which items moved */
 #define BACKSTEPS_MAX 50
+#define POSTPONED_MS 100       /* at least, where the account takes no calls */
 #define PAUSE_FIRST_MS 1000    /* after the first failure */
 #define PAUSE_MAX_MS 300000
 
@@ -69,6 +70,12 @@ void round_failed(struct poll_entry *entry, bool again, int64_t retry_after_ms, 
         log_line(LOG_WARN, "connect", "a poll failed", "poll=%.*s page=%lld again_ms=%lld error=%s",
                  STR_FMT(entry->name), (long long)entry->pages + 1, (long long)wait_ms,
                  log_quote(str_c(stats->error)));
+}
+
+void round_postponed(struct poll_entry *entry, int64_t wait_ms) {
+    intake_rollback(entry->poller->intake);
+    entry->due_us = tick_us(entry) + (wait_ms > POSTPONED_MS ? wait_ms : POSTPONED_MS) * 1000;
+    entry->state = ENTRY_PAUSED;
 }
 
 /* The other side forgot the cursor: once a round it is begun again, where the watermark is now. */
@@ -132,11 +139,13 @@ static void called(void *ctx, const struct net_answer *answer) {
     poller_wake(entry->poller);
     if (answer->error == NET_TOO_LARGE) {
         too_large(entry);
+    } else if (answer->error == NET_CLOSED) {
+        round_postponed(entry, net_answer_retry_after_ms(answer, at_us));
     } else if (answer->error != NET_OK) {
         round_failed(entry, answer->error != NET_CANCELLED, -1, page_words(entry, answer));
-    } else if (answer->status < 200 || answer->status > 299) {
+    } else if (answer->judged ? answer->means != OUTCOME_SUCCESS : answer->status < 200 || answer->status > 299) {
         bool again = answer->status == 408 || answer->status == 425 || answer->status == 429 ||
-                     answer->status >= 500;
+                     answer->status >= 500 || (answer->judged && answer->means == OUTCOME_THROTTLED);
         if (!cursor_lost(entry, answer->status))
             round_failed(entry, again, net_answer_retry_after_ms(answer, at_us),
                          page_words(entry, answer));
@@ -163,6 +172,7 @@ void round_call(struct poll_entry *entry) {
     fault_init(&fault, &entry->arena);
     entry->state = ENTRY_CALLING;
     enum err err = request_page(entry, &request, &fault);
+    net_flow_class(&entry->flow, (enum net_class)entry->poll->priority);
     if (err == OK)
         err = net_send(entry->poller->net, &request, called, entry, &entry->call, &fault);
     if (err != OK)

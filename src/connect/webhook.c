@@ -2,7 +2,9 @@
 #include "connect/webhook.h"
 
 #include "base/mem.h"
+#include "connect/account.h"
 #include "connect/connector_priv.h"
+#include "connect/outcome.h"
 #include "connect/signature.h"
 
 #define S INT64_C(1000)
@@ -78,9 +80,10 @@ static bool send_fill(struct arena *arena, const struct webhook_given *given,
     if (!request || !outcome || !retry || !limits || !header ||
         !texts_copy(arena, given->events, given->event_count, &events))
         return false;
+    outcome_usual(outcome, false);
     for (int status = 0; status < 600; status++)
-        outcome->kind[status] =
-            status >= 200 && status < 300 ? OUTCOME_SUCCESS : OUTCOME_RETRYABLE;
+        if (outcome->kind[status] == OUTCOME_FINAL || outcome->kind[status] == OUTCOME_AMBIGUOUS)
+            outcome->kind[status] = OUTCOME_RETRYABLE;
     bool pull = given->webhook.pull;
     *retry = (struct connector_retry){.first_ms = S, .max_ms = pull ? MIN : 24 * H, .factor = 2,
                                       .jitter = pull ? JITTER_NONE : JITTER_FULL,
@@ -115,12 +118,17 @@ enum err webhook_connector(const struct webhook_given *given, const struct conne
     own->users = 1;
     struct connector *connector = own->connector = arena_new(&own->arena, struct connector);
     struct connector_send *send = arena_new(&own->arena, struct connector_send);
-    if (connector && send && send_fill(&own->arena, given, send)) {
+    struct connector_account *account = arena_new(&own->arena, struct connector_account);
+    struct account_breaker *breaker = arena_new(&own->arena, struct account_breaker);
+    if (connector && send && account && breaker && send_fill(&own->arena, given, send)) {
         connector->name = connector->version = send->webhook->name;
         connector->owner = given->owner.ptr ? arena_str(&own->arena, given->owner) : STR_NONE;
         connector->send = (struct shape_list){send, 1};
         connector->own = own;
         send->connector = connector;
+        breaker->max_ms = WEBHOOK_PROBE_MAX_MS;
+        account->breaker = breaker;
+        connector->account = account;
         *out = connector;
         return OK;
     }

@@ -14,6 +14,9 @@ struct webhook_secret {
     struct str secret; /* "whsec_…" */
     int64_t until_us;  /* wall clock; 0: the newest */
 };
+/* Longest pause between two probes of one that does not answer. */
+#define WEBHOOK_PROBE_MAX_MS INT64_C(300000)
+
 struct webhook {
     struct str name;     /* as who made it knows it */
     uint64_t after;      /* events with a greater seq are for it */

@@ -524,7 +524,10 @@ enum err attempt_call(struct attempt *attempt, const struct connector_request *r
     enum err err = webhook ? webhook_headers(attempt, body, headers + count, &more, fault) : OK;
     if (err != OK)
         return err;
+    net_flow_class(&attempt->sub->flow, (enum net_class)attempt->send->priority);
     struct net_request call = {.connector = attempt->send->connector,
+                               .outcome = attempt->send->outcome,
+                               .flow = &attempt->sub->flow,
                                .method = request->method,
                                .url = url,
                                .headers = headers,
@@ -541,39 +544,6 @@ void attempt_suspect(struct attempt *attempt) {
     struct subscription *sub = attempt->sub;
     lanes_suspect(sub->lanes, attempt->job.lane,
                   clock_tick_us(attempt->deliver->options.clock) + settle_us(attempt->send));
-}
-
-enum lane_outcome attempt_outcome(struct attempt *attempt, const struct net_answer *answer,
-                                  bool changes) {
-    if (answer->error != NET_OK && (!answer->sent || !changes))
-        return LANE_UNREACHABLE;
-    if (answer->error != NET_OK) {
-        attempt_suspect(attempt);
-        return LANE_AMBIGUOUS;
-    }
-    int status = answer->status;
-    switch (connector_outcome(attempt->send, status)) {
-    case OUTCOME_SUCCESS: return LANE_SUCCESS;
-    case OUTCOME_FINAL: return LANE_FINAL;
-    case OUTCOME_RETRYABLE: break;
-    }
-    if (status == 429)
-        return LANE_THROTTLED;
-    /* Our credentials or the way there: every delivery would end like this one. */
-    if (status == 401 || status == 403 || status == 407)
-        return LANE_UNREACHABLE;
-    /* Somebody in between gave up; the work may have been done behind it, or still be. */
-    if (status == 502 || status == 504) {
-        if (changes)
-            attempt_suspect(attempt);
-        return LANE_UNREACHABLE;
-    }
-    if (status == 503) { /* turned away: hardly done, surely not at work */
-        if (changes)
-            lanes_suspect(attempt->sub->lanes, attempt->job.lane, 0);
-        return LANE_UNREACHABLE;
-    }
-    return changes && (status == 408 || status >= 500) ? LANE_AMBIGUOUS : LANE_RETRYABLE;
 }
 
 /* The remote, or who reads the stream, knows one that came before: it may be sent again. */
@@ -610,7 +580,9 @@ static void send_done(void *ctx, const struct net_answer *answer) {
     attempt->call = NULL;
     histogram_us(&sub->call_us, answer->elapsed_us);
     attempt_called(attempt, attempt->send->request, answer);
-    enum lane_outcome outcome = attempt_outcome(attempt, answer, true);
+    if (reach_turned_away(attempt, answer))
+        return;
+    enum lane_outcome outcome = reach_outcome(attempt, answer, true);
     if (outcome == LANE_SUCCESS) {
         send_succeeded(attempt, answer);
         return;
@@ -714,8 +686,12 @@ static void lookup_done(void *ctx, const struct net_answer *answer) {
     attempt->call = NULL;
     histogram_us(&attempt->sub->call_us, answer->elapsed_us);
     attempt_called(attempt, &lookup->request, answer);
+    if (reach_turned_away(attempt, answer))
+        return;
     bool answered = answer->error == NET_OK;
-    if (answered && answer->status >= 200 && answer->status < 300 &&
+    enum lane_outcome outcome = reach_outcome(attempt, answer, false);
+    bool refused = outcome == LANE_THROTTLED || (answer->status < 300 && outcome == LANE_UNREACHABLE);
+    if (answered && !refused && answer->status >= 200 && answer->status < 300 &&
         json_parse(d->parser, &attempt->arena, answer->body, false, &doc, &fault) == OK) {
         const struct json *found = json_at(doc, lookup->found);
         if (found != NULL && found->kind != JSON_NULL) {
@@ -735,11 +711,8 @@ static void lookup_done(void *ctx, const struct net_answer *answer) {
         return;
     }
     /* It is not known whether it is there: nothing may be sent. The lane keeps its look-up. */
-    enum lane_outcome outcome = LANE_RETRYABLE;
-    if (!answered || answer->status == 401 || answer->status == 403 || answer->status >= 500)
-        outcome = LANE_UNREACHABLE;
-    if (answered && answer->status == 429)
-        outcome = LANE_THROTTLED;
+    if (outcome != LANE_THROTTLED)
+        outcome = outcome == LANE_UNREACHABLE || answer->status >= 500 ? LANE_UNREACHABLE : LANE_RETRYABLE;
     if (attempt->confirming)
         attempt_suspect(attempt);
     int64_t retry_after_ms = net_answer_retry_after_ms(answer, clock_now_us(d->options.clock));

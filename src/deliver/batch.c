@@ -482,6 +482,19 @@ static void batch_asked(struct batch *batch, const struct net_answer *answer, en
     batch_end_all(batch, (struct member_end){outcome, retry_after_ms, answer->status, cause, STR_NONE, false});
 }
 
+/* Nothing was sent, because the account takes nothing now; the first member, whose memory the call used,
+ * ends last. */
+static bool batch_turned_away(struct batch *batch, const struct net_answer *answer) {
+    if (answer->error != NET_CLOSED)
+        return false;
+    for (uint32_t i = batch->count; i-- > 0;) {
+        batch->members[i]->batch = NULL;
+        reach_turned_away(batch->members[i], answer);
+    }
+    batch_free(batch);
+    return true;
+}
+
 static void batch_done(void *ctx, const struct net_answer *answer) {
     struct attempt *first = ctx;
     struct batch *batch = first->batch;
@@ -490,7 +503,9 @@ static void batch_done(void *ctx, const struct net_answer *answer) {
     sub->batches.calls--;
     histogram_us(&sub->call_us, answer->elapsed_us);
     attempt_called(first, batch->asking ? &batch->send->batch->lookup->request : batch->send->request, answer);
-    enum lane_outcome outcome = attempt_outcome(first, answer, !batch->asking);
+    if (batch_turned_away(batch, answer))
+        return;
+    enum lane_outcome outcome = reach_outcome(first, answer, !batch->asking);
     if (batch->asking)
         batch_asked(batch, answer, outcome);
     else
@@ -538,7 +553,7 @@ static bool call_may(const struct subscription *sub, int64_t now_us) {
 }
 
 static void send_due(struct subscription *sub, int64_t now_us) {
-    for (struct batch **at = &sub->batches.waiting; *at != NULL && call_may(sub, now_us);) {
+    for (struct batch **at = &sub->batches.waiting; *at != NULL && call_may(sub, now_us) && reach_room(sub);) {
         struct batch *batch = *at;
         if (!batch_full(batch) && now_us < batch->due_us) {
             at = &batch->next;
@@ -599,7 +614,8 @@ void batches_start(struct subscription *sub, int64_t now_us) {
             sub->batches.since_us = 0;
         else if (sub->batches.since_us == 0)
             sub->batches.since_us = now_us;
-        if (!ready || sub->deliver->failed || taken >= TAKEN_OF_ROUND || take_us(sub, now_us) > now_us)
+        if (!ready || sub->deliver->failed || taken >= TAKEN_OF_ROUND || take_us(sub, now_us) > now_us ||
+            !reach_room(sub))
             return;
         sub->batches.since_us = 0;
         n = take_some(sub, now_us);

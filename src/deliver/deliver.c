@@ -234,20 +234,6 @@ static void done_note(struct attempt *attempt) {
     lanes_refill(sub->lanes, attempt->job.lane, next);
 }
 
-/* The breaker opened or closed: said once, not with every probe. */
-static void breaker_tell(struct subscription *sub, struct str cause) {
-    bool broken = lanes_counts(sub->lanes).broken;
-    if (broken == sub->stats.broken)
-        return;
-    sub->stats.broken = broken;
-    if (broken)
-        log_line(LOG_WARN, "deliver", "the other system does not answer", "subscription=%s error=%s",
-                 log_quote(sub->name), log_quote(cause));
-    else
-        log_line(LOG_INFO, "deliver", "the other system answers again", "subscription=%s",
-                 log_quote(sub->name));
-}
-
 bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
                    int status, struct str cause) {
     struct subscription *sub = attempt->sub;
@@ -256,8 +242,8 @@ bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t r
     int64_t now_us = clock_tick_us(d->options.clock);
     struct str key = arena_str(&attempt->arena, attempt->job.key);
     pthread_mutex_lock(&d->lock);
+    lanes_broken_set(sub->lanes, reach_broken(sub));
     enum lane_verdict verdict = lanes_end(sub->lanes, lane, outcome, retry_after_ms, now_us);
-    breaker_tell(sub, cause);
     counter_add(&sub->outcomes[outcome], 1);
     if (verdict == LANE_DONE)
         done_note(attempt);
@@ -436,7 +422,8 @@ static bool read_ahead(struct subscription *sub) {
 static void start_all(struct subscription *sub, int64_t now_us) {
     struct deliver *d = sub->deliver;
     struct lane_job job;
-    while (!d->failed && !d->stopping && lanes_take(sub->lanes, now_us, &job)) {
+    while (!d->failed && !d->stopping && lanes_next_us(sub->lanes, now_us) <= now_us && reach_room(sub) &&
+           lanes_take(sub->lanes, now_us, &job)) {
         if (!deliver_reserve(sub, job.seq)) {
             lanes_return(sub->lanes, job.lane);
             return;
@@ -446,20 +433,6 @@ static void start_all(struct subscription *sub, int64_t now_us) {
 }
 
 /* --- one round ------------------------------------------------------------------------------- */
-
-/* Once when a system goes away, once when it is back. */
-static void breaker_told(struct subscription *sub, bool broken) {
-    if (broken == sub->stats.broken)
-        return;
-    sub->stats.broken = broken;
-    if (broken)
-        log_line(LOG_WARN, "deliver", "the system does not answer, it is probed",
-                 "subscription=%.*s cause=%s", STR_FMT(sub->name),
-                 log_quote(str_c(sub->stats.error)));
-    else
-        log_line(LOG_INFO, "deliver", "the system answers again", "subscription=%.*s behind=%llu",
-                 STR_FMT(sub->name), (unsigned long long)sub->stats.behind);
-}
 
 static void stats_show(struct deliver *d, int64_t now_us) {
     uint64_t last = tail_last(d->options.tail);
@@ -475,8 +448,9 @@ static void stats_show(struct deliver *d, int64_t now_us) {
             stats->out = sub->out;
             stats->held = counts.held;
             stats->parked = counts.parked;
-            breaker_told(sub, counts.broken);
             subscription_ledger(sub, &stats->ledger);
+            stats->broken = reach_broken(sub);
+            lanes_broken_set(sub->lanes, stats->broken);
         }
         stats->behind = last > stats->cursor ? last - stats->cursor : 0;
         int64_t span_us = now_us - sub->rate_tick_us;
@@ -523,10 +497,13 @@ static bool flush_wanted(const struct deliver *d) {
 
 void deliver_step(struct deliver *d) {
     int64_t now_us = clock_tick_us(d->options.clock);
+    if (d->drained && d->net != NULL)
+        auth_net_drain(d->net);
     if (d->net != NULL)
         auth_net_step(d->net);
     answers_drain(d);
     reload(d, now_us);
+    reach_step(d, now_us);
     subscriptions_renew(d);
     subscribers_step(d);
     wishes_grant(d);
@@ -558,11 +535,15 @@ void deliver_step(struct deliver *d) {
 
 int64_t deliver_next_us(const struct deliver *d) {
     int64_t now_us = clock_tick_us(d->options.clock), next = INT64_MAX;
-    if (d->net != NULL && auth_net_due(d->net))
+    if (d->net != NULL)
+        next = auth_net_next_us(d->net);
+    if (next <= now_us)
         return now_us;
     if (d->failed)
         return d->out > 0 ? INT64_MAX : d->reload_us;
-    next = pull_next_us(d, now_us);
+    int64_t pull_us = pull_next_us(d, now_us), reach_us = reach_next_us(d);
+    next = pull_us < next ? pull_us : next;
+    next = reach_us < next ? reach_us : next;
     for (const struct attempt *a = d->again; a != NULL; a = a->next)
         next = a->again_us < next ? a->again_us : next;
     if (flush_wanted(d) && flush_due_us(d) < next)
@@ -574,6 +555,7 @@ int64_t deliver_next_us(const struct deliver *d) {
         int64_t due = subscription_pulled(sub)     ? INT64_MAX
                       : sub->send->batch != NULL ? batches_next_us(sub, now_us)
                                                  : lanes_next_us(sub->lanes, now_us);
+        due = due > sub->shut_us ? due : sub->shut_us;
         int64_t again = replay_next_us(sub, now_us);
         due = again < due ? again : due;
         if (read_wanted(sub) && lanes_room(sub->lanes))
@@ -614,6 +596,7 @@ enum err deliver_net_wrap(struct deliver *d, bool own, struct fault *fault) {
         .net = d->net,
         .own = own,
         .keepers = d->options.keepers,
+        .accounts = d->options.accounts,
         .limits = {.instructions_max = settings->map_instructions_max, .bytes_max = settings->map_bytes_max},
         .wake = net_wake,
         .wake_ctx = d};
@@ -660,6 +643,8 @@ enum err deliver_create(const struct deliver_options *options, struct deliver **
     enum err err = d->parser && d->mapper
                        ? progress_open(options->path, &d->progress, fault)
                        : fault_set(fault, ERR_NOMEM, "no memory for delivery");
+    if (err == OK)
+        err = reach_begin(d, fault);
     if (err == OK && d->net != NULL)
         err = deliver_net_wrap(d, false, fault);
     bool made;
@@ -701,6 +686,7 @@ void deliver_destroy(struct deliver *d) {
     subscribers_end(d);
     if (d->wrapped != NULL)
         net_close(d->wrapped);
+    reach_end(d);
     auth_keepers_destroy(d->keepers);
     progress_close(d->progress);
     mapper_destroy(d->mapper);

@@ -27,6 +27,7 @@ struct deliver_options {
     struct clock *clock;
     struct rng *rng; /* jitter */
     struct auth_keepers *keepers; /* tokens and sessions of the hub; NULL: its own, in memory */
+    struct accounts *accounts; /* of the hub; NULL: its own */
     struct net *net; /* NULL: deliver_start makes an HTTP driver on its own loop */
 };
 

@@ -14,6 +14,7 @@
 #include "deliver/deliver.h"
 #include "deliver/lane.h"
 #include "deliver/progress.h"
+#include "deliver/reach.h"
 #include "deliver/replay.h"
 
 /* Of one name, as long as delivery lives; see subscriptions.c. */
@@ -24,6 +25,8 @@ struct subscription {
     struct lanes *lanes;
     struct ahead ahead;
     uint64_t remembered; /* by the tail, from this seq on; while reading ahead */
+    struct net_flow flow; /* its turns at the account */
+    int64_t shut_us;      /* its account takes nothing before it; 0: it does */
     bool retired; /* no connector has it now: it rests. Under the lock */
     bool wanted;  /* while connectors are followed */
     uint64_t saved;     /* cursor on disk */
@@ -184,6 +187,8 @@ struct deliver {
     const struct connectors *renewed; /* to be followed from the next round on; under the lock */
     struct net *wrapped;          /* around a net that is somebody else's */
     struct auth_keepers *keepers; /* our own, where none are given */
+    struct accounts *accounts;    /* likewise */
+    struct reach reach;
     struct attempt *free;
     struct attempt *again; /* to be submitted again */
     uint32_t out;          /* attempts not in `free` */
@@ -257,9 +262,6 @@ void attempt_unmapped(struct attempt *attempt, const struct fault *fault);
 /* `done` gets the attempt. */
 enum err attempt_call(struct attempt *attempt, const struct connector_request *request,
                       struct str body, net_done *done, struct fault *fault) WARN_UNUSED;
-/* What an answer means; `changes`: the request may have done something there. */
-enum lane_outcome attempt_outcome(struct attempt *attempt, const struct net_answer *answer,
-                                  bool changes);
 /* It may have been done, and may still be: whoever looks for it must not look too early. */
 void attempt_suspect(struct attempt *attempt);
 #define DELIVER_CAUSE_MAX 400 /* bytes of what a remote says that are kept */

@@ -43,7 +43,7 @@ struct lanes *lanes_create(const struct lane_policy *policy, struct rng *rng, ui
     lanes->ring_mask = size - 1;
     lanes->read_to = cursor;
     lanes->settled_us = settled_us;
-    lanes->lane_free = lanes->ready_first = lanes->ready_last = lanes->probe = LANE_NONE;
+    lanes->lane_free = lanes->ready_first = lanes->ready_last = LANE_NONE;
     map_init(&lanes->map);
     return lanes;
 }
@@ -66,11 +66,12 @@ void lanes_destroy(struct lanes *lanes) {
 }
 
 /* min(max, first * factor^n); pause_make spreads it by jitter, in microseconds. */
-static int64_t pause_ms(const struct lanes *lanes, uint32_t n, int64_t max_ms) {
-    int64_t ms = lanes->policy.first_ms;
-    for (uint32_t k = 0; k < n && ms < max_ms; k++)
-        ms = ms > max_ms / lanes->policy.factor ? max_ms : ms * lanes->policy.factor;
-    return ms > max_ms ? max_ms : ms;
+static int64_t pause_ms(const struct lanes *lanes, enum lane_outcome outcome, uint32_t n) {
+    const struct lane_schedule *again = &lanes->policy.again[outcome];
+    int64_t ms = again->first_ms;
+    for (uint32_t k = 0; k < n && ms < again->max_ms; k++)
+        ms = ms > again->max_ms / again->factor ? again->max_ms : ms * again->factor;
+    return ms > again->max_ms ? again->max_ms : ms;
 }
 
 /* --- feeding ----------------------------------------------------------------------------- */
@@ -160,7 +161,7 @@ static void listed_supersede(struct lanes *lanes, uint32_t i, const struct lane_
     if (before->held) {
         lanes->held--;
         lane->first_us = 0;
-        wait_push(lanes, i, now_us + pause_ms(lanes, lane->attempts, lanes->policy.max_ms) * 1000);
+        wait_push(lanes, i, now_us + pause_ms(lanes, LANE_RETRYABLE, lane->attempts) * 1000);
     }
 }
 
@@ -310,12 +311,11 @@ void lanes_loaded(struct lanes *lanes, uint64_t rows) {
 
 /* When the next delivery may go, as far as all lanes are concerned. */
 static int64_t gate_us(const struct lanes *lanes) {
-    int64_t at = lanes->pause_us > lanes->next_send_us ? lanes->pause_us : lanes->next_send_us;
-    return lanes->broken && lanes->probe_us > at ? lanes->probe_us : at;
+    return lanes->pause_us > lanes->next_send_us ? lanes->pause_us : lanes->next_send_us;
 }
 
 static bool gate_shut(const struct lanes *lanes) {
-    return lanes->out >= lanes->policy.concurrency || (lanes->broken && lanes->probe != LANE_NONE);
+    return lanes->out >= lanes->policy.concurrency;
 }
 
 static struct lane_job job_of(struct lanes *lanes, uint32_t i) {
@@ -324,7 +324,7 @@ static struct lane_job job_of(struct lanes *lanes, uint32_t i) {
     lanes->out++;
     return (struct lane_job){.lane = i, .seq = lane->seq, .key = str_of(lane->key, lane->key_len),
                              .attempt = lane->attempts + 1, .lookup = lane->lookup,
-                             .settled_us = lane->settled_us, .probe = lanes->broken,
+                             .settled_us = lane->settled_us,
                              .listed = lane->listed, .alone = lane->alone, .replay = lane->replay};
 }
 
@@ -339,8 +339,6 @@ bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job) {
     uint32_t i = ready_pop(lanes);
     if (i == LANE_NONE)
         return false;
-    if (lanes->broken)
-        lanes->probe = i;
     if (lanes->policy.rate_per_s > 0) {
         /* a burst of what a tenth of a second allows, then evenly */
         int64_t gap_us = 1000000 / lanes->policy.rate_per_s;
@@ -411,22 +409,16 @@ static void lane_back(struct lanes *lanes, uint32_t i) {
         lanes->out--;
     else
         lanes->answered--;
-    if (lanes->probe == i)
-        lanes->probe = LANE_NONE;
 }
 
-static int64_t pause_make(struct lanes *lanes, uint32_t n, int64_t max_ms) {
-    int64_t us = pause_ms(lanes, n, max_ms) * 1000;
-    return lanes->policy.jitter ? (int64_t)rng_below(lanes->rng, (uint64_t)us + 1) : us;
-}
-
-/* Before the attempt after the n-th, 0 first. */
-static int64_t retry_pause(struct lanes *lanes, uint32_t n) {
+static int64_t pause_make(struct lanes *lanes, enum lane_outcome outcome, uint32_t n) {
     const struct lane_policy *policy = &lanes->policy;
-    if (policy->pauses_ms == NULL)
-        return pause_make(lanes, n, policy->max_ms);
-    int64_t us = policy->pauses_ms[n < policy->pause_count ? n : policy->pause_count - 1] * 1000;
-    return us + (int64_t)rng_below(lanes->rng, (uint64_t)us / 10 + 1);
+    if (policy->pauses_ms != NULL && (outcome == LANE_RETRYABLE || outcome == LANE_AMBIGUOUS)) {
+        int64_t at_us = policy->pauses_ms[n < policy->pause_count ? n : policy->pause_count - 1] * 1000;
+        return at_us + (int64_t)rng_below(lanes->rng, (uint64_t)at_us / 10 + 1);
+    }
+    int64_t us = pause_ms(lanes, outcome, n) * 1000;
+    return policy->jitter ? (int64_t)rng_below(lanes->rng, (uint64_t)us + 1) : us;
 }
 
 /* The first event of an unlisted lane is done: the next, or the lane goes. */
@@ -446,29 +438,10 @@ static void lane_advance(struct lanes *lanes, uint32_t i) {
     } else {
         lane->seq = lanes->ring[lane->head].seq;
         lane->lookup = lanes->ring[lane->head].lookup;
-        lane->attempts = 0;
-        lane->first_us = 0;
+        lane_afresh(lane);
         ready_push(lanes, i, false);
     }
     ring_trim(lanes);
-}
-
-static void breaker_closed(struct lanes *lanes) {
-    lanes->unreachable = lanes->probes = 0;
-    lanes->broken = false;
-}
-
-/* One more without an answer. Opens the breaker, or puts the next probe off; deliveries that
- * were out together when the remote went away count as one probe. */
-static void breaker_count(struct lanes *lanes, int64_t retry_after_ms, int64_t now_us) {
-    if (++lanes->unreachable < lanes->policy.breaker_after && !lanes->broken)
-        return;
-    if (!lanes->broken || now_us >= lanes->probe_us) {
-        int64_t pause = pause_ms(lanes, lanes->probes, lanes->policy.probe_max_ms);
-        lanes->probe_us = now_us + 1000 * (retry_after_ms > pause ? retry_after_ms : pause);
-        lanes->probes++;
-    }
-    lanes->broken = true;
 }
 
 /* The newer event that waits behind the one that is out takes its place; false: there is none. */
@@ -503,28 +476,53 @@ void lanes_together(struct lanes *lanes, bool together) {
 
 void lanes_alone(struct lanes *lanes, uint32_t i) { lane_taken(lanes, i)->alone = true; }
 
-/* Whether somebody is there, by how a delivery ended: an answer that makes sense, or none. */
-static void breaker_note(struct lanes *lanes, enum lane_outcome outcome, int64_t retry_after_ms,
-                         int64_t now_us) {
+/* Those that found nobody in a row; what went together, found him once. */
+static void unreachable_note(struct lanes *lanes, enum lane_outcome outcome) {
     if (lanes->together && lanes->counted)
         return;
     lanes->counted = true;
-    if (outcome == LANE_UNREACHABLE || outcome == LANE_AMBIGUOUS)
-        breaker_count(lanes, retry_after_ms, now_us);
-    else
-        breaker_closed(lanes);
+    lanes->unreachable = outcome == LANE_UNREACHABLE ? lanes->unreachable + 1 : 0;
 }
 
-/* Nobody there: the lane keeps its turn and its attempts. */
-static enum lane_verdict end_unreachable(struct lanes *lanes, uint32_t i, int64_t now_us) {
-    if (lanes->broken) {
+static int64_t later(int64_t now_us, int64_t pause_us, int64_t retry_after_ms) {
+    return now_us + (retry_after_ms * 1000 > pause_us ? retry_after_ms * 1000 : pause_us);
+}
+
+/* A delivery that was sent, or was to be. Whether a person must look: it never will succeed, or its tries,
+ * or its time, are over. What came to nobody is no try, and has limits of its own. */
+static bool lane_failed(struct lanes *lanes, struct lane *lane, enum lane_outcome outcome, int64_t now_us) {
+    bool nobody = outcome == LANE_THROTTLED || outcome == LANE_UNREACHABLE;
+    uint32_t times = nobody ? ++lane->refused : ++lane->attempts;
+    int64_t *first_us = nobody ? &lane->refused_us : &lane->first_us;
+    if (*first_us == 0)
+        *first_us = now_us;
+    if (outcome == LANE_FINAL)
+        return true;
+    const struct lane_schedule *again = &lanes->policy.again[outcome];
+    return (again->attempts_max > 0 && times >= again->attempts_max) ||
+           (again->age_max_us > 0 && now_us - *first_us >= again->age_max_us);
+}
+
+static void lane_swap(struct lanes *lanes, struct lane *lane);
+
+/* When it comes again, or, by the queue, when it may. */
+static void lane_again(struct lanes *lanes, uint32_t i, enum lane_outcome outcome, int64_t retry_after_ms,
+                       int64_t now_us) {
+    struct lane *lane = &lanes->lanes[i];
+    if (outcome == LANE_THROTTLED) {
+        lanes->pause_us = lane->due_us =
+            later(now_us, pause_make(lanes, outcome, lane->refused - 1), retry_after_ms);
         ready_push(lanes, i, true);
-        lanes->lanes[i].due_us = lanes->probe_us;
+    } else if (outcome == LANE_UNREACHABLE && lanes->broken) {
+        lane->due_us = now_us;
+        ready_push(lanes, i, true); /* nobody is taken before its breaker lets somebody try */
     } else {
-        int64_t pause = pause_make(lanes, lanes->unreachable - 1, lanes->policy.probe_max_ms);
-        wait_push(lanes, i, now_us + pause);
+        if (PLANTED(LANE_ORDER))
+            lane_swap(lanes, lane);
+        bool nobody = outcome == LANE_UNREACHABLE;
+        uint32_t n = nobody ? (lanes->unreachable > 0 ? lanes->unreachable : 1) : lane->attempts;
+        wait_push(lanes, i, later(now_us, pause_make(lanes, outcome, n - 1), retry_after_ms));
     }
-    return LANE_RETRY;
 }
 
 /* For a planted fault: the first two deliveries of a lane change places. */
@@ -542,11 +540,8 @@ enum lane_verdict lanes_end(struct lanes *lanes, uint32_t i, enum lane_outcome o
                             int64_t retry_after_ms, int64_t now_us) {
     lane_back(lanes, i);
     struct lane *lane = &lanes->lanes[i];
-    const struct lane_policy *policy = &lanes->policy;
-    breaker_note(lanes, outcome, retry_after_ms, now_us);
+    unreachable_note(lanes, outcome);
     bool superseded = outcome != LANE_SUCCESS && head_supersede(lanes, i);
-    if (outcome == LANE_UNREACHABLE)
-        return end_unreachable(lanes, i, now_us);
     if (PLANTED(RETRY_SUCCESS) && lane->attempts > 0 &&
         (outcome == LANE_RETRYABLE || outcome == LANE_AMBIGUOUS))
         outcome = LANE_SUCCESS;
@@ -563,33 +558,28 @@ enum lane_verdict lanes_end(struct lanes *lanes, uint32_t i, enum lane_outcome o
         wait_push(lanes, i, lane->settled_us > now_us ? lane->settled_us : now_us);
         return LANE_RETRY;
     }
-    if (outcome == LANE_THROTTLED) {
-        int64_t pause = pause_make(lanes, lane->attempts, policy->max_ms);
-        lanes->pause_us = now_us + (retry_after_ms * 1000 > pause ? retry_after_ms * 1000 : pause);
-        ready_push(lanes, i, true);
-        lane->due_us = lanes->pause_us;
-        return LANE_RETRY;
-    }
-    lane->attempts++;
-    if (lane->first_us == 0)
-        lane->first_us = now_us;
-    bool over = superseded ? false
-                : outcome == LANE_FINAL ||
-                (policy->attempts_max > 0 && lane->attempts >= policy->attempts_max) ||
-                (policy->age_max_us > 0 && now_us - lane->first_us >= policy->age_max_us);
-    if (over && (lane->listed || lanes->listed < policy->listed_max)) {
+    bool over = lane_failed(lanes, lane, outcome, now_us) && !superseded;
+    if (over && (lane->listed || lanes->listed < lanes->policy.listed_max)) {
         lane->state = LANE_HELD; /* until lanes_list says so too */
         lanes->held++;
         return LANE_HOLD;
     }
-    int64_t pause = over ? policy->max_ms * 1000 : retry_pause(lanes, lane->attempts - 1);
-    if (retry_after_ms * 1000 > pause)
-        pause = retry_after_ms * 1000;
-    if (PLANTED(LANE_ORDER))
-        lane_swap(lanes, lane);
-    wait_push(lanes, i, now_us + pause);
+    if (over || outcome == LANE_FINAL)
+        wait_push(lanes, i, later(now_us, over ? lanes->policy.again[LANE_RETRYABLE].max_ms * 1000
+                                               : pause_make(lanes, LANE_RETRYABLE, lane->attempts - 1),
+                                  retry_after_ms));
+    else
+        lane_again(lanes, i, outcome, retry_after_ms, now_us);
     return LANE_RETRY;
 }
+
+void lanes_later(struct lanes *lanes, uint32_t i, int64_t due_us) {
+    lane_back(lanes, i);
+    head_supersede(lanes, i);
+    wait_push(lanes, i, due_us);
+}
+
+void lanes_broken_set(struct lanes *lanes, bool broken) { lanes->broken = broken; }
 
 void lanes_return(struct lanes *lanes, uint32_t i) {
     lane_back(lanes, i);
@@ -653,8 +643,7 @@ void lanes_refill(struct lanes *lanes, uint32_t i, uint64_t seq) {
     must(seq > lane->seq && seq <= lane->listed_to);
     lane->seq = seq;
     lane->replay = 0; /* a replayed one is the oldest of its lane */
-    lane->attempts = 0;
-    lane->first_us = 0;
+    lane_afresh(lane);
     lane->lookup = true;
     lane->alone = false;
     ready_push(lanes, i, false);
@@ -669,8 +658,7 @@ void lanes_release(struct lanes *lanes, uint32_t i) {
     struct lane *lane = &lanes->lanes[i];
     must(lane->state == LANE_HELD && lane->listed);
     lanes->held--;
-    lane->attempts = 0;
-    lane->first_us = 0;
+    lane_afresh(lane);
     ready_push(lanes, i, false);
 }
 
@@ -680,7 +668,8 @@ void lanes_hurry(struct lanes *lanes) {
         wait_remove(lanes, i);
         ready_push(lanes, i, false);
     }
-    breaker_closed(lanes);
+    lanes->broken = false;
+    lanes->unreachable = 0;
     lanes->pause_us = 0;
 }
 

@@ -30,15 +30,15 @@ struct lane_policy {
     uint32_t listed_max;  /* listed lanes; beyond it a lane is tried again instead of held */
     uint32_t concurrency; /* deliveries out at once */
     uint32_t rate_per_s;  /* 0: none */
-    int64_t first_ms, max_ms, factor; /* pause before attempt 2, longest, growth */
-    bool jitter;                      /* full: even over [0, pause] */
-    const int64_t *pauses_ms; /* the pauses themselves, the last one further on, each up to a tenth
-                                 longer; NULL: as first_ms and factor say */
+    bool jitter;          /* full: even over [0, pause] */
+    struct lane_schedule { /* when again, by what happened: those of enum lane_outcome that come again */
+        int64_t first_ms, max_ms, factor; /* pause before attempt 2, longest, growth */
+        uint32_t attempts_max;            /* 0: none */
+        int64_t age_max_us;               /* since the first that failed; 0: none */
+    } again[5];
+    const int64_t *pauses_ms; /* of tries, the pauses themselves, the last one further on, each up to a
+                                 tenth longer; NULL: as `again` says */
     uint32_t pause_count;
-    uint32_t attempts_max;            /* 0: none */
-    int64_t age_max_us;               /* since the first failed attempt; 0: none */
-    uint32_t breaker_after;           /* unreachable that often in a row: pause, then probe */
-    int64_t probe_max_ms;             /* longest pause between two probes */
     bool conflate; /* the newest event of a key takes the place of those that have not gone out */
 };
 
@@ -47,7 +47,7 @@ enum lane_outcome {
     LANE_RETRYABLE,   /* surely not done at the remote; the same may succeed later */
     LANE_AMBIGUOUS,   /* may have been done: look up before doing it again */
     LANE_THROTTLED,   /* 429: not done, and nothing else may go before the pause is over */
-    LANE_UNREACHABLE, /* nobody there: does not count as an attempt, trips the breaker */
+    LANE_UNREACHABLE, /* nobody there: does not count as an attempt (of other limits than its own) */
     LANE_UNSETTLED,   /* looked up and not found, but what was sent may still be at work */
     LANE_FINAL,       /* never without a person */
 };
@@ -117,7 +117,6 @@ struct lane_job {
     uint32_t attempt; /* 1 first */
     bool lookup;      /* look up before sending */
     int64_t settled_us; /* only from then on "not found" means that it was not done */
-    bool probe;       /* sent to see whether the remote is back */
     bool listed;
     bool alone;       /* not together with others */
     uint64_t replay;  /* it is a replayed event, of this replay; 0: a live one */
@@ -155,6 +154,12 @@ void lanes_together(struct lanes *lanes, bool together);
 void lanes_alone(struct lanes *lanes, uint32_t lane);
 /* Gives a taken delivery back as if it had not been taken (no slot, shutdown). */
 void lanes_return(struct lanes *lanes, uint32_t lane);
+/* Likewise, but it is not to be taken before due_us: nothing was sent, because the remote takes nothing
+ * until then. */
+void lanes_later(struct lanes *lanes, uint32_t lane, int64_t due_us);
+/* Whether the remote is known to be away, as its breaker says (connect/breaker.h): then nobody is taken who
+ * is not to try it, and who finds nobody there waits for no time of his own. */
+void lanes_broken_set(struct lanes *lanes, bool broken);
 
 /* The lane becomes listed: visits all its seqs in memory, ascending; the caller makes rows of
  * them. `hold`: a person must decide; else it is parked and goes on by itself. */
@@ -195,7 +200,7 @@ struct lane_counts {
     uint32_t out;      /* taken, not ended */
     uint32_t ready, waiting; /* lanes */
     uint32_t held, parked;   /* lanes */
-    bool broken;       /* the breaker is open */
+    bool broken;       /* the remote is away: lanes_broken_set */
 };
 struct lane_counts lanes_counts(const struct lanes *lanes);
 

@@ -27,9 +27,11 @@ struct lane {
     uint64_t listed_to;  /* last seq that is a row of the store */
     uint64_t replay;     /* its first event is a replayed one, of this replay: not in the ring; 0: none */
     int64_t first_us;    /* first failed attempt that counts; 0: none */
+    int64_t refused_us;  /* first of those that came to nobody; 0: none */
     int64_t due_us;
     int64_t settled_us;
     uint32_t attempts;
+    uint32_t refused; /* times that it came to nobody */
     uint8_t state;
     bool listed, lookup, alone;
 };
@@ -40,7 +42,7 @@ struct lanes {
     struct entry *ring;
     uint32_t ring_mask, ring_first, ring_count;
     uint32_t live; /* of them not done */
-    bool together, counted; /* lanes_together; the breaker has counted it */
+    bool together, counted; /* lanes_together; the next end of one has been counted */
     uint64_t read_to;
     int64_t settled_us; /* of what an earlier life may have sent */
     struct lane *lanes;
@@ -53,14 +55,15 @@ struct lanes {
     struct lane_ledger ledger;
     int64_t next_send_us; /* rate: not before */
     int64_t pause_us;     /* throttled: not before */
-    /* breaker */
     uint32_t unreachable; /* in a row */
-    uint32_t probes;      /* failed in a row while open */
     bool broken;
-    uint32_t probe; /* lane that is out as a probe, or LANE_NONE */
-    int64_t probe_us;
 };
 
+/* Its first event has not been tried. */
+static inline void lane_afresh(struct lane *lane) {
+    lane->attempts = lane->refused = 0;
+    lane->first_us = lane->refused_us = 0;
+}
 /* MAP_NONE where the key has no lane. */
 uint32_t lane_find(const struct lanes *lanes, struct str key, uint64_t hash);
 /* A lane for a key that has none, not queued; LANE_NONE: no memory. */

@@ -67,9 +67,9 @@ uint32_t lane_make(struct lanes *lanes, struct str key, uint64_t hash) {
     lane->link = LANE_NONE;
     lane->head = lane->tail = LANE_NONE;
     lane->seq = lane->listed_to = lane->replay = 0;
-    lane->first_us = lane->due_us = 0;
+    lane_afresh(lane);
+    lane->due_us = 0;
     lane->settled_us = lanes->settled_us;
-    lane->attempts = 0;
     lane->listed = lane->lookup = lane->alone = false;
     return i;
 }

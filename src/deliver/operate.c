@@ -10,16 +10,14 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "connect/driver_http.h"
+#include "connect/gate.h"
 #include "connect/operation.h"
 
-#define BREAKER_FAILURES 5 /* in a row */
-#define BREAKER_FIRST_MS 1000
-#define BREAKER_MAX_MS 30000
 #define WORDS_MAX 200 /* of what the system says */
 #define URL_MAX 16384
 
 enum outcome { ANSWERED, REFUSED, FALLBACK, FAILED, OUTCOMES };
-static const char *const outcome_names[OUTCOMES] = {"answered", "refused", "fallback", "failed"};
+static const char *const ends[OUTCOMES] = {"answered", "refused", "fallback", "failed"};
 
 struct operate_line {
     struct operate_line *next;
@@ -27,11 +25,8 @@ struct operate_line {
     struct operate_ask *first, *last; /* that wait for a turn, by next */
     uint32_t out;
     int64_t paced_us; /* when the next one would go at an even pace (tick) */
-    uint32_t failures; /* in a row */
-    int64_t open_until_us;
-    bool probing;
+    struct net_flow flow; /* its turns at the account */
     _Atomic uint64_t outcomes[OUTCOMES];
-    _Atomic bool broken;
     struct histogram seconds;
 };
 
@@ -104,38 +99,6 @@ static void ask_fail(struct operate_ask *ask, enum err err, const char *fmt, ...
         ask_refuse(ask, ERR_NOMEM, "no memory for the answer");
     else
         ask_end(ask, FALLBACK);
-}
-
-/* --- the breaker ------------------------------------------------------------------------- */
-
-static void line_failed(struct operate *operate, struct operate_line *line) {
-    line->failures++;
-    line->probing = false;
-    if (line->failures < BREAKER_FAILURES)
-        return;
-    uint32_t more = line->failures - BREAKER_FAILURES;
-    int64_t pause_ms = BREAKER_FIRST_MS << (more < 5 ? more : 5);
-    if (pause_ms > BREAKER_MAX_MS)
-        pause_ms = BREAKER_MAX_MS;
-    line->open_until_us = tick_us(operate) + pause_ms * 1000;
-    if (!atomic_exchange(&line->broken, true))
-        log_line(LOG_WARN, "operate", "the system does not answer, it is left alone for a while",
-                 "connector=%s operation=%s failures=%u", line->connector, line->operation,
-                 (unsigned)line->failures);
-}
-
-static void line_worked(struct operate_line *line) {
-    line->failures = 0;
-    line->probing = false;
-    if (atomic_exchange(&line->broken, false))
-        log_line(LOG_INFO, "operate", "the system answers again", "connector=%s operation=%s",
-                 line->connector, line->operation);
-}
-
-/* Open, or somebody is out to see whether it still must be. */
-static bool line_closed_to(struct operate *operate, struct operate_line *line) {
-    return line->failures >= BREAKER_FAILURES &&
-           (line->probing || tick_us(operate) < line->open_until_us);
 }
 
 /* --- what is sent ------------------------------------------------------------------------ */
@@ -297,7 +260,6 @@ static enum err answer_make(struct operate_ask *ask, const struct net_answer *an
 
 static void ask_succeeded(struct operate_ask *ask, const struct net_answer *answer) {
     enum err err = answer_make(ask, answer, &ask->answer);
-    line_worked(ask->line);
     if (err == OK)
         ask_end(ask, ANSWERED);
     else
@@ -329,6 +291,11 @@ static void ask_out(struct operate_ask *ask, bool out) {
 static void line_go(struct operate *operate, struct operate_line *line);
 static void timer_set(struct operate *operate);
 
+static void turn_missed(struct operate_ask *ask) {
+    ask_fail(ask, ERR_UPSTREAM_TIMEOUT, "no turn came within %lld ms: the system has as many calls as it may",
+             (long long)ask->what->timeout_ms);
+}
+
 static void ask_failed(struct operate_ask *ask, const struct net_answer *answer) {
     bool changes = !str_is(ask->what->request->method, "GET");
     const char *perhaps = changes && answer->sent && (answer->error != NET_OK || answer->status >= 500)
@@ -337,8 +304,11 @@ static void ask_failed(struct operate_ask *ask, const struct net_answer *answer)
         ask_refuse(ask, ERR_UNAVAILABLE, "the hub is stopping%s", perhaps);
         return;
     }
-    line_failed(ask->operate, ask->line);
-    if (ask->late || answer->error == NET_TIMEOUT)
+    if (answer->error == NET_CLOSED)
+        ask_fail(ask, ERR_UNAVAILABLE, "no call was made: %.200s", answer->detail);
+    else if (ask->late && answer->error == NET_CANCELLED && str_is(str_c(answer->detail), GATE_NO_TURN))
+        turn_missed(ask);
+    else if (ask->late || answer->error == NET_TIMEOUT)
         ask_fail(ask, ERR_UPSTREAM_TIMEOUT, "the system did not answer within %lld ms%s",
                  (long long)ask->what->timeout_ms, perhaps);
     else if (answer->error != NET_OK)
@@ -357,13 +327,12 @@ static void ask_done(void *ctx, const struct net_answer *answer) {
     enum connector_outcome_kind kind = OUTCOME_RETRYABLE;
     ask->call = NULL;
     ask_out(ask, false);
-    if (answer->error == NET_OK && answer->status >= 100 && answer->status <= 599)
-        kind = (enum connector_outcome_kind)ask->what->outcome->kind[answer->status];
+    if (answer->judged)
+        kind = (enum connector_outcome_kind)answer->means;
     if (answer->error == NET_OK && kind == OUTCOME_SUCCESS) {
         ask_succeeded(ask, answer);
     } else if (answer->error == NET_OK && kind == OUTCOME_FINAL) {
         struct str words = words_of(ask, answer);
-        line_worked(line);
         ask_refuse(ask, ERR_INVALID, "the system refuses this with status %d%s%.*s", answer->status,
                    words.len ? ": " : "", STR_FMT(words));
     } else {
@@ -415,14 +384,15 @@ static void ask_send(struct operate_ask *ask) {
         ask_refuse(ask, ERR_INVALID, "mapping: %.*s", WORDS_MAX, ask->fault.detail);
         return;
     }
-    line->probing = line->failures >= BREAKER_FAILURES;
+    net_flow_class(&line->flow, (enum net_class)ask->what->priority);
+    request.outcome = ask->what->outcome;
+    request.flow = &line->flow;
     ask_out(ask, true);
     if (err == OK)
         err = net_send(ask->operate->net, &request, ask_done, ask, &ask->call, &ask->fault);
     if (err == OK)
         return;
     ask_out(ask, false);
-    line->probing = false;
     ask_fail(ask, ERR_UNAVAILABLE, "%.*s", WORDS_MAX, ask->fault.detail);
 }
 
@@ -460,11 +430,7 @@ static void line_go(struct operate *operate, struct operate_line *line) {
         int64_t now_us = tick_us(operate);
         if (now_us >= turn_until_us(ask)) {
             ask = line_take(line);
-            ask_fail(ask, ERR_UPSTREAM_TIMEOUT, "no turn came within %lld ms: the system has as many calls as "
-                     "it may", (long long)ask->what->timeout_ms);
-        } else if (line_closed_to(operate, line)) {
-            ask_fail(line_take(line), ERR_UNAVAILABLE, "the system has not answered lately and is left alone "
-                     "for a while");
+            turn_missed(ask);
         } else if (line->out < ask->what->limits->concurrency &&
                    pace_allows(line, ask->what->limits->rate_per_s, now_us)) {
             ask_send(line_take(line));
@@ -578,7 +544,7 @@ static void late_cancel(struct operate *operate) {
 static void timer_due(uv_timer_t *timer);
 
 static void timer_set(struct operate *operate) {
-    int64_t next_us = INT64_MAX, now_us = tick_us(operate);
+    int64_t next_us = auth_net_next_us(operate->net), now_us = tick_us(operate);
     for (const struct operate_ask *ask = operate->out; ask; ask = ask->next)
         next_us = ask->deadline_us < next_us ? ask->deadline_us : next_us;
     for (const struct operate_line *line = operate->lines; line; line = line->next) {
@@ -658,6 +624,7 @@ static enum err net_make(struct operate *operate, struct fault *fault) {
                                          .connections_max = (uint32_t)settings->operations_max};
     struct auth_net_options auth = {.own = true,
                                     .keepers = operate->options.keepers,
+                                    .accounts = operate->options.accounts,
                                     .limits = {.instructions_max = settings->map_instructions_max,
                                                .bytes_max = settings->map_bytes_max},
                                     .wake = wake,
@@ -762,18 +729,27 @@ enum err operate_submit(struct operate *operate, struct operate_ask *ask, struct
     return err;
 }
 
+/* Under the lock. */
+static bool line_broken(struct operate *operate, const struct operate_line *line) {
+    const struct connector *connector = connector_find(operate->connectors, str_c(line->connector));
+    const struct connector_operation *what =
+        connector ? connector_operation(connector, str_c(line->operation)) : NULL;
+    return what && what->request->url.len &&
+           accounts_broken(operate->options.accounts, connector, what->request->url);
+}
+
 void operate_figures(struct operate *operate, struct metrics *out) {
     pthread_mutex_lock(&operate->lock);
     for (struct operate_line *line = operate->lines; line; line = line->next) {
         struct str connector = str_c(line->connector), operation = str_c(line->operation);
         struct histogram_sum seconds = {0};
         for (int i = 0; i < OUTCOMES; i++)
-            metric_add(out, METRIC_OPERATIONS, METRIC_LABELS(connector, operation, str_c(outcome_names[i])),
+            metric_add(out, METRIC_OPERATIONS, METRIC_LABELS(connector, operation, str_c(ends[i])),
                        counter_read(&line->outcomes[i]));
         histogram_read(&line->seconds, &seconds);
         metric_histogram(out, METRIC_OPERATION_SECONDS, METRIC_LABELS(connector, operation), &seconds);
         metric_add(out, METRIC_OPERATION_BROKEN, METRIC_LABELS(connector, operation),
-                   atomic_load(&line->broken));
+                   line_broken(operate, line));
     }
     pthread_mutex_unlock(&operate->lock);
 }

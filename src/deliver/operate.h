@@ -4,8 +4,8 @@
  *
  * What always holds: an ask that was taken ends exactly once, through `done`, within its
  * operation's timeout_ms (and the moment it takes to tell); a request is sent once for an ask;
- * what the answer is (the system's, or the declared fallback and why) is always said; a system
- * that fails in a row is left alone for a while (the breaker), and then asked by one call first. */
+ * what the answer is (the system's, or the declared fallback and why) is always said; a system that
+ * takes no calls now (its breaker, its maintenance, its quota: connect/accounts.h) is not waited for. */
 #ifndef PENSTOCK_DELIVER_OPERATE_H
 #define PENSTOCK_DELIVER_OPERATE_H
 
@@ -17,6 +17,7 @@ struct operate_options {
     const struct config *config;
     const struct connectors *connectors;
     struct auth_keepers *keepers;
+    struct accounts *accounts; /* of the hub */
     struct clock *clock;
 };
 

@@ -13,7 +13,7 @@ enum statement {
     SELECT_CURSOR, SET_CURSOR, LIST, UNLIST, NEXT, ROWS, LANES, FAILURE, FAILURES, TRIM,
     FORGET_CAUSE, FORGET_DETAIL, ACKED, ACK, UNACK, SUPERSEDE, COUNT, END, ENDED, PASSED, REPLAY_PUT, REPLAYS,
     REPLAY_DROP, SET_FAILING, END_FAILING, FAILING, DROP_CURSOR, DROP_LISTED, DROP_FAILURES, DROP_ENDED,
-    DROP_ACKED, STATEMENTS,
+    DROP_ACKED, NOTE, UNNOTE, NOTES, STATEMENTS,
 };
 
 #define ROW_COLUMNS "subscription, lane, seq, subject, type, attempts, due_us, since_us, status, cause"
@@ -40,6 +40,9 @@ static const char *const statements[STATEMENTS] = {
     [FAILURES] = "SELECT at_us, attempt, outcome, status, detail FROM failure"
                  " WHERE subscription = ?1 AND seq = ?2 ORDER BY id",
     [TRIM] = "DELETE FROM failure WHERE id <= ?1",
+    [NOTE] = "INSERT OR REPLACE INTO note(name, text) VALUES(?1, ?2)",
+    [UNNOTE] = "DELETE FROM note WHERE name = ?1",
+    [NOTES] = "SELECT name, text FROM note ORDER BY name",
     [FORGET_CAUSE] = "UPDATE waiting SET cause = 'erased' WHERE seq = ?1 AND cause IS NOT NULL"
                      " AND subscription IN (SELECT name FROM subscription)",
     [ACKED] = "SELECT value FROM acknowledged WHERE subscription = ?1 AND lane = ?2",
@@ -66,6 +69,7 @@ static const char *const statements[STATEMENTS] = {
 };
 
 static const char schema[] =
+    "CREATE TABLE IF NOT EXISTS note(name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS subscription(name TEXT PRIMARY KEY, cursor INTEGER NOT NULL,"
     " sent_to INTEGER NOT NULL) WITHOUT ROWID;"
     /* one event may be for several lanes: availability.changed of an order's SKUs */
@@ -304,6 +308,29 @@ void progress_failure(struct progress *progress, const struct progress_failure *
         sqlite3_bind_int64(progress->stmt[TRIM], 1, progress->failure_id - PROGRESS_FAILURES_MAX);
         change_run(progress, TRIM);
     }
+}
+
+void progress_note(struct progress *progress, struct str name, struct str text) {
+    if (!change_begin(progress))
+        return;
+    enum statement which = text.ptr ? NOTE : UNNOTE;
+    db_bind_str(progress->stmt[which], 1, name);
+    if (text.ptr)
+        db_bind_str(progress->stmt[which], 2, text);
+    change_run(progress, which);
+}
+
+enum err progress_notes(struct progress *progress, bool (*visit)(void *ctx, struct str name, struct str text),
+                        void *ctx, struct fault *fault) {
+    sqlite3_stmt *stmt = progress->stmt[NOTES];
+    int rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        if (!visit(ctx, db_column_str(stmt, 0), db_column_str(stmt, 1))) {
+            rc = SQLITE_DONE;
+            break;
+        }
+    sqlite3_reset(stmt);
+    return rc == SQLITE_DONE ? OK : db_fault(progress->db, "read notes of deliveries", fault);
 }
 
 bool progress_dirty(const struct progress *progress) {

@@ -119,6 +119,12 @@ enum err progress_failures(struct progress *progress, struct str subscription, u
 enum err progress_forget(struct progress *progress, const uint64_t *seqs, uint32_t n,
                          struct fault *fault) WARN_UNUSED;
 
+/* A small thing to remember under a name, of whoever keeps it here (reach.c: breakers and quotas); `text`
+ * absent: not any more. */
+void progress_note(struct progress *progress, struct str name, struct str text);
+enum err progress_notes(struct progress *progress, bool (*visit)(void *ctx, struct str name, struct str text),
+                        void *ctx, struct fault *fault) WARN_UNUSED;
+
 /* Whether there is anything to flush. */
 bool progress_dirty(const struct progress *progress);
 /* On disk when it answers OK. On failure all changes since the last flush are undone: the caller

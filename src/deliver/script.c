@@ -116,7 +116,9 @@ static void script_answered(void *ctx, const struct net_answer *answer) {
     alone_leave(attempt);
     histogram_us(&attempt->sub->call_us, answer->elapsed_us);
     attempt_called(attempt, attempt->send->request, answer);
-    enum lane_outcome outcome = attempt_outcome(attempt, answer, run->changes);
+    if (reach_turned_away(attempt, answer))
+        return;
+    enum lane_outcome outcome = reach_outcome(attempt, answer, run->changes);
     if (outcome != LANE_SUCCESS) {
         struct str cause = attempt_cause(attempt, answer);
         int64_t now_us = clock_now_us(attempt->deliver->options.clock);

@@ -158,6 +158,7 @@ void subscriber_changed(struct subscription *sub) {
     sub->failing_us = 0; /* what is stored is older than this version */
     if (sub->lanes != NULL)
         lanes_hurry(sub->lanes);
+    accounts_mended(sub->deliver->options.accounts, sub->send->connector, sub->send->request->url);
 }
 
 bool send_takes(const struct connector_send *send, const struct record *record) {

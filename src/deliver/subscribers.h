@@ -8,6 +8,7 @@
 #ifndef PENSTOCK_DELIVER_SUBSCRIBERS_H
 #define PENSTOCK_DELIVER_SUBSCRIBERS_H
 
+#include "connect/webhook.h"
 #include "deliver/deliver_priv.h"
 
 /* Those of the state into d->made; the loop's thread, or the only one. *changed: others than before. */
@@ -29,8 +30,6 @@ bool subscription_takes(const struct subscription *sub, const struct record *rec
 /* Where it begins at the earliest; 0: anywhere. */
 uint64_t subscription_after(const struct subscription *sub);
 
-/* Longest pause between two probes of a subscriber who is not there: others' machines, not ours. */
-#define SUBSCRIBER_PROBE_MAX_MS INT64_C(300000)
 /* Headers of a webhook's request, at most WEBHOOK_HEADERS, into `out`; answers how many. */
 #define WEBHOOK_HEADERS 3
 enum err webhook_headers(struct attempt *attempt, struct str body, struct net_header *out,

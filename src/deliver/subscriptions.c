@@ -13,13 +13,28 @@
 #include "deliver/conflate.h"
 #include "deliver/subscribers.h"
 
+/* A send that was made by hand has one schedule for all. */
+static struct lane_schedule schedule_of(const struct connector_retry *retry, enum retry_class class, int64_t max_ms) {
+    const struct connector_schedule all = {.first_ms = retry->first_ms, .factor = retry->factor,
+                                           .max_ms = class == RETRY_UNREACHABLE ? 0 : retry->max_ms,
+                                           .attempts_max = class < RETRY_THROTTLED ? retry->attempts_max : 0,
+                                           .age_max_s = class < RETRY_THROTTLED ? retry->age_max_s : 0};
+    const struct connector_schedule *from = retry->of[class] ? retry->of[class] : &all;
+    return (struct lane_schedule){
+        .first_ms = from->first_ms > 0 ? from->first_ms : 1,
+        .max_ms = from->max_ms > 0 ? from->max_ms : max_ms,
+        .factor = from->factor > 0 ? from->factor : 1,
+        .attempts_max = (uint32_t)from->attempts_max,
+        .age_max_us = from->age_max_s * 1000000};
+}
+
 static struct lane_policy policy_of(const struct deliver *d, const struct connector_send *send) {
     const struct settings *settings = &d->options.config->settings;
     const struct connector_retry *retry = send->retry;
     uint32_t pause_count;
     const int64_t *pauses = subscription_pauses(send, &pause_count);
     int64_t calls = send->limits->concurrency > 0 ? send->limits->concurrency : 1;
-    return (struct lane_policy){
+    struct lane_policy policy = {
         .pauses_ms = pauses,
         .pause_count = pause_count,
         .window_max = (uint32_t)settings->deliver_window,
@@ -28,15 +43,15 @@ static struct lane_policy policy_of(const struct deliver *d, const struct connec
         .concurrency = (uint32_t)(send->batch ? (calls + 1) * send->batch->max_items : calls),
         .rate_per_s = send->batch ? 0 : (uint32_t)send->limits->rate_per_s,
         .conflate = send->conflate == SEND_CONFLATE_LATEST,
-        .first_ms = retry->first_ms > 0 ? retry->first_ms : 1,
-        .max_ms = retry->max_ms > 0 ? retry->max_ms : 1,
-        .factor = retry->factor > 0 ? retry->factor : 1,
         .jitter = retry->jitter == JITTER_FULL,
-        .attempts_max = (uint32_t)retry->attempts_max,
-        .age_max_us = retry->age_max_s * 1000000,
-        .breaker_after = (uint32_t)settings->deliver_breaker_after,
-        .probe_max_ms = pauses ? SUBSCRIBER_PROBE_MAX_MS : settings->deliver_probe_max_ms,
     };
+    policy.again[LANE_RETRYABLE] = schedule_of(retry, RETRY_RETRYABLE, 1);
+    policy.again[LANE_AMBIGUOUS] = schedule_of(retry, RETRY_AMBIGUOUS, 1);
+    policy.again[LANE_THROTTLED] = schedule_of(retry, RETRY_THROTTLED, 1);
+    /* until the breaker opens: what comes back then, comes back at once */
+    policy.again[LANE_UNREACHABLE] = schedule_of(retry, RETRY_UNREACHABLE,
+                                                 pauses ? WEBHOOK_PROBE_MAX_MS : settings->deliver_probe_max_ms);
+    return policy;
 }
 
 int64_t settle_us(const struct connector_send *send) {

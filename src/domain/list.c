@@ -6,6 +6,7 @@
 #include "domain/cross_references.h"
 #include "domain/customers.h"
 #include "domain/deliveries.h"
+#include "domain/endpoints.h"
 #include "domain/exceptions.h"
 #include "domain/facts.h"
 #include "domain/inbound.h"
@@ -29,5 +30,6 @@ const struct capability *const domain_capabilities[] = {
     &facts_capability,
     &cross_references_capability,
     &subscribers_capability,
+    &endpoints_capability,
     NULL,
 };

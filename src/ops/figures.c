@@ -56,6 +56,8 @@ void figures_write(void *ctx, struct metrics *out) {
         operate_figures(figures->operate, out);
     if (figures->auth)
         auth_figures(figures->auth, out);
+    if (figures->accounts)
+        accounts_figures(figures->accounts, out);
     deliver_figures(figures->deliver, out);
     if (figures->poller)
         poller_figures(figures->poller, out);

@@ -20,6 +20,7 @@ struct figures {
     const struct inbound *inbound;
     struct deliver *deliver;
     struct auth_keepers *auth;
+    struct accounts *accounts;
     struct poller *poller; /* NULL: nothing is fetched */
     struct operate *operate;
     struct drop *drop;     /* NULL: no files are taken */

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "connect/connector.h"
+#include "connect/net.h"
 #include "connect/embedded.h"
 
 static char dir[256];
@@ -89,6 +90,8 @@ static struct connectors *load(const char *text, struct fault *fault) {
     return set;
 }
 
+static uint8_t means(const struct connector_send *send, int status) { return send->outcome->kind[status]; }
+
 static void test_full(void **state) {
     struct fault fault;
     setenv("ACME_TEST_SECRET", "s3cret", 1);
@@ -126,14 +129,16 @@ static void test_full(void **state) {
     assert_true(str_is(s->request->headers[1].value, "Bearer tok"));
     assert_true(str_is(s->lookup->request.method, "GET"));
     assert_true(str_is(s->lookup->request.url, "http://erp.example/orders?x={event.subject}"));
-    assert_int_equal(connector_outcome(s, 200), OUTCOME_SUCCESS);
-    assert_int_equal(connector_outcome(s, 202), OUTCOME_FINAL); /* success is spelled out */
-    assert_int_equal(connector_outcome(s, 409), OUTCOME_RETRYABLE);
-    assert_int_equal(connector_outcome(s, 422), OUTCOME_FINAL);
-    assert_int_equal(connector_outcome(s, 429), OUTCOME_RETRYABLE);
-    assert_int_equal(connector_outcome(s, 500), OUTCOME_RETRYABLE);
-    assert_int_equal(connector_outcome(s, 503), OUTCOME_FINAL);
-    assert_int_equal(connector_outcome(s, 0), OUTCOME_RETRYABLE);
+    assert_int_equal(means(s, 200), OUTCOME_SUCCESS);
+    assert_int_equal(means(s, 202), OUTCOME_FINAL); /* success is spelled out */
+    assert_int_equal(means(s, 409), OUTCOME_RETRYABLE);
+    assert_int_equal(means(s, 422), OUTCOME_FINAL);
+    assert_int_equal(means(s, 429), OUTCOME_THROTTLED);
+    assert_int_equal(means(s, 500), OUTCOME_AMBIGUOUS);
+    assert_int_equal(means(s, 504), OUTCOME_UNREACHABLE);
+    assert_int_equal(means(s, 503), OUTCOME_FINAL);
+    assert_int_equal(s->retry->of[RETRY_AMBIGUOUS]->first_ms, 10);
+    assert_int_equal(s->priority, NET_LEDGER);
     assert_int_equal(s->retry->first_ms, 10);
     assert_int_equal(s->retry->max_ms, 60000);
     assert_int_equal(s->retry->jitter, JITTER_NONE);

@@ -18,6 +18,7 @@
 #include "connect/connector_priv.h"
 #include "deliver/deliver_priv.h"
 #include "domain/deliveries.h"
+#include "domain/endpoints.h"
 #include "domain/postings.h"
 #include "domain/replays.h"
 #include "../support/vfs_fault.h"
@@ -55,7 +56,7 @@ static const struct capability things = {
     .events = (const struct event_type *const[]){&thing_made, &thing_other, NULL},
 };
 static const struct capability *const capabilities[] = {&things, &postings_capability, &replays_capability,
-                                                        &deliveries_capability, NULL};
+                                                        &deliveries_capability, &endpoints_capability, NULL};
 
 /* --- a journal in memory -------------------------------------------------------------------- */
 

@@ -14,14 +14,11 @@
 static struct rng_seeded rng;
 
 static struct lane_policy policy(void) {
-    return (struct lane_policy){.window_max = 64,
-                                .listed_max = 100,
-                                .concurrency = 8,
-                                .first_ms = 100,
-                                .max_ms = 1000,
-                                .factor = 2,
-                                .breaker_after = 3,
-                                .probe_max_ms = 500};
+    struct lane_policy p = {.window_max = 64, .listed_max = 100, .concurrency = 8};
+    for (int i = LANE_RETRYABLE; i <= LANE_UNREACHABLE; i++)
+        p.again[i] = (struct lane_schedule){.first_ms = 100, .max_ms = 1000, .factor = 2};
+    p.again[LANE_UNREACHABLE].max_ms = 500;
+    return p;
 }
 
 static struct lanes *lanes_new(struct lane_policy p) {
@@ -119,9 +116,7 @@ static void a_final_failure_holds_its_lane_alone(void **state) {
 }
 
 static void retries_wait_longer_each_time(void **state) {
-    struct lane_policy p = policy();
-    p.breaker_after = 100;
-    struct lanes *lanes = lanes_new(p);
+    struct lanes *lanes = lanes_new(policy());
     assert_int_equal(lanes_add(lanes, 1, STR("a"), false), LANE_ADDED);
     int64_t now = 0, pauses[] = {100, 200, 400, 800, 1000, 1000};
     for (uint32_t i = 0; i < 6; i++) {
@@ -142,7 +137,7 @@ static void retries_wait_longer_each_time(void **state) {
 
 static void attempts_and_age_have_an_end(void **state) {
     struct lane_policy p = policy();
-    p.attempts_max = 2;
+    p.again[LANE_RETRYABLE].attempts_max = 2;
     struct lanes *lanes = lanes_new(p);
     assert_int_equal(lanes_add(lanes, 1, STR("a"), false), LANE_ADDED);
     struct lane_job a = take(lanes, 0, 1);
@@ -150,8 +145,8 @@ static void attempts_and_age_have_an_end(void **state) {
     a = take(lanes, 1000000, 1);
     end(lanes, a.lane, LANE_RETRYABLE, 1000000, LANE_HOLD);
     lanes_destroy(lanes);
-    p.attempts_max = 0;
-    p.age_max_us = 5000000;
+    p.again[LANE_RETRYABLE].attempts_max = 0;
+    p.again[LANE_RETRYABLE].age_max_us = 5000000;
     lanes = lanes_new(p);
     assert_int_equal(lanes_add(lanes, 1, STR("a"), false), LANE_ADDED);
     a = take(lanes, 0, 1);
@@ -163,39 +158,76 @@ static void attempts_and_age_have_an_end(void **state) {
     lanes_destroy(lanes);
 }
 
-static void an_outage_costs_probes_not_attempts(void **state) {
+static void an_outage_costs_no_attempts(void **state) {
     struct lanes *lanes = lanes_new(policy());
-    char key[8];
-    for (uint32_t i = 1; i <= 20; i++) {
-        snprintf(key, sizeof key, "k%u", i);
-        assert_int_equal(lanes_add(lanes, i, str_c(key), false), LANE_ADDED);
-    }
-    struct lane_job jobs[8];
-    for (uint32_t i = 0; i < 8; i++)
-        jobs[i] = take(lanes, 0, i + 1);
-    for (uint32_t i = 0; i < 8; i++)
-        end(lanes, jobs[i].lane, LANE_UNREACHABLE, 0, LANE_RETRY);
-    assert_true(lanes_counts(lanes).broken);
-    take_none(lanes, 99999);
-    int64_t now = 100000, pauses[] = {200, 400, 500, 500};
-    for (uint32_t i = 0; i < 4; i++) {
-        struct lane_job probe;
-        assert_true(lanes_take(lanes, now, &probe));
-        assert_true(probe.probe);
-        assert_int_equal(probe.attempt, 1);
-        take_none(lanes, now + 60000000); /* one probe at a time */
-        end(lanes, probe.lane, LANE_UNREACHABLE, now, LANE_RETRY);
-        take_none(lanes, now + pauses[i] * 1000 - 1);
+    assert_int_equal(lanes_add(lanes, 1, STR("a"), false), LANE_ADDED);
+    int64_t now = 0, pauses[] = {100, 200, 400, 500, 500};
+    for (uint32_t i = 0; i < 5; i++) {
+        struct lane_job a = take(lanes, now, 1);
+        assert_int_equal(a.attempt, 1);
+        end(lanes, a.lane, LANE_UNREACHABLE, now, LANE_RETRY);
         now += pauses[i] * 1000;
+        take_none(lanes, now - 1);
         assert_int_equal(lanes_next_us(lanes, 0), now);
     }
-    struct lane_job probe;
-    assert_true(lanes_take(lanes, now, &probe));
-    take_none(lanes, now);
-    end(lanes, probe.lane, LANE_SUCCESS, now, LANE_DONE);
-    assert_false(lanes_counts(lanes).broken);
-    for (uint32_t i = 0; i < 8; i++)
-        assert_true(lanes_take(lanes, now, &probe));
+    /* its breaker is open: who is let go keeps his turn and waits for no time of his own */
+    lanes_broken_set(lanes, true);
+    assert_true(lanes_counts(lanes).broken);
+    struct lane_job a = take(lanes, now, 1);
+    end(lanes, a.lane, LANE_UNREACHABLE, now, LANE_RETRY);
+    a = take(lanes, now, 1);
+    assert_int_equal(a.attempt, 1);
+    /* turned away before anything was sent */
+    lanes_later(lanes, a.lane, now + 7000);
+    take_none(lanes, now + 6999);
+    a = take(lanes, now + 7000, 1);
+    assert_int_equal(a.attempt, 1);
+    assert_false(a.lookup);
+    end(lanes, a.lane, LANE_SUCCESS, now + 7000, LANE_DONE);
+    lanes_destroy(lanes);
+}
+
+/* Pauses and ends are of what happened, each its own. */
+static void each_outcome_has_its_schedule(void **state) {
+    struct lane_policy p = policy();
+    p.again[LANE_AMBIGUOUS] = (struct lane_schedule){.first_ms = 5000, .max_ms = 9000, .factor = 3, .attempts_max = 3};
+    p.again[LANE_THROTTLED] = (struct lane_schedule){.first_ms = 30, .max_ms = 40, .factor = 2, .age_max_us = 90000};
+    p.again[LANE_UNREACHABLE].attempts_max = 2;
+    struct lanes *lanes = lanes_new(p);
+    assert_int_equal(lanes_add(lanes, 1, STR("a"), false), LANE_ADDED);
+    struct lane_job a = take(lanes, 0, 1);
+    end(lanes, a.lane, LANE_AMBIGUOUS, 0, LANE_RETRY);
+    assert_int_equal(lanes_next_us(lanes, 0), 5000000);
+    int64_t now = 5000000;
+    a = take(lanes, now, 1);
+    end(lanes, a.lane, LANE_THROTTLED, now, LANE_RETRY);
+    assert_int_equal(lanes_next_us(lanes, now), now + 30000);
+    a = take(lanes, now += 30000, 1);
+    assert_int_equal(a.attempt, 2); /* "too much" is no attempt */
+    end(lanes, a.lane, LANE_THROTTLED, now, LANE_RETRY);
+    assert_int_equal(lanes_next_us(lanes, now), now + 40000);
+    a = take(lanes, now += 60000, 1);
+    end(lanes, a.lane, LANE_THROTTLED, now, LANE_HOLD); /* 90 ms after its first */
+    lanes_destroy(lanes);
+
+    lanes = lanes_new(p);
+    assert_int_equal(lanes_add(lanes, 1, STR("a"), false), LANE_ADDED);
+    a = take(lanes, 0, 1);
+    end(lanes, a.lane, LANE_RETRYABLE, 0, LANE_RETRY);
+    assert_int_equal(lanes_next_us(lanes, 0), 100000);
+    a = take(lanes, 100000, 1);
+    end(lanes, a.lane, LANE_AMBIGUOUS, 100000, LANE_RETRY);
+    assert_int_equal(lanes_next_us(lanes, 0), 9100000); /* the second attempt: 3 x 5 s, at most 9 */
+    a = take(lanes, 9100000, 1);
+    end(lanes, a.lane, LANE_AMBIGUOUS, 9100000, LANE_HOLD); /* the third */
+    lanes_destroy(lanes);
+
+    lanes = lanes_new(p);
+    assert_int_equal(lanes_add(lanes, 1, STR("a"), false), LANE_ADDED);
+    a = take(lanes, 0, 1);
+    end(lanes, a.lane, LANE_UNREACHABLE, 0, LANE_RETRY);
+    a = take(lanes, 100000, 1);
+    end(lanes, a.lane, LANE_UNREACHABLE, 100000, LANE_HOLD);
     lanes_destroy(lanes);
 }
 
@@ -504,7 +536,7 @@ static void random_run(uint64_t seed) {
     rng_seeded_init(&dice, seed);
     struct lane_policy p = policy();
     p.window_max = 24;
-    p.attempts_max = (uint32_t)rng_below(&dice.rng, 5);
+    p.again[LANE_RETRYABLE].attempts_max = p.again[LANE_AMBIGUOUS].attempts_max = (uint32_t)rng_below(&dice.rng, 5);
     p.jitter = rng_below(&dice.rng, 2);
     memset(&w, 0, sizeof w);
     w.lanes = lanes_new(p);
@@ -558,7 +590,8 @@ int main(void) {
         cmocka_unit_test(a_final_failure_holds_its_lane_alone),
         cmocka_unit_test(retries_wait_longer_each_time),
         cmocka_unit_test(attempts_and_age_have_an_end),
-        cmocka_unit_test(an_outage_costs_probes_not_attempts),
+        cmocka_unit_test(an_outage_costs_no_attempts),
+        cmocka_unit_test(each_outcome_has_its_schedule),
         cmocka_unit_test(throttling_stops_all_lanes),
         cmocka_unit_test(concurrency_and_rate_are_kept),
         cmocka_unit_test(a_stuck_lane_is_parked),
