@@ -14,6 +14,7 @@
 #define FEED_BYTES_MAX ((size_t)4 << 20) /* a page or a part of a stream ends here */
 #define STREAM_CHUNK_MAX 500 /* events between two looks at whether the client keeps up */
 #define HEARTBEAT_US 15000000
+#define RETRY_MS "2000"
 
 struct feed {
     struct job job;
@@ -469,7 +470,7 @@ static enum err stream_begin(struct feed *feed) {
     http_answer_header(call->ex, STR("Cache-Control"), STR("no-store"));
     call_count(call, 200);
     http_stream_begin(call->ex, STR("text/event-stream"), feed_more, feed);
-    http_stream_write(call->ex, STR(":\n\n"));
+    http_stream_write(call->ex, STR("retry: " RETRY_MS "\n\n")); /* who is cut off comes again so soon */
     feed->said_us = clock_tick_us(call->gateway->clock);
     return OK;
 }

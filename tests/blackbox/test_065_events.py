@@ -238,6 +238,29 @@ def test_server_sent_events_go_on_from_the_last(hub, api, story, stocked):
     stream.c.close()
 
 
+def test_a_stream_that_is_cut_off_goes_on_without_loss_or_repetition(hub, api, stocked):
+    sku = stocked(50)
+    began, last, seen = docs.last_seq(api), docs.last_seq(api), []
+    for n in range(12):
+        api.post("/v1/stock/receipts", docs.receipt(sku, n + 1)).ok(201)
+    while len(seen) < 12:
+        stream = Stream(hub, "/v1/events?type=stock.received", last=last)
+        for _ in range(min(1 + len(seen) % 4, 12 - len(seen))):
+            got = stream.next()
+            seen.append(int(got["id"]))
+            last = got["id"]
+        stream.c.close()
+    assert seen == [int(e["penstockseq"]) for e in docs.events(api, after=began, type="stock.received")]
+
+
+def test_a_stream_says_when_to_come_again(hub):
+    stream = Stream(hub, "/v1/events?after=1000000")
+    while b"\n\n" not in stream.rest:
+        stream.more()
+    assert stream.rest.startswith(b"retry: 2000\n\n")
+    stream.c.close()
+
+
 def test_server_sent_events_with_a_filter(hub, api, stocked):
     sku = stocked(10)
     stream = Stream(hub, f"/v1/events?after={docs.last_seq(api)}&type=order.captured")
