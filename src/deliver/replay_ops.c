@@ -21,6 +21,8 @@ enum replay_guard replay_guard_of(const struct connector_send *send) {
     const struct connector_request *request = send->request;
     if (send->lookup != NULL || send->script.len > 0)
         return REPLAY_GUARD_LOOKUP;
+    if (send->webhook != NULL) /* webhook-id is the event's */
+        return REPLAY_GUARD_KEY;
     if (str_is(request->method, "PUT") || names_event(request->url))
         return REPLAY_GUARD_KEY;
     for (uint32_t i = 0; i < request->header_count; i++)
@@ -128,13 +130,9 @@ static enum err allowed(const struct subscription *sub, struct replay *row, stru
     if (!sub->stats.usable)
         return fault_set(fault, ERR_CONFLICT, "the subscription is switched off, or something it needs is not set");
     const struct connector_send *send = sub->send;
-    if (send->availability)
-        return fault_set(fault, ERR_CONFLICT, "what is sent there is the availability as it is now, of what changes: "
-                         "there is no older one to send again");
-    if (send->conflate) { /* an older value never goes out over a newer one */
-        row->newest = true;
-        row->has |= UINT64_C(1) << REPLAY_NEWEST;
-    }
+    if (send->conflate)
+        return fault_set(fault, ERR_CONFLICT,
+                         "only the newest of a key counts for the subscription: an older one would take its place");
     bool one = row->type.len > 0 && row->type.ptr[row->type.len - 1] != '*';
     if (one && !connector_wants(send, row->type))
         return fault_set(fault, ERR_CONFLICT, "the subscription does not take events of this type");
