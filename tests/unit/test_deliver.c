@@ -103,7 +103,6 @@ static const struct journal_ops memory_ops = {
     .append = memory_append, .read = memory_read, .last = memory_last};
 
 /* --- time --------------------------------------------------------------------------------- */
-
 static _Atomic int64_t tick_us;
 static int64_t fake_now(struct clock *clock) { return INT64_C(1790000000000000) + tick_us; }
 static int64_t fake_tick(struct clock *clock) { return tick_us; }
@@ -112,7 +111,6 @@ static struct rng_seeded dice;
 static bool chance(uint32_t percent) { return rng_below(&dice.rng, 100) < percent; }
 
 /* --- the remote --------------------------------------------------------------------------- */
-
 struct net_call {
     struct net_request copy;
     net_done *done;
