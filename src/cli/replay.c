@@ -115,26 +115,47 @@ static int follow(struct replaying *r, struct client_answer *answer) {
 
 /* --- asking ------------------------------------------------------------------------------------------ */
 
-/* As options and as the hub calls them: --key is the API key. */
+/* As options and as the hub calls them. */
 static const struct {
     const char *option, *member;
-    bool number;
-} asked[] = {{"subscription", "subscription", false}, {"from", "from", false}, {"to", "to", false},
-             {"from-seq", "from_seq", true}, {"to-seq", "to_seq", true}, {"type", "type", false},
-             {"lane", "key", false}, {"correlation", "correlation", false},
-             {"connector", "connector", false}, {"rate", "rate_per_s", true}, {"reason", "reason", false}};
+    bool chooses, number;
+} asked[] = {{"subscription", "subscription", false, false},
+             {"from", "from", true, false},
+             {"to", "to", true, false},
+             {"from-seq", "from_seq", true, true},
+             {"to-seq", "to_seq", true, true},
+             {"type", "type", true, false},
+             {"correlation", "correlation", true, false},
+             {"connector", "connector", true, false},
+             {"rate", "rate_per_s", false, true},
+             {"reason", "reason", false, false}};
 static const struct {
     const char *option, *member;
 } flags[] = {{"again", "again"}, {"newest", "newest"}, {"dry-run", "dry_run"}};
 
+/* --key is the key of events, and that of who asks, as with all commands that talk to a hub. API keys
+ * and tokens look like nothing else. NULL where it was not given. */
+static const char *key_given(const struct cli *cli, bool api) {
+    const char *value;
+    for (uint32_t i = 0; (value = cli_nth(cli, "key", i)) != NULL; i++) {
+        struct str text = str_c(value);
+        if ((str_starts(text, STR("pk_")) || str_starts(text, STR("eyJ"))) == api)
+            return value;
+    }
+    return NULL;
+}
+
 /* False: told. */
 static bool body_write(struct cli *cli, struct buf *body) {
+    const char *key = key_given(cli, false);
+    bool chosen = key != NULL; /* but for the subscription, the rate and the reason */
     buf_char(body, '{');
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
         const char *value = cli_value(cli, asked[i].option);
         int64_t n;
         if (!value)
             continue;
+        chosen |= asked[i].chooses;
         buf_printf(body, "%s\"%s\":", body->len > 1 ? "," : "", asked[i].member);
         if (!asked[i].number) {
             buf_json_str(body, str_c(value));
@@ -147,7 +168,11 @@ static bool body_write(struct cli *cli, struct buf *body) {
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (cli_flag(cli, flags[i].option))
             buf_printf(body, ",\"%s\":true", flags[i].member);
-    if (cli_flag(cli, "all"))
+    if (key) {
+        buf_lit(body, ",\"key\":");
+        buf_json_str(body, str_c(key));
+    }
+    if (!chosen)
         buf_lit(body, ",\"from_seq\":1");
     buf_char(body, '}');
     return true;
@@ -215,13 +240,11 @@ static int replay_run(struct cli *cli) {
         return cli_fail(cli, EXIT_USAGE, "there is no '%s': list, show, pause, resume or cancel", verb);
     if (!verb && !cli_value(cli, "subscription"))
         return cli_fail(cli, EXIT_USAGE, "to whom? --subscription NAME");
-    if (cli_flag(cli, "all") && cli_value(cli, "from-seq"))
-        return cli_fail(cli, EXIT_USAGE, "--all or --from-seq, not both");
     if (!cli_args_max(cli, id && strcmp(verb, "list") != 0 ? 2 : 1))
         return EXIT_USAGE;
-    struct replaying r = {.cli = cli, .client = cli_client(cli)};
+    struct replaying r = {.cli = cli, .client = client_create(cli_value(cli, "hub"), key_given(cli, true))};
     if (!r.client)
-        return EXIT_FAILED;
+        return cli_fail(cli, EXIT_FAILED, "out of memory");
     int code = !verb ? begin(&r) : strcmp(verb, "list") == 0 ? list(&r) : one(&r, verb, id);
     client_destroy(r.client);
     return code;
@@ -229,8 +252,8 @@ static int replay_run(struct cli *cli) {
 
 const struct cli_command replay_command = {
     .name = "replay",
-    .synopsis = "replay --subscription NAME [--from TIME] [--to TIME] [--type TYPE] [--lane KEY] [--from-seq N]\n"
-                "       [--to-seq N] [--correlation ID] [--connector NAME] [--all] [--rate N] [--newest] [--again]\n"
+    .synopsis = "replay --subscription NAME [--from TIME] [--to TIME] [--type TYPE] [--key KEY] [--from-seq N]\n"
+                "       [--to-seq N] [--correlation ID] [--connector NAME] [--rate N] [--newest] [--again]\n"
                 "       [--reason TEXT] [--dry-run] [--detach] [--hub URL] [--key K] [--json]\n"
                 "replay list\n"
                 "replay show|pause|resume|cancel ID [--reason TEXT]",
@@ -240,9 +263,10 @@ const struct cli_command replay_command = {
         "delivered once more, in order, beside the live stream: within a key nothing passes anything, and at\n"
         "most half of the subscription's concurrency is used. --dry-run only counts. What the system has\n"
         "already is found where the connector can look it up; else the request carries the same id as ever.\n"
-        "With --again everything is sent as new, under an id of its own; only where the subscription says\n"
-        "`replay: again`. With --newest only the newest event of each key is sent, and only where nothing newer\n"
-        "has gone out. A delivery that fails is held like any other (`penstock held list`).\n"
+        "Where nothing says which, it is all of them. With --again everything is sent as new, under an id of\n"
+        "its own; only where the subscription says `replay: again`. With --newest only the newest event of\n"
+        "each key is sent, and only where nothing newer has gone out. A delivery that fails is held like any\n"
+        "other (`penstock held list`).\n"
         "\n"
         "The hub goes on with it when this command ends, and after a restart; --detach does not wait.\n"
         "Every replay is told to the journal (delivery.replayed), with who asked for it and why.\n"
@@ -251,7 +275,7 @@ const struct cli_command replay_command = {
         "\n"
         "    penstock replay --subscription erp-orders --from 2026-11-27T00:00:00Z --rate 50 --dry-run\n"
         "    penstock replay --subscription erp-orders --from-seq 81000 --rate 50 --reason 'ERP restored from backup'\n"
-        "    penstock replay --subscription warehouse --lane ord_01JD6Q3 --all\n"
+        "    penstock replay --subscription warehouse --key ord_01JD6Q3 --dry-run\n"
         "    penstock replay pause 3\n"
         "\n"
         "EXIT CODES\n"
@@ -260,17 +284,15 @@ const struct cli_command replay_command = {
         "    2  the command line is wrong\n",
     .options = (const struct cli_option[]){
         CLI_OPTION_HUB,
-        CLI_OPTION_KEY,
+        {"key", 0, "KEY", true, "Only of this key; or, by its look, an API key of that hub"},
         {"subscription", 0, "NAME", false, "To whom"},
         {"from", 0, "TIME", false, "Recorded from then on (RFC 3339)"},
         {"to", 0, "TIME", false, "Recorded before"},
         {"from-seq", 0, "N", false, "From this seq on"},
         {"to-seq", 0, "N", false, "Up to this seq"},
         {"type", 0, "TYPE", false, "Only of this type: order.captured, or order.*"},
-        {"lane", 0, "KEY", false, "Only of this key"},
         {"correlation", 0, "ID", false, "Only of this case"},
         {"connector", 0, "NAME", false, "Only what came in by this connector"},
-        {"all", 0, NULL, false, "From the beginning of the journal"},
         {"rate", 0, "N", false, "At most so many a second"},
         {"newest", 0, NULL, false, "Of each key the newest alone"},
         {"again", 0, NULL, false, "As new ones"},

@@ -95,14 +95,14 @@ def test_a_dry_run_counts_what_is_sent(posting_hub, ledger):
     ids = capture(hub, 40)
     booked(ledger, 40)
     stored = docs.stored(api)
-    run = hub.cli("replay", "--subscription", "ledger-orders", "--all", "--dry-run")
+    run = hub.cli("replay", "--subscription", "ledger-orders", "--dry-run")
     assert run.returncode == 0 and "40 events would go to ledger-orders" in run.stdout, run
     assert "order.captured" in run.stdout and docs.stored(api) == stored
-    run = hub.cli("replay", "--subscription", "ledger-orders", "--lane", ids[7], "--dry-run", "--json")
+    run = hub.cli("replay", "--subscription", "ledger-orders", "--key", ids[7], "--dry-run", "--json")
     dry = json.loads(run.stdout)
     assert (dry["chosen"], dry["state"], dry["guard"]) == (1, "counted", "lookup"), dry
     # all is there: it is found, nothing is posted
-    run = hub.cli("replay", "--subscription", "ledger-orders", "--all", "--json")
+    run = hub.cli("replay", "--subscription", "ledger-orders", "--json")
     assert json.loads(run.stdout)["found"] == 40 and len(ledger.ids()) == 40, run
     forget(ledger)
     first = [e["penstockseq"] for e in docs.events(api, type="order.captured")][0]
@@ -138,7 +138,7 @@ def test_what_may_not_be_asked_for(posting_hub, ledger):
     api.post(f"{ask}/{number}/cancel", {}).problem(409)
     reader = hub.client(key=hub.create_key("reader", "ops:read"))
     reader.post(ask, {"subscription": "ledger-orders", "from_seq": 1}).problem(403)
-    assert hub.cli("replay", "--all").returncode == 2
+    assert hub.cli("replay", "--dry-run").returncode == 2
     assert hub.cli("replay", "shout").returncode == 2
 
 
