@@ -31,6 +31,21 @@ static void judge_ledger(struct oracle *o, const struct ledger_seen *ledger) {
                        (unsigned long long)ledger->again);
 }
 
+/* Whether a person had it retried before `asked`, and nobody had been answered that it is given up: a
+ * crash undid that, and the journal may not have heard of the retry. */
+static bool undone(const struct oracle *o, const struct effect *effect, uint64_t given_up) {
+    for (uint32_t i = 0; i < o->decided.count; i++) {
+        const struct decided_seen *decided = &LIST_AT(&o->decided, struct decided_seen, i);
+        if (decided->subscription != effect->subscription || decided->seq != effect->seq)
+            continue;
+        if (decided->discard)
+            return false;
+        if (decided->at >= given_up && decided->at <= effect->asked)
+            return true;
+    }
+    return false;
+}
+
 /* discarded-sent: the journal says that it was given up, and then it was sent all the same. */
 void judge_discards(struct oracle *o) {
     struct index pairs = {0};
@@ -56,7 +71,8 @@ void judge_discards(struct oracle *o) {
         const struct effect *effect = &LIST_AT(&o->effects, struct effect, i);
         struct str name = o->subscriptions_by_name.keys[effect->subscription];
         uint32_t at = index_of(&pairs, pair_text(o, name, effect->seq), false);
-        if (at != NONE && !effect->replay && effect->asked >= LIST_AT(&when, uint64_t, at))
+        if (at != NONE && !effect->replay && effect->asked >= LIST_AT(&when, uint64_t, at) &&
+            !undone(o, effect, LIST_AT(&when, uint64_t, at)))
             oracle_violate(o, "discarded-sent", "%.*s, seq %llu: discarded at %llu, sent at %llu",
                            STR_FMT(name), (unsigned long long)effect->seq,
                            (unsigned long long)LIST_AT(&when, uint64_t, at),

@@ -254,6 +254,16 @@ static const char *observe_held(struct oracle *o, const struct json *doc) {
     return observe_done(o, &o->held, doc);
 }
 
+static const char *observe_decided(struct oracle *o, const struct json *doc) {
+    uint32_t sub = index_of(&o->subscriptions_by_name, member_str(doc, "subscription"), false);
+    if (sub == NONE)
+        return "the subscription was not told before";
+    *LIST_ADD(&o->decided, struct decided_seen) =
+        (struct decided_seen){sub, (uint64_t)member_i64(doc, "seq", 0), (uint64_t)member_i64(doc, "at", 0),
+                              str_is(member_str(doc, "action"), "discard")};
+    return NULL;
+}
+
 static const char *observe_ledger(struct oracle *o, const struct json *doc) {
     uint32_t sub = index_of(&o->subscriptions_by_name, member_str(doc, "subscription"), false);
     if (sub == NONE)
@@ -308,6 +318,7 @@ static const struct {
     {"subscription", observe_subscription},
     {"effect", observe_effect},
     {"held", observe_held},
+    {"decided", observe_decided},
     {"ledger", observe_ledger},
     {"set", observe_set},
     {"end", observe_end},
@@ -344,7 +355,7 @@ struct oracle *oracle_create(void) {
 void oracle_destroy(struct oracle *o) {
     struct list *lists[] = {&o->ops,    &o->events,  &o->orders,        &o->positions, &o->reads,
                             &o->booked, &o->numbers, &o->subscriptions, &o->effects,   &o->held,
-                            &o->ledgers, &o->sets};
+                            &o->ledgers, &o->sets,    &o->decided};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         free(lists[i]->items);
     index_free(&o->op_numbers);

@@ -21,6 +21,9 @@
  *   {"set": {"subscription", "lane", "version", "available"}}   a value that another system was told
  *         of a position ("SKU@LOCATION"), where the newest alone counts
  *   {"held": {"subscription", "seq"}}             listed for a person
+ *   {"decided": {"subscription", "seq", "action", "at"}}   a person was answered that what was held is
+ *         retried or given up ("retry", "discard"), when the journal was at seq `at`; in the order of
+ *         the answers
  *   {"ledger": {"subscription", "taken", "delivered", "discarded", "superseded", "listed",
  *               "waiting", "from", "to", "before", "again", "replayed"}}
  *         what the hub counts of a subscription; perhaps
@@ -65,7 +68,7 @@
  *   conservation         what a subscription took in has ended or is still open, and it took in
  *                        every event that it wants, no other
  *   discarded-sent       what a person discarded was not sent after that, but where it was
- *                        asked for once more
+ *                        asked for once more, or nobody was answered and another had it retried
  *   value-back           of a position it is never told an older value after a newer one
  *   value-stale          at rest, the last value that it was told of each position is the true one
  *   effect-doubled, effect-invented, lane-order

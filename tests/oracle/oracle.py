@@ -70,6 +70,7 @@ class View:
         self.ledgers = ledgers
         self.sets, self.quiet_us = (), None  # values told; when all was quiet
         self.effects = ()  # what other systems did, as oracle.h has it
+        self.decided = ()  # what persons were answered about held deliveries, the same
         self.erp, self.numbers = erp, numbers or {}
 
 
@@ -150,6 +151,8 @@ class Oracle:
             yield {"set": value}
         for effect in view.effects:
             yield {"effect": effect}
+        for decided in view.decided:
+            yield {"decided": decided}
         for order_id, known in view.numbers.items():
             yield {"number": {"order_id": order_id, "number": known}}
         yield {"end": {"source": self.source, "erp": None if view.erp is None else "erp-orders",

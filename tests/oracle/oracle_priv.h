@@ -97,6 +97,13 @@ struct value_set {
     int64_t version, available;
 };
 
+/* What a person was answered about a held delivery. */
+struct decided_seen {
+    uint32_t subscription;
+    uint64_t seq, at;
+    bool discard;
+};
+
 struct ledger_seen {
     uint32_t subscription;
     uint64_t taken, delivered, discarded, superseded, listed, waiting;
@@ -109,7 +116,7 @@ struct oracle {
     struct json_parser *parser;
     struct index op_numbers, order_ids, subscriptions_by_name;
     struct list ops, events, orders, positions, reads, booked, numbers, subscriptions, effects,
-        held, ledgers, sets;
+        held, ledgers, sets, decided;
     struct str source;
     struct str erp; /* the subscription that keeps the books; absent: none */
     bool quiet;

@@ -329,15 +329,17 @@ def test_what_came_in_and_is_nowhere_is_found(honest, parts):
 
 # --- what was given up ----------------------------------------------------------------------------
 
-def given_up(honest, asked, *later, replay=False):
+def given_up(honest, asked, *later, replay=False, decided=()):
     """The effect of an event at the CRM, asked for at seq `asked`; discarded at seq 9, behind which
-    `later` happened."""
+    `later` happened; persons were answered `decided`: (action, seq of the journal)."""
     seq = len(honest.events) + 1
     for kind, data in (("delivery.released", {"action": "discard"}), *later):
         honest.event(kind, honest.op["count"], "ord_a", subscription="crm", event_seq=2, **data)
     view = View(honest.events, honest.availability, honest.orders, honest.erp, honest.numbers)
     view.effects = [{"subscription": "crm", "seq": 2, "lane": "a", "asked": seq + asked,
                      "replay": replay}]
+    view.decided = [{"subscription": "crm", "seq": 2, "action": action, "at": seq + at}
+                    for action, at in decided]
     return {violation.rule for violation in honest.oracle.judge(view)}
 
 
@@ -355,6 +357,17 @@ def test_what_was_discarded_may_be_asked_for_once_more(honest):
 
 def test_what_a_crash_made_held_again_may_be_sent(honest):
     assert given_up(honest, 3, ("delivery.held", {})) == set()
+
+
+def test_what_nobody_was_answered_to_be_given_up_may_be_retried(honest):
+    assert given_up(honest, 3, decided=[("retry", 1)]) == set()
+
+
+@pytest.mark.parametrize("decided", [
+    [("discard", 0)], [("discard", 0), ("retry", 1)], [("retry", -1)], [("retry", 4)]])
+def test_what_was_answered_to_be_given_up_is_not_sent(honest, decided):
+    """Nor is it where the retry was before it was given up, or after it was sent."""
+    assert given_up(honest, 3, decided=decided) == {"discarded-sent"}
 
 
 # --- where the newest value counts ------------------------------------------------------------------

@@ -57,18 +57,24 @@ void replays_step(struct sim *sim) {
     pthread_mutex_unlock(&d->lock);
 }
 
-/* What is paused goes on; true: all are over. */
+/* What is paused goes on; true: all are over. One whose keys are held waits for a person, as it should:
+ * he decides. */
 bool replays_clear(struct sim *sim) {
     struct deliver *d = sim->deliver;
     struct fault fault = {0};
+    struct str in_the_way = STR_NONE;
     bool over = true;
     pthread_mutex_lock(&d->lock);
     for (uint32_t i = 0; i < d->replays.count; i++) {
         const struct replay *row = &d->replays.items[i]->row;
         over = over && replay_over(row);
+        if (!replay_over(row) && row->waiting > 0)
+            in_the_way = row->subscription;
         if (row->state == REPLAY_PAUSED)
             (void)!replay_decide(d, (uint64_t)row->id, REPLAY_RESUME, STR("someone"), STR("go on"), &fault);
     }
     pthread_mutex_unlock(&d->lock);
+    if (in_the_way.ptr != NULL)
+        held_decide(sim, in_the_way);
     return over;
 }

@@ -8,7 +8,6 @@
 
 #include "base/hash.h"
 #include "base/log.h"
-#include "deliver/deliver_priv.h"
 #include "sim.h"
 
 _Noreturn void violate(struct sim *sim, const char *rule, const char *fmt, ...) {
@@ -63,50 +62,8 @@ void list_line(struct sim *sim, const char *fmt, ...) {
 
 /* --- steps ---------------------------------------------------------------------------------------- */
 
-struct held_found {
-    struct sim *sim;
-    uint32_t count;
-    char subscription[64];
-    uint64_t seq;
-};
-static bool held_pick(void *ctx, const struct progress_row *row) {
-    struct held_found *found = ctx;
-    if (progress_row_held(row) && chance(found->sim, ++found->count) == 0) {
-        snprintf(found->subscription, sizeof found->subscription, "%.*s",
-                 STR_FMT(row->subscription));
-        found->seq = row->seq;
-    }
-    return true;
-}
-
-/* A person retries or discards what is held. As deliver_retry and deliver_discard do, but for the
- * waiting: there is only one thread. */
-static void person(struct sim *sim) {
-    struct deliver *d = sim->deliver;
-    struct held_found found = {.sim = sim};
-    struct fault fault = {0};
-    if (sim->pending.waiting && !sim->pending.wish.done)
-        return; /* not yet recorded */
-    if (deliver_held(d, STR_NONE, 0, 1000, held_pick, &found, &fault) != OK || found.count == 0)
-        return;
-    struct decision_pending *pending = &sim->pending;
-    snprintf(pending->subscription, sizeof pending->subscription, "%s", found.subscription);
-    pending->wish = (struct wish){.subscription = str_c(pending->subscription),
-                                  .seq = found.seq,
-                                  .by = STR("someone"),
-                                  .reason = STR("looked at it"),
-                                  .discard = chance(sim, 3) == 0,
-                                  .fault = &pending->fault};
-    pending->waiting = true;
-    list_line(sim, "%s %s:%llu", pending->wish.discard ? "discard" : "retry", found.subscription,
-              (unsigned long long)found.seq);
-    pending->wish.next = d->wishes;
-    d->wishes = &pending->wish;
-    deliver_step(d);
-}
-
 static void persons(struct sim *sim) {
-    person(sim);
+    held_decide(sim, STR_NONE);
     desk_decide(sim);
 }
 
@@ -261,6 +218,7 @@ static void step_run(struct sim *sim, const struct step *step) {
     else
         crash_step(sim, kind);
     time_pass(sim, 100 + (int64_t)chance(sim, 2000));
+    held_answered(sim);
     hub_revive(sim);
     watch_step(sim);
 }

@@ -232,6 +232,12 @@ bool market_quiet(const struct sim *sim); /* … and was */
 void market_observe(struct sim *sim);
 bool poller_rests(const struct poller *poller); /* it waits for nobody */
 
+/* held.c: a person decides about a delivery that is held, where there is any; of this subscription, or
+ * where that is absent of any. */
+void held_decide(struct sim *sim, struct str subscription);
+/* What was answered is told to the oracle; before a crash is gone through. */
+void held_answered(struct sim *sim);
+
 /* desk.c: a person looks at the cases and decides one, where there is any. */
 void desk_decide(struct sim *sim);
 /* The same, and gives up what is left; true: nothing is. */
@@ -241,7 +247,7 @@ void desk_lost(struct sim *sim);
 
 /* replays.c: a person asks for events once more, or stops that. */
 void replays_step(struct sim *sim);
-/* What is paused goes on; true: all are over. */
+/* What is paused goes on, what is held in the way of one is decided about; true: all are over. */
 bool replays_clear(struct sim *sim);
 
 /* partner.c: other systems, with books of their own. */

@@ -233,6 +233,7 @@ void hub_down(struct sim *sim, bool crash) {
         vfs_fault_seed(sim->disk, rng_u64(&sim->dice.rng));
         vfs_fault_crash(sim->disk);
     }
+    held_answered(sim);
     sim->dying = true;
     /* As a process ends: nothing more is written of delivery, nobody hears of what is under way. */
     d->stopping = d->drained = true;
