@@ -124,7 +124,8 @@ static void a_rate_is_found_where_none_is_declared(void **state) {
 }
 
 static struct throttle_hint hint_of(const char *name, const char *value, const char *name2, const char *value2) {
-    struct net_header headers[] = {{str_c(name), str_c(value)}, {str_c(name2 ? name2 : "X"), str_c(value2 ? value2 : "")}};
+    struct net_header headers[] = {{str_c(name), str_c(value)},
+                                   {str_c(name2 ? name2 : "X"), str_c(value2 ? value2 : "")}};
     struct net_answer answer = {.status = 200, .headers = headers, .header_count = 2};
     struct throttle_hint hint;
     assert_true(throttle_headers(&answer, INT64_C(1795392000000000), &hint));
@@ -182,7 +183,8 @@ static void a_success_may_be_none(void **state) {
     assert_int_equal(judged("http", 503, ""), OUTCOME_UNREACHABLE);
     assert_int_equal(judged("http", 500, ""), OUTCOME_AMBIGUOUS);
     assert_int_equal(judged("shopify-graphql", 200, "{\"errors\":[{\"message\":\"Throttled\"}]}"), OUTCOME_THROTTLED);
-    assert_int_equal(judged("graphql", 200, "{\"data\":{},\"errors\":[{\"extensions\":{\"code\":\"BAD_USER_INPUT\"}}]}"),
+    assert_int_equal(judged("graphql", 200,
+                            "{\"data\":{},\"errors\":[{\"extensions\":{\"code\":\"BAD_USER_INPUT\"}}]}"),
                      OUTCOME_FINAL);
     assert_int_equal(judged("shopify-graphql", 200, "{\"data\":{\"a\":{\"userErrors\":[]}}}"), OUTCOME_SUCCESS);
     assert_int_equal(judged("shopify-graphql", 200, "{\"data\":{\"a\":{\"userErrors\":[{}]}}}"), OUTCOME_FINAL);
