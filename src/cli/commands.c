@@ -18,6 +18,7 @@ const struct cli_command *const cli_commands[] = {
     &trace_command,
     &exceptions_command,
     &held_command,
+    &subscriptions_command,
     &replay_command,
     &audit_command,
     &approvals_command,

@@ -15,6 +15,7 @@ extern const struct cli_command demo_command;
 extern const struct cli_command erase_command;
 extern const struct cli_command exceptions_command;
 extern const struct cli_command held_command;
+extern const struct cli_command subscriptions_command;
 extern const struct cli_command help_command;
 extern const struct cli_command init_command;
 extern const struct cli_command journal_command;

@@ -192,6 +192,8 @@ static const struct shape_field send_rows[] = {
                              .shape = &connector_retry_shape),
     [SEND_LIMITS] = SHAPE_ROW(struct connector_send, limits, SHAPE_OBJECT,
                               "What the other side can take", .shape = &connector_limits_shape),
+    [SEND_STOP] = SHAPE_ROW(struct connector_send, stop, SHAPE_OBJECT,
+                            "When it stops by itself, until a person starts it", .shape = &connector_stop_shape),
     [SEND_TIMEOUT_MS] = SHAPE_ROW(struct connector_send, timeout_ms, SHAPE_INTEGER,
                                   "Time of one attempt (10000)", .min = 10, .max = 600000),
     [SEND_REPLAY] = SHAPE_ROW(struct connector_send, replay, SHAPE_ENUM,

@@ -112,6 +112,16 @@ struct connector_limits {
     int64_t rate_per_s;  /* 0: none */
 };
 
+/* When a subscription stops by itself: more than `share` of the deliveries that ended last were
+ * newly held. Read by connector_load_stop.c. */
+struct connector_stop {
+    uint64_t has;
+    int64_t share;    /* scaled by RATE_SCALE: "0.5" is 500000000; 1: never */
+    int64_t of_last;  /* deliveries that ended: delivered or held */
+    int64_t at_least; /* so many must have ended */
+};
+#define STOP_OF_LAST_MAX 1024
+
 struct connector_account; /* connect/account.h */
 
 struct connector_request {
@@ -251,6 +261,7 @@ struct connector_send {
     struct connector_outcome *outcome; /* never NULL once loaded */
     struct connector_retry *retry;     /* never NULL once loaded */
     struct connector_limits *limits;   /* never NULL once loaded */
+    struct connector_stop *stop;       /* never NULL once loaded; NULL of a webhook: never */
     int64_t timeout_ms;        /* of one attempt */
     int32_t replay;            /* enum send_replay */
     int32_t priority;          /* enum net_class; by its events where the file says none */

@@ -437,6 +437,8 @@ static enum err load_send(struct loader *l, uint32_t i) {
     load_mapping(l, send->mapping, load_pointer(l, "/send/%u/mapping", i), &send->source);
     load_script(l, send, i);
     load_batch(l, send, &missing, load_pointer(l, "/send/%u", i));
+    if (load_stop(l, send, i) != OK)
+        return fault_set(l->fault, ERR_NOMEM, "no memory for connectors");
     load_note_auth(l, &missing);
     if (missing.len > 0) {
         send->missing = arena_str(l->arena, buf_str(&missing));

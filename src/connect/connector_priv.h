@@ -16,7 +16,7 @@ enum connector_send_row {
     SEND_SUBSCRIPTION, SEND_ENABLED, SEND_EVENTS, SEND_KEY, SEND_CONFLATE, SEND_BATCH,
     SEND_PERSONAL, SEND_MAPPING, SEND_SCRIPT,
     SEND_SETTLE_MS, SEND_REQUEST,
-    SEND_LOOKUP, SEND_REFERENCE, SEND_OUTCOME, SEND_RETRY, SEND_LIMITS, SEND_TIMEOUT_MS, SEND_REPLAY,
+    SEND_LOOKUP, SEND_REFERENCE, SEND_OUTCOME, SEND_RETRY, SEND_LIMITS, SEND_STOP, SEND_TIMEOUT_MS, SEND_REPLAY,
     SEND_PRIORITY,
 };
 
@@ -122,6 +122,9 @@ enum err load_auth(struct loader *l) WARN_UNUSED;
 /* As application/x-www-form-urlencoded has it. */
 void form_encode(struct buf *out, struct str value);
 extern const struct shape connector_place_shape;
+/* connector_load_stop.c */
+extern const struct shape connector_stop_shape;
+enum err load_stop(struct loader *l, struct connector_send *send, uint32_t i) WARN_UNUSED;
 /* connector_load_poll.c */
 extern const struct shape connector_poll_shape;
 enum err load_polls(struct loader *l) WARN_UNUSED;

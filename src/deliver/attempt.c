@@ -15,7 +15,7 @@
 #include "deliver/batch.h"
 #include "deliver/subscribers.h"
 #include "connect/webhook.h"
-#include "domain/deliveries.h"
+#include "deliver/deliver_priv.h"
 #include "domain/postings.h"
 
 #define WORDS_MAX 65536 /* bytes of it that are looked at */
@@ -44,7 +44,8 @@ struct attempt *attempt_take(struct subscription *sub) {
     attempt->correlation = attempt->traceparent = attempt->again_id = STR_NONE;
     attempt->call = NULL;
     attempt->traced = false;
-    attempt->found = attempt->confirming = attempt->discarding = false;
+    attempt->found = attempt->confirming = false;
+    attempt->told = NULL;
     attempt->asked = attempt->suppressed = attempt->superseding = false;
     attempt->batch = NULL;
     attempt->document = attempt->previous = STR_NONE;
@@ -166,13 +167,11 @@ struct str attempt_cause(struct attempt *attempt, const struct net_answer *answe
 
 /* --- ending ------------------------------------------------------------------------------ */
 
-static void tell_held(struct attempt *attempt, int status, struct str cause);
-
 void attempt_finish(struct attempt *attempt, enum lane_outcome outcome, int64_t retry_after_ms,
                     int status, struct str cause) {
     attempt_span_end(attempt, outcome);
     if (deliver_ended(attempt, outcome, retry_after_ms, status, cause))
-        tell_held(attempt, status, cause);
+        attempt_tell_hold(attempt, status, cause);
     else
         attempt_give_back(attempt);
 }
@@ -197,8 +196,8 @@ void attempt_submit(struct attempt *attempt) {
 /* The journal was told, or never will be. */
 static void tell_end(struct attempt *attempt, enum err err) {
     attempt->deliver->telling--;
-    if (attempt->discarding)
-        deliver_discarded(attempt, err);
+    if (attempt->told != NULL)
+        attempt->told(attempt, err);
     if (attempt->replay != 0)
         replay_told(attempt, err);
     if (attempt->superseding && err != ERR_UNAVAILABLE) {
@@ -221,8 +220,8 @@ void attempt_abandon(struct attempt *attempt) {
         attempt_finish(attempt, LANE_AMBIGUOUS, -1, 0, STR("the hub stopped"));
 }
 
-static enum err command_make(struct attempt *attempt, const struct command_type *type, void *body,
-                             uint64_t cause_seq, struct fault *fault) {
+enum err attempt_command(struct attempt *attempt, const struct command_type *type, void *body,
+                         uint64_t cause_seq, struct fault *fault) {
     struct deliver *d = attempt->deliver;
     struct command *command = &attempt->command;
     enum err err = command_prepare(d->options.core, type, &attempt->arena, body, command, fault);
@@ -263,7 +262,7 @@ static void record_posting(struct attempt *attempt, struct str reference) {
             posting->reference = arena_str(&attempt->arena, reference);
             shape_mark(posting, POSTING_REFERENCE);
         }
-        err = command_make(attempt, &posting_record_command, posting, attempt->job.seq, &fault);
+        err = attempt_command(attempt, &posting_record_command, posting, attempt->job.seq, &fault);
     }
     /* it is at the remote: whatever happens now, it must be looked up first */
     lanes_suspect(attempt->sub->lanes, attempt->job.lane, 0);
@@ -310,128 +309,6 @@ void attempt_answered(struct attempt *attempt) {
         attempt_finish(attempt, LANE_SUCCESS, -1, 0, STR_NONE);
     else
         attempt_finish(attempt, LANE_FINAL, -1, 0, STR("the hub refused to record the posting"));
-}
-
-bool attempt_tell(struct attempt *attempt, const struct command_type *type, void *body,
-                 uint64_t cause_seq) {
-    struct fault fault = {0};
-    attempt->stage = STAGE_TELL;
-    if (body != NULL && command_make(attempt, type, body, cause_seq, &fault) == OK) {
-        attempt->deliver->telling++;
-        attempt_submit(attempt);
-        return true;
-    }
-    log_line(LOG_ERROR, "deliver", "could not tell the journal",
-             "command=%s error=%s correlation=%s%s", type->name, log_quote(str_c(fault.detail)),
-             log_quote(attempt->correlation), log_trace(attempt->traceparent));
-    attempt_give_back(attempt);
-    return false;
-}
-
-static void hold_tell(struct attempt *attempt, uint64_t seq, struct str lane, uint32_t attempts,
-                      int status, struct str cause) {
-    struct delivery_hold *hold = arena_new(&attempt->arena, struct delivery_hold);
-    if (hold != NULL) {
-        hold->subscription = attempt->send->subscription;
-        hold->connector = attempt->send->connector->name;
-        hold->event_seq = (int64_t)seq;
-        hold->event_type = attempt->type;
-        hold->lane = arena_str(&attempt->arena, lane);
-        hold->subject = attempt->subject;
-        hold->cause = cause.ptr ? cause : STR("");
-        hold->status = status;
-        hold->attempts = attempts;
-        hold->has = (1u << (HELD_ATTEMPTS + 1)) - 1;
-        if (attempt->send->source != NULL && attempt->job.lane != LANE_NONE) { /* this attempt ran it */
-            hold->mapping = attempt->send->source->name;
-            hold->mapping_version = attempt->send->source->version;
-            hold->has |= 1u << HELD_MAPPING | 1u << HELD_MAPPING_VERSION;
-        }
-        if (attempt->job.replay != 0) {
-            hold->replay = (int64_t)attempt->job.replay;
-            hold->has |= UINT64_C(1) << HELD_REPLAY;
-        }
-        if (attempt->type.len == 0)
-            hold->has &= ~(UINT64_C(1) << HELD_EVENT_TYPE);
-    }
-    attempt_tell(attempt, &delivery_hold_command, hold, seq);
-}
-
-static void tell_held(struct attempt *attempt, int status, struct str cause) {
-    hold_tell(attempt, attempt->job.seq, lanes_key(attempt->sub->lanes, attempt->job.lane),
-              attempt->job.attempt, status, cause);
-}
-
-static struct attempt *attempt_of_row(struct subscription *sub, const struct progress_row *row) {
-    struct attempt *attempt = attempt_take(sub);
-    if (attempt == NULL)
-        return NULL;
-    attempt->type = arena_str(&attempt->arena, row->type);
-    attempt->subject = arena_str(&attempt->arena, row->subject.len ? row->subject : row->lane);
-    attempt->job.replay = row->replay;
-    return attempt;
-}
-
-void attempt_tell_held(struct subscription *sub, const struct progress_row *row) {
-    struct attempt *attempt = attempt_of_row(sub, row);
-    if (attempt != NULL)
-        hold_tell(attempt, row->seq, row->lane, row->attempts, row->status,
-                  arena_str(&attempt->arena, row->cause));
-}
-
-bool attempt_tell_released(struct subscription *sub, const struct progress_row *row,
-                           struct wish *wish, struct str by, struct str reason) {
-    struct attempt *attempt = attempt_of_row(sub, row);
-    if (attempt == NULL)
-        return false;
-    attempt->job.seq = row->seq;
-    attempt->job.key = arena_str(&attempt->arena, row->lane);
-    attempt->discarding = wish != NULL;
-    attempt->wish = wish;
-    struct delivery_release *release = arena_new(&attempt->arena, struct delivery_release);
-    if (release != NULL) {
-        release->subscription = sub->name;
-        release->event_seq = (int64_t)row->seq;
-        release->subject = attempt->subject;
-        release->action = wish ? DELIVERY_DISCARD : DELIVERY_RETRY;
-        release->has = 1u << RELEASED_SUBSCRIPTION | 1u << RELEASED_EVENT_SEQ |
-                       1u << RELEASED_SUBJECT | 1u << RELEASED_ACTION;
-        if (reason.len > 0) {
-            release->reason = arena_str(&attempt->arena, reason);
-            shape_mark(release, RELEASED_REASON);
-        }
-        if (by.len > 0) {
-            release->by = arena_str(&attempt->arena, by);
-            shape_mark(release, RELEASED_BY);
-        }
-    }
-    if (!attempt_tell(attempt, &delivery_release_command, release, row->seq))
-        return false;
-    sub->deliver->discarding = wish != NULL;
-    if (wish != NULL)
-        wish->telling = attempt;
-    return true;
-}
-
-void attempt_tell_superseded(struct subscription *sub, const struct progress_row *row, uint64_t by_seq) {
-    struct attempt *attempt = attempt_of_row(sub, row);
-    struct delivery_release *release = attempt ? arena_new(&attempt->arena, struct delivery_release) : NULL;
-    if (attempt == NULL)
-        return; /* the row stays, and is told of at the next start */
-    attempt->job.seq = row->seq;
-    attempt->job.key = arena_str(&attempt->arena, row->lane);
-    attempt->superseding = true;
-    if (release != NULL) {
-        release->subscription = sub->name;
-        release->event_seq = (int64_t)row->seq;
-        release->subject = attempt->subject;
-        release->action = DELIVERY_DISCARD;
-        release->reason = arena_printf(&attempt->arena, "superseded by the newer value of seq %llu",
-                                       (unsigned long long)by_seq);
-        release->has = 1u << RELEASED_SUBSCRIPTION | 1u << RELEASED_EVENT_SEQ | 1u << RELEASED_SUBJECT |
-                       1u << RELEASED_ACTION | 1u << RELEASED_REASON;
-    }
-    attempt_tell(attempt, &delivery_release_command, release, row->seq);
 }
 
 /* --- requests ---------------------------------------------------------------------------- */

@@ -274,6 +274,8 @@ bool deliver_ended(struct attempt *attempt, enum lane_outcome outcome, int64_t r
         if (verdict == LANE_HOLD)
             lanes_list(sub->lanes, lane, true, list_row, &listing);
     }
+    if (verdict != LANE_RETRY && !attempt->job.released)
+        stop_ended(sub, verdict == LANE_HOLD);
     pthread_mutex_unlock(&d->lock);
     if (verdict == LANE_HOLD)
         log_line(LOG_WARN, "deliver", "delivery held",
@@ -453,6 +455,9 @@ static void stats_show(struct deliver *d, int64_t now_us) {
             lanes_broken_set(sub->lanes, stats->broken);
         }
         stats->behind = last > stats->cursor ? last - stats->cursor : 0;
+        stats->stopped = sub->stop.stopped;
+        if (stats->stopped)
+            stats->stop = sub->stop.as;
         int64_t span_us = now_us - sub->rate_tick_us;
         if (span_us >= 1000000) {
             uint64_t n = stats->delivered - sub->rate_delivered;
@@ -507,6 +512,7 @@ void deliver_step(struct deliver *d) {
     subscriptions_renew(d);
     subscribers_step(d);
     wishes_grant(d);
+    stops_tell(d);
     again_submit(d, now_us);
     pull_step(d, now_us);
     for (uint32_t i = 0; i < d->count; i++) {

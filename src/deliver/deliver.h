@@ -16,6 +16,7 @@
 #include "connect/connector.h"
 #include "connect/net.h"
 #include "core/core.h"
+#include "domain/stops.h"
 #include "deliver/lane.h"
 
 struct deliver_options {
@@ -62,6 +63,8 @@ struct deliver_stats {
     struct str subscription, connector;
     bool usable;         /* enabled, and all its references are set */
     bool broken;         /* the breaker is open: the remote does not answer */
+    bool stopped;        /* until a person starts it (deliver/stop.h), … */
+    struct stopped stop; /* … since when and why */
     uint64_t cursor;     /* all up to it is done, save what is listed */
     uint64_t last;       /* newest seq of the journal */
     uint64_t behind;     /* last - cursor */
@@ -84,6 +87,10 @@ struct deliver_stats {
 /* Those that ever were; false: no connector has the i-th now. */
 uint32_t deliver_count(struct deliver *deliver);
 bool deliver_stats(struct deliver *deliver, uint32_t i, struct deliver_stats *out);
+
+/* How it fares, in one word of these: what is worse comes first. */
+extern const char *const deliver_states[]; /* unusable, stopped, unreachable, running, NULL */
+const char *deliver_state(const struct deliver_stats *stats);
 
 /* Of all subscriptions; any thread. */
 void deliver_figures(struct deliver *deliver, struct metrics *out);

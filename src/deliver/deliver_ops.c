@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "deliver/deliver_bulk.h"
+#include "deliver/deliver_ops.h"
 #include "deliver/deliver_priv.h"
 #include "deliver/deliver_shapes.h"
 
@@ -10,8 +11,7 @@ void deliver_stats_write(struct buf *out, const struct deliver_stats *s) {
     buf_lit(out, "{\"subscription\":");
     buf_json_str(out, s->subscription);
     buf_json_member(out, "connector", s->connector);
-    const char *state = !s->usable ? "unusable" : s->broken ? "unreachable" : "running";
-    buf_printf(out, ",\"state\":\"%s\"", state);
+    buf_printf(out, ",\"state\":\"%s\"", deliver_state(s));
     const struct {
         const char *name;
         uint64_t value;
@@ -28,6 +28,7 @@ void deliver_stats_write(struct buf *out, const struct deliver_stats *s) {
     instant_member(out, "delivered_at", s->delivered_us);
     instant_member(out, "failed_at", s->failed_us);
     buf_json_member(out, "error", str_c(s->error));
+    stopped_write(out, s);
     buf_char(out, '}');
 }
 
@@ -165,29 +166,35 @@ static enum err held_show(struct query *query, struct fault *fault) {
     return err;
 }
 
+enum err ops_reason(struct query *query, struct str *reason, struct fault *fault) {
+    const struct json *body;
+    if (query->body.len == 0)
+        return OK;
+    struct json_parser *parser = json_parser_create();
+    if (parser == NULL)
+        return fault_set(fault, ERR_NOMEM, "no memory for a parser");
+    enum err err = json_parse(parser, query->arena, query->body, false, &body, fault);
+    json_parser_destroy(parser);
+    if (err == OK && body->kind == JSON_OBJECT)
+        *reason = json_member_str(body, STR("reason"));
+    return err;
+}
+
 static enum err decide(struct query *query, bool discard, struct fault *fault) {
     struct deliver *d = query->ctx;
     struct str subscription, reason = STR_NONE;
     uint64_t seq;
     if (!held_id(query->args[0], &subscription, &seq))
         return fault_set(fault, ERR_NOT_FOUND, "no such delivery is held");
-    if (query->body.len > 0) {
-        const struct json *body;
-        struct json_parser *parser = json_parser_create();
-        if (parser == NULL)
-            return fault_set(fault, ERR_NOMEM, "no memory for a parser");
-        enum err err = json_parse(parser, query->arena, query->body, false, &body, fault);
-        json_parser_destroy(parser);
-        if (err != OK)
-            return err;
-        reason = body->kind == JSON_OBJECT ? json_member_str(body, STR("reason")) : STR_NONE;
-    }
+    enum err err = ops_reason(query, &reason, fault);
+    if (err != OK)
+        return err;
     if (discard && reason.len == 0) {
         fault_add(fault, STR("/reason"), "giving up a delivery needs a reason");
         return ERR_INVALID;
     }
-    enum err err = discard ? deliver_discard(d, subscription, seq, query->actor, reason, fault)
-                           : deliver_retry(d, subscription, seq, query->actor, reason, fault);
+    err = discard ? deliver_discard(d, subscription, seq, query->actor, reason, fault)
+                  : deliver_retry(d, subscription, seq, query->actor, reason, fault);
     if (err == OK)
         buf_printf(query->out, "{\"id\":\"%.*s:%llu\",\"state\":\"%s\"}", STR_FMT(subscription),
                    (unsigned long long)seq, discard ? "discarded" : "retrying");
@@ -218,6 +225,16 @@ const struct route deliver_routes[] = {
     {.method = "GET", .path = "/ops/subscriptions", .scope = "ops:read", .traffic = CLASS_OPS,
      .query = subscriptions_query, .answer = &subscription_shape, .flags = ROUTE_LIST,
      .help = "What goes out, how far it is and how it fares"},
+    {.method = "POST", .path = "/ops/subscriptions/{subscription}/stop", .scope = "ops:retry",
+     .traffic = CLASS_OPS, .flags = ROUTE_TWO_PERSONS, .query = subscription_stop_query,
+     .body = &subscription_switch_shape, .answer = &subscription_switched_shape,
+     .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
+     .help = "Let a subscription stand still, with a reason; what it wants waits in the journal"},
+    {.method = "POST", .path = "/ops/subscriptions/{subscription}/start", .scope = "ops:retry",
+     .traffic = CLASS_OPS, .flags = ROUTE_TWO_PERSONS, .query = subscription_start_query,
+     .body = &subscription_switch_shape, .answer = &subscription_switched_shape,
+     .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
+     .help = "Let a stopped subscription go on where it stood, in order, with a reason"},
     {.method = "GET", .path = "/ops/held", .scope = "ops:read", .traffic = CLASS_OPS,
      .query = held_query, .params = list_params, .answer = &held_shape,
      .help = "Deliveries that are held or retried aside, first of their key"},

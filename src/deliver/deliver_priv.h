@@ -16,6 +16,7 @@
 #include "deliver/progress.h"
 #include "deliver/reach.h"
 #include "deliver/replay.h"
+#include "deliver/stop.h"
 
 /* Of one name, as long as delivery lives; see subscriptions.c. */
 struct subscription {
@@ -58,6 +59,7 @@ struct subscription {
     struct deliver_stats shown; /* under the lock */
     int64_t rate_tick_us;
     uint64_t rate_delivered;
+    struct stop_state stop; /* stop.c */
     _Atomic uint64_t outcomes[LANE_OUTCOMES]; /* attempts that ended so */
     struct replay_job *replay; /* whose turn it is; NULL: none. Under the lock */
     _Atomic uint64_t replayed[REPLAY_OUTCOMES];
@@ -126,7 +128,8 @@ struct attempt {
     bool suppressed;  /* nothing is sent: the system has it already, or is not told of it */
     bool superseding; /* STAGE_TELL: once the journal knows, the row of the held one goes */
     bool confirming;  /* sent with success but without a number: the look-up is to tell it */
-    bool discarding;  /* STAGE_TELL: once the journal knows, the delivery is unlisted */
+    /* STAGE_TELL: the journal was told (err OK), or can not be. NULL: nobody asks. */
+    void (*told)(struct attempt *attempt, enum err err);
     uint64_t replay;  /* STAGE_TELL: of this replay, which goes on once the journal knows; 0: none */
     /* attempt_span.c */
     bool traced;                       /* what follows is set */
@@ -142,11 +145,13 @@ struct attempt {
 };
 
 /* A person's decision, waiting for the loop. */
+enum wish_kind { WISH_RETRY, WISH_DISCARD, WISH_STOP, WISH_START };
 struct wish {
     struct wish *next;
     struct attempt *telling; /* granted, and the journal is being told */
-    bool discard, done;
-    enum err (*decide)(struct deliver *d, struct wish *wish); /* NULL: about a held delivery */
+    enum wish_kind kind;
+    bool done;
+    enum err (*decide)(struct deliver *d, struct wish *wish); /* NULL: as `kind` says */
     struct str subscription, by, reason;
     uint64_t seq;
     enum err err;
@@ -197,7 +202,7 @@ struct deliver {
     int64_t flushed_us;
     uint32_t unflushed; /* deliveries since */
     uint32_t telling;   /* attempts at STAGE_TELL */
-    bool discarding;    /* one of them is */
+    bool deciding;      /* one of them is a person's decision, on which the next one waits */
     _Atomic bool failed; /* progress could not be written: reload when nothing is out */
     int64_t reload_us;
     bool stopping;
@@ -225,17 +230,22 @@ struct deliver {
 void attempt_start(struct subscription *sub, const struct lane_job *job);
 /* A command of an attempt came back. */
 void attempt_answered(struct attempt *attempt);
-/* An attempt of no delivery tells the journal, and is given back then. False: it could not begin, and
- * was given back. */
-bool attempt_tell(struct attempt *attempt, const struct command_type *type, void *body, uint64_t cause_seq);
 /* Submits the attempt's command (again). */
 void attempt_submit(struct attempt *attempt);
+/* Makes it: by this connector, within the attempt's case. */
+enum err attempt_command(struct attempt *attempt, const struct command_type *type, void *body,
+                         uint64_t cause_seq, struct fault *fault) WARN_UNUSED;
 /* The hub stops and the core does not take the command: ends it; the next life looks it up. */
 void attempt_abandon(struct attempt *attempt);
-/* Tells the journal: `body` is in the attempt's arena, NULL where memory was out. False: it could not
- * begin, and the attempt was given back. */
+
+/* tell.c */
+/* Tells the journal, then attempt->told (NULL: nobody), and the attempt is given back: `body` is in its
+ * arena, NULL where memory was out. False: it could not begin, the attempt was given back and nobody is
+ * told. */
 bool attempt_tell(struct attempt *attempt, const struct command_type *type, void *body,
                   uint64_t cause_seq);
+/* The attempt's delivery is held now. */
+void attempt_tell_hold(struct attempt *attempt, int status, struct str cause);
 /* Tells the journal of a listed delivery; `row` is copied. */
 void attempt_tell_held(struct subscription *sub, const struct progress_row *row);
 /* With `wish`: a discard, which deliver_discarded completes; false where that can not begin. */
@@ -243,6 +253,7 @@ bool attempt_tell_released(struct subscription *sub, const struct progress_row *
                            struct wish *wish, struct str by, struct str reason);
 /* Tells the journal that a held delivery was superseded by a newer one of its key; then its row goes. */
 void attempt_tell_superseded(struct subscription *sub, const struct progress_row *row, uint64_t by_seq);
+
 struct attempt *attempt_take(struct subscription *sub);
 void attempt_give_back(struct attempt *attempt);
 void attempt_free(struct attempt *attempt);
@@ -321,6 +332,12 @@ enum err wish_make(struct deliver *d, struct wish *wish);
 void wishes_grant(struct deliver *d);
 /* The journal knows of a discard (err OK), or could not be told. */
 void deliver_discarded(struct attempt *attempt, enum err err);
+/* The attempt tells the journal of the wish: those that follow wait for that. */
+void wish_telling(struct wish *wish, struct attempt *attempt);
+/* That has ended. Under the lock. */
+void wish_told(struct attempt *attempt, enum err err);
+/* stop.c: the same as for held deliveries. Caller has the lock. */
+enum err stop_grant(struct deliver *d, struct wish *wish) WARN_UNUSED;
 
 #define DELIVER_AGAIN_MS 100   /* between two tries to tell the core */
 #define DELIVER_RELOAD_MS 1000 /* after progress could not be written */

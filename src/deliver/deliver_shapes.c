@@ -3,19 +3,33 @@
  * two together. */
 #include "deliver/deliver_shapes.h"
 
-static const char *const subscription_states[] = {"unusable", "unreachable", "running", NULL};
+#include "deliver/deliver.h"
+#include "domain/stops.h"
+
 static const char *const held_states[] = {"held", "retrying", NULL};
 static const char *const decided_states[] = {"discarded", "retrying", NULL};
+static const char *const switched_states[] = {"stopped", "started", NULL};
 
 #define COUNT(name, help) SHAPE_SAID(name, SHAPE_INTEGER, help, .flags = SHAPE_REQUIRED, .max = INT64_MAX)
 #define MAYBE(name, kind, help, ...) \
     SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL, ##__VA_ARGS__)
 
+static const struct shape_field stopped_rows[] = {
+    SHAPE_SAID("since", SHAPE_INSTANT, "When it stopped", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("why", SHAPE_ENUM,
+               "failures: too many deliveries were held; dead: no good answer for too long; person",
+               .flags = SHAPE_REQUIRED, .values = stop_whys),
+    SHAPE_SAID("cause", SHAPE_TEXT, "In words", .flags = SHAPE_REQUIRED, .max = 65536),
+    MAYBE("by", SHAPE_TEXT, "Who stopped it; null: the hub itself"),
+};
+static SHAPE_DEFINE_SAID(stopped_shape, "subscription_stopped", "A subscription that stands still",
+                         stopped_rows);
+
 static const struct shape_field subscription_rows[] = {
     SHAPE_SAID("subscription", SHAPE_ID, "Its name", .flags = SHAPE_REQUIRED),
     MAYBE("connector", SHAPE_ID, "The connector that describes the system"),
     SHAPE_SAID("state", SHAPE_ENUM, "How it fares", .flags = SHAPE_REQUIRED,
-               .values = subscription_states),
+               .values = deliver_states),
     COUNT("cursor", "All up to this seq is done, save what is held"),
     COUNT("last", "The newest position of the journal"),
     COUNT("behind", "Events not yet looked at"),
@@ -34,6 +48,8 @@ static const struct shape_field subscription_rows[] = {
     MAYBE("delivered_at", SHAPE_INSTANT, "The last success"),
     MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
     MAYBE("error", SHAPE_TEXT, "What it was", .max = 65536),
+    MAYBE("stopped", SHAPE_OBJECT, "Since when and why it stands still; null: it does not",
+          .shape = &stopped_shape),
 };
 SHAPE_DEFINE_SAID(subscription_shape, "subscription", "What goes out to one system",
                   subscription_rows);
@@ -90,3 +106,10 @@ static const struct shape_field decided_rows[] = {
                .values = decided_states),
 };
 SHAPE_DEFINE_SAID(held_decided_shape, "held_decision", "What was decided", decided_rows);
+SHAPE_DEFINE_SAID(subscription_switch_shape, "subscription_switch", "Stopping or starting a subscription",
+                  discard_rows);
+static const struct shape_field switched_rows[] = {
+    SHAPE_SAID("subscription", SHAPE_ID, "Its name", .flags = SHAPE_REQUIRED),
+    SHAPE_SAID("state", SHAPE_ENUM, "What it is now", .flags = SHAPE_REQUIRED, .values = switched_states),
+};
+SHAPE_DEFINE_SAID(subscription_switched_shape, "subscription_switched", "What was decided", switched_rows);

@@ -5,7 +5,7 @@
 #include "shape/shape.h"
 
 extern const struct shape subscription_shape, held_shape, held_story_shape, held_retry_shape,
-    held_discard_shape, held_decided_shape;
+    held_discard_shape, held_decided_shape, subscription_switch_shape, subscription_switched_shape;
 
 /* As subscription_shape says. */
 struct deliver_stats;

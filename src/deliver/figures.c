@@ -1,6 +1,12 @@
 /* figures: what delivery tells of each subscription in /metrics. */
 #include "deliver/deliver_priv.h"
 
+const char *const deliver_states[] = {"unusable", "stopped", "unreachable", "running", NULL};
+
+const char *deliver_state(const struct deliver_stats *stats) {
+    return deliver_states[!stats->usable ? 0 : stats->stopped ? 1 : stats->broken ? 2 : 3];
+}
+
 static void histogram_figure(const struct histogram *histogram, enum metric row,
                              const struct str *labels, struct metrics *out) {
     struct histogram_sum sum = {0};
@@ -50,6 +56,7 @@ static void subscription_figures(const struct subscription *sub, const struct de
     metric_add(out, METRIC_DELIVERY_PARKED, labels, stats->parked);
     ledger_figures(&stats->ledger, labels, out);
     metric_add(out, METRIC_DELIVERY_BROKEN, labels, stats->broken);
+    metric_add(out, METRIC_DELIVERY_STOPPED, labels, stats->stopped);
     metric_add(out, METRIC_DELIVERY_USABLE, labels, stats->usable);
 }
 

@@ -324,8 +324,8 @@ static struct lane_job job_of(struct lanes *lanes, uint32_t i) {
     lanes->out++;
     return (struct lane_job){.lane = i, .seq = lane->seq, .key = str_of(lane->key, lane->key_len),
                              .attempt = lane->attempts + 1, .lookup = lane->lookup,
-                             .settled_us = lane->settled_us,
-                             .listed = lane->listed, .alone = lane->alone, .replay = lane->replay};
+                             .settled_us = lane->settled_us, .listed = lane->listed,
+                             .released = lane->released, .alone = lane->alone, .replay = lane->replay};
 }
 
 bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job) {
@@ -645,7 +645,7 @@ void lanes_refill(struct lanes *lanes, uint32_t i, uint64_t seq) {
     lane->replay = 0; /* a replayed one is the oldest of its lane */
     lane_afresh(lane);
     lane->lookup = true;
-    lane->alone = false;
+    lane->alone = lane->released = false;
     ready_push(lanes, i, false);
 }
 
@@ -659,6 +659,7 @@ void lanes_release(struct lanes *lanes, uint32_t i) {
     must(lane->state == LANE_HELD && lane->listed);
     lanes->held--;
     lane_afresh(lane);
+    lane->released = true;
     ready_push(lanes, i, false);
 }
 

@@ -120,6 +120,7 @@ struct lane_job {
     bool listed;
     bool alone;       /* not together with others */
     uint64_t replay;  /* it is a replayed event, of this replay; 0: a live one */
+    bool released;    /* listed: a person sends it again */
 };
 /* The next delivery that may go now; false where there is none. */
 bool lanes_take(struct lanes *lanes, int64_t now_us, struct lane_job *job);

@@ -33,7 +33,7 @@ struct lane {
     uint32_t attempts;
     uint32_t refused; /* times that it came to nobody */
     uint8_t state;
-    bool listed, lookup, alone;
+    bool listed, lookup, alone, released;
 };
 
 struct lanes {

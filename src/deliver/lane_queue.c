@@ -70,7 +70,7 @@ uint32_t lane_make(struct lanes *lanes, struct str key, uint64_t hash) {
     lane_afresh(lane);
     lane->due_us = 0;
     lane->settled_us = lanes->settled_us;
-    lane->listed = lane->lookup = lane->alone = false;
+    lane->listed = lane->lookup = lane->alone = lane->released = false;
     return i;
 }
 

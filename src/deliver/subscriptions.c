@@ -176,7 +176,9 @@ enum err subscription_load(struct subscription *sub, struct fault *fault) {
     return err;
 }
 
-bool subscription_goes(const struct subscription *sub) { return !sub->retired && sub->stats.usable; }
+bool subscription_goes(const struct subscription *sub) {
+    return !sub->retired && sub->stats.usable && !sub->stop.stopped;
+}
 
 /* --- following connectors ------------------------------------------------------------------ */
 
@@ -246,6 +248,7 @@ static enum err subscription_add(struct deliver *d, const struct connector_send 
         mem_free(sub);
         return err;
     }
+    stop_load(sub);
     sub->shown = sub->stats;
     d->subs[d->count++] = sub;
     *out = sub;

@@ -1,5 +1,5 @@
-/* wishes: what a person decides about a held delivery: asked for by any thread, granted by the loop
- * between two rounds.
+/* wishes: what a person decides about a held delivery or a subscription: asked for by any thread,
+ * granted by the loop between two rounds.
  *
  * What always holds: the journal knows of a discard before the delivery is gone; a delivery that is
  * not the first of its lane can not be decided about; who asks waits at most WISH_TIMEOUT_S. */
@@ -31,10 +31,6 @@ static bool copy_row(void *ctx, const struct progress_row *row) {
 static enum err wish_grant(struct deliver *d, struct wish *wish, struct arena *arena) {
     struct subscription *sub = subscription_named(d, wish->subscription);
     struct row_copy copy = {.arena = arena};
-    if (d->failed)
-        return fault_set(wish->fault, ERR_UNAVAILABLE, "delivery stands still, try again");
-    if (wish->decide != NULL)
-        return wish->decide(d, wish);
     if (sub != NULL && sub->lanes != NULL && wish->seq > 0) {
         enum err err = progress_rows(d->progress, wish->subscription, wish->subscription,
                                      wish->seq - 1, false, 1, copy_row, &copy, wish->fault);
@@ -57,7 +53,7 @@ static enum err wish_grant(struct deliver *d, struct wish *wish, struct arena *a
     if (first != wish->seq)
         return fault_set(wish->fault, ERR_CONFLICT, "it waits behind delivery %llu of its key",
                          (unsigned long long)first);
-    if (wish->discard)
+    if (wish->kind == WISH_DISCARD)
         return attempt_tell_released(sub, &copy.row, wish, wish->by, wish->reason)
                    ? OK
                    : fault_set(wish->fault, ERR_NOMEM, "no memory to discard it");
@@ -68,6 +64,24 @@ static enum err wish_grant(struct deliver *d, struct wish *wish, struct arena *a
     return OK;
 }
 
+void wish_telling(struct wish *wish, struct attempt *attempt) {
+    wish->telling = attempt;
+    attempt->wish = wish;
+    attempt->deliver->deciding = true;
+}
+
+void wish_told(struct attempt *attempt, enum err err) {
+    struct deliver *d = attempt->deliver;
+    d->deciding = false;
+    if (attempt->wish == NULL)
+        return;
+    attempt->wish->err = err == OK ? OK
+                                   : fault_set(attempt->wish->fault, ERR_UNAVAILABLE,
+                                               "it could not be recorded now, try again");
+    attempt->wish->done = true;
+    pthread_cond_broadcast(&d->decided);
+}
+
 /* Not before the journal knows: else a crash would leave an event that was neither delivered nor
  * held, and nobody to say why. */
 void deliver_discarded(struct attempt *attempt, enum err err) {
@@ -76,7 +90,6 @@ void deliver_discarded(struct attempt *attempt, enum err err) {
     struct str subscription = attempt->sub->name;
     struct fault fault = {0};
     uint64_t next = 0;
-    d->discarding = false;
     pthread_mutex_lock(&d->lock);
     uint32_t lane = err == OK && !d->failed ? lanes_held(lanes, attempt->job.key) : LANE_NONE;
     if (lane != LANE_NONE)
@@ -91,14 +104,17 @@ void deliver_discarded(struct attempt *attempt, enum err err) {
         lanes_refill(lanes, lane, next);
         deliver_flush_locked(d);
     }
-    if (attempt->wish != NULL) {
-        attempt->wish->err =
-            err == OK ? OK : fault_set(attempt->wish->fault, ERR_UNAVAILABLE,
-                                       "it could not be recorded now, try again");
-        attempt->wish->done = true;
-        pthread_cond_broadcast(&d->decided);
-    }
+    wish_told(attempt, err);
     pthread_mutex_unlock(&d->lock);
+}
+
+static enum err wish_decide(struct deliver *d, struct wish *wish, struct arena *arena) {
+    if (d->failed)
+        return fault_set(wish->fault, ERR_UNAVAILABLE, "delivery stands still, try again");
+    if (wish->decide != NULL)
+        return wish->decide(d, wish);
+    bool stop = wish->kind == WISH_STOP || wish->kind == WISH_START;
+    return stop ? stop_grant(d, wish) : wish_grant(d, wish, arena);
 }
 
 void wishes_grant(struct deliver *d) {
@@ -110,12 +126,12 @@ void wishes_grant(struct deliver *d) {
     arena_init(&arena, 0);
     while (wish != NULL) {
         struct wish *next = wish->next; /* gone once it is done */
-        /* The journal hears first that it is held, then what was decided. */
-        if (d->discarding || (wish->discard && d->telling > 0)) {
+        /* The journal hears first what happened, then what was decided about it. */
+        if (d->deciding || (wish->kind != WISH_RETRY && d->telling > 0)) {
             wish->next = d->wishes;
             d->wishes = wish;
         } else {
-            wish->err = wish_grant(d, wish, &arena);
+            wish->err = wish_decide(d, wish, &arena);
             wish->done = wish->telling == NULL;
         }
         wish = next;
@@ -165,7 +181,21 @@ enum err deliver_retry(struct deliver *d, struct str subscription, uint64_t seq,
 enum err deliver_discard(struct deliver *d, struct str subscription, uint64_t seq, struct str by,
                          struct str reason, struct fault *fault) {
     struct wish wish = {.subscription = subscription, .seq = seq, .by = by, .reason = reason,
-                        .discard = true, .fault = fault};
+                        .kind = WISH_DISCARD, .fault = fault};
+    return wish_make(d, &wish);
+}
+
+enum err deliver_subscription_stop(struct deliver *d, struct str subscription, struct str by,
+                                   struct str reason, struct fault *fault) {
+    struct wish wish = {.kind = WISH_STOP, .subscription = subscription, .by = by, .reason = reason,
+                        .fault = fault};
+    return wish_make(d, &wish);
+}
+
+enum err deliver_subscription_start(struct deliver *d, struct str subscription, struct str by,
+                                    struct str reason, struct fault *fault) {
+    struct wish wish = {.kind = WISH_START, .subscription = subscription, .by = by, .reason = reason,
+                        .fault = fault};
     return wish_make(d, &wish);
 }
 

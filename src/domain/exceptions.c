@@ -75,7 +75,7 @@ static const struct shape_field resolution_rows[] = {
     [RESOLUTION_EXCEPTION_ID] = HUB_SET(struct resolution, exception_id, SHAPE_ID, "The case"),
     [RESOLUTION_RESOLUTION] = SHAPE_ROW(struct resolution, resolution, SHAPE_CODE,
                                         "How: discarded (default), fixed, retried; by itself: "
-                                        "processed, cancelled"),
+                                        "processed, cancelled, started"),
     [RESOLUTION_REASON] = SHAPE_ROW(struct resolution, reason, SHAPE_TEXT, "Why",
                                     .flags = SHAPE_REQUIRED, .min = 1),
     [RESOLUTION_VERSION] = HUB_SET(struct resolution, version, SHAPE_INTEGER,

@@ -87,7 +87,8 @@ extern const struct shape exception_change_shape;
 struct resolution {
     uint64_t has;
     struct str exception_id;
-    struct str resolution; /* discarded, fixed, retried; by itself: processed, cancelled */
+    struct str resolution; /* discarded, fixed, retried; by itself: processed, cancelled,
+                              started */
     struct str reason;
     int64_t version;
     struct str lane; /* what waited for it goes on; absent: nothing did */

@@ -4,6 +4,7 @@
 
 #include "domain/inbound.h"
 #include "domain/orders.h"
+#include "domain/stops.h"
 #include "domain/subscribers.h"
 
 static const struct exceptions_state *state_read(const struct decision *decision) {
@@ -324,6 +325,17 @@ static enum err subscriber_react(struct decision *decision, const struct event *
                        event->seq);
 }
 
+/* A subscription that was started does not stand still any more. */
+static enum err started_react(struct decision *decision, const struct event *event) {
+    const struct waiting_state *s = &state_read(decision)->waiting;
+    if (event->type != &subscription_started_event)
+        return OK;
+    uint32_t slot = waiting_of_subject(s, event->subject);
+    if (slot == MAP_NONE || !str_is(s->items[slot].kind, CASE_SUBSCRIPTION_STOPPED))
+        return OK;
+    return close_issue(decision, slot, "started", STR("the subscription was started"), event->seq);
+}
+
 /* What came in with card numbers was masked before anything was done with it: a person is told. */
 static enum err cards_react(struct decision *decision, const struct event *event) {
     bool message = strcmp(event->type->name, EVENT_PAYLOAD_RECEIVED) == 0;
@@ -352,6 +364,8 @@ enum err exceptions_react(struct decision *decision, const struct event *event) 
         err = order_react(decision, event);
     if (err == OK && state_read(decision)->waiting.live)
         err = subscriber_react(decision, event);
+    if (err == OK && state_read(decision)->waiting.live)
+        err = started_react(decision, event);
     if (err == OK && shape_has(&event->meta, EVENT_META_MASKED))
         err = cards_react(decision, event);
     return err;

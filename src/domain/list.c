@@ -14,6 +14,7 @@
 #include "domain/postings.h"
 #include "domain/replays.h"
 #include "domain/stock.h"
+#include "domain/stops.h"
 #include "domain/subscribers.h"
 
 const struct capability *const domain_capabilities[] = {
@@ -24,6 +25,7 @@ const struct capability *const domain_capabilities[] = {
     &postings_capability,
     &deliveries_capability,
     &replays_capability,
+    &stops_capability,
     &customers_capability,
     &audit_capability,
     &approvals_capability,

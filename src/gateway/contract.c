@@ -41,7 +41,8 @@ const struct contract contracts[] = {
      .owner = "operations", .version = "0.9", .status = CONTRACT_DRAFT, .since = "2026-11-23",
      .level = "Answers while the hub runs, also when it takes no orders",
      .availability_ppm = 999000, .p99_ms = 2000, .link = "docs/operations.md",
-     .paths = ALL("/ops"), .events = ALL("exception", "payload", "delivery", "endpoint", "audit", "approval")},
+     .paths = ALL("/ops"), .events = ALL("exception", "payload", "delivery", "subscription", "endpoint", "audit",
+                                      "approval")},
     {.name = "orders", .help = "Capture, look up, cancel and ship orders",
      .owner = "commerce", .version = "1.0", .status = CONTRACT_STABLE, .since = "2026-11-23",
      .level = "What was answered 2xx is on disk and is never lost or doubled; before everything else "

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "domain/inbound.h"
+#include "domain/stops.h"
 #include "gateway/gateway_priv.h"
 #include "gateway/hub_shapes.h"
 #include "gateway/token.h"
@@ -34,6 +35,10 @@ static enum err readyz_query(struct query *query, struct fault *fault) {
     if (gateway->options.roster)
         buf_printf(query->out, ",\"connectors\":{\"rejected\":%u}",
                    roster_rejected(gateway->options.roster));
+    core_read_begin(gateway->options.core);
+    uint32_t stopped = stops_count(core_state(gateway->options.core, &stops_capability));
+    core_read_end(gateway->options.core);
+    buf_printf(query->out, ",\"subscriptions\":{\"stopped\":%u}", stopped);
     buf_printf(query->out, ",\"read_model\":{\"behind\":%" PRIu64
                            ",\"behind_ms\":%" PRId64 ",\"bulk\":%s}}",
                lag.events, lag.us / 1000,

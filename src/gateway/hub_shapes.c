@@ -24,12 +24,20 @@ static const struct shape_field ready_connectors_rows[] = {
 };
 static SHAPE_DEFINE_SAID(ready_connectors_shape, "ready_connectors", "The connectors",
                          ready_connectors_rows);
+static const struct shape_field ready_subscriptions_rows[] = {
+    SHAPE_SAID("stopped", SHAPE_INTEGER, "Subscriptions that stand still until a person starts them",
+               .flags = SHAPE_REQUIRED),
+};
+static SHAPE_DEFINE_SAID(ready_subscriptions_shape, "ready_subscriptions", "What goes out",
+                         ready_subscriptions_rows);
 static const struct shape_field ready_rows[] = {
     SHAPE_SAID("ready", SHAPE_BOOL, "Always true: else the answer is 503", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("seq", SHAPE_INTEGER, "The newest position of the journal", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("read_model", SHAPE_OBJECT, "The tables for queries", .flags = SHAPE_REQUIRED,
                .shape = &ready_read_model_shape),
     SHAPE_SAID("connectors", SHAPE_OBJECT, "The connectors", .shape = &ready_connectors_shape),
+    SHAPE_SAID("subscriptions", SHAPE_OBJECT, "What goes out", .flags = SHAPE_REQUIRED,
+               .shape = &ready_subscriptions_shape),
 };
 SHAPE_DEFINE_SAID(ready_shape, "ready", "The hub takes work", ready_rows);
 

@@ -289,8 +289,7 @@ static void subscriptions_write(struct buf *out, struct deliver *deliver,
         buf_json_str(out, s.subscription);
         buf_printf(out, ",\"state\":\"%s\",\"behind\":%" PRIu64 ",\"held\":%" PRIu32
                         ",\"delivered\":%" PRIu64 ",\"failed\":%" PRIu64,
-                   !s.usable ? "unusable" : s.broken ? "unreachable" : "running", s.behind, s.held,
-                   s.delivered, s.failed);
+                   deliver_state(&s), s.behind, s.held, s.delivered, s.failed);
         instant_member(out, "delivered_at", s.delivered_us);
         buf_json_member(out, "error", str_c(s.error));
         buf_char(out, '}');

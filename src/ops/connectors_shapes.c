@@ -2,12 +2,13 @@
  * holds the two together. */
 #include "ops/connectors_shapes.h"
 
+#include "deliver/deliver.h"
+
 #define COUNT(name, help) SHAPE_SAID(name, SHAPE_INTEGER, help, .flags = SHAPE_REQUIRED, .max = INT64_MAX)
 #define MAYBE(name, kind, help, ...) \
     SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL, ##__VA_ARGS__)
 
 static const char *const states[] = {"serving", "incomplete", "rejected", NULL};
-static const char *const subscription_states[] = {"unusable", "unreachable", "running", NULL};
 static const char *const kinds[] = {"added", "changed", "removed", "rejected", NULL};
 
 static const struct shape_field topic_rows[] = {
@@ -29,7 +30,7 @@ static SHAPE_DEFINE_SAID(topic_shape, "connector_topic", "What it receives", top
 static const struct shape_field outlet_rows[] = {
     SHAPE_SAID("subscription", SHAPE_ID, "Its name", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("state", SHAPE_ENUM, "How it fares; unreachable: its breaker is open",
-               .flags = SHAPE_REQUIRED, .values = subscription_states),
+               .flags = SHAPE_REQUIRED, .values = deliver_states),
     COUNT("behind", "Events not yet looked at"),
     COUNT("held", "Deliveries that are held"),
     COUNT("delivered", "Since the start"),

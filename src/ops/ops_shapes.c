@@ -2,10 +2,12 @@
  * shapes here say so to whoever reads the OpenAPI document, and a test holds the two together. */
 #include "ops/ops_shapes.h"
 
-static const char *const subscription_states[] = {"unusable", "unreachable", "running", NULL};
+#include "deliver/deliver.h"
+
 static const char *const rebuild_states[] = {"none", "filling", "indexing", "catching-up", "done",
                                              "failed", NULL};
-static const char *const waiting_states[] = {"retrying", "held", "unreachable", "waiting", NULL};
+static const char *const waiting_states[] = {"retrying", "held", "stopped", "unreachable",
+                                             "waiting", NULL};
 
 #define COUNT(name, help) SHAPE_SAID(name, SHAPE_INTEGER, help, .flags = SHAPE_REQUIRED, .max = INT64_MAX)
 
@@ -36,7 +38,7 @@ static SHAPE_DEFINE_SAID(counts_connectors_shape, "overview_connectors", "Connec
 static const struct shape_field outlook_rows[] = {
     SHAPE_SAID("subscription", SHAPE_ID, "Its name", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("state", SHAPE_ENUM, "How it fares", .flags = SHAPE_REQUIRED,
-               .values = subscription_states),
+               .values = deliver_states),
     COUNT("behind", "Events not yet looked at"),
     COUNT("waiting", "Deliveries that wait"),
     COUNT("held", "Deliveries that are held"),

@@ -48,8 +48,7 @@ static void subscriptions_write(struct deliver *deliver, struct buf *out) {
         buf_json_str(out, stats.subscription);
         buf_printf(out, ",\"state\":\"%s\",\"behind\":%" PRIu64 ",\"waiting\":%" PRIu32
                         ",\"held\":%" PRIu32 "}",
-                   !stats.usable ? "unusable" : stats.broken ? "unreachable" : "running",
-                   stats.behind, stats.waiting, stats.held);
+                   deliver_state(&stats), stats.behind, stats.waiting, stats.held);
     }
     buf_char(out, ']');
 }

@@ -87,7 +87,7 @@ static enum err subscription_look(struct waiting *w, const struct connector_send
     if (seq > stats.cursor) {
         /* an error that was followed by a success is over */
         bool failing = stats.broken || stats.failed_us > stats.delivered_us;
-        waiting_write(w, send, seq, stats.broken ? "unreachable" : "waiting", 0,
+        waiting_write(w, send, seq, stats.stopped ? "stopped" : stats.broken ? "unreachable" : "waiting", 0,
                       failing ? str_c(stats.error) : STR_NONE);
         return OK;
     }

@@ -146,7 +146,7 @@ class Ledger:
     def connector(self, folder, **changes):
         """Writes a connector that posts captured orders here into a configuration folder."""
         values = {"first_ms": 20, "max_ms": 200, "attempts_max": 0, "timeout_ms": 1000,
-                  "concurrency": 4, "personal": "false", **changes}
+                  "concurrency": 4, "personal": "false", "extra": "", **changes}
         path = folder / "connectors" / "ledger"
         path.mkdir(parents=True, exist_ok=True)
         (path / "connector.yaml").write_text(CONNECTOR.format(url=self.url, **values))
@@ -175,4 +175,4 @@ send:
     retry: {{first_ms: {first_ms}, max_ms: {max_ms}, factor: 2, jitter: none, attempts_max: {attempts_max}}}
     limits: {{concurrency: {concurrency}}}
     timeout_ms: {timeout_ms}
-"""
+{extra}"""

@@ -41,10 +41,10 @@ void held_decide(struct sim *sim, struct str subscription) {
                                   .seq = found.seq,
                                   .by = STR("someone"),
                                   .reason = STR("looked at it"),
-                                  .discard = chance(sim, 3) == 0,
+                                  .kind = chance(sim, 3) == 0 ? WISH_DISCARD : WISH_RETRY,
                                   .fault = &pending->fault};
     pending->waiting = true;
-    list_line(sim, "%s %s:%llu", pending->wish.discard ? "discard" : "retry", found.subscription,
+    list_line(sim, "%s %s:%llu", pending->wish.kind == WISH_DISCARD ? "discard" : "retry", found.subscription,
               (unsigned long long)found.seq);
     pending->wish.next = d->wishes;
     d->wishes = &pending->wish;
@@ -60,6 +60,6 @@ void held_answered(struct sim *sim) {
     pending->waiting = false;
     if (wish->err == OK)
         observe(sim, "{\"decided\":{\"subscription\":\"%s\",\"seq\":%llu,\"action\":\"%s\",\"at\":%llu}}",
-                pending->subscription, (unsigned long long)wish->seq, wish->discard ? "discard" : "retry",
+                pending->subscription, (unsigned long long)wish->seq, wish->kind == WISH_DISCARD ? "discard" : "retry",
                 (unsigned long long)core_seq(sim->core));
 }

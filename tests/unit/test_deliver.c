@@ -19,8 +19,12 @@
 #include "deliver/deliver_priv.h"
 #include "domain/deliveries.h"
 #include "domain/endpoints.h"
+#include "domain/exceptions.h"
+#include "domain/inbound.h"
+#include "domain/orders.h"
 #include "domain/postings.h"
 #include "domain/replays.h"
+#include "domain/stops.h"
 #include "../support/vfs_fault.h"
 
 /* --- a capability that makes events ------------------------------------------------------- */
@@ -56,7 +60,9 @@ static const struct capability things = {
     .events = (const struct event_type *const[]){&thing_made, &thing_other, NULL},
 };
 static const struct capability *const capabilities[] = {&things, &postings_capability, &replays_capability,
-                                                        &deliveries_capability, &endpoints_capability, NULL};
+                                                        &deliveries_capability, &endpoints_capability,
+                                                        &exceptions_capability, &stops_capability,
+                                                        &orders_capability, &inbound_capability, NULL};
 
 /* --- a journal in memory -------------------------------------------------------------------- */
 
@@ -121,7 +127,7 @@ static struct remote {
     struct net net;
     struct net_call *calls;
     uint32_t count, most; /* under way; the most at once */
-    bool closing, down;
+    bool closing, down, fail_all;
     uint32_t drop, refuse, fail, final_of; /* percent; key that is refused for good (0: none) */
     uint32_t booked[RECORDS_MAX + 1];
     bool confirmed[RECORDS_MAX + 1]; /* scripts alone */
@@ -276,7 +282,7 @@ static void answer_post(struct net_call *call) {
     uint64_t key = seq_in(call->copy.body, "\"key\":\"k");
     struct net_answer answer = {.sent = true};
     remote.posts++;
-    if (remote.final_of && key == remote.final_of) {
+    if (remote.fail_all || (remote.final_of && key == remote.final_of)) {
         answer.status = 422;
         answer.body = STR("{\"error\":\"the customer is blocked\"}");
     } else if (chance(remote.fail)) {
@@ -322,7 +328,8 @@ static void remote_lose(void) {
         struct net_call *call = call_take();
         bool post = str_is(call->copy.method, "POST") && call->copy.body.ptr && !is_confirm(call);
         uint64_t key = post ? seq_in(call->copy.body, "\"key\":\"k") : 0;
-        if (post && !remote.down && chance(50) && !(remote.final_of && key == remote.final_of))
+        if (post && !remote.down && chance(50) && !remote.fail_all &&
+            !(remote.final_of && key == remote.final_of))
             remote_haunt(call);
         struct net_answer gone = {.error = NET_CANCELLED, .sent = true, .detail = "gone"};
         call_answer(call, &gone);
@@ -885,6 +892,8 @@ static void a_refused_delivery_waits_for_a_person(void **state) {
     hub_free();
 }
 
+#include "deliver_stop.h"
+
 static void an_outage_burns_no_attempts(void **state) {
     hub_init(11);
     hub_up();
@@ -968,6 +977,8 @@ int main(void) {
         cmocka_unit_test(one_sign_in_serves_all),
         cmocka_unit_test(a_lost_progress_file_costs_lookups_alone),
         cmocka_unit_test(a_refused_delivery_waits_for_a_person),
+        cmocka_unit_test(a_share_of_failures_is_counted),
+        cmocka_unit_test(what_fails_stops_itself),
         cmocka_unit_test(an_outage_burns_no_attempts),
         cmocka_unit_test(reading_far_behind_is_shared_out),
         cmocka_unit_test(a_round_of_batches_is_bounded),
