@@ -1,8 +1,9 @@
 /* wishes: what a person decides about a held delivery or a subscription: asked for by any thread,
  * granted by the loop between two rounds.
  *
- * What always holds: the journal knows of a discard before the delivery is gone; a delivery that is
- * not the first of its lane can not be decided about; who asks waits at most WISH_TIMEOUT_S. */
+ * What always holds: the journal knows of a discard before the delivery is gone; what a person is
+ * answered to be done is on disk; a delivery that is not the first of its lane can not be decided
+ * about; who asks waits at most WISH_TIMEOUT_S. */
 #include <time.h>
 
 #include "base/mem.h"
@@ -25,6 +26,10 @@ static bool copy_row(void *ctx, const struct progress_row *row) {
     copy->row.cause = arena_str(copy->arena, row->cause);
     copy->found = true;
     return false;
+}
+
+static enum err not_recorded(struct wish *wish) {
+    return fault_set(wish->fault, ERR_UNAVAILABLE, "it could not be recorded now, try again");
 }
 
 /* Caller has the lock. */
@@ -60,6 +65,8 @@ static enum err wish_grant(struct deliver *d, struct wish *wish, struct arena *a
     copy.row.due_us = clock_now_us(d->options.clock) | 1; /* after a crash it goes on by itself */
     progress_list(d->progress, &copy.row);
     lanes_release(sub->lanes, lane);
+    if (!deliver_flush_locked(d))
+        return not_recorded(wish);
     attempt_tell_released(sub, &copy.row, NULL, wish->by, wish->reason);
     return OK;
 }
@@ -75,9 +82,7 @@ void wish_told(struct attempt *attempt, enum err err) {
     d->deciding = false;
     if (attempt->wish == NULL)
         return;
-    attempt->wish->err = err == OK ? OK
-                                   : fault_set(attempt->wish->fault, ERR_UNAVAILABLE,
-                                               "it could not be recorded now, try again");
+    attempt->wish->err = err == OK ? OK : not_recorded(attempt->wish);
     attempt->wish->done = true;
     pthread_cond_broadcast(&d->decided);
 }
@@ -102,7 +107,8 @@ void deliver_discarded(struct attempt *attempt, enum err err) {
         if (attempt->job.seq > lanes_cursor(lanes))
             progress_over(d->progress, subscription, attempt->job.key, attempt->job.seq);
         lanes_refill(lanes, lane, next);
-        deliver_flush_locked(d);
+        if (!deliver_flush_locked(d))
+            err = ERR_UNAVAILABLE; /* it is held again */
     }
     wish_told(attempt, err);
     pthread_mutex_unlock(&d->lock);
@@ -136,10 +142,8 @@ void wishes_grant(struct deliver *d) {
         }
         wish = next;
     }
-    if (any) {
-        deliver_flush_locked(d);
+    if (any)
         pthread_cond_broadcast(&d->decided);
-    }
     pthread_mutex_unlock(&d->lock);
     arena_free(&arena);
 }

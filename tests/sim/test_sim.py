@@ -28,7 +28,7 @@ PLANTS = {
     "seal-short": {"replay", "start", "journal", "feed"},
     "read-model-ahead": {"read-model-ahead", "ahead", "feed"},
     "key-reuse": {"key-twice", "sealed"},
-    "cursor-early": {"undelivered", "erp-missing"},
+    "cursor-early": {"undelivered", "erp-missing", "value-stale"},
     "lane-order": {"lane-order"},
     "retry-success": {"undelivered", "erp-missing", "value-stale"},
     "skip-lookup": {"effect-doubled", "erp-doubled"},

@@ -893,6 +893,7 @@ static void a_refused_delivery_waits_for_a_person(void **state) {
 }
 
 #include "deliver_stop.h"
+#include "deliver_unwritten.h"
 
 static void an_outage_burns_no_attempts(void **state) {
     hub_init(11);
@@ -979,6 +980,7 @@ int main(void) {
         cmocka_unit_test(a_refused_delivery_waits_for_a_person),
         cmocka_unit_test(a_share_of_failures_is_counted),
         cmocka_unit_test(what_fails_stops_itself),
+        cmocka_unit_test(what_can_not_be_written_is_not_answered_as_done),
         cmocka_unit_test(an_outage_burns_no_attempts),
         cmocka_unit_test(reading_far_behind_is_shared_out),
         cmocka_unit_test(a_round_of_batches_is_bounded),
