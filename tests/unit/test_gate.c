@@ -181,7 +181,8 @@ static void one_account_for_all_its_users(void **state) {
 }
 
 static void a_waiting_customer_goes_first(void **state) {
-    static struct net_flow ledger = {.class = NET_LEDGER}, stock = {.class = NET_STOCK}, customer = {.class = NET_CUSTOMER};
+    static struct net_flow ledger = {.class = NET_LEDGER}, stock = {.class = NET_STOCK};
+    static struct net_flow customer = {.class = NET_CUSTOMER};
     limits.limits.concurrency = 1;
     ask(0, 0, &ledger, "l1");
     ask(1, 0, &ledger, "l2");
