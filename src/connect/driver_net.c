@@ -3,10 +3,11 @@
 #include "connect/driver_net.h"
 
 #include "base/mem.h"
+#include "connect/driver_kafka.h"
 #include "connect/driver_nats.h"
 #include "connect/stream_url.h"
 
-enum { TO_HTTP, TO_NATS, DRIVERS };
+enum { TO_HTTP, TO_NATS, TO_KAFKA, DRIVERS };
 #define DRIVER_BITS ((uintptr_t)3)
 
 struct driver_net {
@@ -20,7 +21,10 @@ static enum err driver_of(struct driver_net *driver, uint32_t which, struct faul
         return OK;
     struct driver_nats_options nats = {.loop = driver->options.loop, .clock = driver->options.clock,
                                        .calls_max = driver->options.calls_max};
-    return driver_nats_create(&nats, &driver->drivers[which], fault);
+    struct driver_kafka_options kafka = {.loop = driver->options.loop, .clock = driver->options.clock,
+                                         .calls_max = driver->options.calls_max};
+    return which == TO_NATS ? driver_nats_create(&nats, &driver->drivers[which], fault)
+                            : driver_kafka_create(&kafka, &driver->drivers[which], fault);
 }
 
 static enum err any_send(struct net *net, const struct net_request *request, net_done *done, void *ctx,
@@ -29,11 +33,8 @@ static enum err any_send(struct net *net, const struct net_request *request, net
     enum stream_kind kind;
     struct net_call *inner = NULL;
     uint32_t which = TO_HTTP;
-    if (!str_starts(request->url, STR("http")) && stream_url_is(request->url, &kind)) {
-        if (kind == STREAM_KAFKA)
-            return fault_set(fault, ERR_INVALID, "this build is without Kafka");
-        which = TO_NATS;
-    }
+    if (!str_starts(request->url, STR("http")) && stream_url_is(request->url, &kind))
+        which = kind == STREAM_NATS ? TO_NATS : TO_KAFKA;
     enum err err = driver_of(driver, which, fault);
     if (err == OK)
         err = net_send(driver->drivers[which], request, done, ctx, &inner, fault);

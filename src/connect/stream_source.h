@@ -49,6 +49,8 @@ struct stream_source_options {
     int64_t bytes_max; /* of messages fetched at once, but for one that is longer */
 };
 /* ERR_UNAVAILABLE: it can not be reached, or refuses; ERR_INVALID: it can not be so; ERR_NOMEM. */
+enum err source_kafka_open(const struct stream_source_options *options, struct stream_source **out,
+                           struct fault *fault) WARN_UNUSED;
 enum err source_nats_open(const struct stream_source_options *options, struct stream_source **out,
                           struct fault *fault) WARN_UNUSED;
 

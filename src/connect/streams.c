@@ -96,9 +96,8 @@ static enum err source_open(struct stream_entry *entry, struct fault *fault) {
     struct stream_source_options options = {.stream = entry->stream, .group = str_c(group),
                                             .clock = entry->streams->options.clock,
                                             .bytes_max = config->settings.stream_in_bytes_max};
-    if (entry->stream->address.kind == STREAM_KAFKA)
-        return fault_set(fault, ERR_INVALID, "this build is without Kafka");
-    return source_nats_open(&options, &entry->source, fault);
+    return entry->stream->address.kind == STREAM_KAFKA ? source_kafka_open(&options, &entry->source, fault)
+                                                       : source_nats_open(&options, &entry->source, fault);
 }
 
 static void slots_free(struct stream_entry *entry) {
