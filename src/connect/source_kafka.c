@@ -155,6 +155,8 @@ static enum err conf_make(const struct stream_source_options *how, struct source
     const struct {
         const char *name, *value;
     } options[] = {{"group.id", group.ptr},
+                   {"session.timeout.ms", "6000"}, /* how long a group waits for a member that was killed */
+                   {"heartbeat.interval.ms", "1500"},
                    {"enable.auto.commit", "false"},
                    {"enable.auto.offset.store", "false"},
                    {"auto.offset.reset", stream->start == STREAM_START_NEW ? "latest" : "earliest"}};
