@@ -155,6 +155,7 @@ def test_the_server_goes_and_comes_back(hub, server, nats):
     nats.stream("REFUNDS", "refunds.>")
     nats.publish("refunds.de", refund(1))
     all_kept(hub, 1)
+    all_done(hub, nats)
     server.stop()
     until(lambda: status(hub)["state"] == "failing", 20 * hub.binary.patience, "it is seen to be gone")
     server.start()
