@@ -30,6 +30,10 @@ static void row_print(const struct json *row) {
            STR_FMT(text_of(row, "subscription")), STR_FMT(text_of(row, "state")),
            STR_FMT(text_of(row, "behind")), STR_FMT(text_of(row, "waiting")), STR_FMT(text_of(row, "held")),
            STR_FMT(text_of(row, "rate_per_s")), STR_FMT(text_of(row, "delivered")));
+    const struct json *oldest = json_member(row, STR("oldest_at"));
+    if (oldest && oldest->kind != JSON_NULL)
+        printf("    behind since %.*s; passes %.*s events/s; done about %.*s\n", STR_FMT(text_of(row, "oldest_at")),
+               STR_FMT(text_of(row, "drain_per_s")), STR_FMT(text_of(row, "done_at")));
     if (stopped && stopped->kind == JSON_OBJECT)
         printf("    stopped %.*s (%.*s): %.*s; by %.*s\n", STR_FMT(text_of(stopped, "since")),
                STR_FMT(text_of(stopped, "why")), STR_FMT(text_of(stopped, "cause")),

@@ -436,6 +436,27 @@ static void start_all(struct subscription *sub, int64_t now_us) {
 
 /* --- one round ------------------------------------------------------------------------------- */
 
+static bool time_note(void *ctx, const struct record *record) {
+    *(int64_t *)ctx = record->time_us;
+    return false;
+}
+
+/* Once a second: one record is read, however far behind it is. */
+static void drain_show(struct subscription *sub, int64_t now_us) {
+    struct deliver *d = sub->deliver;
+    struct deliver_stats *stats = &sub->stats;
+    struct fault fault = {0};
+    uint64_t next;
+    drain_look(&sub->drain, now_us, stats->cursor, stats->last);
+    int64_t left_us = drain_left_us(&sub->drain);
+    stats->drain_per_s = (uint32_t)drain_rate(&sub->drain);
+    stats->done_us = left_us > 0 ? clock_now_us(d->options.clock) + left_us : 0;
+    stats->oldest_us = 0;
+    if (stats->behind > 0 &&
+        tail_read(d->options.tail, stats->cursor + 1, 1, time_note, &stats->oldest_us, &next, &fault) != OK)
+        stats->oldest_us = 0;
+}
+
 static void stats_show(struct deliver *d, int64_t now_us) {
     uint64_t last = tail_last(d->options.tail);
     pthread_mutex_lock(&d->lock);
@@ -464,6 +485,7 @@ static void stats_show(struct deliver *d, int64_t now_us) {
             stats->rate_per_s = (uint32_t)(n * 1000000 / (uint64_t)span_us);
             sub->rate_tick_us = now_us;
             sub->rate_delivered = stats->delivered;
+            drain_show(sub, now_us);
         }
         sub->shown = *stats;
     }

@@ -80,6 +80,9 @@ struct deliver_stats {
     uint64_t found;      /* look-ups that found it there already */
     struct lane_ledger ledger; /* where every event is that came in since the start */
     uint32_t rate_per_s; /* deliveries, over the last second or so */
+    uint32_t drain_per_s; /* positions of the journal that the cursor passes, over ten seconds (drain.h) */
+    int64_t oldest_us;    /* of the first event behind the cursor, wall clock; 0: there is none */
+    int64_t done_us;      /* estimate: it will have caught up, wall clock; 0: it has, or no end is in sight */
     int64_t delivered_us; /* of the newest delivery, wall clock; 0: none */
     int64_t failed_us;
     char error[200];     /* the newest failure */

@@ -21,10 +21,12 @@ void deliver_stats_write(struct buf *out, const struct deliver_stats *s) {
         {"parked", s->parked},       {"delivered", s->delivered}, {"superseded", s->ledger.superseded},
         {"suppressed", s->suppressed}, {"attempts", s->attempts},
         {"failed", s->failed},       {"looked_up", s->looked_up}, {"found", s->found},
-        {"rate_per_s", s->rate_per_s},
+        {"rate_per_s", s->rate_per_s}, {"drain_per_s", s->drain_per_s},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         buf_printf(out, ",\"%s\":%llu", numbers[i].name, (unsigned long long)numbers[i].value);
+    instant_member(out, "oldest_at", s->oldest_us);
+    instant_member(out, "done_at", s->done_us);
     instant_member(out, "delivered_at", s->delivered_us);
     instant_member(out, "failed_at", s->failed_us);
     buf_json_member(out, "error", str_c(s->error));

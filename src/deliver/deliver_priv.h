@@ -12,6 +12,7 @@
 #include "connect/auth_net.h"
 #include "deliver/ahead.h"
 #include "deliver/deliver.h"
+#include "deliver/drain.h"
 #include "deliver/lane.h"
 #include "deliver/progress.h"
 #include "deliver/reach.h"
@@ -59,6 +60,7 @@ struct subscription {
     struct deliver_stats shown; /* under the lock */
     int64_t rate_tick_us;
     uint64_t rate_delivered;
+    struct drain drain;
     struct stop_state stop; /* stop.c */
     _Atomic uint64_t outcomes[LANE_OUTCOMES]; /* attempts that ended so */
     struct replay_job *replay; /* whose turn it is; NULL: none. Under the lock */

@@ -45,11 +45,15 @@ static const struct shape_field subscription_rows[] = {
     COUNT("looked_up", "Look-ups after an end that told nothing, since the start"),
     COUNT("found", "Of these: was there already"),
     COUNT("rate_per_s", "Deliveries in the last second"),
+    COUNT("drain_per_s", "Events of the journal that its cursor passes a second, over ten seconds"),
+    MAYBE("oldest_at", SHAPE_INSTANT, "Of the first event behind the cursor; null: it has caught up"),
+    MAYBE("done_at", SHAPE_INSTANT,
+          "Estimate: it will have caught up, as fast as in the last ten seconds; null: it has, or no end is in sight"),
     MAYBE("delivered_at", SHAPE_INSTANT, "The last success"),
     MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
     MAYBE("error", SHAPE_TEXT, "What it was", .max = 65536),
-    MAYBE("stopped", SHAPE_OBJECT, "Since when and why it stands still; null: it does not",
-          .shape = &stopped_shape),
+    SHAPE_SAID("stopped", SHAPE_OBJECT, "Since when and why it stands still; absent: it does not",
+               .shape = &stopped_shape),
 };
 SHAPE_DEFINE_SAID(subscription_shape, "subscription", "What goes out to one system",
                   subscription_rows);

@@ -4,10 +4,8 @@
 #include "deliver/stop.h"
 
 void stopped_write(struct buf *out, const struct deliver_stats *stats) {
-    if (!stats->stopped) {
-        buf_lit(out, ",\"stopped\":null");
+    if (!stats->stopped)
         return;
-    }
     buf_printf(out, ",\"stopped\":{\"why\":\"%s\"", stop_whys[stats->stop.why]);
     instant_member(out, "since", stats->stop.since_us);
     buf_json_member(out, "cause", str_c(stats->stop.cause));

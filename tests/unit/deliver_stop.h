@@ -84,6 +84,7 @@ static void what_fails_stops_itself(void **state) {
     assert_int_equal(wanted_of("subscription.stopped"), 1);
     assert_int_equal(wanted_of("exception.raised"), 1);
     assert_true(stats.behind > 200);
+    assert_in_range(stats.oldest_us, INT64_C(1790000000000000), fake_now(NULL));
     hub_crash();
     hub_up();
     for (int i = 0; i < 50; i++)
