@@ -63,6 +63,9 @@ enum err query_rows(struct query *query, const struct table *table, uint32_t sor
                     const struct query_filter *by,
                     void (*item)(struct query *query, const struct row_value *values),
                     struct fault *fault) WARN_UNUSED;
+/* The body as `shape` says, in the query's arena; {} where there is none. ERR_MALFORMED, ERR_INVALID with
+ * every fault, ERR_NOMEM. */
+enum err query_body(struct query *query, const struct shape *shape, void **out, struct fault *fault) WARN_UNUSED;
 /* ,"name":"value" or null where it is absent. */
 void query_member(struct query *query, const char *name, struct str value);
 

@@ -20,6 +20,15 @@ enum err query_limit(const struct query *query, uint32_t dflt, uint32_t max, uin
     return OK;
 }
 
+enum err query_body(struct query *query, const struct shape *shape, void **out, struct fault *fault) {
+    const struct json *json;
+    struct str text = arena_str(query->arena, query->body.len ? query->body : STR("{}"));
+    if (!text.ptr)
+        return fault_set(fault, ERR_NOMEM, "no memory for the body");
+    enum err err = json_parse(query->reader->parser, query->arena, text, false, &json, fault);
+    return err == OK ? shape_decode(shape, json, query->arena, STR(""), out, fault) : err;
+}
+
 static void text_or_null(struct buf *out, struct str value) {
     if (value.ptr)
         buf_json_str(out, value);

@@ -84,14 +84,8 @@ static bool has_filter(const struct held_bulk *b) {
 }
 
 static enum err bulk_read(struct query *query, struct held_bulk *out, struct fault *fault) {
-    const struct json *json;
     void *body;
-    struct str text = arena_str(query->arena, query->body.len ? query->body : STR("{}"));
-    if (!text.ptr)
-        return fault_set(fault, ERR_NOMEM, "no memory for the body");
-    enum err err = json_parse(query->reader->parser, query->arena, text, false, &json, fault);
-    if (err == OK)
-        err = shape_decode(&held_bulk_shape, json, query->arena, STR(""), &body, fault);
+    enum err err = query_body(query, &held_bulk_shape, &body, fault);
     if (err != OK)
         return err;
     *out = *(struct held_bulk *)body;

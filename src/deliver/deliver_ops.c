@@ -168,33 +168,17 @@ static enum err held_show(struct query *query, struct fault *fault) {
     return err;
 }
 
-enum err ops_reason(struct query *query, struct str *reason, struct fault *fault) {
-    const struct json *body;
-    if (query->body.len == 0)
-        return OK;
-    struct json_parser *parser = json_parser_create();
-    if (parser == NULL)
-        return fault_set(fault, ERR_NOMEM, "no memory for a parser");
-    enum err err = json_parse(parser, query->arena, query->body, false, &body, fault);
-    json_parser_destroy(parser);
-    if (err == OK && body->kind == JSON_OBJECT)
-        *reason = json_member_str(body, STR("reason"));
-    return err;
-}
-
 static enum err decide(struct query *query, bool discard, struct fault *fault) {
     struct deliver *d = query->ctx;
-    struct str subscription, reason = STR_NONE;
+    struct str subscription;
     uint64_t seq;
-    if (!held_id(query->args[0], &subscription, &seq))
-        return fault_set(fault, ERR_NOT_FOUND, "no such delivery is held");
-    enum err err = ops_reason(query, &reason, fault);
+    void *decision;
+    enum err err = query_body(query, discard ? &held_discard_shape : &held_retry_shape, &decision, fault);
     if (err != OK)
         return err;
-    if (discard && reason.len == 0) {
-        fault_add(fault, STR("/reason"), "giving up a delivery needs a reason");
-        return ERR_INVALID;
-    }
+    struct str reason = ((const struct ops_decision *)decision)->reason;
+    if (!held_id(query->args[0], &subscription, &seq))
+        return fault_set(fault, ERR_NOT_FOUND, "no such delivery is held");
     err = discard ? deliver_discard(d, subscription, seq, query->actor, reason, fault)
                   : deliver_retry(d, subscription, seq, query->actor, reason, fault);
     if (err == OK)

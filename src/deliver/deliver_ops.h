@@ -4,9 +4,6 @@
 
 #include "deliver/deliver.h"
 
-/* {"reason"} of the request's body, which may be left out. */
-enum err ops_reason(struct query *query, struct str *reason, struct fault *fault) WARN_UNUSED;
-
 /* stop_ops.c */
 /* ,"stopped":… */
 void stopped_write(struct buf *out, const struct deliver_stats *stats);

@@ -97,21 +97,22 @@ SHAPE_DEFINE_SAID(held_story_shape, "held_delivery_story",
                   "A held delivery with its failed attempts", held_story_rows);
 
 static const struct shape_field decision_rows[] = {
-    SHAPE_SAID("reason", SHAPE_TEXT, "Why; kept with the event"),
+    SHAPE_ROW(struct ops_decision, reason, SHAPE_TEXT, "Why; kept with the event", .max = 1024),
 };
-SHAPE_DEFINE_SAID(held_retry_shape, "held_retry", "Sending a held delivery again", decision_rows);
+SHAPE_DEFINE(held_retry_shape, "held_retry", struct ops_decision, "Sending a held delivery again", decision_rows);
 static const struct shape_field discard_rows[] = {
-    SHAPE_SAID("reason", SHAPE_TEXT, "Why; kept with the event", .flags = SHAPE_REQUIRED, .min = 1),
+    SHAPE_ROW(struct ops_decision, reason, SHAPE_TEXT, "Why; kept with the event", .flags = SHAPE_REQUIRED,
+              .min = 1, .max = 1024),
 };
-SHAPE_DEFINE_SAID(held_discard_shape, "held_discard", "Giving a held delivery up", discard_rows);
+SHAPE_DEFINE(held_discard_shape, "held_discard", struct ops_decision, "Giving a held delivery up", discard_rows);
 static const struct shape_field decided_rows[] = {
     SHAPE_SAID("id", SHAPE_TEXT, "SUBSCRIPTION:SEQ", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("state", SHAPE_ENUM, "What becomes of it", .flags = SHAPE_REQUIRED,
                .values = decided_states),
 };
 SHAPE_DEFINE_SAID(held_decided_shape, "held_decision", "What was decided", decided_rows);
-SHAPE_DEFINE_SAID(subscription_switch_shape, "subscription_switch", "Stopping or starting a subscription",
-                  discard_rows);
+SHAPE_DEFINE(subscription_switch_shape, "subscription_switch", struct ops_decision,
+             "Stopping or starting a subscription", discard_rows);
 static const struct shape_field switched_rows[] = {
     SHAPE_SAID("subscription", SHAPE_ID, "Its name", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("state", SHAPE_ENUM, "What it is now", .flags = SHAPE_REQUIRED, .values = switched_states),

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "deliver/deliver_shapes.h"
 #include "deliver/replay_priv.h"
 #include "deliver/replay_shapes.h"
 #include "domain/replays.h"
@@ -94,14 +95,8 @@ static void ask_check(const struct replay_ask *ask, struct fault *fault) {
 }
 
 static enum err ask_read(struct query *query, struct replay *row, struct fault *fault) {
-    const struct json *json;
     void *body;
-    struct str text = arena_str(query->arena, query->body.len ? query->body : STR("{}"));
-    if (text.ptr == NULL)
-        return fault_set(fault, ERR_NOMEM, "no memory for the body");
-    enum err err = json_parse(query->reader->parser, query->arena, text, false, &json, fault);
-    if (err == OK)
-        err = shape_decode(&replay_ask_shape, json, query->arena, STR(""), &body, fault);
+    enum err err = query_body(query, &replay_ask_shape, &body, fault);
     if (err != OK)
         return err;
     const struct replay_ask *ask = body;
@@ -302,15 +297,12 @@ static enum err decide(struct deliver *d, struct wish *wish) {
 static enum err decide_query(struct query *query, enum replay_action action, struct fault *fault) {
     struct replay_wish rw = {.wish = {.decide = decide, .by = query->actor, .fault = fault},
                              .action = action, .out = query->out};
-    enum err err = id_of(query, &rw.id, fault);
-    if (err == OK && query->body.len > 0) {
-        const struct json *body;
-        struct str text = arena_str(query->arena, query->body);
-        err = text.ptr ? json_parse(query->reader->parser, query->arena, text, false, &body, fault)
-                       : fault_set(fault, ERR_NOMEM, "no memory for the body");
-        if (err == OK && body->kind == JSON_OBJECT)
-            rw.wish.reason = json_member_str(body, STR("reason"));
-    }
+    void *decision;
+    enum err err = query_body(query, &replay_decide_shape, &decision, fault);
+    if (err == OK)
+        err = id_of(query, &rw.id, fault);
+    if (err == OK)
+        rw.wish.reason = ((const struct ops_decision *)decision)->reason;
     return err == OK ? wish_make(query->ctx, &rw.wish) : err;
 }
 

@@ -1,4 +1,5 @@
 /* replay_shapes: the documents of replays: see replay.h. */
+#include "deliver/deliver_shapes.h"
 #include "deliver/replay_shapes.h"
 
 static const char *const states[] = {"counting", "counted", "starting", "running",   "paused",
@@ -65,6 +66,7 @@ SHAPE_DEFINE(replay_shape, "replay", struct replay, "Events that one subscriptio
              replay_rows);
 
 static const struct shape_field decide_rows[] = {
-    SHAPE_SAID("reason", SHAPE_TEXT, "Why; kept in the journal", .max = 1024),
+    SHAPE_ROW(struct ops_decision, reason, SHAPE_TEXT, "Why; kept in the journal", .max = 1024),
 };
-SHAPE_DEFINE_SAID(replay_decide_shape, "replay_decision", "Pausing, resuming or cancelling a replay", decide_rows);
+SHAPE_DEFINE(replay_decide_shape, "replay_decision", struct ops_decision,
+             "Pausing, resuming or cancelling a replay", decide_rows);

@@ -1,5 +1,6 @@
 /* stop_ops: subscriptions that stand still, over HTTP: which, and stopping and starting them. Owns
  * nothing. */
+#include "deliver/deliver_shapes.h"
 #include "deliver/deliver_ops.h"
 #include "deliver/stop.h"
 
@@ -14,14 +15,12 @@ void stopped_write(struct buf *out, const struct deliver_stats *stats) {
 }
 
 static enum err subscription_switch(struct query *query, bool stop, struct fault *fault) {
-    struct str name = query->args[0], reason = STR_NONE;
-    enum err err = ops_reason(query, &reason, fault);
+    struct str name = query->args[0];
+    void *decision;
+    enum err err = query_body(query, &subscription_switch_shape, &decision, fault);
     if (err != OK)
         return err;
-    if (reason.len == 0) {
-        fault_add(fault, STR("/reason"), "%s a subscription needs a reason", stop ? "stopping" : "starting");
-        return ERR_INVALID;
-    }
+    struct str reason = ((const struct ops_decision *)decision)->reason;
     err = stop ? deliver_subscription_stop(query->ctx, name, query->actor, reason, fault)
                : deliver_subscription_start(query->ctx, name, query->actor, reason, fault);
     if (err != OK)

@@ -57,27 +57,15 @@ static const struct shape_field recovered_rows[] = {
 };
 static SHAPE_DEFINE_SAID(recovered_shape, "subscription_recovered", "What is sent again", recovered_rows);
 
-static enum err recover_read(struct query *query, struct recover **out, struct fault *fault) {
-    struct json_parser *parser = json_parser_create();
-    const struct json *body = NULL;
-    enum err err = parser ? OK : fault_set(fault, ERR_NOMEM, "no memory for a parser");
-    *out = arena_new(query->arena, struct recover);
-    if (err == OK && query->body.len)
-        err = json_parse(parser, query->arena, query->body, true, &body, fault);
-    if (err == OK && body)
-        err = shape_decode(&recover_shape, body, query->arena, STR(""), (void **)out, fault);
-    json_parser_destroy(parser);
-    return err != OK || *out ? err : fault_set(fault, ERR_NOMEM, "no memory for the request");
-}
-
 static enum err recover_query(struct query *query, struct fault *fault) {
     struct str delivery;
-    struct recover *asked;
+    void *body = NULL;
     uint64_t recovered;
     bool more;
-    enum err err = delivery_of(query, &delivery, fault);
+    enum err err = query_body(query, &recover_shape, &body, fault);
+    const struct recover *asked = body;
     if (err == OK)
-        err = recover_read(query, &asked, fault);
+        err = delivery_of(query, &delivery, fault);
     if (err == OK)
         err = subscriber_recover(query->ctx, delivery, (uint64_t)asked->since_seq, asked->since.us,
                                  query->actor, &recovered, &more, fault);

@@ -10,18 +10,10 @@
 
 #define TOGETHER 64 /* commands of a bulk call that share commits */
 
-/* The body as `shape` says; it may be left out where it may be empty. */
 static enum err body_read(struct query *query, const struct shape *shape, void *out,
                           struct fault *fault) {
-    const struct json *json;
     void *body;
-    struct str text = query->body.len ? query->body : STR("{}");
-    struct str copy = arena_str(query->arena, text);
-    if (!copy.ptr)
-        return fault_set(fault, ERR_NOMEM, "no memory for the body");
-    enum err err = json_parse(query->reader->parser, query->arena, copy, false, &json, fault);
-    if (err == OK)
-        err = shape_decode(shape, json, query->arena, STR(""), &body, fault);
+    enum err err = query_body(query, shape, &body, fault);
     if (err == OK)
         memcpy(out, body, shape->size);
     return err;

@@ -73,6 +73,21 @@ VALID = {  # of routes that bad_requests has no document of
     "/ops/held/bulk": {"action": "retry", "all": True},
     "/ops/held/{id}/discard": {"reason": "done"},
     "/ops/held/{id}/retry": {},
+    "/ops/replays": {"subscription": "erp-orders", "from_seq": 1, "dry_run": True},
+    "/ops/replays/{id}/pause": {"reason": "later"},
+    "/ops/replays/{id}/resume": {"reason": "now"},
+    "/ops/replays/{id}/cancel": {"reason": "never"},
+    "/ops/subscriptions/{subscription}/stop": {"reason": "a new ERP"},
+    "/ops/subscriptions/{subscription}/start": {"reason": "it is there"},
+    "/v1/subscriptions": {"name": "crm", "kind": "pull", "events": ["order.*"]},
+    "/v1/subscriptions/{name}": {"description": "of the shops"},
+    "/v1/subscriptions/{name}/disable": {"reason": "it is moved"},
+    "/v1/subscriptions/{name}/rotate": {"overlap_s": 60},
+    "/v1/subscriptions/{name}/recover": {"since_seq": 1},
+    "/v1/subscriptions/{name}/pull": {"max": 1},
+    "/v1/subscriptions/{name}/ack": {"leases": ["l1"]},
+    "/v1/subscriptions/{name}/nack": {"leases": ["l1"]},
+    "/v1/subscriptions/{name}/extend": {"leases": ["l1"], "lease_s": 60},
 }
 PATHS = {"order": "/v1/orders", "count": "/v1/stock/counts", "adjustment": "/v1/stock/adjustments",
          "receipt": "/v1/stock/receipts", "hold": "/v1/reservations",
@@ -167,7 +182,7 @@ def valid(path):
 
 def filled(path, order_id):
     return path.format(order_id=order_id, exception_id="exc_none", id="1", system="shop", kind="tax",
-                       value="VAT", code="DE-STD")
+                       value="VAT", code="DE-STD", subscription="erp-orders", name="none")
 
 
 def twice(doc, pointer=""):

@@ -26,6 +26,21 @@ static struct peer {
     char last[4096];
 } peer;
 
+/* What came last, as the peer's thread has left it. */
+static pthread_mutex_t last_lock = PTHREAD_MUTEX_INITIALIZER;
+static void last_keep(const char *text, size_t len) {
+    pthread_mutex_lock(&last_lock);
+    memcpy(peer.last, text, len + 1);
+    pthread_mutex_unlock(&last_lock);
+}
+static const char *last(void) {
+    static char copy[sizeof peer.last];
+    pthread_mutex_lock(&last_lock);
+    memcpy(copy, peer.last, sizeof copy);
+    pthread_mutex_unlock(&last_lock);
+    return copy;
+}
+
 static size_t request_read(int fd, char *out, size_t cap) {
     size_t len = 0;
     for (;;) {
@@ -58,7 +73,10 @@ static void *peer_run(void *arg) {
             return NULL;
         peer.connections++;
         peer.client = fd;
-        for (uint32_t i = 0; request_read(fd, peer.last, sizeof peer.last) > 0; i++) {
+        char text[sizeof peer.last];
+        size_t len;
+        for (uint32_t i = 0; (len = request_read(fd, text, sizeof text)) > 0; i++) {
+            last_keep(text, len);
             peer.requests++;
             if (peer.act == SAY_NOTHING || (peer.act == ANSWER_THEN_DROP && i == 1))
                 break;
@@ -172,11 +190,11 @@ static void an_answer_comes_whole(void **state) {
     assert_string_equal(got.body, "{\"number\": 42}");
     assert_string_equal(got.retry, "7");
     assert_true(got.empty_seen);
-    assert_non_null(strstr(peer.last, "POST /orders HTTP/1.1\r\n"));
-    assert_non_null(strstr(peer.last, "Idempotency-Key: main-7\r\n"));
-    assert_non_null(strstr(peer.last, "Content-Type: application/json\r\n"));
-    assert_null(strstr(peer.last, "Expect"));
-    assert_non_null(strstr(peer.last, "\r\n\r\n{\"a\":1}"));
+    assert_non_null(strstr(last(), "POST /orders HTTP/1.1\r\n"));
+    assert_non_null(strstr(last(), "Idempotency-Key: main-7\r\n"));
+    assert_non_null(strstr(last(), "Content-Type: application/json\r\n"));
+    assert_null(strstr(last(), "Expect"));
+    assert_non_null(strstr(last(), "\r\n\r\n{\"a\":1}"));
     net_shut();
     peer_stop();
 }
@@ -205,28 +223,28 @@ static void a_call_leaves_nothing_to_the_next(void **state) {
     bare.body = STR_NONE;
     for (int i = 0; i < 3; i++) {
         assert_int_equal(call(&full).answer.status, 201);
-        assert_non_null(strstr(peer.last, "Content-Length: 7\r\n"));
-        assert_non_null(strstr(peer.last, "\r\n\r\n{\"a\":1}"));
+        assert_non_null(strstr(last(), "Content-Length: 7\r\n"));
+        assert_non_null(strstr(last(), "\r\n\r\n{\"a\":1}"));
         bare.method = STR("GET");
         assert_int_equal(call(&bare).answer.status, 201);
-        assert_memory_equal(peer.last, "GET /orders HTTP/1.1\r\n", 22);
-        assert_null(strstr(peer.last, "Content-"));
-        assert_null(strstr(peer.last, "Idempotency-Key"));
+        assert_memory_equal(last(), "GET /orders HTTP/1.1\r\n", 22);
+        assert_null(strstr(last(), "Content-"));
+        assert_null(strstr(last(), "Idempotency-Key"));
         bare.method = STR("DELETE");
         assert_int_equal(call(&bare).answer.status, 201);
-        assert_memory_equal(peer.last, "DELETE /orders HTTP/1.1\r\n", 25);
-        assert_null(strstr(peer.last, "Content-"));
+        assert_memory_equal(last(), "DELETE /orders HTTP/1.1\r\n", 25);
+        assert_null(strstr(last(), "Content-"));
         full.method = i == 0 ? STR("PUT") : STR("POST");
         assert_int_equal(call(&full).answer.status, 201);
-        assert_non_null(strstr(peer.last, i == 0 ? "PUT /orders" : "POST /orders"));
-        assert_non_null(strstr(peer.last, "Idempotency-Key: main-7\r\n"));
+        assert_non_null(strstr(last(), i == 0 ? "PUT /orders" : "POST /orders"));
+        assert_non_null(strstr(last(), "Idempotency-Key: main-7\r\n"));
     }
     assert_int_equal(peer.connections, 1);
     /* the answer to HEAD has no body; one that comes all the same ends the connection */
     bare.method = STR("HEAD");
     assert_int_equal(call(&bare).answer.status, 201);
     assert_int_equal(call(&full).answer.status, 201);
-    assert_non_null(strstr(peer.last, "\r\n\r\n{\"a\":1}"));
+    assert_non_null(strstr(last(), "\r\n\r\n{\"a\":1}"));
     net_shut();
     peer_stop();
 }
