@@ -125,8 +125,8 @@ static enum err tidy_floor(struct hub *hub, struct fault *fault) {
     for (uint32_t i = 0; err == OK && i < deliver_count(hub->deliver); i++) {
         struct deliver_stats stats;
         uint64_t held = UINT64_MAX;
-        if (!deliver_stats(hub->deliver, i, &stats))
-            continue;
+        if (!deliver_stats(hub->deliver, i, &stats) || (!stats.enabled && stats.cursor == 0))
+            continue; /* one that was never turned on asks for nothing */
         if (stats.held + stats.parked > 0)
             err = deliver_held(hub->deliver, stats.subscription, 0, 1, row_seq, &held, fault);
         if (stats.cursor < lowest)

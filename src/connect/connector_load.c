@@ -442,7 +442,8 @@ static enum err load_send(struct loader *l, uint32_t i) {
     load_note_auth(l, &missing);
     if (missing.len > 0) {
         send->missing = arena_str(l->arena, buf_str(&missing));
-        load_note_missing(&l->missing, "for", send->subscription);
+        if (send->enabled) /* off is not incomplete */
+            load_note_missing(&l->missing, "for", send->subscription);
     }
     buf_free(&missing);
     return OK;

@@ -61,6 +61,7 @@ void deliver_stop(struct deliver *deliver, int64_t drain_ms);
 /* --- seeing, any thread -------------------------------------------------------------------- */
 struct deliver_stats {
     struct str subscription, connector;
+    bool enabled;        /* its connector says so */
     bool usable;         /* enabled, and all its references are set */
     bool broken;         /* the breaker is open: the remote does not answer */
     bool stopped;        /* until a person starts it (deliver/stop.h), … */

@@ -209,6 +209,7 @@ static enum err subscription_change(struct subscription *sub, const struct conne
     connector_take(send->connector);
     sub->send = send;
     sub->stats.connector = connector;
+    sub->stats.enabled = send->enabled;
     sub->stats.usable = send->enabled && send->missing.ptr == NULL && send->request != NULL;
     if (sub->lanes != NULL) {
         struct lane_policy policy = policy_of(d, send);

@@ -337,7 +337,7 @@ def test_055_server_sent_events_never(filled):
                                             ("Accept-Encoding", "gzip")], None))
         status, _, headers = c.read_head()
         assert status == 200 and "content-encoding" not in headers
-        assert c.read_chunk() == b":\n\n"
+        assert c.read_chunk() == b"retry: 2000\n\n"
 
 
 def test_056_entity_tags(filled):

@@ -197,7 +197,7 @@ def test_retention_asks_the_law_and_the_hub(small_hub):
     until(lambda: "still needs" in hub.binary.run(
         "journal", "retain", "-C", hub.config, env=hub.env).stdout, 20, "the hub's word")
     hub.stop()
-    for name in ("generic-erp", "tryton", "vendure"):
+    for name in ("generic-erp", "tryton", "vendure"):  # what was never turned on asks for nothing
         shutil.rmtree(hub.config / "connectors" / name)
     hub.start()
     until(lambda: "could be removed" in retain(), 20, "the hub to say what it needs no more")
