@@ -16,7 +16,8 @@ struct gateway_loop *loop_of(struct http_exchange *ex) {
 
 /* --- hand-over ----------------------------------------------------------------------------- */
 
-/* Writer thread: a batch is on disk. */
+/* Writer thread: a batch is on disk. All of it under the lock: with the last answer taken, the loop may
+ * be gone. */
 static void loop_deliver(struct command_origin *origin, struct command *first) {
     struct gateway_loop *loop = (struct gateway_loop *)origin;
     struct command *last = first;
@@ -29,10 +30,10 @@ static void loop_deliver(struct command_origin *origin, struct command *first) {
     else
         loop->inbox_first = first;
     loop->inbox_last = last;
-    pthread_mutex_unlock(&loop->lock);
     if (atomic_load(&loop->ready_us) == 0)
         atomic_store(&loop->ready_us, clock_tick_us(loop->gateway->clock));
     uv_async_send(&loop->wake);
+    pthread_mutex_unlock(&loop->lock);
 }
 
 void loop_inbox_take(struct gateway_loop *loop) {
