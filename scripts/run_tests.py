@@ -116,7 +116,7 @@ def sim():
         "PENSTOCK_SIM_PLANTED": simulator(PLANTED)}, dist="load")
 
 
-def pytest_suite(folder, paths, env, dist="loadfile"):
+def pytest_suite(folder, paths, env, dist="loadgroup"):
     """(passed, failed) of black-box tests, some files (dist="load": tests) side by side. The report
     that pytest leaves is what is counted."""
     report = os.path.join(ROOT, folder, "blackbox.xml")

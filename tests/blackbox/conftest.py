@@ -35,6 +35,18 @@ def program_path():
     return Path(os.environ.get("PENSTOCK_BIN") or ROOT / "build" / "penstock")
 
 
+# Files that share the one real ERP of a machine: where files run side by side, these run in turn.
+WITH_TRYTON = {"test_081_tryton", "test_083_vendure", "test_094_demo_tryton"}
+
+
+def pytest_collection_modifyitems(config, items):
+    """Side by side go files, not tests (--dist loadgroup)."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            group = "tryton" if item.path.stem in WITH_TRYTON else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield

@@ -96,6 +96,11 @@ class Connection:
             self.stream.close()
             self.sock.close()
 
+    def __del__(self):
+        """One that a test left in the traceback of an expected failure is closed with it."""
+        if not getattr(self, "closed", True):
+            self.close()
+
     def __enter__(self):
         return self
 
