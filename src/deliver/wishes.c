@@ -58,6 +58,9 @@ static enum err wish_grant(struct deliver *d, struct wish *wish, struct arena *a
     if (first != wish->seq)
         return fault_set(wish->fault, ERR_CONFLICT, "it waits behind delivery %llu of its key",
                          (unsigned long long)first);
+    /* it is held on disk before the journal knows that it is given up: what is undone is held again */
+    if (wish->kind == WISH_DISCARD && !deliver_flush_locked(d))
+        return not_recorded(wish);
     if (wish->kind == WISH_DISCARD)
         return attempt_tell_released(sub, &copy.row, wish, wish->by, wish->reason)
                    ? OK
