@@ -99,6 +99,11 @@ static enum err seal_flip(struct journal_sqlite *j, bool *again, struct fault *f
     if (err == OK && flipped) {
         segment_close(&j->old);
         j->seal.step = SEAL_SYNC;
+    } else if (err != OK) {
+        /* A write failed within it: the file may be changed and its rollback journal left behind, while
+         * this connection takes it for done. Who opens it anew puts it back first. */
+        segment_close(&j->old);
+        j->seal.step = SEAL_OPEN;
     } else {
         *again = false; /* someone has the file open */
     }
