@@ -49,6 +49,8 @@ enum err db_i64(sqlite3 *db, const char *sql, int64_t dflt, int64_t *out,
 
 /* The error that db met last. `doing` says what was tried: "append to the journal". */
 enum err db_fault(sqlite3 *db, const char *doing, struct fault *fault);
+/* Whether this thread's newest db_fault was about what a file holds, not about reading it. */
+bool db_fault_damaged(void);
 /* SQLite result code (extended) as enum err. */
 enum err db_err(int rc);
 /* Whether the code says that the file itself is damaged. */

@@ -415,15 +415,17 @@ static enum err file_take(struct journal_sqlite *j, uint64_t number, bool *found
     uint64_t first, last, ended;
     struct fault unmade = {0};
     *found = false;
-    if (!number_exists(j, number) || file_range(j, number, &first, &last, &unmade) != OK)
-        return OK; /* where it can not be opened, who writes will say so */
-    if (first == 0)
-        return OK;
+    enum err err = number_exists(j, number) ? file_range(j, number, &first, &last, &unmade) : ERR_NOT_FOUND;
+    /* What can not be read now may hold records: nobody may append behind the one before it. */
+    if ((err == ERR_IO && !db_fault_damaged()) || err == ERR_NOMEM || err == ERR_UNAVAILABLE)
+        return fault_set(fault, err, "%s", unmade.detail);
+    if (err != OK || first == 0)
+        return OK; /* not made to its end; where it is something else, who writes will say so */
     *found = true;
     pthread_mutex_lock(&j->pool_lock);
     struct segment live = j->segments[j->segment_count - 1];
     pthread_mutex_unlock(&j->pool_lock);
-    enum err err = file_range(j, live.number, &live.first, &ended, fault);
+    err = file_range(j, live.number, &live.first, &ended, fault);
     if (err == OK && ended + 1 != first)
         err = fault_set(fault, ERR_DAMAGED,
                         "journal segment %llu ends at record %llu, segment %llu begins at %llu",
