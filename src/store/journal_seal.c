@@ -42,7 +42,10 @@ static enum err journal_mode(sqlite3 *db, const char *sql, bool *is_delete, stru
         return err;
     int rc = sqlite3_step(stmt);
     *is_delete = rc == SQLITE_ROW && str_is(db_column_str(stmt, 0), "delete");
-    if (rc != SQLITE_ROW && (rc & 0xff) != SQLITE_BUSY && (rc & 0xff) != SQLITE_LOCKED)
+    if (rc == SQLITE_ROW) /* the change is committed behind the row that tells of it, and may fail */
+        rc = sqlite3_step(stmt);
+    *is_delete = *is_delete && rc == SQLITE_DONE;
+    if (rc != SQLITE_DONE && (rc & 0xff) != SQLITE_BUSY && (rc & 0xff) != SQLITE_LOCKED)
         err = db_fault(db, "seal the journal segment", fault);
     sqlite3_finalize(stmt);
     return err;

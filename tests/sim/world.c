@@ -304,6 +304,7 @@ static void all_step(struct sim *sim) {
     core_step(sim->core);
     inbound_step(sim->inbound);
     deliver_step(sim->deliver);
+    sim->reloaded = sim->reloaded || sim->deliver->failed; /* what failed before is told with the next flush */
     poller_step(sim->poller);
     market_answer(sim);
     while (partner_calls(sim) > 0) {
@@ -314,6 +315,7 @@ static void all_step(struct sim *sim) {
     }
     core_step(sim->core);
     deliver_step(sim->deliver);
+    sim->reloaded = sim->reloaded || sim->deliver->failed;
     (void)!read_model_step(sim->read_model, &more, &fault);
     (void)!journal_tidy(sim->journal, &more, &fault);
     (void)!core_shelf_step(sim->core, &more, &fault);
