@@ -202,6 +202,31 @@ enum governor_says account_ask(struct accounts *accounts, struct account *accoun
     return GOVERNOR_PACE;
 }
 
+void accounts_user_add(struct accounts *accounts, struct accounts_user *user) {
+    pthread_mutex_lock(&accounts->lock);
+    user->next = accounts->users;
+    accounts->users = user;
+    pthread_mutex_unlock(&accounts->lock);
+}
+
+void accounts_user_remove(struct accounts *accounts, struct accounts_user *user) {
+    pthread_mutex_lock(&accounts->lock);
+    struct accounts_user **at = &accounts->users;
+    while (*at != user)
+        at = &(*at)->next;
+    *at = user->next;
+    pthread_mutex_unlock(&accounts->lock);
+}
+
+void account_due(struct accounts *accounts, struct account *account, int64_t due_us,
+                 const struct accounts_user *except) {
+    bool sooner = due_us < account->due_us;
+    account->due_us = due_us;
+    for (struct accounts_user *user = sooner ? accounts->users : NULL; user; user = user->next)
+        if (user != except && user->waiting > 0)
+            user->wake(user->wake_ctx);
+}
+
 bool accounts_room(struct accounts *accounts, const struct connector *connector, struct str url,
                    const struct net_flow *flow, int64_t *due_us) {
     *due_us = INT64_MAX;
@@ -291,8 +316,10 @@ void accounts_mended(struct accounts *accounts, const struct connector *connecto
     struct endpoint *endpoint = account ? endpoint_of(accounts, account, url) : NULL;
     if (endpoint)
         endpoint->breaker.probe_us = clock_tick_us(accounts->options.clock);
-    if (account)
+    if (account) {
         account->governor.pause_us = 0;
+        account_due(accounts, account, clock_tick_us(accounts->options.clock), NULL);
+    }
     pthread_mutex_unlock(&accounts->lock);
 }
 

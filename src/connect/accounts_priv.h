@@ -41,8 +41,17 @@ struct endpoint {
     char cause[200];
 };
 
+/* Who calls by accounts: one for each thread that does. */
+struct accounts_user {
+    struct accounts_user *next;
+    void (*wake)(void *ctx); /* from any thread; it only signals */
+    void *wake_ctx;
+    uint32_t waiting; /* calls of its own, in flows */
+};
+
 struct accounts {
     pthread_mutex_t lock; /* of all that follows */
+    struct accounts_user *users;
     struct accounts_options options;
     struct account *accounts;
     struct endpoint **endpoints;
@@ -61,6 +70,12 @@ struct governor_time accounts_now(const struct accounts *accounts);
 /* governor_ask, but not beyond what the disk knows of the quota. */
 enum governor_says account_ask(struct accounts *accounts, struct account *account, struct governor_time now,
                                int64_t *due_us);
+/* When what waits of the account may go by time alone. Who has calls that wait, and may sleep for longer than
+ * that by now, is woken; not `except`, who finds out itself; NULL: nobody is. */
+void account_due(struct accounts *accounts, struct account *account, int64_t due_us,
+                 const struct accounts_user *except);
+void accounts_user_add(struct accounts *accounts, struct accounts_user *user);
+void accounts_user_remove(struct accounts *accounts, struct accounts_user *user);
 /* A call to the endpoint that was let go at began_us ended. */
 void endpoint_end(struct accounts *accounts, struct endpoint *endpoint, bool probe, int64_t began_us,
                   enum breaker_end end, int64_t retry_after_ms, struct str cause);

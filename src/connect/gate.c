@@ -27,7 +27,7 @@ struct gate {
     struct arena arena; /* of the answer that is being judged */
     struct net_call *calls, *free;
     struct net_call *inbox, *inbox_last; /* under the lock, as is … */
-    uint32_t waiting;
+    struct accounts_user user;
     bool closing;
 };
 
@@ -117,7 +117,7 @@ static void flow_wait(struct net_call *call) {
     }
     atomic_fetch_add(&flow->waiting, 1);
     account->waiting++;
-    call->gate->waiting++;
+    call->gate->user.waiting++;
 }
 
 static void ring_remove(struct account *account, struct net_flow *flow) {
@@ -135,7 +135,7 @@ static void ring_remove(struct account *account, struct net_flow *flow) {
 static void waited(struct net_call *call) {
     atomic_fetch_sub(&call->flow->waiting, 1);
     call->account->waiting--;
-    call->gate->waiting--;
+    call->gate->user.waiting--;
 }
 
 /* The first of the flow whose turn it is; the flow goes behind the others of its class. */
@@ -202,17 +202,21 @@ static bool is_shut(enum governor_says says, int64_t due_us, struct governor_tim
     return says >= GOVERNOR_PAUSED && due_us - now.tick_us >= SHUT_US;
 }
 
-/* Lets go what may. Under the lock. */
-static void account_dispatch(struct accounts *accounts, struct account *account) {
+/* Lets go what may. Under the lock, on the gate's thread. */
+static void account_dispatch(struct gate *gate, struct account *account) {
+    struct accounts *accounts = gate->options.accounts;
     struct governor_time now = accounts_now(accounts);
     while (account->waiting > 0) {
-        enum governor_says says = account_ask(accounts, account, now, &account->due_us);
-        if (is_shut(says, account->due_us, now)) {
-            call_close(ring_take(account), shut_words(says), account->due_us - now.tick_us);
+        int64_t due_us;
+        enum governor_says says = account_ask(accounts, account, now, &due_us);
+        if (is_shut(says, due_us, now)) {
+            call_close(ring_take(account), shut_words(says), due_us - now.tick_us);
             continue;
         }
-        if (says != GOVERNOR_GO)
+        if (says != GOVERNOR_GO) {
+            account_due(accounts, account, due_us, &gate->user);
             return;
+        }
         struct net_call *call = ring_take(account);
         if (call_admit(accounts, call, now))
             inbox_add(call, CALL_GRANTED);
@@ -259,7 +263,7 @@ static void call_account(struct net_call *call, const struct net_answer *answer,
                  accounts->options.rng, now);
     endpoint_end(accounts, call->endpoint, call->probe, call->began_us, good, retry_after_ms, cause);
     call->account->calls[kind]++;
-    account_dispatch(accounts, call->account);
+    account_dispatch(call->gate, call->account);
     pthread_mutex_unlock(&accounts->lock);
 }
 
@@ -286,7 +290,7 @@ static void call_undo(struct net_call *call) {
     governor_end(&call->account->governor, GOVERNOR_NOTHING, call->began_us, -1, NULL, accounts->options.rng,
                  accounts_now(accounts));
     endpoint_end(accounts, call->endpoint, call->probe, call->began_us, BREAKER_SAYS_NOTHING, -1, STR_NONE);
-    account_dispatch(accounts, call->account);
+    account_dispatch(call->gate, call->account);
     pthread_mutex_unlock(&accounts->lock);
 }
 
@@ -331,7 +335,8 @@ static enum err call_enter(struct net_call *call, bool *go, struct fault *fault)
     call->flow = request->flow ? request->flow : &account->own[NET_LEDGER];
     if (call->flow->first && call->flow->account != account)
         call->flow = &account->own[call->flow->class]; /* its owner has moved, and others of it still wait */
-    enum governor_says says = account_ask(accounts, account, now, &account->due_us);
+    int64_t due_us;
+    enum governor_says says = account_ask(accounts, account, now, &due_us);
     if (account->waiting == 0 && says == GOVERNOR_GO) {
         *go = call_admit(accounts, call, now);
     } else if (!breaker_lets(&call->endpoint->breaker, now.tick_us)) {
@@ -340,7 +345,7 @@ static enum err call_enter(struct net_call *call, bool *go, struct fault *fault)
     } else {
         *go = false;
         flow_wait(call);
-        account_dispatch(accounts, account);
+        account_dispatch(call->gate, account);
     }
     pthread_mutex_unlock(&accounts->lock);
     return OK;
@@ -426,6 +431,7 @@ static void gate_close(struct net *base) {
         gate->free = call->next;
         mem_free(call);
     }
+    accounts_user_remove(gate->options.accounts, &gate->user);
     json_parser_destroy(gate->parser);
     arena_free(&gate->arena);
     mem_free(gate);
@@ -466,9 +472,9 @@ void gate_step(struct net *base) {
     struct accounts *accounts = gate->options.accounts;
     pthread_mutex_lock(&accounts->lock);
     int64_t now_us = clock_tick_us(accounts->options.clock);
-    for (struct net_call *call = gate->waiting > 0 ? gate->calls : NULL; call; call = call->next)
+    for (struct net_call *call = gate->user.waiting > 0 ? gate->calls : NULL; call; call = call->next)
         if (call->state == CALL_WAITS && call->account->due_us <= now_us)
-            account_dispatch(accounts, call->account);
+            account_dispatch(gate, call->account);
     pthread_mutex_unlock(&accounts->lock);
     /* one by one: what ends one call may cancel another */
     for (struct net_call *call; (call = inbox_take(gate)) != NULL;) {
@@ -489,7 +495,7 @@ int64_t gate_next_us(struct net *base) {
     pthread_mutex_lock(&accounts->lock);
     if (gate->inbox)
         next = clock_tick_us(accounts->options.clock);
-    for (const struct net_call *call = gate->waiting > 0 ? gate->calls : NULL; call; call = call->next)
+    for (const struct net_call *call = gate->user.waiting > 0 ? gate->calls : NULL; call; call = call->next)
         if (call->state == CALL_WAITS && call->account->due_us < next)
             next = call->account->due_us;
     pthread_mutex_unlock(&accounts->lock);
@@ -506,8 +512,10 @@ enum err gate_create(const struct gate_options *options, struct net **out, struc
     }
     gate->net.ops = &gate_ops;
     gate->options = *options;
+    gate->user = (struct accounts_user){.wake = options->wake, .wake_ctx = options->wake_ctx};
     gate->parser = parser;
     arena_init(&gate->arena, (size_t)32 << 20);
+    accounts_user_add(options->accounts, &gate->user);
     *out = &gate->net;
     return OK;
 }

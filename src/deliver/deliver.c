@@ -544,6 +544,7 @@ void deliver_step(struct deliver *d) {
             batches_return(sub);
             continue;
         }
+        sub->shut_us = 0; /* as asked in an earlier round */
         for (uint32_t n = 0; n < READS_OF_STEP && read_wanted(sub) && read_ahead(sub); n++)
             ;
         replay_step(sub, now_us);

@@ -69,6 +69,14 @@ def release_binary(binary):
     return Binary(path) if path else binary
 
 
+@pytest.fixture
+def logged():
+    """A function: of what it is given, the log is shown where the test fails."""
+    before = len(LOGGED)
+    yield LOGGED.append
+    del LOGGED[before:]
+
+
 def running(thing):
     LOGGED.append(thing)
     try:

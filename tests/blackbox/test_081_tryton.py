@@ -242,7 +242,7 @@ def test_stock_follows_what_moves_in_tryton(reading_hub, tryton):
 
 
 @pytest.mark.timeout(1200)
-def test_five_hundred_orders_and_twenty_faults(release_binary, tmp_path, tryton):
+def test_five_hundred_orders_and_twenty_faults(release_binary, tmp_path, tryton, logged):
     """Lost answers, broken connections, the ERP killed in the middle of a request, the hub killed
     at any moment: in the end the books agree, order by order, to the cent."""
     flaky = Flaky(tryton.url)
@@ -253,6 +253,8 @@ def test_five_hundred_orders_and_twenty_faults(release_binary, tmp_path, tryton)
     dice = random.Random(20)
     faults = ["drop"] * 9 + ["refuse"] * 4 + ["erp"] * 2 + ["hub"] * 5
     dice.shuffle(faults)
+    logged(hub)
+    logged(tryton)
     try:
         hub.start()
         for sku in ("TEE-RED-M", "MUG-BLUE"):
@@ -284,6 +286,11 @@ def test_five_hundred_orders_and_twenty_faults(release_binary, tmp_path, tryton)
         assert len(captured) == 500 and flaky.done.count("drop") == 9
         agree(hub, tryton, captured)
         hub.stop()
+    except AssertionError:
+        print("the hub's side:", json.dumps(docs.listed(hub.client(), "/ops/subscriptions"), indent=1))
+        print("the way:", flaky.done, flaky.faults)
+        print("the books' database:", tryton.working())
+        raise
     finally:
         flaky.stop()
         if hub.process is not None:

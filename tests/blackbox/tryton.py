@@ -99,12 +99,20 @@ class Tryton:
                 done[code] = round(done.get(code, 0) + move["quantity"], 6)
         return done
 
+    def sql(self, text):
+        ports = dict(line.split("=") for line in (HOME / "ports").read_text("utf-8").split())
+        return subprocess.run(["psql", "-h", "127.0.0.1", "-p", ports["TRYTON_PG_PORT"], "-U", "postgres", "-d",
+                               "retail", "-qc", text], check=True, timeout=30, capture_output=True, text=True).stdout
+
     def sessions_end(self):
         """All who are signed in are not any more."""
-        ports = dict(line.split("=") for line in (HOME / "ports").read_text("utf-8").split())
-        subprocess.run(["psql", "-h", "127.0.0.1", "-p", ports["TRYTON_PG_PORT"], "-U", "postgres", "-d",
-                        "retail", "-qc", "delete from ir_session"], check=True, timeout=30)
+        self.sql("delete from ir_session")
         self.session = None
+
+    def working(self):
+        """What its database is doing, for who reads why a test has failed."""
+        return self.sql("select state, wait_event_type, wait_event, now() - xact_start as since, left(query, 100)"
+                        " from pg_stat_activity where datname = 'retail'")
 
     # --- the hub's side ---
 

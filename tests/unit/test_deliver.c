@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "connect/account.h"
 #include "connect/connector_priv.h"
 #include "deliver/deliver_priv.h"
 #include "domain/deliveries.h"
@@ -115,6 +116,13 @@ static int64_t fake_tick(struct clock *clock) { return tick_us; }
 static struct clock fake_clock = {.now_us = fake_now, .tick_us = fake_tick};
 static struct rng_seeded dice;
 static bool chance(uint32_t percent) { return rng_below(&dice.rng, 100) < percent; }
+
+/* --- the loop on which delivery would run --------------------------------------------------- */
+static struct loop {
+    _Atomic bool woken;
+    int64_t next_us;
+} loop;
+static void loop_wake(void *ctx) { loop.woken = true; }
 
 /* --- the remote --------------------------------------------------------------------------- */
 struct net_call {
@@ -307,6 +315,7 @@ static void remote_step(void) {
     ghosts_work();
     if (remote.count == 0)
         return;
+    loop.woken = true;
     struct net_call *call = call_take();
     struct net_answer refused = {.error = NET_REFUSED, .detail = "refused"};
     if (remote.down || chance(remote.refuse))
@@ -358,6 +367,7 @@ static struct hub {
     struct connector_header header;
     struct connector_session session;
     struct connector_auth auth;
+    struct connector_account account;
     struct connector_request sign_in;
     struct mapping_sources *sources;
     struct tail *tail;
@@ -455,6 +465,8 @@ static void hub_up(void) {
     enum err err = deliver_create(&options, &hub.deliver, &fault);
     if (err != OK)
         fail_msg("%s", fault.detail);
+    deliver_wake_set(hub.deliver, loop_wake, NULL);
+    loop.woken = true;
 }
 
 /* As a crash: nothing more is written to the progress; what was under way is lost. */
@@ -521,9 +533,14 @@ static void thing_new(uint32_t keys) {
     assert_int_equal(core_submit(hub.core, command, &fault), OK);
 }
 
+/* Delivery turns as its loop would: when it was woken, when a call ended, or when it is time. Where it has
+ * not said so, it sleeps for ever. */
 static void hub_step(void) {
     core_step(hub.core);
-    deliver_step(hub.deliver);
+    if (atomic_exchange(&loop.woken, false) || tick_us >= loop.next_us) {
+        deliver_step(hub.deliver);
+        loop.next_us = deliver_next_us(hub.deliver);
+    }
     if (chance(70))
         remote_step();
     tick_us += (int64_t)rng_below(&dice.rng, 4000);
@@ -554,51 +571,6 @@ static void check_books(void) {
     }
     assert_int_equal(known, wanted_of("thing.made"));
     assert_int_equal(wanted_of("posting.posted"), known);
-}
-
-/* --- versions of the connector ---------------------------------------------------------------- */
-
-/* A version with memory of its own, which is gone with its last user; `wanted` false: a set in which
- * no connector has the subscription. */
-static const struct connectors *version_make(bool wanted) {
-    struct connector_own *own = mem_zalloc(sizeof *own);
-    struct connectors *set = connectors_create(1);
-    own->users = 1;
-    arena_init(&own->arena, 0);
-    own->sources = mapping_sources_create();
-    struct connector *connector = arena_new(&own->arena, struct connector);
-    struct connector_send *send = arena_new(&own->arena, struct connector_send);
-    struct connector_request *request = arena_new(&own->arena, struct connector_request);
-    *connector = hub.connector;
-    *send = hub.send;
-    *request = hub.request;
-    connector->own = own;
-    connector->name = arena_str(&own->arena, hub.connector.name);
-    send->subscription = arena_str(&own->arena, hub.send.subscription);
-    send->connector = connector;
-    send->request = request;
-    request->url = arena_str(&own->arena, hub.request.url);
-    send->enabled = chance(80);
-    send->limits = arena_new(&own->arena, struct connector_limits);
-    send->limits->concurrency = 1 + (int64_t)rng_below(&dice.rng, 6);
-    connector->send = wanted ? (struct shape_list){send, 1} : (struct shape_list){0};
-    set->items[set->count++] = connector;
-    return set;
-}
-
-static void version_next(bool wanted) {
-    const struct connectors *set = version_make(wanted);
-    deliver_renew(hub.deliver, set);
-    connectors_release(set);
-}
-
-/* In the end it is there and enabled. */
-static void version_last(void) {
-    struct deliver_stats stats;
-    do {
-        version_next(true);
-        deliver_step(hub.deliver);
-    } while (!deliver_stats(hub.deliver, 0, &stats) || !stats.usable);
 }
 
 /* --- the tests ------------------------------------------------------------------------------ */
@@ -634,6 +606,12 @@ static void run_with_faults(uint64_t seed, bool crashes, bool script) {
     remote.refuse = (uint32_t)rng_below(&dice.rng, 20);
     remote.fail = (uint32_t)rng_below(&dice.rng, 40);
     hub.config.settings.deliver_window = 16 + (int64_t)rng_below(&dice.rng, 40);
+    if (chance(50)) { /* fewer at once than the subscription would have, or slower */
+        hub.connector.account = &hub.account;
+        hub.account.limits.concurrency = (uint32_t)rng_below(&dice.rng, 4);
+        hub.account.limits.calls = chance(50) ? 200 : 0;
+        hub.account.limits.per_ms = 1000;
+    }
     hub_up();
     uint32_t total = 200 + (uint32_t)rng_below(&dice.rng, 200);
     for (int i = 0; i < 400000; i++) {
@@ -668,78 +646,12 @@ static void run_with_faults(uint64_t seed, bool crashes, bool script) {
     hub_free();
 }
 
-/* Versions come, change and go while things are under way: nothing is lost, nothing comes twice, the
- * order of each key stands, and what nobody uses any more is freed. */
-static void run_with_versions(uint64_t seed, bool crashes, bool script) {
-    hub_init(seed);
-    if (script)
-        hub_script();
-    remote.drop = (uint32_t)rng_below(&dice.rng, 30);
-    remote.fail = (uint32_t)rng_below(&dice.rng, 30);
-    hub.config.settings.deliver_window = 16 + (int64_t)rng_below(&dice.rng, 40);
-    hub_up();
-    uint32_t total = 200;
-    bool last = false;
-    for (int i = 0; i < 400000; i++) {
-        if (hub.made < total && chance(20))
-            thing_new(12);
-        if (hub.made == total && !last) {
-            version_last();
-            last = true;
-        }
-        if (last && all_done())
-            break;
-        if (!last && chance(4))
-            version_next(chance(80));
-        hub_step();
-        if (crashes && chance(1) && chance(40)) {
-            hub_crash();
-            hub_up();
-            last = false;
-        }
-    }
-    assert_true(all_done());
-    check_books();
-    struct deliver_stats stats;
-    assert_true(deliver_stats(hub.deliver, 0, &stats));
-    if (!crashes) /* a version costs no look-up, no second attempt */
-        assert_int_equal(deliver_count(hub.deliver), 1);
-    hub_crash();
-    hub_free();
-}
-
-static void versions_come_and_go(void **state) {
-    for (uint64_t seed = 1; seed <= 10; seed++) {
-        run_with_versions(seed, false, false);
-        run_with_versions(seed + 100, true, seed % 2);
-        run_with_versions(seed + 200, false, true);
-    }
-}
-
-/* Without a look-up and without a key at the remote, a second post would be a second effect. */
-static void a_new_version_posts_nothing_again(void **state) {
-    hub_init(5);
-    hub.send.lookup = NULL;
-    hub_up();
-    for (int i = 0; i < 300; i++) {
-        thing_new(20);
-        if (i % 7 == 0)
-            version_next(i % 3 != 0);
-        hub_step();
-    }
-    version_last();
-    for (int i = 0; i < 20000 && !(memory.count > 300 && all_done()); i++)
-        hub_step();
-    assert_true(all_done());
-    assert_int_equal(remote.posts, wanted_of("thing.made"));
-    check_books();
-    hub_crash();
-    hub_free();
-}
+#include "deliver_versions.h"
 
 static void faults_of_the_remote_cost_nothing(void **state) {
     for (uint64_t seed = 1; seed <= 15; seed++)
         run_with_faults(seed, false, false);
+    run_with_faults(298, false, false); /* slept for ever behind a pause that somebody else had made */
 }
 
 static void crashes_cost_nothing(void **state) {

@@ -68,9 +68,12 @@ static struct connector_account limits;
 static struct connector connector, other;
 static struct accounts *accounts;
 static struct net *gates[2]; /* two threads of a hub, were there any */
-static uint32_t wakes;
+static uint32_t wakes, woke[2], kept; /* all; of each gate; of who keeps notes */
 
-static void woken(void *ctx) { ++*(uint32_t *)ctx; }
+static void woken(void *ctx) {
+    wakes++;
+    ++*(uint32_t *)ctx;
+}
 
 static void life_begin(void) {
     struct fault fault = {0};
@@ -79,7 +82,7 @@ static void life_begin(void) {
     assert_non_null(accounts);
     for (int i = 0; i < 2; i++)
         assert_int_equal(gate_create(&(struct gate_options){.net = &wire_net, .accounts = accounts, .wake = woken,
-                                                            .wake_ctx = &wakes}, &gates[i], &fault), OK);
+                                                            .wake_ctx = &woke[i]}, &gates[i], &fault), OK);
 }
 
 static void life_end(void) {
@@ -227,6 +230,42 @@ static void the_rate_is_kept_over_all(void **state) {
     assert_int_equal(ends, sent);
 }
 
+/* One of gate 0 waits for the end of one of gate 1, whose thread then finds out when it may go. */
+static void due_for_the_other(int status, int64_t due_us) {
+    static struct net_flow poll = {.class = NET_LEDGER}, delivery = {.class = NET_LEDGER};
+    limits.limits = (struct governor_limits){.concurrency = 1, .calls = 10, .per_ms = 1000, .burst = 1};
+    ask(0, 1, &poll, "poll");
+    ask(1, 0, &delivery, "delivery");
+    assert_int_equal(gate_next_us(gates[0]), INT64_MAX);
+    woke[0] = 0;
+    answer(0, status);
+    assert_true(woke[0] > 0);
+    while (wire_count == 0) {
+        assert_in_range(gate_next_us(gates[0]), tick_us + 1, due_us);
+        tick_us = gate_next_us(gates[0]);
+        gate_step(gates[0]);
+    }
+    went("delivery");
+}
+
+static void what_another_thread_finds_out_wakes_who_waits(void **state) { due_for_the_other(200, 100000); }
+
+static void a_pause_of_another_thread_wakes_who_waits(void **state) { due_for_the_other(429, 450000); }
+
+static void who_is_well_again_is_called_at_once(void **state) {
+    static const struct net_header soon = {{"Retry-After", 11}, {"1", 1}};
+    static struct net_flow flow = {.class = NET_LEDGER};
+    ask(0, 0, &flow, "a");
+    wire_end(0, (struct net_answer){.sent = true, .status = 429, .headers = &soon, .header_count = 1});
+    ask(1, 0, &flow, "b");
+    assert_int_equal(gate_next_us(gates[0]), 1000000);
+    woke[0] = 0;
+    accounts_mended(accounts, &connector, STR("http://erp.test:8000/"));
+    assert_int_equal(woke[0], 1);
+    assert_int_equal(gate_next_us(gates[0]), tick_us);
+    went("b");
+}
+
 static void who_is_cancelled_leaves_the_line(void **state) {
     static struct net_flow flow = {.class = NET_LEDGER};
     limits.limits.concurrency = 1;
@@ -301,7 +340,7 @@ static void again(void) {
     life_begin();
     for (uint32_t i = 0; i < disk_count; i++)
         accounts_restore(accounts, str_c(disk[i].name), str_c(disk[i].text));
-    accounts_keeper_set(accounts, woken, &wakes);
+    accounts_keeper_set(accounts, woken, &kept);
 }
 
 static void a_used_quota_stays_used(void **state) {
@@ -309,7 +348,7 @@ static void a_used_quota_stays_used(void **state) {
     uint32_t sent = 0;
     limits.limits.quota_per_day = 300; /* may be 3 ahead of the disk */
     disk_count = 0;
-    accounts_keeper_set(accounts, woken, &wakes);
+    accounts_keeper_set(accounts, woken, &kept);
     ask(0, 0, &flow, "first");
     step();
     assert_int_equal(wire_count, 0); /* nothing is used that the disk does not know of */
@@ -341,7 +380,7 @@ static void nothing_kept_nothing_used(void **state) {
     static struct net_flow flow = {.class = NET_LEDGER};
     limits.limits.quota_per_day = 300;
     disk_count = 0;
-    accounts_keeper_set(accounts, woken, &wakes);
+    accounts_keeper_set(accounts, woken, &kept);
     ask(0, 0, &flow, "a");
     accounts_notes(accounts, note, NULL);
     accounts_notes_lost(accounts); /* the disk is full */
@@ -358,7 +397,7 @@ static void an_open_breaker_stays_open(void **state) {
     static struct net_flow flow = {.class = NET_LEDGER};
     struct accounts_change change;
     disk_count = 0;
-    accounts_keeper_set(accounts, woken, &wakes);
+    accounts_keeper_set(accounts, woken, &kept);
     for (uint32_t i = 0; i < 3; i++) { /* every call counts, whoever makes it */
         ask(i, (int)(i % 2), i == 1 ? NULL : &flow, "a");
         nobody_there(0);
@@ -402,6 +441,9 @@ int main(void) {
         TEST(a_waiting_customer_goes_first),
         TEST(turns_within_a_class),
         TEST(the_rate_is_kept_over_all),
+        TEST(what_another_thread_finds_out_wakes_who_waits),
+        TEST(a_pause_of_another_thread_wakes_who_waits),
+        TEST(who_is_well_again_is_called_at_once),
         TEST(who_is_cancelled_leaves_the_line),
         TEST(a_pause_that_lasts_closes_a_short_one_waits),
         TEST(a_used_quota_stays_used),
