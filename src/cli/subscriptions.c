@@ -24,16 +24,63 @@ static struct str text_of(const struct json *object, const char *name) {
     return value && value->kind != JSON_NULL ? value->text : STR("-");
 }
 
+static int64_t number_of(const struct json *object, const char *name) {
+    int64_t value;
+    return str_i64(text_of(object, name), &value) ? value : -1;
+}
+
+/* "1.4 MB", "3 h 12 min": as a person says it. */
+static void bytes_print(int64_t bytes) {
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+    int unit = 0;
+    double value = (double)bytes;
+    for (; value >= 1000 && unit < 4; unit++)
+        value /= 1000;
+    printf(unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+}
+
+static void seconds_print(int64_t s) {
+    if (s >= 86400)
+        printf("%lld d %lld h", (long long)(s / 86400), (long long)(s % 86400 / 3600));
+    else if (s >= 3600)
+        printf("%lld h %lld min", (long long)(s / 3600), (long long)(s % 3600 / 60));
+    else if (s >= 60)
+        printf("%lld min %lld s", (long long)(s / 60), (long long)(s % 60));
+    else
+        printf("%lld s", (long long)s);
+}
+
+static bool is_true(const struct json *object, const char *name) {
+    const struct json *value = json_member(object, str_c(name));
+    return value && value->kind == JSON_BOOL && value->count;
+}
+
+/* How far behind in events, bytes, seconds; how fast it drains; when it will be done. */
+static void behind_print(const struct json *row) {
+    int64_t events = number_of(row, "behind_events"), left_s = number_of(row, "done_in_s");
+    if (number_of(row, "behind") <= 0 || events < 0)
+        return;
+    printf("    %s%lld events to do, ", is_true(row, "behind_estimated") ? "about " : "", (long long)events);
+    bytes_print(number_of(row, "behind_bytes"));
+    fputs("; the oldest is ", stdout);
+    seconds_print(number_of(row, "behind_s"));
+    printf(" old; drains %lld events/s; ", (long long)number_of(row, "drain_events_per_s"));
+    if (left_s < 0) {
+        puts("no end in sight");
+    } else {
+        fputs("done in about ", stdout);
+        seconds_print(left_s);
+        printf(" (%.*s)\n", STR_FMT(text_of(row, "done_at")));
+    }
+}
+
 static void row_print(const struct json *row) {
     const struct json *stopped = json_member(row, STR("stopped"));
     printf("%-28.*s %-11.*s behind %.*s  waiting %.*s  held %.*s  %.*s/s  delivered %.*s\n",
            STR_FMT(text_of(row, "subscription")), STR_FMT(text_of(row, "state")),
            STR_FMT(text_of(row, "behind")), STR_FMT(text_of(row, "waiting")), STR_FMT(text_of(row, "held")),
            STR_FMT(text_of(row, "rate_per_s")), STR_FMT(text_of(row, "delivered")));
-    const struct json *oldest = json_member(row, STR("oldest_at"));
-    if (oldest && oldest->kind != JSON_NULL)
-        printf("    behind since %.*s; passes %.*s events/s; done about %.*s\n", STR_FMT(text_of(row, "oldest_at")),
-               STR_FMT(text_of(row, "drain_per_s")), STR_FMT(text_of(row, "done_at")));
+    behind_print(row);
     if (stopped && stopped->kind == JSON_OBJECT)
         printf("    stopped %.*s (%.*s): %.*s; by %.*s\n", STR_FMT(text_of(stopped, "since")),
                STR_FMT(text_of(stopped, "why")), STR_FMT(text_of(stopped, "cause")),

@@ -316,6 +316,8 @@ static bool key_put(struct subscription *sub, const struct record *record, const
         return true;
     }
     enum lane_added added = lanes_put(sub->lanes, event, now_us, &before);
+    if (added != LANE_FULL)
+        backlog_took(&sub->backlog, record);
     struct progress_row row = {.subscription = sub->name,
                                .lane = event->key,
                                .seq = event->seq,
@@ -436,62 +438,6 @@ static void start_all(struct subscription *sub, int64_t now_us) {
 
 /* --- one round ------------------------------------------------------------------------------- */
 
-static bool time_note(void *ctx, const struct record *record) {
-    *(int64_t *)ctx = record->time_us;
-    return false;
-}
-
-/* Once a second: one record is read, however far behind it is. */
-static void drain_show(struct subscription *sub, int64_t now_us) {
-    struct deliver *d = sub->deliver;
-    struct deliver_stats *stats = &sub->stats;
-    struct fault fault = {0};
-    uint64_t next;
-    drain_look(&sub->drain, now_us, stats->cursor, stats->last);
-    int64_t left_us = drain_left_us(&sub->drain);
-    stats->drain_per_s = (uint32_t)drain_rate(&sub->drain);
-    stats->done_us = left_us > 0 ? clock_now_us(d->options.clock) + left_us : 0;
-    stats->oldest_us = 0;
-    if (stats->behind > 0 &&
-        tail_read(d->options.tail, stats->cursor + 1, 1, time_note, &stats->oldest_us, &next, &fault) != OK)
-        stats->oldest_us = 0;
-}
-
-static void stats_show(struct deliver *d, int64_t now_us) {
-    uint64_t last = tail_last(d->options.tail);
-    pthread_mutex_lock(&d->lock);
-    for (uint32_t i = 0; i < d->count; i++) {
-        struct subscription *sub = d->subs[i];
-        struct deliver_stats *stats = &sub->stats;
-        stats->last = last;
-        if (sub->lanes != NULL) {
-            struct lane_counts counts = lanes_counts(sub->lanes);
-            stats->cursor = lanes_cursor(sub->lanes);
-            stats->waiting = counts.window;
-            stats->out = sub->out;
-            stats->held = counts.held;
-            stats->parked = counts.parked;
-            subscription_ledger(sub, &stats->ledger);
-            stats->broken = reach_broken(sub);
-            lanes_broken_set(sub->lanes, stats->broken);
-        }
-        stats->behind = last > stats->cursor ? last - stats->cursor : 0;
-        stats->stopped = sub->stop.stopped;
-        if (stats->stopped)
-            stats->stop = sub->stop.as;
-        int64_t span_us = now_us - sub->rate_tick_us;
-        if (span_us >= 1000000) {
-            uint64_t n = stats->delivered - sub->rate_delivered;
-            stats->rate_per_s = (uint32_t)(n * 1000000 / (uint64_t)span_us);
-            sub->rate_tick_us = now_us;
-            sub->rate_delivered = stats->delivered;
-            drain_show(sub, now_us);
-        }
-        sub->shown = *stats;
-    }
-    pthread_mutex_unlock(&d->lock);
-}
-
 static void again_submit(struct deliver *d, int64_t now_us) {
     struct attempt *attempt = d->again, *next;
     d->again = NULL;
@@ -559,7 +505,7 @@ void deliver_step(struct deliver *d) {
         deliver_flush_locked(d);
         pthread_mutex_unlock(&d->lock);
     }
-    stats_show(d, now_us);
+    figures_show(d, now_us);
 }
 
 int64_t deliver_next_us(const struct deliver *d) {
@@ -595,22 +541,6 @@ int64_t deliver_next_us(const struct deliver *d) {
 }
 
 /* --- life ------------------------------------------------------------------------------------ */
-
-uint32_t deliver_count(struct deliver *d) {
-    pthread_mutex_lock(&d->lock);
-    uint32_t count = d->count;
-    pthread_mutex_unlock(&d->lock);
-    return count;
-}
-
-bool deliver_stats(struct deliver *d, uint32_t i, struct deliver_stats *out) {
-    pthread_mutex_lock(&d->lock);
-    must(i < d->count);
-    *out = d->subs[i]->shown;
-    bool present = !d->subs[i]->retired;
-    pthread_mutex_unlock(&d->lock);
-    return present;
-}
 
 void deliver_renew(struct deliver *d, const struct connectors *connectors) {
     connectors_offer(&d->renewed, &d->lock, connectors);
@@ -689,7 +619,7 @@ enum err deliver_create(const struct deliver_options *options, struct deliver **
     }
     d->follower.wake = published;
     tail_follow(options->tail, &d->follower);
-    stats_show(d, clock_tick_us(options->clock));
+    figures_show(d, clock_tick_us(options->clock));
     *out = d;
     return OK;
 }

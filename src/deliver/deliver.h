@@ -68,7 +68,11 @@ struct deliver_stats {
     struct stopped stop; /* … since when and why */
     uint64_t cursor;     /* all up to it is done, save what is listed */
     uint64_t last;       /* newest seq of the journal */
-    uint64_t behind;     /* last - cursor */
+    uint64_t behind;     /* last - cursor: positions of the journal, wanted or not */
+    uint64_t behind_events; /* of them those that it wants and that are not done, … */
+    uint64_t behind_bytes;  /* … and about how many bytes they have in the journal */
+    bool behind_known;      /* false: nothing is known of both, as it was never followed */
+    bool behind_estimated;  /* by samples of what it has not read yet (backlog.h); false: counted */
     uint32_t waiting;    /* events in the window that are not done */
     uint32_t out;        /* deliveries under way */
     uint32_t held;       /* lanes that wait for a person */
@@ -82,7 +86,10 @@ struct deliver_stats {
     struct lane_ledger ledger; /* where every event is that came in since the start */
     uint32_t rate_per_s; /* deliveries, over the last second or so */
     uint32_t drain_per_s; /* positions of the journal that the cursor passes, over ten seconds (drain.h) */
+    uint32_t drain_events_per_s; /* wanted events that it is done with, likewise */
     int64_t oldest_us;    /* of the first event behind the cursor, wall clock; 0: there is none */
+    int64_t oldest_age_us; /* how long ago that is now */
+    int64_t done_in_us;   /* until done_us, from now; 0: it has caught up; -1: no end is in sight */
     int64_t done_us;      /* estimate: it will have caught up, wall clock; 0: it has, or no end is in sight */
     int64_t delivered_us; /* of the newest delivery, wall clock; 0: none */
     int64_t failed_us;

@@ -7,6 +7,20 @@
 #include "deliver/deliver_priv.h"
 #include "deliver/deliver_shapes.h"
 
+static void behind_write(struct buf *out, const struct deliver_stats *s) {
+    if (s->behind_known)
+        buf_printf(out, ",\"behind_events\":%llu,\"behind_bytes\":%llu", (unsigned long long)s->behind_events,
+                   (unsigned long long)s->behind_bytes);
+    else
+        buf_lit(out, ",\"behind_events\":null,\"behind_bytes\":null");
+    buf_printf(out, ",\"behind_estimated\":%s,\"behind_s\":%lld", s->behind_estimated ? "true" : "false",
+               (long long)(s->oldest_age_us / 1000000));
+    if (s->done_in_us < 0)
+        buf_lit(out, ",\"done_in_s\":null");
+    else
+        buf_printf(out, ",\"done_in_s\":%lld", (long long)((s->done_in_us + 999999) / 1000000));
+}
+
 void deliver_stats_write(struct buf *out, const struct deliver_stats *s) {
     buf_lit(out, "{\"subscription\":");
     buf_json_str(out, s->subscription);
@@ -22,9 +36,11 @@ void deliver_stats_write(struct buf *out, const struct deliver_stats *s) {
         {"suppressed", s->suppressed}, {"attempts", s->attempts},
         {"failed", s->failed},       {"looked_up", s->looked_up}, {"found", s->found},
         {"rate_per_s", s->rate_per_s}, {"drain_per_s", s->drain_per_s},
+        {"drain_events_per_s", s->drain_events_per_s},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         buf_printf(out, ",\"%s\":%llu", numbers[i].name, (unsigned long long)numbers[i].value);
+    behind_write(out, s);
     instant_member(out, "oldest_at", s->oldest_us);
     instant_member(out, "done_at", s->done_us);
     instant_member(out, "delivered_at", s->delivered_us);

@@ -11,6 +11,7 @@
 #include "connect/asking.h"
 #include "connect/auth_net.h"
 #include "deliver/ahead.h"
+#include "deliver/backlog.h"
 #include "deliver/deliver.h"
 #include "deliver/drain.h"
 #include "deliver/lane.h"
@@ -61,6 +62,7 @@ struct subscription {
     int64_t rate_tick_us;
     uint64_t rate_delivered;
     struct drain drain;
+    struct backlog backlog;
     struct stop_state stop; /* stop.c */
     _Atomic uint64_t outcomes[LANE_OUTCOMES]; /* attempts that ended so */
     struct replay_job *replay; /* whose turn it is; NULL: none. Under the lock */
@@ -340,6 +342,10 @@ void wish_telling(struct wish *wish, struct attempt *attempt);
 void wish_told(struct attempt *attempt, enum err err);
 /* stop.c: the same as for held deliveries. Caller has the lock. */
 enum err stop_grant(struct deliver *d, struct wish *wish) WARN_UNUSED;
+
+/* figures.c */
+/* What others see of each subscription: each round; what is dear, once a second. */
+void figures_show(struct deliver *d, int64_t now_us);
 
 #define DELIVER_AGAIN_MS 100   /* between two tries to tell the core */
 #define DELIVER_RELOAD_MS 1000 /* after progress could not be written */

@@ -8,30 +8,46 @@ static int64_t pace_m(uint64_t from, uint64_t to, int64_t span_us) {
     return to > from ? (int64_t)((double)(to - from) * 1e9 / (double)span_us) : 0;
 }
 
-void drain_look(struct drain *drain, int64_t now_us, uint64_t cursor, uint64_t last) {
+/* Nearer to `to` by spans of n; always some, so that what stands still becomes 0. */
+static void average(int64_t *value, int64_t to, int64_t spans, int64_t n) {
+    int64_t step = (to - *value) * spans / n;
+    *value += step != 0 ? step : (to > *value) - (to < *value);
+}
+
+/* A span counts for as many seconds as it has. */
+void drain_look(struct drain *drain, int64_t now_us, const struct drain_at *at) {
     int64_t span_us = now_us - drain->at_us;
     if (drain->begun && span_us < 1000000)
         return;
     if (drain->begun) {
-        drain->count += drain->count < SPANS;
+        int64_t spans = span_us / 1000000 < SPANS ? span_us / 1000000 : SPANS;
+        drain->count = drain->count + spans < SPANS ? drain->count + (uint32_t)spans : SPANS;
         int64_t n = drain->count;
-        drain->done_m += (pace_m(drain->cursor, cursor, span_us) - drain->done_m) / n;
-        drain->come_m += (pace_m(drain->last, last, span_us) - drain->come_m) / n;
+        average(&drain->done_m, pace_m(drain->at.cursor, at->cursor, span_us), spans, n);
+        average(&drain->come_m, pace_m(drain->at.last, at->last, span_us), spans, n);
+        average(&drain->ended_m, pace_m(drain->at.ended, at->ended, span_us), spans, n);
     }
     drain->begun = true;
     drain->at_us = now_us;
-    drain->cursor = cursor;
-    drain->last = last;
+    drain->at = *at;
 }
 
 uint64_t drain_rate(const struct drain *drain) { return (uint64_t)(drain->done_m + 500) / 1000; }
 
+uint64_t drain_events_rate(const struct drain *drain) { return (uint64_t)(drain->ended_m + 500) / 1000; }
+
+/* -1: never. */
+static double time_us(uint64_t much, int64_t pace_m) {
+    return much == 0 ? 0 : pace_m > 0 ? (double)much * 1e9 / (double)pace_m : -1;
+}
+
 int64_t drain_left_us(const struct drain *drain) {
-    if (drain->begun && drain->last <= drain->cursor)
+    const struct drain_at *at = &drain->at;
+    if (drain->begun && at->last <= at->cursor)
         return 0;
-    int64_t nearer_m = drain->done_m - drain->come_m;
-    if (drain->count == 0 || nearer_m <= 0)
-        return -1;
-    double left_us = (double)(drain->last - drain->cursor) * 1e9 / (double)nearer_m;
-    return left_us < (double)LEFT_MAX_US ? (int64_t)left_us : -1;
+    double events_us = time_us(at->events, drain->ended_m - drain->come_m * at->wanted_m / 1000);
+    double passed_us = time_us(at->last - at->cursor, drain->done_m);
+    double left_us = events_us > passed_us ? events_us : passed_us;
+    bool known = drain->count > 0 && events_us >= 0 && passed_us >= 0 && left_us < (double)LEFT_MAX_US;
+    return known ? (int64_t)left_us : -1;
 }

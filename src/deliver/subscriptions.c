@@ -208,6 +208,7 @@ static enum err subscription_change(struct subscription *sub, const struct conne
     const struct connector *before = sub->send ? sub->send->connector : NULL;
     connector_take(send->connector);
     sub->send = send;
+    backlog_forget(&sub->backlog);
     sub->stats.connector = connector;
     sub->stats.enabled = send->enabled;
     sub->stats.usable = send->enabled && send->missing.ptr == NULL && send->request != NULL;

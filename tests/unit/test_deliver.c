@@ -804,6 +804,7 @@ static void a_refused_delivery_waits_for_a_person(void **state) {
     hub_free();
 }
 
+#include "deliver_behind.h"
 #include "deliver_stop.h"
 #include "deliver_unwritten.h"
 
@@ -882,6 +883,7 @@ static void a_round_of_batches_is_bounded(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_healthy_remote_gets_all),
+        cmocka_unit_test(how_far_behind_is_told),
         cmocka_unit_test(faults_of_the_remote_cost_nothing),
         cmocka_unit_test(crashes_cost_nothing),
         cmocka_unit_test(versions_come_and_go),
