@@ -20,6 +20,8 @@
 #include "base/inet.h"
 #include "base/mem.h"
 
+#define TEXT_BYTES_MAX ((size_t)65536) /* of a URL, of a header */
+
 struct net_call {
     struct driver *driver;
     struct net_call *next, *prev; /* under way, or next free */
@@ -41,6 +43,7 @@ struct net_call {
     bool ready;        /* the handle is set up: handle_setup */
     bool safe;         /* GET, HEAD: may be sent again */
     bool too_large;
+    bool broken;  /* its socket can not be waited for: ended by driver_drain */
     bool guarded; /* public addresses alone */
     bool barred;  /* it was another one */
     char error[CURL_ERROR_SIZE];
@@ -71,6 +74,9 @@ struct driver {
     bool closing;
     bool proxied; /* the environment names a proxy */
     bool in_curl; /* inside a call of libcurl: endings are read afterwards */
+    bool broken;  /* there is such a call */
+    bool spoilt;  /* memory ran out inside multi: it may not be asked again */
+    long connections_max;
 };
 
 static void driver_drain(struct driver *driver);
@@ -95,8 +101,9 @@ static void sock_closed(uv_handle_t *handle) {
 static void driver_act(struct driver *driver, curl_socket_t fd, int flags) {
     int running;
     driver->in_curl = true;
-    curl_multi_socket_action(driver->multi, fd, flags, &running);
+    CURLMcode code = curl_multi_socket_action(driver->multi, fd, flags, &running);
     driver->in_curl = false;
+    driver->spoilt = driver->spoilt || code != CURLM_OK;
     driver_drain(driver);
 }
 
@@ -163,6 +170,16 @@ static void sock_drop(struct sock *sock) {
     uv_close((uv_handle_t *)&sock->poll, sock_closed);
 }
 
+/* One call can not go on. libcurl is not told: an error of a callback would end all of them, and those that
+ * nothing happens to would never hear of it. */
+static int call_break(CURL *easy) {
+    struct net_call *call = NULL;
+    if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&call) != CURLE_OK || call == NULL)
+        return -1;
+    call->broken = call->driver->broken = true;
+    return 0;
+}
+
 static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *ctx, void *sock_ctx) {
     struct driver *driver = ctx;
     struct sock *sock = sock_at(driver, fd);
@@ -178,14 +195,15 @@ static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *ctx, void *so
         return 0;
     }
     if (sock == NULL && (sock = sock_make(driver, fd)) == NULL)
-        return -1;
+        return call_break(easy);
     int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
     sock->idle = false;
     uv_ref((uv_handle_t *)&sock->poll);
     if (sock->events == events)
         return 0;
-    sock->events = events;
-    return uv_poll_start(&sock->poll, events, sock_ready) == 0 ? 0 : -1;
+    bool waits = uv_poll_start(&sock->poll, events, sock_ready) == 0;
+    sock->events = waits ? events : 0;
+    return waits ? 0 : call_break(easy);
 }
 
 static bool barred(struct net_call *call, const struct curl_sockaddr *to) {
@@ -299,8 +317,8 @@ static struct net_call *call_take(struct driver *driver) {
     if (call == NULL)
         return NULL;
     call->driver = driver;
-    buf_init(&call->url, 65536);
-    buf_init(&call->text, 65536);
+    buf_init(&call->url, TEXT_BYTES_MAX);
+    buf_init(&call->text, TEXT_BYTES_MAX);
     buf_init(&call->body, NET_ANSWER_BYTES_MAX);
     buf_init(&call->header_bytes, NET_ANSWER_HEADER_BYTES_MAX);
     call->easy = curl_easy_init();
@@ -409,6 +427,34 @@ static void call_end(struct net_call *call, enum net_error error, CURLcode code)
     call_give_back(call, error == NET_OK);
 }
 
+static CURLM *multi_make(struct driver *driver) {
+    CURLM *multi = curl_multi_init();
+    bool ok = multi != NULL;
+    ok = ok && curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, socket_cb) == CURLM_OK;
+    ok = ok && curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, driver) == CURLM_OK;
+    ok = ok && curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_cb) == CURLM_OK;
+    ok = ok && curl_multi_setopt(multi, CURLMOPT_TIMERDATA, driver) == CURLM_OK;
+    ok = ok && curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, driver->connections_max) == CURLM_OK;
+    ok = ok && curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK;
+    if (ok)
+        return multi;
+    curl_multi_cleanup(multi);
+    return NULL;
+}
+
+/* Another multi handle takes the place of one that memory ran out in. libcurl 7.88 leaves the table of a
+ * socket's transfers without slots then, and divides by their number when it next looks at that socket.
+ * Nothing is under way. Where there is no memory for another either, the next call tries again. */
+static bool multi_renew(struct driver *driver) {
+    must(driver->under_way == NULL);
+    if (driver->multi != NULL)
+        curl_multi_cleanup(driver->multi);
+    uv_timer_stop(&driver->timer);
+    driver->multi = multi_make(driver);
+    driver->spoilt = driver->multi == NULL;
+    return driver->multi != NULL;
+}
+
 static void driver_drain(struct driver *driver) {
     CURLMsg *message;
     int left;
@@ -422,31 +468,48 @@ static void driver_drain(struct driver *driver) {
         call_unlink(call);
         call_end(call, error_of(call, code), code);
     }
+    while (driver->broken || driver->spoilt) {
+        struct net_call *call = driver->under_way;
+        while (call != NULL && !call->broken && !driver->spoilt)
+            call = call->next;
+        driver->broken = call != NULL;
+        if (call == NULL)
+            break;
+        snprintf(call->error, sizeof call->error, "no memory for what libcurl had to do");
+        curl_multi_remove_handle(driver->multi, call->easy);
+        call_unlink(call);
+        call_end(call, call->sendings > 0 ? NET_RESET : NET_FAILED, CURLE_OUT_OF_MEMORY);
+    }
+    if (driver->spoilt)
+        multi_renew(driver);
 }
 
-static bool call_headers(struct net_call *call, const struct net_request *request) {
+/* ERR_INVALID: it can not be sent. ERR_NOMEM: a request that lacks a header is another request. */
+static enum err call_headers(struct net_call *call, const struct net_request *request) {
     for (uint32_t i = 0; i < request->header_count; i++) {
         const struct net_header *header = &request->headers[i];
         for (size_t k = 0; k < header->value.len; k++)
             if (header->value.ptr[k] == '\r' || header->value.ptr[k] == '\n')
-                return false;
+                return ERR_INVALID;
+        if (header->name.len + header->value.len > TEXT_BYTES_MAX - 3)
+            return ERR_INVALID;
         buf_clear(&call->text);
         buf_str_add(&call->text, header->name);
         /* libcurl's own way to say "present and empty" */
         buf_str_add(&call->text, header->value.len > 0 ? STR(": ") : STR(";"));
         buf_str_add(&call->text, header->value);
         const char *line = buf_cstr(&call->text);
-        struct curl_slist *more = line ? curl_slist_append(call->headers, line) : NULL;
+        struct curl_slist *more = buf_ok(&call->text) ? curl_slist_append(call->headers, line) : NULL;
         if (more == NULL)
-            return false;
+            return ERR_NOMEM;
         call->headers = more;
     }
     /* never wait for "100 Continue" */
     struct curl_slist *more = curl_slist_append(call->headers, "Expect:");
     if (more == NULL)
-        return false;
+        return ERR_NOMEM;
     call->headers = more;
-    return true;
+    return OK;
 }
 
 /* What is the same for all calls stays set on the handle: to say it anew costs as much as half of what
@@ -483,14 +546,31 @@ static bool handle_setup(struct net_call *call) {
     return ok && curl_easy_setopt(easy, CURLOPT_PREREQDATA, call) == CURLE_OK;
 }
 
-static bool call_setup(struct net_call *call, const struct net_request *request) {
+/* The path and query of a URL, in it, or NULL where libcurl is to make the request's target of it (RFC 9112
+ * section 3.2): of its own it calls the path alone when memory is short for the query (7.88), which would be
+ * another request; and a look-up without its query finds what was not asked for. */
+static const char *target_of(const struct driver *driver, const char *url) {
+    const char *host = strstr(url, "://"), *path = host ? strpbrk(host + 3, "/?#") : NULL;
+    if (driver->proxied || path == NULL || *path != '/' || strchr(path, '?') == NULL || strstr(path, "/.") != NULL)
+        return NULL;
+    for (const char *at = path; *at != '\0'; at++)
+        if (*at <= ' ' || *at > '~' || *at == '#')
+            return NULL; /* it has its own way with these */
+    return path;
+}
+
+/* What libcurl refuses of these, it refuses for want of memory: whether a URL can be called it says later. */
+static enum err call_setup(struct net_call *call, const struct net_request *request) {
     CURL *easy = call->easy;
+    if (request->url.len >= TEXT_BYTES_MAX || request->method.len >= TEXT_BYTES_MAX)
+        return ERR_INVALID;
     if (!call->ready && !(call->ready = handle_setup(call)))
-        return false;
+        return ERR_NOMEM;
     buf_str_add(&call->url, request->url);
     const char *url = buf_cstr(&call->url);
-    if (url == NULL || !call_headers(call, request))
-        return false;
+    enum err err = call_headers(call, request);
+    if (err != OK)
+        return err;
     buf_clear(&call->text);
     buf_str_add(&call->text, request->method);
     const char *method = buf_cstr(&call->text);
@@ -498,8 +578,9 @@ static bool call_setup(struct net_call *call, const struct net_request *request)
                                                          : NET_CONNECT_TIMEOUT_MS;
     if (connect_ms > request->timeout_ms)
         connect_ms = request->timeout_ms;
-    bool ok = method != NULL;
+    bool ok = buf_ok(&call->url) && buf_ok(&call->text);
     ok = ok && curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_REQUEST_TARGET, target_of(call->driver, url)) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms) == CURLE_OK;
@@ -512,7 +593,8 @@ static bool call_setup(struct net_call *call, const struct net_request *request)
     } else if (str_is(request->method, "HEAD")) {
         ok = ok && curl_easy_setopt(easy, CURLOPT_NOBODY, 1L) == CURLE_OK;
     }
-    return ok && curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK;
+    return ok ? OK : ERR_NOMEM;
 }
 
 static enum err http_send(struct net *net, const struct net_request *request, net_done *done,
@@ -523,13 +605,15 @@ static enum err http_send(struct net *net, const struct net_request *request, ne
         return fault_set(fault, ERR_INVALID, "a call needs a method, a URL and a time limit");
     if (driver->count >= driver->calls_max)
         return fault_set(fault, ERR_UNAVAILABLE, "%u calls are under way", driver->count);
-    struct net_call *call = call_take(driver);
+    /* spoilt: its calls are being ended, or memory was short for another multi handle */
+    bool ready = !driver->spoilt || (driver->multi == NULL && multi_renew(driver));
+    struct net_call *call = ready ? call_take(driver) : NULL;
     if (call == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for an outgoing call");
     call->done = done;
     call->ctx = ctx;
     call->sendings = 0;
-    call->too_large = call->barred = false;
+    call->too_large = call->barred = call->broken = false;
     call->guarded = request->guarded;
     call->error[0] = '\0';
     call->header_count = 0;
@@ -538,9 +622,11 @@ static enum err http_send(struct net *net, const struct net_request *request, ne
     buf_clear(&call->header_bytes);
     buf_clear(&call->body);
     call->body.max = request->answer_bytes_max ? request->answer_bytes_max : NET_ANSWER_BYTES_MAX;
-    if (!call_setup(call, request)) {
+    enum err err = call_setup(call, request);
+    if (err != OK) {
         call_give_back(call, false);
-        return fault_set(fault, ERR_INVALID, "a header or the URL can not be sent");
+        return fault_set(fault, err, err == ERR_NOMEM ? "no memory for an outgoing call"
+                                                      : "a header or the URL can not be sent");
     }
     call->prev = NULL;
     call->next = driver->under_way;
@@ -576,7 +662,8 @@ static void http_close(struct net *net) {
         driver->free = call->next;
         call_free(call);
     }
-    curl_multi_cleanup(driver->multi); /* removes and closes every socket */
+    if (driver->multi != NULL)
+        curl_multi_cleanup(driver->multi); /* removes and closes every socket */
     for (uint32_t fd = 0; fd < driver->sock_cap; fd++)
         sock_drop(driver->socks[fd]);
     uv_timer_stop(&driver->timer);
@@ -586,7 +673,8 @@ static void http_close(struct net *net) {
 static const struct net_ops http_ops = {.send = http_send, .cancel = http_cancel, .close = http_close};
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-static void curl_begin(void) { curl_global_init(CURL_GLOBAL_ALL); }
+static bool curl_there;
+static void curl_begin(void) { curl_there = curl_global_init(CURL_GLOBAL_ALL) == CURLE_OK; }
 
 /* As libcurl reads them. */
 static bool proxy_named(void) {
@@ -599,34 +687,33 @@ static bool proxy_named(void) {
 
 enum err driver_http_create(const struct driver_http_options *options, struct net **out,
                             struct fault *fault) {
-    pthread_once(&curl_once, curl_begin);
+    *out = NULL;
+    if (pthread_once(&curl_once, curl_begin) != 0 || !curl_there)
+        return fault_set(fault, ERR_NOMEM, "libcurl can not be set up");
     struct driver *driver = mem_zalloc(sizeof *driver);
-    CURLM *multi = curl_multi_init();
-    if (driver == NULL || multi == NULL) {
-        mem_free(driver);
-        curl_multi_cleanup(multi);
+    const char *ca_file = options->ca_file ? options->ca_file : getenv("PENSTOCK_CA_FILE");
+    if (driver == NULL)
         return fault_set(fault, ERR_NOMEM, "no memory for the HTTP driver");
+    driver->connections_max = options->connections_max ? (long)options->connections_max : 256;
+    buf_init(&driver->ca_file, 4096);
+    if (ca_file)
+        buf_str_add(&driver->ca_file, str_c(ca_file));
+    buf_cstr(&driver->ca_file);
+    /* without the name, others than those in it would be trusted */
+    driver->multi = buf_ok(&driver->ca_file) ? multi_make(driver) : NULL;
+    if (driver->multi == NULL) {
+        buf_free(&driver->ca_file);
+        mem_free(driver);
+        return fault_set(fault, ERR_NOMEM, "no memory for the HTTP driver, or ca_file is too long");
     }
     driver->net.ops = &http_ops;
     driver->loop = options->loop;
     driver->clock = options->clock;
-    driver->multi = multi;
-    buf_init(&driver->ca_file, 4096);
-    const char *ca_file = options->ca_file ? options->ca_file : getenv("PENSTOCK_CA_FILE");
-    if (ca_file)
-        buf_str_add(&driver->ca_file, str_c(ca_file));
     driver->proxied = proxy_named();
     driver->calls_max = options->calls_max ? options->calls_max : 1024;
-    long connections = options->connections_max ? (long)options->connections_max : 256;
     uv_timer_init(driver->loop, &driver->timer);
     driver->timer.data = driver;
     driver->handles = 1;
-    curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, socket_cb);
-    curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, driver);
-    curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_cb);
-    curl_multi_setopt(multi, CURLMOPT_TIMERDATA, driver);
-    curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, connections);
-    curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
     *out = &driver->net;
     return OK;
 }

@@ -131,9 +131,9 @@ static enum err on_loop_start(struct http_loop *http, void *ctx, struct fault *f
     loop->reader = reader_take(gateway, fault);
     if (!loop->reader)
         return fault->err != OK ? fault->err : ERR_IO;
-    loop->wake.data = loop->tick.data = loop->turn.data = loop;
     if (uv_async_init(http_loop_uv(http), &loop->wake, on_wake) != 0)
         return fault_set(fault, ERR_IO, "no file descriptor left for a loop");
+    loop->wake.data = loop->tick.data = loop->turn.data = loop; /* there is something to close: on_loop_stop */
     uv_timer_init(http_loop_uv(http), &loop->tick);
     uv_loop_configure(http_loop_uv(http), UV_METRICS_IDLE_TIME);
     loop->began_us = clock_tick_us(gateway->clock);

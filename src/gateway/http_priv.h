@@ -89,7 +89,7 @@ struct http_loop {
     int index;
     uv_loop_t own, *uv;
     pthread_t thread;
-    bool threaded, started;
+    bool threaded, started, running; /* its own uv_loop is open; its handles; its thread */
     uv_async_t wake;
     uv_timer_t sweep;
     uv_check_t check;
@@ -97,7 +97,7 @@ struct http_loop {
     uv_timer_t later_timer; /* runs while there is one of: */
     struct http_conn *later; /* have more to parse when others had their turn */
     uv_timer_t accept_again; /* on loop 0, which accepts */
-    bool accepting;
+    bool accepting, accept_failing;
     char *read_buf;
     char *plain_buf;   /* of a read, opened; small answers, gathered into a record */
     struct buf cipher; /* what OpenSSL writes, until it leaves */
@@ -130,6 +130,7 @@ struct http_listener {
     int fd;
     uint16_t port;
     uv_poll_t poll; /* on loop 0 */
+    bool watched;   /* by it */
 };
 
 struct http_server {

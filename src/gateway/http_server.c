@@ -23,6 +23,7 @@
 
 #define BACKLOG 1024
 #define ACCEPT_BATCH 64
+#define ACCEPT_AGAIN_MS 100
 #define ARRIVALS_MAX 64 /* beyond connections_max, while room is made for them */
 #define CIPHER_BYTES_MAX (WRITE_SLICE_BYTES + ((size_t)128 << 10))
 
@@ -42,6 +43,8 @@ static void accept_off(struct http_loop *loop) {
     for (uint32_t i = 0; i < loop->server->listener_count; i++) {
         struct http_listener *listener = &loop->server->listeners[i];
 
+        if (!listener->watched)
+            continue;
         uv_poll_stop(&listener->poll);
         uv_close((uv_handle_t *)&listener->poll, on_handle_closed);
         close(listener->fd);
@@ -191,16 +194,44 @@ static void address_keep(const struct sockaddr_storage *from, uint8_t address[16
 
 static void on_acceptable(uv_poll_t *poll, int status, int events);
 
-static void accept_on(struct http_server *server) {
+static bool accept_on(struct http_server *server) {
+    bool on = true;
+
     for (uint32_t i = 0; i < server->listener_count; i++)
-        uv_poll_start(&server->listeners[i].poll, UV_READABLE, on_acceptable);
+        on = uv_poll_start(&server->listeners[i].poll, UV_READABLE, on_acceptable) == 0 && on;
+    return on;
 }
 
 static void on_accept_again(uv_timer_t *timer) {
     struct http_loop *loop = timer->data;
 
-    if (loop->accepting)
-        accept_on(loop->server);
+    if (loop->accepting && !accept_on(loop->server))
+        uv_timer_start(timer, on_accept_again, ACCEPT_AGAIN_MS, 0);
+}
+
+/* No descriptor or memory for who waits: they stay in the kernel's queue, and we come back by and by;
+ * to be told of them at once, again and again, would only keep the loop from its connections. */
+static void accept_pause(struct http_server *server, int why) {
+    struct http_loop *loop = &server->loops[0];
+
+    if (!loop->accept_failing)
+        log_line(LOG_WARN, "gateway", "can not accept connections, tries again", "error=%s",
+                 log_quote(str_c(strerror(why))));
+    loop->accept_failing = true;
+    for (uint32_t i = 0; i < server->listener_count; i++)
+        uv_poll_stop(&server->listeners[i].poll);
+    uv_timer_start(&loop->accept_again, on_accept_again, ACCEPT_AGAIN_MS, 0);
+}
+
+/* Errors of the one connection that was to be accepted, which is gone then (accept(2)): the next. */
+static bool accept_passes(int why) {
+    static const int of_one[] = {EINTR, ECONNABORTED, EPERM, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET,
+                                 EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH};
+
+    for (size_t i = 0; i < sizeof of_one / sizeof *of_one; i++)
+        if (why == of_one[i])
+            return true;
+    return false;
 }
 
 static void on_acceptable(uv_poll_t *poll, int status, int events) {
@@ -214,19 +245,16 @@ static void on_acceptable(uv_poll_t *poll, int status, int events) {
 
         arrival.fd = accept4(listener->fd, (struct sockaddr *)&from, &len,
                              SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (arrival.fd >= 0) {
-            address_keep(&from, arrival.address);
-            hand_over(listener->server, &arrival);
+        if (arrival.fd < 0 && accept_passes(errno))
             continue;
+        if (arrival.fd < 0) {
+            if (errno != EAGAIN && errno != EWOULDBLOCK)
+                accept_pause(listener->server, errno);
+            return;
         }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            log_line(LOG_WARN, "gateway", "can not accept", "error=%s",
-                     log_quote(str_c(strerror(errno))));
-            for (uint32_t k = 0; k < listener->server->listener_count; k++)
-                uv_poll_stop(&listener->server->listeners[k].poll); /* else it would spin */
-            uv_timer_start(&loop->accept_again, on_accept_again, 100, 0);
-        }
-        return;
+        loop->accept_failing = false;
+        address_keep(&from, arrival.address);
+        hand_over(listener->server, &arrival);
     }
 }
 
@@ -309,14 +337,16 @@ static bool server_secure(const struct http_server *server) {
 
 static enum err loop_accepts(struct http_server *server, struct http_loop *loop,
                              struct fault *fault) {
+    loop->accepting = true;
     for (uint32_t i = 0; i < server->listener_count; i++) {
-        if (uv_poll_init_socket(loop->uv, &server->listeners[i].poll, server->listeners[i].fd) != 0)
-            must(!"a listening socket can be watched"); /* at start, before any work was taken */
+        struct http_listener *listener = &server->listeners[i];
+
+        if (uv_poll_init_socket(loop->uv, &listener->poll, listener->fd) != 0)
+            return fault_set(fault, ERR_IO, "a listening socket can not be watched");
+        listener->watched = true;
         loop->handles++;
     }
-    loop->accepting = true;
-    accept_on(server);
-    return OK;
+    return accept_on(server) ? OK : fault_set(fault, ERR_IO, "a listening socket can not be watched");
 }
 
 static enum err loop_setup(struct http_server *server, struct http_loop *loop, int index,
@@ -331,11 +361,12 @@ static enum err loop_setup(struct http_server *server, struct http_loop *loop, i
     if (loop->shaking_max == 0)
         loop->shaking_max = 1;
     buf_init(&loop->packed, 0);
-    loop->threaded = server->options.threads > 0;
-    loop->uv = loop->threaded ? &loop->own : server->options.loop;
-    if (!loop->read_buf || (server_secure(server) && !loop->plain_buf) ||
-        (loop->threaded && uv_loop_init(&loop->own) != 0))
+    loop->uv = server->options.threads > 0 ? &loop->own : server->options.loop;
+    if (!loop->read_buf || (server_secure(server) && !loop->plain_buf))
         return fault_set(fault, ERR_NOMEM, "no memory for a loop");
+    loop->threaded = server->options.threads > 0 && uv_loop_init(&loop->own) == 0;
+    if (server->options.threads > 0 && !loop->threaded)
+        return fault_set(fault, ERR_IO, "no memory or file descriptor left for a loop");
     loop->wake.data = loop->sweep.data = loop->check.data = loop->prepare.data = loop;
     loop->spin.data = loop->accept_again.data = loop->later_timer.data = loop;
     if (uv_async_init(loop->uv, &loop->wake, on_wake) != 0)
@@ -415,11 +446,14 @@ enum err http_server_start(const struct http_options *options, struct http_serve
     for (int i = server->loop_count - 1; err == OK && i >= 0; i--)
         err = loop_setup(server, &server->loops[i], i, fault);
     *out = server; /* before any thread can be asked something about it */
-    for (int i = server->loop_count - 1; err == OK && options->threads > 0 && i >= 0; i--)
-        if (pthread_create(&server->loops[i].thread, NULL, loop_run, &server->loops[i]) != 0)
-            must(!"a thread can be made"); /* at start, before any work was taken */
+    for (int i = server->loop_count - 1; err == OK && options->threads > 0 && i >= 0; i--) {
+        struct http_loop *loop = &server->loops[i];
+
+        loop->running = pthread_create(&loop->thread, NULL, loop_run, loop) == 0;
+        if (!loop->running)
+            err = fault_set(fault, ERR_IO, "no thread for a loop");
+    }
     if (err != OK) {
-        server->options.threads = -server->options.threads; /* none runs */
         *out = NULL;
         http_server_stop(server);
         return err;
@@ -456,7 +490,7 @@ void http_server_drain(struct http_server *server) {
 }
 
 static void loop_free(struct http_loop *loop) {
-    if (loop->threaded && loop->started)
+    if (loop->threaded)
         must(uv_loop_close(&loop->own) == 0);
     for (uint32_t i = 0; i < loop->inbox_count; i++)
         http_arrival_refuse(loop->server, &loop->inbox[i], "the hub is going down");
@@ -484,11 +518,11 @@ void http_server_stop(struct http_server *server) {
     for (int i = 0; server->loops && i < server->loop_count; i++) {
         struct http_loop *loop = &server->loops[i];
 
-        if (!loop->started)
-            continue;
-        if (server->options.threads > 0)
+        if (!loop->server)
+            continue; /* the start did not come to it */
+        if (loop->running)
             pthread_join(loop->thread, NULL);
-        else
+        else if (loop->started)
             while (!loop->closed && uv_run(loop->uv, UV_RUN_ONCE)) {
             }
         loop_free(loop);

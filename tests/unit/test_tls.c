@@ -343,11 +343,15 @@ static struct net_answer call(const char *name, const char *trusted) {
     assert_int_equal(uv_loop_init(&loop), 0);
     struct driver_http_options options = {.loop = &loop, .clock = &clock_system, .calls_max = 4,
                                           .ca_file = trusted};
-    assert_int_equal(driver_http_create(&options, &net, &fault), OK);
+    if (driver_http_create(&options, &net, &fault) != OK) { /* where memory fails on purpose */
+        assert_int_equal(uv_loop_close(&loop), 0);
+        return (struct net_answer){.error = NET_FAILED};
+    }
     snprintf(url, sizeof url, "https://%s:%u/", name, http_server_port(server));
     struct net_request request = {.method = STR("POST"), .url = str_c(url), .body = STR("{}"),
                                   .timeout_ms = 10000};
-    assert_int_equal(net_send(net, &request, on_done, &answer, NULL, &fault), OK);
+    if (net_send(net, &request, on_done, &answer, NULL, &fault) != OK)
+        answer = (struct net_answer){.error = NET_FAILED, .detail = "not taken"};
     while (answer.detail[0] == '\0' && answer.status == 0)
         uv_run(&loop, UV_RUN_ONCE);
     net_close(net);
@@ -373,6 +377,27 @@ static void trusts_nobody_unseen(void **state) {
     }
 }
 
+/* However short memory is: who is not trusted stays untrusted, and nothing is sent to them. */
+static void trusts_nobody_for_want_of_memory(void **state) {
+    uint32_t failed = 0;
+    for (uint64_t n = 1, ended = 0; !ended; n += 1 + n / 16) {
+        mem_fail_at(n, 0);
+        struct net_answer answer = call("localhost", other_ca);
+        ended = mem_count() < n;
+        mem_fail_at(0, 0);
+        assert_true(answer.error != NET_OK && !answer.sent && answer.status == 0);
+    }
+    for (uint64_t n = 1; n < 2000; n += 1 + n / 16) {
+        mem_fail_at(n, 0);
+        struct net_answer answer = call("localhost", ca);
+        mem_fail_at(0, 0);
+        assert_true(answer.error == NET_OK ? answer.status == 200 : answer.status == 0);
+        failed += answer.error != NET_OK;
+    }
+    assert_true(failed > 10);
+    assert_int_equal(call("localhost", ca).status, 200);
+}
+
 int main(void) {
     http_tls_memory_begin();
     const struct CMUnitTest tests[] = {
@@ -382,6 +407,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(rests_when_idle, start, stop),
         cmocka_unit_test_setup_teardown(reads_files_anew, start, stop),
         cmocka_unit_test_setup_teardown(trusts_nobody_unseen, start, stop),
+        cmocka_unit_test_setup_teardown(trusts_nobody_for_want_of_memory, start, stop),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
