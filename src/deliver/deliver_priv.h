@@ -43,7 +43,6 @@ struct subscription {
     uint32_t out;       /* attempts under way */
     /* subscribers.c, of those made through the API: */
     int64_t failing_us; /* since then nothing was taken, wall clock; 0: it was */
-    bool given_up;      /* the journal is told that it is disabled */
     struct attempt *leases; /* pull.c: those handed out; linked by lease_next */
     uint32_t lease_count;
     bool forgotten;     /* it is gone, and so is its progress */

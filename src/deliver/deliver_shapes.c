@@ -14,17 +14,6 @@ static const char *const switched_states[] = {"stopped", "started", NULL};
 #define MAYBE(name, kind, help, ...) \
     SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL, ##__VA_ARGS__)
 
-static const struct shape_field stopped_rows[] = {
-    SHAPE_SAID("since", SHAPE_INSTANT, "When it stopped", .flags = SHAPE_REQUIRED),
-    SHAPE_SAID("why", SHAPE_ENUM,
-               "failures: too many deliveries were held; dead: no good answer for too long; person",
-               .flags = SHAPE_REQUIRED, .values = stop_whys),
-    SHAPE_SAID("cause", SHAPE_TEXT, "In words", .flags = SHAPE_REQUIRED, .max = 65536),
-    MAYBE("by", SHAPE_TEXT, "Who stopped it; null: the hub itself"),
-};
-static SHAPE_DEFINE_SAID(stopped_shape, "subscription_stopped", "A subscription that stands still",
-                         stopped_rows);
-
 static const struct shape_field subscription_rows[] = {
     SHAPE_SAID("subscription", SHAPE_ID, "Its name", .flags = SHAPE_REQUIRED),
     MAYBE("connector", SHAPE_ID, "The connector that describes the system"),

@@ -338,8 +338,11 @@ static bool ask_answer(struct deliver *d, struct pull_ask *ask, int64_t now_us, 
                          (int)(ask->name.len < 64 ? ask->name.len : 64), ask->name.ptr);
     else if (!subscription_pulled(sub))
         *err = fault_set(&ask->fault, ERR_CONFLICT, "it is a webhook: nothing is pulled from it");
-    else if (sub->lanes == NULL || (ask->what == PULL_TAKE && !subscription_goes(sub)))
-        *err = fault_set(&ask->fault, ERR_CONFLICT, "it is disabled");
+    else if (ask->what == PULL_TAKE && sub->stop.stopped)
+        *err = fault_set(&ask->fault, ERR_CONFLICT, "it is stopped (%s): %s", stop_whys[sub->stop.as.why],
+                         sub->stop.as.cause);
+    else if (sub->lanes == NULL)
+        *err = fault_set(&ask->fault, ERR_UNAVAILABLE, "it is being taken up: ask again");
     else if (ask->what != PULL_TAKE)
         *err = leases_end(sub, ask, now_us);
     else

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "deliver/deliver_priv.h"
+#include "deliver/subscribers.h"
 
 #define SHARE_ONE INT64_C(1000000000)
 
@@ -33,7 +33,7 @@ bool stop_window_add(struct stop_window *window, const struct connector_stop *po
 void stop_ended(struct subscription *sub, bool held) {
     char cause[sizeof sub->stop.as.cause];
     const struct stop_window *window = &sub->stop.window;
-    if (sub->send->webhook != NULL) /* disabled by a policy of its own, which its owner is told of */
+    if (sub->send->webhook != NULL) /* stops by a policy of its own: webhook_stop_after_s */
         return;
     if (sub->stop.stopped || !stop_window_add(&sub->stop.window, sub->send->stop, held))
         return;
@@ -50,6 +50,7 @@ static void stop_set(struct subscription *sub, enum stop_why why, struct str cau
     stop->as = (struct stopped){.since_us = clock_now_us(sub->deliver->options.clock), .why = why};
     snprintf(stop->as.cause, sizeof stop->as.cause, "%.*s", STR_FMT(cause));
     snprintf(stop->as.by, sizeof stop->as.by, "%.*s", STR_FMT(by));
+    subscriber_rests(sub);
     log_line(LOG_WARN, "deliver", "subscription stopped: a person must start it",
              "subscription=%.*s cause=%s by=%s", STR_FMT(sub->name), log_quote(str_c(stop->as.cause)),
              log_quote(by));
@@ -89,6 +90,10 @@ static struct subscription_stop *stop_body(struct attempt *attempt, enum stop_wh
         body->by = arena_str(&attempt->arena, by);
         shape_mark(body, STOP_BY);
     }
+    if (attempt->send->webhook != NULL) {
+        body->made = true;
+        shape_mark(body, STOP_MADE);
+    }
     if (body->owner.len > 0)
         shape_mark(body, STOP_OWNER);
     return body->cause.ptr ? body : NULL;
@@ -96,6 +101,8 @@ static struct subscription_stop *stop_body(struct attempt *attempt, enum stop_wh
 
 static void stop_told(struct attempt *attempt, enum err err) {
     attempt->sub->stop.telling = false;
+    if (err == OK)
+        stop_load(attempt->sub); /* since when: as the journal has it */
     /* refused for good: told again after the next start of the hub, should it stop again */
     attempt->sub->stop.to_tell = err != OK && err_info(err)->disposition == RETRYABLE;
 }
@@ -123,6 +130,8 @@ static void person_stopped(struct attempt *attempt, enum err err) {
     pthread_mutex_lock(&attempt->deliver->lock);
     if (err == OK && !attempt->sub->stop.stopped)
         stop_set(attempt->sub, STOP_PERSON, body->cause, body->by);
+    if (err == OK)
+        stop_load(attempt->sub);
     wish_told(attempt, err);
     pthread_mutex_unlock(&attempt->deliver->lock);
 }
@@ -133,6 +142,8 @@ static void person_started(struct attempt *attempt, enum err err) {
     pthread_mutex_lock(&attempt->deliver->lock);
     if (err == OK) {
         sub->stop = (struct stop_state){0};
+        subscriber_rests(sub);
+        subscriber_changed(sub);
         log_line(LOG_INFO, "deliver", "subscription started", "subscription=%.*s by=%s", STR_FMT(sub->name),
                  log_quote(body->by));
     }
@@ -155,10 +166,19 @@ static struct subscription_start *start_body(struct attempt *attempt, const stru
     return body;
 }
 
+/* Among those made through the API also by the name that was given there. */
+static struct subscription *sub_asked(struct deliver *d, struct str name) {
+    struct subscription *sub = subscription_named(d, name);
+    for (uint32_t i = 0; i < d->count && (sub == NULL || sub->retired); i++)
+        if (d->subs[i]->send->webhook != NULL && str_eq(d->subs[i]->send->webhook->name, name))
+            sub = d->subs[i];
+    return sub == NULL || sub->retired ? NULL : sub;
+}
+
 enum err stop_grant(struct deliver *d, struct wish *wish) {
-    struct subscription *sub = subscription_named(d, wish->subscription);
+    struct subscription *sub = sub_asked(d, wish->subscription);
     bool stop = wish->kind == WISH_STOP;
-    if (sub == NULL || sub->retired)
+    if (sub == NULL)
         return fault_set(wish->fault, ERR_NOT_FOUND, "there is no such subscription");
     if (sub->stop.stopped == stop)
         return fault_set(wish->fault, ERR_CONFLICT, stop ? "it is stopped already" : "it is not stopped");

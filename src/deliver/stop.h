@@ -4,9 +4,8 @@
  * A subscription stops by itself when more than a set share of the deliveries that ended last were
  * newly held (connector_stop): a wrong deployment costs so many held deliveries, and not a day's.
  * Each member of a batch counts as one. A held delivery that a person sends again counts neither way;
- * nor does who can not be reached. Those made through the API (subscribers.h) do not stop by
- * themselves: they are disabled after a time without success, and their owner enables them. A person
- * can stop any.
+ * nor does who can not be reached. One made through the API (subscribers.h) stops after a time
+ * without success, or when it says that it is gone. A person can stop any.
  *
  * What always holds: a stop holds in memory from the moment it is decided, and in the journal
  * (domain/stops.h) from the moment it could be told; it is obeyed after every start of the hub. It

@@ -27,7 +27,7 @@ static enum err made_new(const struct deliver *d, const struct subscriber_entry 
     struct webhook_given given = {
         .subscription = doc->delivery, .owner = doc->owner, .url = doc->url,
         .events = doc->events.items, .event_count = doc->events.count,
-        .enabled = doc->state == SUBSCRIBER_ACTIVE, .personal = doc->personal,
+        .enabled = true, .personal = doc->personal,
         .concurrency = doc->kind == SUBSCRIBER_PULL ? settings->pull_leases_max
                                                     : settings->webhook_concurrency,
         .timeout_ms = settings->webhook_timeout_ms, .attempts_max = settings->pull_deliveries_max,
@@ -144,15 +144,21 @@ void subscribers_step(struct deliver *d) {
     forget_gone(d);
 }
 
-int64_t subscriber_failing(const struct subscription *sub) {
+void subscriber_rests(struct subscription *sub) {
     if (sub->send->webhook == NULL)
+        return;
+    sub->failing_us = 0;
+    progress_failing_set(sub->deliver->progress, sub->name, 0);
+}
+
+int64_t subscriber_failing(const struct subscription *sub) {
+    if (sub->send->webhook == NULL || sub->stop.stopped)
         return 0;
     int64_t since_us = progress_failing(sub->deliver->progress, sub->name);
     return since_us < sub->send->webhook->changed_us ? 0 : since_us;
 }
 
 void subscriber_changed(struct subscription *sub) {
-    sub->given_up = false;
     if (sub->send->webhook == NULL || !sub->send->enabled)
         return;
     sub->failing_us = 0; /* what is stored is older than this version */
@@ -226,30 +232,11 @@ static enum lane_outcome outcome_of(const struct net_answer *answer) {
     }
 }
 
-static void give_up(struct subscription *sub, struct str reason) {
-    struct deliver *d = sub->deliver;
-    struct attempt *attempt = sub->given_up ? NULL : attempt_take(sub);
-    if (attempt == NULL)
-        return; /* with the next failure */
-    struct subscriber_stop *stop = arena_new(&attempt->arena, struct subscriber_stop);
-    if (stop != NULL) {
-        stop->delivery = sub->name;
-        stop->reason = arena_str(&attempt->arena, reason);
-        stop->has = 1u << SUBSCRIBER_STOP_DELIVERY | 1u << SUBSCRIBER_STOP_REASON;
-    }
-    sub->given_up = attempt_tell(attempt, &subscriber_stop_command, stop, 0);
-    pthread_mutex_lock(&d->lock);
-    sub->stats.usable = !sub->given_up;
-    pthread_mutex_unlock(&d->lock);
-    log_line(LOG_WARN, "deliver", "subscription is given up", "subscription=%.*s reason=%s",
-             STR_FMT(sub->name), log_quote(reason));
-}
-
 /* Since when it has failed is kept over restarts. */
 static void failing_note(struct subscription *sub, int64_t since_us) {
     struct deliver *d = sub->deliver;
-    if ((sub->failing_us == 0) == (since_us == 0) || d->failed) /* no change */
-        return;
+    if ((sub->failing_us == 0) == (since_us == 0) || d->failed || (since_us != 0 && sub->stop.stopped))
+        return; /* no change, or it stands still: that counts against nobody */
     sub->failing_us = since_us;
     pthread_mutex_lock(&d->lock);
     progress_failing_set(d->progress, sub->name, since_us);
@@ -261,7 +248,7 @@ void webhook_done(void *ctx, const struct net_answer *answer) {
     struct subscription *sub = attempt->sub;
     struct deliver *d = attempt->deliver;
     int64_t now_us = clock_now_us(d->options.clock);
-    int64_t patience_us = d->options.config->settings.webhook_disable_after_s * 1000000;
+    int64_t patience_us = d->options.config->settings.webhook_stop_after_s * 1000000;
     attempt->call = NULL;
     histogram_us(&sub->call_us, answer->elapsed_us);
     attempt_called(attempt, attempt->send->request, answer);
@@ -277,11 +264,14 @@ void webhook_done(void *ctx, const struct net_answer *answer) {
     }
     failing_note(sub, now_us);
     struct str cause = attempt_cause(attempt, answer);
+    pthread_mutex_lock(&d->lock);
     if (answer->status == 410)
-        give_up(sub, STR("the subscriber answered 410: it is gone"));
-    else if (now_us - sub->failing_us >= patience_us)
-        give_up(sub, arena_printf(&attempt->arena, "nothing was taken for %lld s; at last: %.*s",
-                                  (long long)((now_us - sub->failing_us) / 1000000), STR_FMT(cause)));
+        subscription_stop(sub, STOP_GONE, STR("the subscriber answered 410: it is gone"));
+    else if (sub->failing_us != 0 && now_us - sub->failing_us >= patience_us)
+        subscription_stop(sub, STOP_DEAD,
+                          arena_printf(&attempt->arena, "nothing was taken for %lld s; at last: %.*s",
+                                       (long long)((now_us - sub->failing_us) / 1000000), STR_FMT(cause)));
+    pthread_mutex_unlock(&d->lock);
     attempt_finish(attempt, outcome, net_answer_retry_after_ms(answer, now_us), answer->status, cause);
 }
 

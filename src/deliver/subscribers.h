@@ -1,7 +1,6 @@
 /* subscribers: the subscriptions that others made through the API (domain/subscribers.h), among those
  * of connectors: which there are, and what is particular to a webhook: it is signed, it says how long
- * it has failed, and one that failed for too long, or says that it is gone, is given up: its journal
- * is told, and it rests with its place until somebody enables it.
+ * it has failed, and one that failed for too long, or says that it is gone, is stopped (stop.h).
  *
  * What always holds: at least once, in order per key, under the same id; nothing is given up but the
  * subscription itself. */
@@ -20,6 +19,8 @@ void subscribers_end(struct deliver *d);
 /* Another version of it holds: what waits goes at once, and nothing counts as failed yet. Under the
  * lock. */
 void subscriber_changed(struct subscription *sub);
+/* It stands still: how long it failed before counts no more. Under the lock. */
+void subscriber_rests(struct subscription *sub);
 /* Since when it has failed, as the progress store has it. */
 int64_t subscriber_failing(const struct subscription *sub);
 

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "deliver/deliver_shapes.h"
 #include "deliver/pull.h"
+#include "deliver/stop.h"
 #include "domain/subscribers.h"
 
 /* Its name among the deliveries, in the arena. */
@@ -38,15 +39,57 @@ static enum err progress_query(struct query *query, struct fault *fault) {
     return fault_set(fault, ERR_UNAVAILABLE, "it is being taken up: ask again");
 }
 
+/* --- standing still ---------------------------------------------------------------------------- */
+
+static const struct shape_field start_rows[] = {
+    SHAPE_ROW(struct ops_decision, reason, SHAPE_TEXT, "Why; kept with the event", .max = 1024),
+};
+static SHAPE_DEFINE(made_start_shape, "subscription_go_on", struct ops_decision,
+                    "Starting a subscription that stands still", start_rows);
+
+/* One that was made a moment ago delivery may not know yet: it does from its next round on. Stopping
+ * what is stopped, or starting what goes, changes nothing. */
+static enum err made_switch(struct query *query, bool stop, struct fault *fault) {
+    struct deliver *d = query->ctx;
+    struct str delivery;
+    void *body = NULL;
+    enum err err = query_body(query, stop ? &subscription_switch_shape : &made_start_shape, &body, fault);
+    if (err == OK)
+        err = delivery_of(query, &delivery, fault);
+    if (err != OK)
+        return err;
+    struct str reason = ((const struct ops_decision *)body)->reason;
+    err = ERR_NOT_FOUND;
+    for (int i = 0; i < 2 && err == ERR_NOT_FOUND; i++) {
+        struct fault one = {0};
+        err = stop ? deliver_subscription_stop(d, delivery, query->actor, reason, &one)
+                   : deliver_subscription_start(d, delivery, query->actor, reason, &one);
+        if (err != OK && err != ERR_CONFLICT)
+            (void)fault_set(fault, err, "%s", one.detail);
+    }
+    return err == OK || err == ERR_CONFLICT ? subscriber_query(query, fault) : err;
+}
+static enum err made_stop_query(struct query *query, struct fault *fault) {
+    return made_switch(query, true, fault);
+}
+static enum err made_start_query(struct query *query, struct fault *fault) {
+    return made_switch(query, false, fault);
+}
+
+/* --- sending again ----------------------------------------------------------------------------- */
+
 struct recover {
     uint64_t has;
     struct instant since;
     int64_t since_seq;
 };
+enum { RECOVER_SINCE, RECOVER_SINCE_SEQ };
 static const struct shape_field recover_rows[] = {
-    SHAPE_ROW(struct recover, since, SHAPE_INSTANT, "Events recorded from then on (all)"),
-    SHAPE_ROW(struct recover, since_seq, SHAPE_INTEGER, "Events from this seq on (all)", .min = 1,
-              .max = INT64_MAX),
+    [RECOVER_SINCE] = SHAPE_ROW(struct recover, since, SHAPE_INSTANT,
+                                "Events recorded from then on (all); not in the future"),
+    [RECOVER_SINCE_SEQ] = SHAPE_ROW(struct recover, since_seq, SHAPE_INTEGER,
+                                    "Events from this seq on (all); one that the journal has, instead of `since`",
+                                    .min = 1, .max = INT64_MAX),
 };
 static SHAPE_DEFINE(recover_shape, "subscription_recover", struct recover, "What is to be sent again",
                     recover_rows);
@@ -57,6 +100,19 @@ static const struct shape_field recovered_rows[] = {
 };
 static SHAPE_DEFINE_SAID(recovered_shape, "subscription_recovered", "What is sent again", recovered_rows);
 
+/* A place that is not there yet is a mistake of who asks, and not "nothing failed since". */
+static enum err recover_check(const struct deliver *d, const struct recover *asked, struct fault *fault) {
+    uint64_t last = tail_last(d->options.tail);
+    if (shape_has(asked, RECOVER_SINCE) && shape_has(asked, RECOVER_SINCE_SEQ))
+        fault_add(fault, STR("/since_seq"), "either since or since_seq, not both");
+    else if (shape_has(asked, RECOVER_SINCE) && asked->since.us > clock_now_us(d->options.clock))
+        fault_add(fault, STR("/since"), "is in the future");
+    else if (shape_has(asked, RECOVER_SINCE_SEQ) && (uint64_t)asked->since_seq > last)
+        fault_add(fault, STR("/since_seq"), "is beyond the journal, which ends at %llu",
+                  (unsigned long long)last);
+    return fault->count ? fault_set(fault, ERR_INVALID, "from where on?") : OK;
+}
+
 static enum err recover_query(struct query *query, struct fault *fault) {
     struct str delivery;
     void *body = NULL;
@@ -64,6 +120,8 @@ static enum err recover_query(struct query *query, struct fault *fault) {
     bool more;
     enum err err = query_body(query, &recover_shape, &body, fault);
     const struct recover *asked = body;
+    if (err == OK)
+        err = recover_check(query->ctx, asked, fault);
     if (err == OK)
         err = delivery_of(query, &delivery, fault);
     if (err == OK)
@@ -132,6 +190,14 @@ const struct route subscriber_routes_delivered[] = {
     {.method = "GET", .path = PATH "/progress", .scope = "subscriptions:read", .traffic = CLASS_OPS,
      .query = progress_query, .answer = &subscription_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
      .help = "How far a subscription is, and how it fares"},
+    {.method = "POST", .path = PATH "/stop", .scope = "subscriptions:write", .traffic = CLASS_OPS,
+     .query = made_stop_query, .body = &subscription_switch_shape, .answer = &subscriber_shape,
+     .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
+     .help = "Let a subscription stand still, with a reason; what it wants waits in the journal"},
+    {.method = "POST", .path = PATH "/start", .scope = "subscriptions:write", .traffic = CLASS_OPS,
+     .query = made_start_query, .body = &made_start_shape, .answer = &subscriber_shape,
+     .flags = ROUTE_BODY_MAY, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),
+     .help = "Let a subscription that stands still go on where it stood, whatever stopped it"},
     {.method = "POST", .path = PATH "/recover", .scope = "subscriptions:write", .traffic = CLASS_OPS,
      .query = recover_query, .body = &recover_shape, .answer = &recovered_shape,
      .flags = ROUTE_BODY_MAY | ROUTE_AUDITED, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND),

@@ -311,29 +311,19 @@ static enum err order_react(struct decision *decision, const struct event *event
                        event->seq);
 }
 
-/* A subscription that was enabled, or is gone, waits for nobody. */
-static enum err subscriber_react(struct decision *decision, const struct event *event) {
-    const struct waiting_state *s = &state_read(decision)->waiting;
-    bool enabled = event->type == &subscriber_enabled_event;
-    if (!enabled && event->type != &subscriber_deleted_event)
-        return OK;
-    uint32_t slot = waiting_of_subject(s, event->subject);
-    if (slot == MAP_NONE || !str_is(s->items[slot].kind, CASE_SUBSCRIBER_DISABLED))
-        return OK;
-    return close_issue(decision, slot, enabled ? "started" : "cancelled",
-                       enabled ? STR("the subscription was enabled") : STR("the subscription was deleted"),
-                       event->seq);
-}
-
-/* A subscription that was started does not stand still any more. */
+/* A subscription that was started does not stand still any more, and one that is gone waits for nobody. */
 static enum err started_react(struct decision *decision, const struct event *event) {
     const struct waiting_state *s = &state_read(decision)->waiting;
-    if (event->type != &subscription_started_event)
+    bool gone = event->type == &subscriber_deleted_event;
+    if (!gone && event->type != &subscription_started_event)
         return OK;
-    uint32_t slot = waiting_of_subject(s, event->subject);
+    uint32_t slot = waiting_of_subject(
+        s, gone ? ((const struct subscriber *)event->data)->delivery : event->subject);
     if (slot == MAP_NONE || !str_is(s->items[slot].kind, CASE_SUBSCRIPTION_STOPPED))
         return OK;
-    return close_issue(decision, slot, "started", STR("the subscription was started"), event->seq);
+    return close_issue(decision, slot, gone ? "cancelled" : "started",
+                       gone ? STR("the subscription was deleted") : STR("the subscription was started"),
+                       event->seq);
 }
 
 /* What came in with card numbers was masked before anything was done with it: a person is told. */
@@ -362,8 +352,6 @@ enum err exceptions_react(struct decision *decision, const struct event *event) 
         err = message_react(decision, event);
     if (err == OK && state_read(decision)->waiting.live)
         err = order_react(decision, event);
-    if (err == OK && state_read(decision)->waiting.live)
-        err = subscriber_react(decision, event);
     if (err == OK && state_read(decision)->waiting.live)
         err = started_react(decision, event);
     if (err == OK && shape_has(&event->meta, EVENT_META_MASKED))

@@ -8,20 +8,25 @@
 
 #include "base/mem.h"
 #include "domain/exceptions.h"
+#include "domain/subscribers.h"
 
-const char *const stop_whys[] = {"failures", "dead", "person", NULL};
+const char *const stop_whys[] = {"failures", "dead", "person", "gone", NULL};
+#define WHYS                                                                                       \
+    "failures: too many deliveries were held; dead: no good answer for too long; gone: the other side " \
+    "said that it is no more; person: somebody asked for it"
 static const struct shape_field stop_rows[] = {
     [STOP_SUBSCRIPTION] = SHAPE_ROW(struct subscription_stop, subscription, SHAPE_CODE,
                                     "Which subscription", .flags = SHAPE_REQUIRED, .max = STOP_NAME_MAX),
     [STOP_CONNECTOR] = SHAPE_ROW(struct subscription_stop, connector, SHAPE_CODE, "To which system"),
     [STOP_WHY] = SHAPE_ROW(struct subscription_stop, why, SHAPE_ENUM,
-                           "failures: too many deliveries were held; dead: no good answer for too long; "
-                           "person: somebody asked for it",
+                           WHYS,
                            .values = stop_whys, .flags = SHAPE_REQUIRED),
     [STOP_CAUSE] = SHAPE_ROW(struct subscription_stop, cause, SHAPE_TEXT, "Why, in words",
                              .flags = SHAPE_REQUIRED),
     [STOP_BY] = SHAPE_ROW(struct subscription_stop, by, SHAPE_TEXT, "Who; absent: the hub itself"),
     [STOP_OWNER] = SHAPE_ROW(struct subscription_stop, owner, SHAPE_CODE, "The team that is asked"),
+    [STOP_MADE] = SHAPE_ROW(struct subscription_stop, made, SHAPE_BOOL,
+                            "Whether it was made through the API, and not by a connector"),
 };
 static SHAPE_DEFINE(subscription_stop_shape, "subscription_stop", struct subscription_stop,
                     "A subscription that stands still until a person starts it", stop_rows);
@@ -34,6 +39,33 @@ static const struct shape_field start_rows[] = {
 };
 static SHAPE_DEFINE(subscription_start_shape, "subscription_start", struct subscription_start,
                     "A stopped subscription that goes on where it stood", start_rows);
+
+static const struct shape_field stopped_rows[] = {
+    [STOPPED_SINCE] = SHAPE_ROW(struct stopped_doc, since, SHAPE_INSTANT, "When it stopped",
+                                .flags = SHAPE_REQUIRED),
+    [STOPPED_WHY] = SHAPE_ROW(struct stopped_doc, why, SHAPE_ENUM, WHYS, .flags = SHAPE_REQUIRED,
+                              .values = stop_whys),
+    [STOPPED_CAUSE] = SHAPE_ROW(struct stopped_doc, cause, SHAPE_TEXT, "In words", .flags = SHAPE_REQUIRED,
+                                .max = 65536),
+    [STOPPED_BY] = SHAPE_ROW(struct stopped_doc, by, SHAPE_TEXT, "Who stopped it; null or absent: the hub itself",
+                             .flags = SHAPE_NULL),
+};
+SHAPE_DEFINE(stopped_shape, "subscription_stopped", struct stopped_doc, "A subscription that stands still",
+             stopped_rows);
+
+struct stopped_doc *stopped_doc_make(const struct stopped *stopped, struct arena *arena) {
+    struct stopped_doc *doc = arena_new(arena, struct stopped_doc);
+    if (!doc)
+        return NULL;
+    *doc = (struct stopped_doc){.has = 1u << STOPPED_SINCE | 1u << STOPPED_WHY | 1u << STOPPED_CAUSE,
+                                .since = {.us = stopped->since_us - stopped->since_us % 1000}, .why = stopped->why,
+                                .cause = arena_str(arena, str_c(stopped->cause))};
+    if (stopped->by[0]) {
+        doc->by = arena_str(arena, str_c(stopped->by));
+        shape_mark(doc, STOPPED_BY);
+    }
+    return doc->cause.ptr && (doc->by.ptr || !stopped->by[0]) ? doc : NULL;
+}
 
 /* --- state --------------------------------------------------------------------------------- */
 
@@ -117,7 +149,7 @@ static void item_remove(struct stops_state *s, uint32_t i) {
 static enum err stop_load(void *part, struct hash128 key, struct str bytes, uint32_t *slot) {
     struct unpack in = unpack_of(bytes);
     struct str name = unpack_str(&in);
-    bool known = unpack_uint(&in) <= STOP_PERSON;
+    bool known = unpack_uint(&in) <= STOP_GONE;
     (void)slot;
     (void)unpack_int(&in);
     (void)unpack_str(&in);
@@ -147,14 +179,17 @@ static enum err stopped_apply(struct state *state, const struct event *event) {
     return err;
 }
 
-static enum err started_apply(struct state *state, const struct event *event) {
+enum err stops_forget(struct state *state, struct str subscription) {
     struct stops_state *s = state_of(state, &stops_capability);
-    const struct subscription_start *start = event->data;
-    uint32_t i = item_find(s, start->subscription);
+    uint32_t i = item_find(s, subscription);
     if (i == s->count)
         return OK;
     item_remove(s, i);
-    return entity_drop(state, &stop_entity, stop_key(start->subscription));
+    return entity_drop(state, &stop_entity, stop_key(subscription));
+}
+
+static enum err started_apply(struct state *state, const struct event *event) {
+    return stops_forget(state, ((const struct subscription_start *)event->data)->subscription);
 }
 
 static void stops_dump(const void *part, struct buf *out) {
@@ -213,8 +248,10 @@ static enum err stop_raise(struct decision *decision, const struct subscription_
     struct exception e = {.kind = STR(CASE_SUBSCRIPTION_STOPPED), .subject = stop->subscription,
                           .cause = stop->cause, .connector = stop->connector, .owner = stop->owner};
     e.action = arena_printf(arena,
-                            "Mend what fails; what it is to deliver waits in the journal. Then: penstock "
-                            "subscriptions start %.*s --reason …",
+                            "%s; what it is to deliver waits in the journal. Then: penstock subscriptions "
+                            "start %.*s --reason …",
+                            stop->made ? "Ask who made it, or remove it (penstock subscriptions show)"
+                                       : "Mend what fails",
                             STR_FMT(stop->subscription));
     if (!e.action.ptr)
         return decision_refuse(decision, ERR_NOMEM, "no memory for the exception");
@@ -230,7 +267,8 @@ static enum err stop_raise(struct decision *decision, const struct subscription_
 static enum err stop_decide(struct decision *decision, const struct command *command) {
     const struct stops_state *s = decision_state(decision, &stops_capability);
     const struct subscription_stop *given = command->body;
-    if (item_find(s, given->subscription) < s->count)
+    if (item_find(s, given->subscription) < s->count ||
+        (given->made && !subscriber_followed(decision, given->subscription)))
         return decision_answer(decision, 200, &subscription_stop_shape, given);
     struct subscription_stop *stop;
     if (!decision_event(decision, &stopped_event, given->subscription, (void **)&stop))

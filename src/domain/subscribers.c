@@ -7,10 +7,9 @@
 
 #include "base/encode.h"
 #include "core/core.h"
-#include "domain/exceptions.h"
 
 static const char *const kinds[] = {"webhook", "pull", NULL};
-static const char *const states[] = {"active", "disabled", NULL};
+static const char *const states[] = {"active", "stopped", NULL};
 
 static const struct shape_field key_rows[] = {
     [SUBSCRIBER_KEY_ID] = SHAPE_ROW(struct subscriber_key, id, SHAPE_ID, "Which secret"),
@@ -50,8 +49,12 @@ static const struct shape_field subscriber_rows[] = {
     [SUBSCRIBER_AFTER] = SHAPE_ROW(struct subscriber, after, SHAPE_INTEGER,
                                    "Events with a greater seq are for it (those from now on)",
                                    .min = 0, .max = INT64_MAX),
-    [SUBSCRIBER_STATE] = HUB_SET(state, SHAPE_ENUM, "disabled: what it wants waits", .values = states),
-    [SUBSCRIBER_REASON] = HUB_SET(reason, SHAPE_TEXT, "Why it is disabled"),
+    [SUBSCRIBER_STATE] = HUB_SET(state, SHAPE_ENUM,
+                                 "stopped: what it wants waits in the journal until it is started; in "
+                                 "events it is left out", .values = states),
+    [SUBSCRIBER_STOPPED_AS] = HUB_SET(stopped, SHAPE_OBJECT,
+                                      "Since when and why it stands still; absent: it does not",
+                                      .shape = &stopped_shape),
     [SUBSCRIBER_DELIVERY] = HUB_SET(delivery, SHAPE_CODE,
                                     "What it is called among the deliveries (/ops/subscriptions, /ops/held)"),
     [SUBSCRIBER_CREATED_BY] = HUB_SET(created_by, SHAPE_TEXT, "Who made it"),
@@ -95,25 +98,6 @@ static const struct shape_field rotate_rows[] = {
 };
 static SHAPE_DEFINE(rotate_shape, "subscription_rotate", struct rotate, "A new secret", rotate_rows);
 
-struct disable {
-    uint64_t has;
-    struct str reason;
-};
-static const struct shape_field disable_rows[] = {
-    SHAPE_ROW(struct disable, reason, SHAPE_TEXT, "Why", .flags = SHAPE_REQUIRED, .min = 1, .max = 1024),
-};
-static SHAPE_DEFINE(disable_shape, "subscription_disable", struct disable,
-                    "A subscription that is to rest", disable_rows);
-
-static const struct shape_field stop_rows[] = {
-    [SUBSCRIBER_STOP_DELIVERY] = SHAPE_ROW(struct subscriber_stop, delivery, SHAPE_CODE,
-                                           "Which, among the deliveries", .flags = SHAPE_REQUIRED),
-    [SUBSCRIBER_STOP_REASON] = SHAPE_ROW(struct subscriber_stop, reason, SHAPE_TEXT, "Why",
-                                         .flags = SHAPE_REQUIRED),
-};
-static SHAPE_DEFINE(stop_shape, "subscription_give_up", struct subscriber_stop,
-                    "A subscription that the hub gives up", stop_rows);
-
 struct tested {
     uint64_t has;
     struct str name, message;
@@ -124,13 +108,29 @@ static const struct shape_field tested_rows[] = {
 };
 SHAPE_DEFINE(subscriber_tested_shape, "subscription_test", struct tested, "An example", tested_rows);
 
+enum err subscriber_show(const struct subscriber *doc, const void *stops, struct arena *arena,
+                         struct subscriber *out) {
+    struct stopped stopped;
+    *out = *doc;
+    out->state = SUBSCRIBER_ACTIVE;
+    shape_mark(out, SUBSCRIBER_STATE);
+    if (!stops_find(stops, doc->delivery, &stopped))
+        return OK;
+    out->state = SUBSCRIBER_STOPPED;
+    out->stopped = stopped_doc_make(&stopped, arena);
+    shape_mark(out, SUBSCRIBER_STOPPED_AS);
+    return out->stopped ? OK : ERR_NOMEM;
+}
+
 /* --- events ---------------------------------------------------------------------------------- */
 
 static enum err put_apply(struct state *state, const struct event *event) {
     return subscriber_put(state, event->data, event->seq);
 }
+/* What stood still of it stands nowhere any more. */
 static enum err drop_apply(struct state *state, const struct event *event) {
-    return subscriber_drop(state, event->subject);
+    enum err err = subscriber_drop(state, event->subject);
+    return err == OK ? stops_forget(state, ((const struct subscriber *)event->data)->delivery) : err;
 }
 #define CHANGED(sym, name_, help_)                                                                 \
     {.name = name_, .shape = &subscriber_shape, .apply = put_apply, .help = help_}
@@ -140,10 +140,6 @@ static const struct event_type changed_event =
     CHANGED(changed, "subscriber.changed", "A subscription is to get something else, or elsewhere");
 static const struct event_type rotated_event =
     CHANGED(rotated, "subscriber.rotated", "A subscription has a new secret");
-static const struct event_type disabled_event =
-    CHANGED(disabled, "subscriber.disabled", "A subscription rests; what it wants waits in the journal");
-const struct event_type subscriber_enabled_event =
-    CHANGED(enabled, "subscriber.enabled", "A subscription goes on where it stood");
 const struct event_type subscriber_deleted_event = {
     .name = "subscriber.deleted", .shape = &subscriber_shape, .apply = drop_apply,
     .help = "A subscription is gone; what waited for it is given up"};
@@ -151,8 +147,7 @@ static const struct event_type tested_event = {
     .name = EVENT_SUBSCRIBER_TESTED, .shape = &subscriber_tested_shape,
     .help = "An example for one subscription alone"};
 static const struct event_type *const subscriber_events[] = {
-    &created_event, &changed_event, &rotated_event, &disabled_event, &subscriber_enabled_event,
-    &subscriber_deleted_event, &tested_event, NULL};
+    &created_event, &changed_event, &rotated_event, &subscriber_deleted_event, &tested_event, NULL};
 
 /* --- decisions ------------------------------------------------------------------------------- */
 
@@ -187,6 +182,13 @@ static struct subscriber *next_of(struct decision *decision, const struct comman
 }
 static enum err no_memory(struct decision *decision) {
     return decision_refuse(decision, ERR_NOMEM, "no memory for the event");
+}
+static enum err shown_answer(struct decision *decision, int status, const struct subscriber *doc) {
+    struct subscriber *shown = arena_new(decision_arena(decision), struct subscriber);
+    if (!shown || subscriber_show(doc, decision_state(decision, &stops_capability),
+                                  decision_arena(decision), shown) != OK)
+        return no_memory(decision);
+    return decision_answer(decision, status, &subscriber_shape, shown);
 }
 
 /* One more secret; the one before counts for overlap_s more, and what has ended goes. */
@@ -252,14 +254,14 @@ static enum err create_decide(struct decision *decision, const struct command *c
     doc->created_at = doc->changed_at = (struct instant){.us = command->now_us - command->now_us % 1000};
     doc->version = 1;
     doc->has |= 1u << SUBSCRIBER_KIND | 1u << SUBSCRIBER_PERSONAL | 1u << SUBSCRIBER_AFTER |
-                1u << SUBSCRIBER_STATE | 1u << SUBSCRIBER_DELIVERY | 1u << SUBSCRIBER_CREATED_AT |
-                1u << SUBSCRIBER_CHANGED_AT | 1u << SUBSCRIBER_VERSION;
+                1u << SUBSCRIBER_DELIVERY | 1u << SUBSCRIBER_CREATED_AT | 1u << SUBSCRIBER_CHANGED_AT |
+                1u << SUBSCRIBER_VERSION;
     if (doc->created_by.ptr)
         shape_mark(doc, SUBSCRIBER_CREATED_BY);
     if (!doc->delivery.ptr ||
         (doc->kind == SUBSCRIBER_WEBHOOK && !secret_add(decision, command, 0, doc)))
         return no_memory(decision);
-    return decision_answer(decision, 201, &subscriber_shape, doc);
+    return shown_answer(decision, 201, doc);
 }
 
 static void change_apply(struct subscriber *doc, const struct subscriber *given) {
@@ -299,7 +301,7 @@ static enum err change_decide(struct decision *decision, const struct command *c
     if (!doc)
         return no_memory(decision);
     change_apply(doc, given);
-    return decision_answer(decision, 200, &subscriber_shape, doc);
+    return shown_answer(decision, 200, doc);
 }
 
 static enum err delete_decide(struct decision *decision, const struct command *command) {
@@ -308,7 +310,7 @@ static enum err delete_decide(struct decision *decision, const struct command *c
     struct subscriber *doc = old ? next_of(decision, command, &subscriber_deleted_event, old) : NULL;
     if (!old)
         return err;
-    return doc ? decision_answer(decision, 200, &subscriber_shape, doc) : no_memory(decision);
+    return doc ? shown_answer(decision, 200, doc) : no_memory(decision);
 }
 
 static enum err rotate_decide(struct decision *decision, const struct command *command) {
@@ -322,77 +324,15 @@ static enum err rotate_decide(struct decision *decision, const struct command *c
     struct subscriber *doc = next_of(decision, command, &rotated_event, old);
     if (!doc || !secret_add(decision, command, given->has ? given->overlap_s : 86400, doc))
         return no_memory(decision);
-    return decision_answer(decision, 200, &subscriber_shape, doc);
+    return shown_answer(decision, 200, doc);
 }
 
-static enum err disable_now(struct decision *decision, const struct command *command,
-                            const struct subscriber_entry *old, struct str reason) {
-    struct subscriber *doc = next_of(decision, command, &disabled_event, old);
-    if (!doc)
-        return no_memory(decision);
-    doc->state = SUBSCRIBER_DISABLED;
-    doc->reason = reason;
-    shape_mark(doc, SUBSCRIBER_REASON);
-    return decision_answer(decision, 200, &subscriber_shape, doc);
-}
-
-static enum err disable_decide(struct decision *decision, const struct command *command) {
-    const struct disable *given = command->body;
-    enum err err;
-    const struct subscriber_entry *old = asked(decision, command, &err);
-    if (!old)
-        return err;
-    if (old->doc.state == SUBSCRIBER_DISABLED)
-        return decision_answer(decision, 200, &subscriber_shape, &old->doc);
-    return disable_now(decision, command, old, given->reason);
-}
-
-static enum err enable_decide(struct decision *decision, const struct command *command) {
-    enum err err;
-    const struct subscriber_entry *old = asked(decision, command, &err);
-    if (!old)
-        return err;
-    if (old->doc.state == SUBSCRIBER_ACTIVE)
-        return decision_answer(decision, 200, &subscriber_shape, &old->doc);
-    struct subscriber *doc = next_of(decision, command, &subscriber_enabled_event, old);
-    if (!doc)
-        return no_memory(decision);
-    doc->state = SUBSCRIBER_ACTIVE;
-    doc->reason = STR_NONE;
-    doc->has &= ~(UINT64_C(1) << SUBSCRIBER_REASON);
-    return decision_answer(decision, 200, &subscriber_shape, doc);
-}
-
-/* Beside the event: a person is asked. */
-static enum err stop_raise(struct decision *decision, const struct subscriber *doc, struct str reason) {
-    struct exception e = {.kind = STR(CASE_SUBSCRIBER_DISABLED), .subject = doc->name,
-                          .cause = reason, .owner = doc->owner};
-    e.action = arena_printf(decision_arena(decision),
-                            "Ask who made it (%.*s). What it wants waits in the journal; it goes on with "
-                            "POST /v1/subscriptions/%.*s/enable, or is given up with DELETE",
-                            STR_FMT(doc->created_by), STR_FMT(doc->name));
-    if (!e.action.ptr)
-        return no_memory(decision);
-    e.has = 1u << EXCEPTION_KIND | 1u << EXCEPTION_SUBJECT | 1u << EXCEPTION_CAUSE |
-            1u << EXCEPTION_ACTION;
-    if (e.owner.len)
-        shape_mark(&e, EXCEPTION_OWNER);
-    return exception_raise(decision, &e, 0);
-}
-
-static enum err stop_decide(struct decision *decision, const struct command *command) {
+bool subscriber_followed(const struct decision *decision, struct str delivery) {
     const struct subscribers_state *s = decision_state(decision, &subscribers_capability);
-    const struct subscriber_stop *given = command->body;
-    struct str rest = given->delivery, name = str_cut(&rest, ':');
-    while (memchr(rest.ptr ? rest.ptr : "", ':', rest.len)) { /* the last one ends the name */
-        (void)str_cut(&rest, ':');
-        name = str_of(given->delivery.ptr, (size_t)(rest.ptr - given->delivery.ptr) - 1);
-    }
-    const struct subscriber_entry *old = subscriber_now(s, name);
-    if (!old || !str_eq(old->doc.delivery, given->delivery) || old->doc.state == SUBSCRIBER_DISABLED)
-        return decision_answer(decision, 200, &stop_shape, given);
-    enum err err = disable_now(decision, command, old, given->reason);
-    return err == OK ? stop_raise(decision, &old->doc, given->reason) : err;
+    bool found = false;
+    for (uint32_t i = 0; i < s->count && !found; i++)
+        found = str_eq(s->items[i]->entry.doc.delivery, delivery);
+    return found;
 }
 
 static enum err test_decide(struct decision *decision, const struct command *command) {
@@ -510,20 +450,11 @@ const struct command_type subscriber_delete_command = {
 const struct command_type subscriber_rotate_command = {
     .name = "subscriber.rotate", .shape = &rotate_shape, .decide = rotate_decide,
     .finish = secret_finish, .help = "Give a subscription a new secret"};
-const struct command_type subscriber_disable_command = {
-    .name = "subscriber.disable", .shape = &disable_shape, .decide = disable_decide,
-    .help = "Let a subscription rest"};
-const struct command_type subscriber_enable_command = {
-    .name = "subscriber.enable", .decide = enable_decide, .help = "Let a subscription go on"};
 const struct command_type subscriber_test_command = {
     .name = "subscriber.test", .decide = test_decide, .help = "Send a subscription an example"};
-const struct command_type subscriber_stop_command = {
-    .name = "subscriber.stop", .shape = &stop_shape, .decide = stop_decide, .flags = COMMAND_INTERNAL,
-    .help = "Tells that a subscription is given up"};
 static const struct command_type *const subscriber_commands[] = {
     &subscriber_create_command, &subscriber_change_command, &subscriber_delete_command,
-    &subscriber_rotate_command, &subscriber_disable_command, &subscriber_enable_command,
-    &subscriber_test_command, &subscriber_stop_command, NULL};
+    &subscriber_rotate_command, &subscriber_test_command, NULL};
 
 static const struct entity_kind *const subscriber_entities[] = {&subscriber_entity, NULL};
 

@@ -5,16 +5,18 @@
  * What always holds: no secret is in the journal: a secret is made of the cell's own secret, the
  * subscription and the number that stands in the journal (subscriber_secret_make), and shown in the
  * answer that made it alone. A subscription that was deleted and made again is another one: it has
- * another `delivery`. One that is disabled keeps its place: what it wants waits in the journal. */
+ * another `delivery`. Whether it stands still is said by its delivery's stop (stops.h), and shown with
+ * it. */
 #ifndef PENSTOCK_DOMAIN_SUBSCRIBERS_H
 #define PENSTOCK_DOMAIN_SUBSCRIBERS_H
 
 #include "core/capability.h"
+#include "domain/stops.h"
 
 extern const struct capability subscribers_capability;
 
 enum subscriber_kind { SUBSCRIBER_WEBHOOK, SUBSCRIBER_PULL };
-enum subscriber_state { SUBSCRIBER_ACTIVE, SUBSCRIBER_DISABLED };
+enum subscriber_state { SUBSCRIBER_ACTIVE, SUBSCRIBER_STOPPED };
 
 struct subscriber_key {
     uint64_t has;
@@ -39,8 +41,8 @@ struct subscriber {
     struct str owner, description;
     int64_t after;            /* events with a greater seq are for it */
     /* the hub's */
-    int32_t state;            /* enum subscriber_state */
-    struct str reason;        /* why it is disabled */
+    int32_t state;            /* enum subscriber_state; shown (subscriber_show), not kept */
+    struct stopped_doc *stopped; /* likewise; NULL: it is not */
     struct str delivery;      /* its name among the deliveries: "crm:4711" */
     struct str created_by;
     struct instant created_at, changed_at;
@@ -51,21 +53,19 @@ struct subscriber {
 enum subscriber_row {
     SUBSCRIBER_NAME, SUBSCRIBER_KIND, SUBSCRIBER_URL, SUBSCRIBER_EVENTS, SUBSCRIBER_KEYS,
     SUBSCRIBER_PERSONAL, SUBSCRIBER_OWNER, SUBSCRIBER_DESCRIPTION, SUBSCRIBER_AFTER, SUBSCRIBER_STATE,
-    SUBSCRIBER_REASON, SUBSCRIBER_DELIVERY, SUBSCRIBER_CREATED_BY, SUBSCRIBER_CREATED_AT,
+    SUBSCRIBER_STOPPED_AS, SUBSCRIBER_DELIVERY, SUBSCRIBER_CREATED_BY, SUBSCRIBER_CREATED_AT,
     SUBSCRIBER_CHANGED_AT, SUBSCRIBER_VERSION, SUBSCRIBER_SECRETS, SUBSCRIBER_SECRET,
 };
 extern const struct shape subscriber_shape;
 
-/* Body of subscriber.stop: the hub disables it. */
-struct subscriber_stop {
-    uint64_t has;
-    struct str delivery, reason;
-};
-enum subscriber_stop_row { SUBSCRIBER_STOP_DELIVERY, SUBSCRIBER_STOP_REASON };
-/* Internal; told again, or of one that is gone, it changes nothing. */
-extern const struct command_type subscriber_stop_command;
-extern const struct event_type subscriber_enabled_event, subscriber_deleted_event;
-#define CASE_SUBSCRIBER_DISABLED "subscriber-disabled"
+/* A copy of it with what is true of it now, by its stops; texts in the arena. */
+enum err subscriber_show(const struct subscriber *doc, const void *stops, struct arena *arena,
+                         struct subscriber *out) WARN_UNUSED;
+
+struct decision;
+/* Whether there is one of this name among the deliveries. */
+bool subscriber_followed(const struct decision *decision, struct str delivery);
+extern const struct event_type subscriber_deleted_event;
 
 /* Subject is the name; goes to this subscription alone, whatever it wants. */
 #define EVENT_SUBSCRIBER_TESTED "subscriber.tested"
@@ -77,6 +77,9 @@ struct subscriber_entry {
 };
 const struct subscriber_entry *subscriber_take(const struct subscriber_entry *entry);
 void subscriber_release(const struct subscriber_entry *entry); /* or NULL */
+
+/* Answers the one that args[0] names, as it is now. */
+enum err subscriber_query(struct query *query, struct fault *fault) WARN_UNUSED;
 
 /* Counts up with every change; 0: there never was one. Any thread, without core_read_begin. */
 uint64_t subscribers_version(const void *part);

@@ -41,8 +41,7 @@ enum err subscriber_drop(struct state *state, struct str name) WARN_UNUSED;
 extern const struct shape subscriber_tested_shape;
 extern const struct route subscriber_routes[];
 extern const struct command_type subscriber_create_command, subscriber_change_command,
-    subscriber_delete_command, subscriber_rotate_command, subscriber_enable_command,
-    subscriber_disable_command, subscriber_test_command;
+    subscriber_delete_command, subscriber_rotate_command, subscriber_test_command;
 
 /* Whether webhooks may go there; NULL: they may, else why not. */
 const char *subscriber_url_wrong(struct str url, bool private_too);

@@ -62,7 +62,19 @@ const char *subscriber_url_wrong(struct str url, bool private_too) {
 
 /* --- asking ---------------------------------------------------------------------------------- */
 
-static enum err one_query(struct query *query, struct fault *fault) {
+static enum err shown_write(struct query *query, const struct subscriber *doc, struct fault *fault) {
+    struct core *core = query->reader->core;
+    struct subscriber shown;
+    core_read_begin(core);
+    enum err err = subscriber_show(doc, core_state(core, &stops_capability), query->arena, &shown);
+    core_read_end(core);
+    if (err != OK)
+        return fault_set(fault, err, "no memory for the answer");
+    shape_encode(&subscriber_shape, &shown, query->out);
+    return OK;
+}
+
+enum err subscriber_query(struct query *query, struct fault *fault) {
     struct core *core = query->reader->core;
     query->seq = core_seq(core);
     core_read_begin(core);
@@ -72,9 +84,9 @@ static enum err one_query(struct query *query, struct fault *fault) {
     if (!entry)
         return fault_set(fault, ERR_NOT_FOUND, "there is no subscription %.*s",
                          (int)(query->args[0].len < 64 ? query->args[0].len : 64), query->args[0].ptr);
-    shape_encode(&subscriber_shape, &entry->doc, query->out);
+    enum err err = shown_write(query, &entry->doc, fault);
     subscriber_release(entry);
-    return OK;
+    return err;
 }
 
 static enum err list_query(struct query *query, struct fault *fault) {
@@ -93,7 +105,7 @@ static enum err list_query(struct query *query, struct fault *fault) {
         return fault_set(fault, err, "no memory for the answer");
     buf_lit(query->out, "{\"items\":[");
     struct str last = STR_NONE;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count && err == OK; i++) {
         const struct subscriber *doc = &all[i]->doc;
         if ((after.ptr && str_cmp(doc->name, after) <= 0) || (owner.ptr && !str_eq(owner, doc->owner)))
             continue;
@@ -103,7 +115,7 @@ static enum err list_query(struct query *query, struct fault *fault) {
         }
         if (shown++)
             buf_char(query->out, ',');
-        shape_encode(&subscriber_shape, doc, query->out);
+        err = shown_write(query, doc, fault);
         last = doc->name;
     }
     buf_lit(query->out, "],\"next_cursor\":");
@@ -115,7 +127,7 @@ static enum err list_query(struct query *query, struct fault *fault) {
     for (uint32_t i = 0; i < count; i++)
         subscriber_release(all[i]);
     mem_free(all);
-    return OK;
+    return err;
 }
 
 static const struct query_param list_params[] = {
@@ -135,7 +147,7 @@ const struct route subscriber_routes[] = {
      .more = "Events are posted as CloudEvents, signed by Standard Webhooks 1.0; the secret is in this "
              "answer alone. It gets every event of the types it names, so this scope reads what "
              "events:read does."},
-    {.method = "GET", .path = PATH "/{name}", READS, .query = one_query,
+    {.method = "GET", .path = PATH "/{name}", READS, .query = subscriber_query,
      .refusals = ROUTE_REFUSES(ERR_NOT_FOUND), .help = "A subscription"},
     {.method = "PATCH", .path = PATH "/{name}", WRITES, .command = &subscriber_change_command,
      .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_STALE), .help = "Change a subscription"},
@@ -145,12 +157,6 @@ const struct route subscriber_routes[] = {
     {.method = "POST", .path = PATH "/{name}/rotate", WRITES, .command = &subscriber_rotate_command,
      .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT, ERR_STALE),
      .help = "A new secret; what is sent is signed with the old one, too, for a while"},
-    {.method = "POST", .path = PATH "/{name}/disable", WRITES, .command = &subscriber_disable_command,
-     .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_STALE),
-     .help = "Let a subscription rest: what it wants waits in the journal"},
-    {.method = "POST", .path = PATH "/{name}/enable", WRITES, .command = &subscriber_enable_command,
-     .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_STALE),
-     .help = "Let a subscription go on where it stood"},
     {.method = "POST", .path = PATH "/{name}/test", .scope = "subscriptions:write",
      .traffic = CLASS_OPS, .command = &subscriber_test_command, .answer = &subscriber_tested_shape,
      .status = 202, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_STALE),

@@ -71,12 +71,13 @@ static bool keys_copy(struct arena *arena, struct shape_list *list) {
 bool subscriber_copy(struct arena *arena, const struct subscriber *from, struct subscriber *to) {
     *to = *from;
     to->secret = STR_NONE;
-    to->has &= ~(UINT64_C(1) << SUBSCRIBER_SECRET);
+    to->stopped = NULL;
+    to->has &= ~(UINT64_C(1) << SUBSCRIBER_SECRET | UINT64_C(1) << SUBSCRIBER_STATE |
+                 UINT64_C(1) << SUBSCRIBER_STOPPED_AS);
     return text_copy(arena, &to->name) && text_copy(arena, &to->url) &&
            texts_copy(arena, &to->events) && texts_copy(arena, &to->keys) &&
            text_copy(arena, &to->owner) && text_copy(arena, &to->description) &&
-           text_copy(arena, &to->reason) && text_copy(arena, &to->delivery) &&
-           text_copy(arena, &to->created_by) && keys_copy(arena, &to->secrets);
+           text_copy(arena, &to->delivery) && text_copy(arena, &to->created_by) && keys_copy(arena, &to->secrets);
 }
 
 /* --- changes --------------------------------------------------------------------------------- */

@@ -133,8 +133,11 @@ def test_what_is_refused(hub, api):
     worker = hub.client(key=hub.create_key("pull-worker", "subscriptions:pull"))
     assert pull(worker, "strict") == []
     worker.get(f"{P}/strict").problem(403)
-    api.post(f"{P}/strict/disable", {"reason": "no"}).ok()
-    until(lambda: api.post(f"{P}/strict/pull", {}).status == 409, 10, "disabled")
+    api.post(f"{P}/strict/stop", {}).problem(422, ["/reason"])
+    assert api.post(f"{P}/strict/stop", {"reason": "no more"}).ok()["stopped"]["why"] == "person"
+    assert "it is stopped (person): no more" in api.post(f"{P}/strict/pull", {}).problem(409)["detail"]
+    api.post(f"{P}/strict/start", {}).ok()
+    assert pull(worker, "strict") == []
 
 
 @pytest.mark.parametrize("pulls", [3])

@@ -185,16 +185,27 @@ def test_an_example_goes_to_one_alone(api, subscriber):
 
 def open_cases(api):
     return [c["subject"] for c in docs.listed(api, "/ops/exceptions", state="open")
-            if c["kind"] == "subscriber-disabled"]
+            if c["kind"] == "subscription-stopped"]
 
 
-def test_gone_disables_at_once_and_the_place_is_kept(hub, api, subscriber):
+def test_gone_stops_at_once_and_the_place_is_kept(hub, api, subscriber):
     make(api, "leaving", subscriber.url)
     subscriber.status = lambda event: 410
     count(api, "GONE-1")
-    until(lambda: api.get("/v1/subscriptions/leaving").ok()["state"] == "disabled", 20, "disabled")
-    assert "410" in api.get("/v1/subscriptions/leaving").ok()["reason"]
-    until(lambda: open_cases(api) == ["leaving"], 20, "a case for a person")
+    until(lambda: api.get("/v1/subscriptions/leaving").ok()["state"] == "stopped", 20, "stopped")
+    shown = api.get("/v1/subscriptions/leaving").ok()
+    assert shown["stopped"]["why"] == "gone" and "410" in shown["stopped"]["cause"], shown
+    until(lambda: open_cases(api) == [shown["delivery"]], 20, "a case for a person")
+    # one state, wherever it is looked at
+    row = until(lambda: [s for s in docs.listed(api, "/ops/subscriptions") if s["subscription"] == shown["delivery"]
+                         and s["state"] == "stopped"], 10, "the report")[0]
+    assert {**shown["stopped"], "by": None} == row["stopped"], (shown, row)
+    assert [s["state"] for s in docs.listed(api, "/v1/subscriptions")] == ["stopped"]
+    assert api.get("/readyz").ok()["subscriptions"] == {"stopped": 1}
+    assert f'penstock_delivery_stopped{{connector="leaving",subscription="{shown["delivery"]}"}} 1' in \
+        api.get("/metrics").body.decode()
+    event, = docs.events(api, type="subscription.stopped")
+    assert event["data"]["why"] == "gone" and event["data"]["subscription"] == shown["delivery"]
     count(api, "GONE-2")
     hub.restart()
     api = hub.client()
@@ -203,16 +214,17 @@ def test_gone_disables_at_once_and_the_place_is_kept(hub, api, subscriber):
     time.sleep(0.5)
     assert len(subscriber.tried) == tried, "it is left alone"
     subscriber.status = lambda event: 200
-    api.post("/v1/subscriptions/leaving/enable").ok()
+    assert api.post("/v1/subscriptions/leaving/start").ok()["state"] == "active"
+    assert api.post("/v1/subscriptions/leaving/start").ok()["state"] == "active", "it may be said twice"
     until(lambda: len(subscriber.taken) == 3, 20, "what waited")
-    assert subscriber.subjects() == [f"GONE-{n}@WH-HAM" for n in (1, 2, 3)]
+    assert sorted(subscriber.subjects()) == [f"GONE-{n}@WH-HAM" for n in (1, 2, 3)]
     until(lambda: open_cases(api) == [], 20, "the case closed")
     api.delete("/v1/subscriptions/leaving").ok()
 
 
-def test_who_fails_for_too_long_is_disabled(binary, tmp_path, subscriber):
+def test_who_fails_for_too_long_is_stopped(binary, tmp_path, subscriber):
     for hub in running(Hub(binary, tmp_path, {"PENSTOCK_WEBHOOKS_PRIVATE": "1",
-                                              "PENSTOCK_WEBHOOK_DISABLE_AFTER_S": "3"}).start()):
+                                              "PENSTOCK_WEBHOOK_STOP_AFTER_S": "3"}).start()):
         api = hub.client()
         make(api, "failing", subscriber.url)
         subscriber.status = lambda event: 503
@@ -220,11 +232,11 @@ def test_who_fails_for_too_long_is_disabled(binary, tmp_path, subscriber):
         until(lambda: subscriber.tried, 20, "an attempt")
         hub.restart()  # since when it fails is not forgotten
         api = hub.client()
-        until(lambda: api.get("/v1/subscriptions/failing").ok()["state"] == "disabled", 30, "disabled")
-        reason = api.get("/v1/subscriptions/failing").ok()["reason"]
-        assert "503" in reason and "nothing was taken" in reason
+        until(lambda: api.get("/v1/subscriptions/failing").ok()["state"] == "stopped", 30, "stopped")
+        stopped = api.get("/v1/subscriptions/failing").ok()["stopped"]
+        assert stopped["why"] == "dead" and "503" in stopped["cause"] and "nothing was taken" in stopped["cause"]
         subscriber.status = lambda event: 200
-        api.post("/v1/subscriptions/failing/enable").ok()
+        api.post("/v1/subscriptions/failing/start", {"reason": "mended"}).ok()
         until(lambda: subscriber.subjects() == ["FAIL-1@WH-HAM"], 20, "what waited")
 
 

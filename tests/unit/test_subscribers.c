@@ -1,6 +1,7 @@
 /* Subscriptions that others make: what may be said of them, that the state is the same after a replay
  * and when it was written down; signatures; and delivery to a subscriber by a clock in hand: the
  * pauses of the standard, giving up, going on, sending again. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,6 +20,7 @@
 #include "connect/webhook.h"
 #include "deliver/deliver.h"
 #include "deliver/pull.h"
+#include "deliver/stop.h"
 #include "domain/subscribers_priv.h"
 
 static struct cell cell;
@@ -59,26 +61,33 @@ static void decisions(void) {
     assert_int_equal(cell_run(&cell, "subscriber.change", "{\"personal\":true}", "crm", NULL), 403);
     assert_int_equal(cell_run(&cell, "subscriber.change", "{\"url\":\"http://a.de\"}", "crm", NULL), 422);
     assert_int_equal(cell_run(&cell, "subscriber.change", "{}", "other", NULL), 404);
-    /* the hub gives up the one that it means, once */
-    const char *stop = "{\"delivery\":\"crm:7\",\"reason\":\"gone\"}";
-    assert_int_equal(cell_run(&cell, "subscriber.stop", stop, NULL, NULL), 200);
-    assert_int_equal(cell_run(&cell, "subscriber.enable", NULL, "crm", NULL), 200);
-    assert_true(says("\"version\":2"));
-    stop = "{\"delivery\":\"crm:1\",\"reason\":\"gone\"}";
-    assert_int_equal(cell_run(&cell, "subscriber.stop", stop, NULL, NULL), 200);
+    /* the hub stops the one that it means, once */
+    const char *other = "{\"subscription\":\"crm:7\",\"why\":\"gone\",\"cause\":\"410\",\"made\":true}";
+    const char *stop = "{\"subscription\":\"crm:1\",\"why\":\"gone\",\"cause\":\"410\",\"made\":true}";
     uint64_t seq = core_seq(cell.core);
-    assert_int_equal(cell_run(&cell, "subscriber.stop", stop, NULL, NULL), 200);
+    assert_int_equal(cell_run(&cell, "subscription.stop", other, NULL, NULL), 200);
     assert_int_equal(core_seq(cell.core), seq);
+    assert_int_equal(cell_run(&cell, "subscription.stop", stop, NULL, NULL), 201);
+    assert_int_equal(cell_run(&cell, "subscription.stop", stop, NULL, NULL), 200);
+    assert_int_equal(core_seq(cell.core), seq + 2); /* stopped, and a case for a person */
     again(false);
-    assert_int_equal(cell_run(&cell, "subscriber.enable", NULL, "crm", NULL), 200);
+    assert_int_equal(cell_run(&cell, "subscriber.change", "{}", "crm", NULL), 200);
+    assert_true(says("\"state\":\"stopped\",\"stopped\":{\"since\":") && says("\"why\":\"gone\",\"cause\":\"410\""));
+    assert_int_equal(cell_run(&cell, "subscription.start", "{\"subscription\":\"crm:1\"}", NULL, NULL), 201);
+    assert_int_equal(core_seq(cell.core), seq + 5); /* changed, started, and the case of it resolved */
+    assert_int_equal(cell_run(&cell, "subscriber.change", "{}", "crm", NULL), 200);
     assert_true(says("\"state\":\"active\"") && !says("gone"));
-    assert_int_equal(core_seq(cell.core), seq + 2); /* enabled, and the case of it resolved */
+    assert_int_equal(cell_run(&cell, "subscription.stop", stop, NULL, NULL), 201);
+    again(true);
     assert_int_equal(cell_run(&cell, "subscriber.create",
                               "{\"name\":\"w:1\",\"kind\":\"pull\",\"events\":[\"*\"]}", NULL, NULL), 201);
     assert_int_equal(cell_run(&cell, "subscriber.rotate", "{}", "w:1", NULL), 409);
+    seq = core_seq(cell.core);
     assert_int_equal(cell_run(&cell, "subscriber.delete", NULL, "crm", NULL), 200);
+    assert_int_equal(core_seq(cell.core), seq + 2); /* and its case, as it waits for nobody */
+    assert_int_equal(stops_count(core_state(cell.core, &stops_capability)), 0);
     assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
-    assert_false(says("\"delivery\":\"crm:1\""));
+    assert_true(!says("\"delivery\":\"crm:1\"") && says("\"state\":\"active\""));
     again(true);
     again(false);
 }
@@ -255,6 +264,30 @@ static void settle(void) {
     }
 }
 
+struct switching {
+    bool stop;
+    enum err err;
+    _Atomic bool done;
+};
+static void *switch_run(void *arg) {
+    struct switching *s = arg;
+    struct fault fault = {0};
+    s->err = s->stop ? deliver_subscription_stop(deliver, STR("crm"), STR("key_1"), STR("rest"), &fault)
+                     : deliver_subscription_start(deliver, STR("crm"), STR("key_1"), STR("go on"), &fault);
+    s->done = true;
+    return NULL;
+}
+/* A person decides, by the name that who made it gave. */
+static enum err switched(bool stop) {
+    struct switching s = {.stop = stop};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, switch_run, &s), 0);
+    while (!s.done)
+        settle();
+    pthread_join(thread, NULL);
+    return s.err;
+}
+
 static void life_again(void) {
     deliver_destroy(deliver);
     deliver_open();
@@ -281,7 +314,7 @@ static struct deliver_stats stats(void) {
 
 /* 5 s, 5 min, 30 min … 24 h, each up to a tenth longer; then it is held; and sent again. */
 static void pauses_of_the_standard(void **state) {
-    cell.config.settings.webhook_disable_after_s = 31536000;
+    cell.config.settings.webhook_stop_after_s = 31536000;
     assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
     remote.status = 500;
     count_stock("A", 1);
@@ -334,9 +367,14 @@ static void gone_is_believed(void **state) {
     settle();
     int posts = remote.posts;
     assert_true(posts <= 2);
-    assert_int_equal(cell_run(&cell, "subscriber.enable", NULL, "crm", NULL), 200);
-    assert_true(says("\"version\":3")); /* it was disabled, once */
+    assert_true(stats().stopped);
+    assert_string_equal(deliver_state(&(struct deliver_stats[]){stats()}[0]), "stopped");
+    assert_int_equal(stats().stop.why, STOP_GONE);
     remote.status = 204;
+    life_again(); /* whatever ends meanwhile */
+    settle();
+    assert_int_equal(remote.posts, posts);
+    assert_int_equal(switched(false), OK);
     settle();
     assert_int_equal(stats().delivered, 2);
     assert_int_equal(remote.posts, posts + 2);
@@ -360,22 +398,38 @@ static void patience_ends(void **state) {
     settle();
     cell.now_us += 4 * day_us;
     settle();
-    assert_true(stats().usable);
+    assert_false(stats().stopped);
     life_again();
     settle();
     cell.now_us += day_us + 600000000;
     settle();
-    assert_false(stats().usable);
-    assert_int_equal(cell_run(&cell, "subscriber.enable", NULL, "crm", NULL), 200);
+    assert_true(stats().stopped);
+    assert_int_equal(stats().stop.why, STOP_DEAD);
+    cell.now_us += 20 * day_us;
+    life_again();
+    assert_int_equal(switched(false), OK);
     settle();
-    assert_true(stats().usable); /* it has its five days again */
+    assert_false(stats().stopped); /* it has its five days again */
     life_again();
     settle();
-    assert_true(stats().usable);
+    assert_false(stats().stopped);
+    /* a person's rest is no failure, however long */
+    cell.now_us += 4 * day_us;
+    settle();
+    assert_int_equal(switched(true), OK);
+    assert_int_equal(switched(true), ERR_CONFLICT);
+    cell.now_us += 4 * day_us;
+    assert_int_equal(switched(false), OK);
+    cell.now_us += day_us;
+    settle();
+    assert_false(stats().stopped);
+    cell.now_us += 6 * day_us;
+    settle();
+    assert_true(stats().stopped);
 }
 
 static void deleted_is_forgotten(void **state) {
-    cell.config.settings.webhook_disable_after_s = 31536000;
+    cell.config.settings.webhook_stop_after_s = 31536000;
     assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
     remote.status = 500;
     count_stock("A", 1);
