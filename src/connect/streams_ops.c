@@ -54,13 +54,12 @@ static enum err streams_query(struct query *query, struct fault *fault) {
     if (!all)
         return fault_set(fault, ERR_NOMEM, "no memory for the answer");
     uint32_t count = streams_list(query->ctx, all, STREAMS_MAX);
-    buf_lit(query->out, "{\"items\":[");
+    list_begin(query->out);
     for (uint32_t i = 0; i < count; i++) {
-        if (i > 0)
-            buf_char(query->out, ',');
+        list_next(query->out);
         stats_write(query, &all[i]);
     }
-    buf_lit(query->out, "],\"next_cursor\":null}");
+    list_end(query->out, STR_NONE);
     return OK;
 }
 

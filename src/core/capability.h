@@ -66,6 +66,11 @@ enum err query_rows(struct query *query, const struct table *table, uint32_t sor
 /* The body as `shape` says, in the query's arena; {} where there is none. ERR_MALFORMED, ERR_INVALID with
  * every fault, ERR_NOMEM. */
 enum err query_body(struct query *query, const struct shape *shape, void **out, struct fault *fault) WARN_UNUSED;
+/* A list as all of the interface are: {"items":[ … ],"next_cursor":"…" or null}. list_next is called before
+ * each item. */
+void list_begin(struct buf *out);
+void list_next(struct buf *out);
+void list_end(struct buf *out, struct str next_cursor);
 /* ,"name":"value" or null where it is absent. */
 void query_member(struct query *query, const char *name, struct str value);
 

@@ -41,16 +41,27 @@ void query_member(struct query *query, const char *name, struct str value) {
     text_or_null(query->out, value);
 }
 
+void list_begin(struct buf *out) { buf_lit(out, "{\"items\":["); }
+
+void list_next(struct buf *out) {
+    if (out->len > 0 && out->data[out->len - 1] != '[')
+        buf_char(out, ',');
+}
+
+void list_end(struct buf *out, struct str next_cursor) {
+    buf_lit(out, "],\"next_cursor\":");
+    text_or_null(out, next_cursor);
+    buf_char(out, '}');
+}
+
 struct page {
     struct query *query;
     void (*item)(struct query *query, const struct row_value *values);
-    uint32_t count;
 };
 
 static bool page_visit(void *ctx, const struct row_value *values) {
     struct page *page = ctx;
-    if (page->count++)
-        buf_char(page->query->out, ',');
+    list_next(page->query->out);
     page->item(page->query, values);
     return buf_ok(page->query->out);
 }
@@ -72,11 +83,9 @@ enum err query_rows(struct query *query, const struct table *table, uint32_t sor
     if (err != OK)
         return err;
     struct page page = {.query = query, .item = item};
-    buf_lit(query->out, "{\"items\":[");
+    list_begin(query->out);
     err = query->reader->ops->list(query->reader, &rows, query->arena, page_visit, &page,
                                    &query->next_cursor, fault);
-    buf_lit(query->out, "],\"next_cursor\":");
-    text_or_null(query->out, query->next_cursor);
-    buf_char(query->out, '}');
+    list_end(query->out, query->next_cursor);
     return err;
 }

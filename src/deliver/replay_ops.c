@@ -38,20 +38,17 @@ static enum err list_query(struct query *query, struct fault *fault) {
     struct deliver *d = query->ctx;
     struct str subscription = query_value(query, "subscription");
     (void)fault;
-    bool any = false;
-    buf_lit(query->out, "{\"items\":[");
+    list_begin(query->out);
     pthread_mutex_lock(&d->lock);
     for (uint32_t i = d->replays.count; i > 0; i--) {
         const struct replay *r = &d->replays.items[i - 1]->row;
         if (subscription.ptr && !str_eq(subscription, r->subscription))
             continue;
-        if (any)
-            buf_char(query->out, ',');
-        any = true;
+        list_next(query->out);
         shape_encode(&replay_shape, r, query->out);
     }
     pthread_mutex_unlock(&d->lock);
-    buf_lit(query->out, "],\"next_cursor\":null}");
+    list_end(query->out, STR_NONE);
     return OK;
 }
 

@@ -302,21 +302,16 @@ static enum err code_query(struct query *query, struct fault *fault) {
     return get_entry(query, true, fault);
 }
 
-struct cross_listing {
-    struct query *query;
-    uint32_t count;
-};
 static bool cross_visit(void *ctx, const struct row_value *values) {
-    struct cross_listing *listing = ctx;
-    struct buf *out = listing->query->out;
-    if (listing->count++)
-        buf_char(out, ',');
+    struct query *query = ctx;
+    struct buf *out = query->out;
+    list_next(out);
     buf_lit(out, "{\"system\":");
     buf_json_str(out, values[COL_SYSTEM].text);
-    query_member(listing->query, "kind", values[COL_KIND].text);
-    query_member(listing->query, "value", values[COL_VALUE].text);
-    query_member(listing->query, "code", values[COL_CODE].text);
-    query_member(listing->query, "direction", values[COL_DIRECTION].text);
+    query_member(query, "kind", values[COL_KIND].text);
+    query_member(query, "value", values[COL_VALUE].text);
+    query_member(query, "code", values[COL_CODE].text);
+    query_member(query, "direction", values[COL_DIRECTION].text);
     buf_printf(out, ",\"version\":%lld}", (long long)values[COL_VERSION].integer);
     return true;
 }
@@ -327,8 +322,6 @@ static enum err list_query(struct query *query, struct fault *fault) {
     struct row_filter filters[5] = {{COL_STATE, ROW_EQ, {.text = STR("set")}}};
     struct row_query rows = {.table = &cross_table, .filters = filters, .filter_count = 1,
                              .sort_column = COL_SEQ, .cursor = query_value(query, "cursor")};
-    struct cross_listing listing = {.query = query};
-    struct str next;
     enum err err = query_limit(query, 100, 1000, &rows.limit, fault);
     for (size_t i = 0; i < sizeof by / sizeof *by; i++) {
         struct str value = query_value(query, by[i].param);
@@ -337,19 +330,13 @@ static enum err list_query(struct query *query, struct fault *fault) {
     }
     if (err == OK)
         err = query->reader->ops->seq(query->reader, &query->seq, fault);
-    buf_lit(query->out, "{\"items\":[");
+    list_begin(query->out);
     if (err == OK)
-        err = query->reader->ops->list(query->reader, &rows, query->arena, cross_visit, &listing, &next,
-                                       fault);
+        err = query->reader->ops->list(query->reader, &rows, query->arena, cross_visit, query,
+                                       &query->next_cursor, fault);
     if (err)
         return err;
-    buf_lit(query->out, "],\"next_cursor\":");
-    if (next.ptr)
-        buf_json_str(query->out, next);
-    else
-        buf_lit(query->out, "null");
-    buf_char(query->out, '}');
-    query->next_cursor = next;
+    list_end(query->out, query->next_cursor);
     return OK;
 }
 

@@ -279,7 +279,6 @@ struct listing {
     struct command *command;
     struct order_question *question;
     struct buf out;
-    uint32_t count;
     enum err err;
     struct fault *fault;
 };
@@ -296,8 +295,7 @@ static bool list_visit(void *ctx, const struct row_value *values) {
     };
     while (order_states[snapshot.state + 1] && !str_is(state, order_states[snapshot.state]))
         snapshot.state++;
-    if (listing->count++)
-        buf_char(&listing->out, ',');
+    list_next(&listing->out);
     listing->err = document_write(listing->reader, listing->command->arena, &snapshot,
                                   &listing->out, listing->fault);
     return listing->err == OK;
@@ -336,17 +334,12 @@ static enum err list_finish(struct reader *reader, struct command *command, stru
     struct str next = STR_NONE;
     enum err err = OK;
     buf_init(&listing.out, 0);
-    buf_lit(&listing.out, "{\"items\":[");
+    list_begin(&listing.out);
     if (question->exists)
         err = document_write(reader, command->arena, &question->found, &listing.out, fault);
     else if (!question->by_natural)
         err = list_rows(&listing, &next);
-    buf_lit(&listing.out, "],\"next_cursor\":");
-    if (next.ptr)
-        buf_json_str(&listing.out, next);
-    else
-        buf_lit(&listing.out, "null");
-    buf_char(&listing.out, '}');
+    list_end(&listing.out, next);
     command->answer.next_cursor = next;
     if (err == OK)
         return answer_take(command, &listing.out, fault);

@@ -103,7 +103,7 @@ static enum err list_query(struct query *query, struct fault *fault) {
     core_read_end(core);
     if (err != OK)
         return fault_set(fault, err, "no memory for the answer");
-    buf_lit(query->out, "{\"items\":[");
+    list_begin(query->out);
     struct str last = STR_NONE;
     for (uint32_t i = 0; i < count && err == OK; i++) {
         const struct subscriber *doc = &all[i]->doc;
@@ -113,17 +113,12 @@ static enum err list_query(struct query *query, struct fault *fault) {
             query->next_cursor = arena_str(query->arena, last);
             break;
         }
-        if (shown++)
-            buf_char(query->out, ',');
+        shown++;
+        list_next(query->out);
         err = shown_write(query, doc, fault);
         last = doc->name;
     }
-    buf_lit(query->out, "],\"next_cursor\":");
-    if (query->next_cursor.ptr)
-        buf_json_str(query->out, query->next_cursor);
-    else
-        buf_lit(query->out, "null");
-    buf_char(query->out, '}');
+    list_end(query->out, query->next_cursor);
     for (uint32_t i = 0; i < count; i++)
         subscriber_release(all[i]);
     mem_free(all);

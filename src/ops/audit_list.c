@@ -281,17 +281,12 @@ enum err audit_query(struct query *query, struct fault *fault) {
     if (err != OK)
         return err;
     arena_init(&arena, 0);
-    buf_lit(query->out, "{\"items\":[");
+    list_begin(query->out);
     err = audit_list_write(&list, &arena, query->out, fault);
     arena_free(&arena);
     if (err == OK && list.next)
         query->next_cursor = arena_printf(query->arena, "%" PRIu64, list.next);
-    buf_lit(query->out, "],\"next_cursor\":");
-    if (query->next_cursor.ptr)
-        buf_json_str(query->out, query->next_cursor);
-    else
-        buf_lit(query->out, "null");
-    buf_char(query->out, '}');
+    list_end(query->out, query->next_cursor);
     return err;
 }
 

@@ -397,9 +397,9 @@ static enum err list_query(struct query *query, struct fault *fault) {
     enum err err = statuses_begin(&all, query, fault);
     if (err != OK)
         return err;
-    buf_lit(query->out, "{\"items\":[");
+    list_begin(query->out);
     statuses_write(&all, STR_NONE);
-    buf_lit(query->out, "],\"next_cursor\":null}");
+    list_end(query->out, STR_NONE);
     return OK;
 }
 

@@ -212,16 +212,11 @@ static enum err time_read(struct query *query, const char *name, int64_t *out,
     return OK;
 }
 
-struct listing {
-    struct query *query;
-    uint32_t count;
-};
 static bool listing_visit(void *ctx, const struct case_row *row) {
-    struct listing *listing = ctx;
-    if (listing->count++)
-        buf_char(listing->query->out, ',');
-    case_write(listing->query, row);
-    return buf_ok(listing->query->out);
+    struct query *query = ctx;
+    list_next(query->out);
+    case_write(query, row);
+    return buf_ok(query->out);
 }
 
 static enum err cases_query(struct query *query, struct fault *fault) {
@@ -229,7 +224,6 @@ static enum err cases_query(struct query *query, struct fault *fault) {
         .state = query_value(query, "state"), .kind = query_value(query, "kind"),
         .owner = query_value(query, "owner"), .connector = query_value(query, "connector"),
         .subject = query_value(query, "subject"), .text = query_value(query, "text")};
-    struct listing listing = {.query = query};
     uint32_t limit = 0;
     enum err err = query_limit(query, 100, 1000, &limit, fault);
     if (err == OK)
@@ -238,15 +232,10 @@ static enum err cases_query(struct query *query, struct fault *fault) {
         err = time_read(query, "updated_since", &filter.updated_since_us, fault);
     if (err != OK)
         return err;
-    buf_lit(query->out, "{\"items\":[");
-    err = cases_each(query, &filter, query_value(query, "cursor"), limit, listing_visit, &listing,
+    list_begin(query->out);
+    err = cases_each(query, &filter, query_value(query, "cursor"), limit, listing_visit, query,
                      &query->next_cursor, fault);
-    buf_lit(query->out, "],\"next_cursor\":");
-    if (query->next_cursor.ptr)
-        buf_json_str(query->out, query->next_cursor);
-    else
-        buf_lit(query->out, "null");
-    buf_char(query->out, '}');
+    list_end(query->out, query->next_cursor);
     return err;
 }
 
@@ -283,16 +272,17 @@ static enum err counts_query(struct query *query, struct fault *fault) {
     enum err err = c ? cases_each(query, &filter, STR_NONE, EXCEPTIONS_SCAN_MAX, count_visit, c,
                                   &next, fault)
                      : fault_set(fault, ERR_NOMEM, "no memory for the counts");
-    buf_lit(query->out, "{\"items\":[");
+    list_begin(query->out);
     for (uint32_t i = 0; err == OK && i < c->kinds; i++) {
-        buf_str_add(query->out, i ? STR(",{\"kind\":") : STR("{\"kind\":"));
+        list_next(query->out);
+        buf_lit(query->out, "{\"kind\":");
         buf_json_str(query->out, c->items[i].kind);
         query_member(query, "owner", c->items[i].owner.len ? c->items[i].owner : STR_NONE);
         buf_printf(query->out, ",\"open\":%u", c->items[i].count);
         member_at(query, "oldest_at", c->items[i].oldest_us);
         buf_char(query->out, '}');
     }
-    buf_lit(query->out, "],\"next_cursor\":null}");
+    list_end(query->out, STR_NONE);
     return err;
 }
 
