@@ -55,6 +55,9 @@ struct str json_member_str(const struct json *object, struct str name);
 bool json_i64(const struct json *value, int64_t *out);
 /* Writes it again, members in the order they came, numbers as written. */
 void json_write(struct buf *buf, const struct json *value);
+/* Writes `target` (NULL: nothing) as the JSON Merge Patch `patch` (RFC 7396) makes it: members that are null
+ * there go, objects are merged, everything else takes the place of what was. */
+void json_merge(struct buf *out, const struct json *target, const struct json *patch);
 /* As json_write, a member a line, indented by two blanks; `depth` 0 for a whole document. */
 void json_pretty(struct buf *out, const struct json *value, uint32_t depth);
 

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
+
 #define WORD_MAX 40 /* longer words are not compared for a suggestion */
 
 /* --- finding ---------------------------------------------------------------------------- */
@@ -177,6 +179,25 @@ int cli_fault(const struct cli *cli, const struct fault *fault) {
     if (fault->count > listed && listed > 0)
         fprintf(stderr, "  … and %u more\n", (unsigned)(fault->count - listed));
     return EXIT_FAILED;
+}
+
+bool cli_file_take(struct cli *cli, const char *path, size_t bytes_max, struct str *out) {
+    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
+    struct buf text;
+    char part[65536];
+    buf_init(&text, bytes_max);
+    for (size_t n = 1; file && n > 0;) {
+        n = fread(part, 1, sizeof part, file);
+        buf_add(&text, part, n);
+    }
+    bool read = file && !ferror(file) && buf_ok(&text);
+    if (file && file != stdin)
+        fclose(file);
+    *out = read ? arena_str(&cli->arena, buf_str(&text)) : STR_NONE;
+    buf_free(&text);
+    if (!out->ptr)
+        (void)cli_fail(cli, EXIT_FAILED, "%s can not be read", path);
+    return out->ptr != NULL;
 }
 
 int cli_print(const struct cli *cli, struct str text) {

@@ -77,6 +77,8 @@ int cli_fail(const struct cli *cli, int code, const char *fmt, ...) PRINTF_LIKE(
 int cli_fault(const struct cli *cli, const struct fault *fault);
 /* All positional arguments are used up after the first `max`; else prints usage, false. */
 bool cli_args_max(const struct cli *cli, uint32_t max);
+/* A file, or standard input ("-"), into the arena: at most bytes_max; false: told. */
+bool cli_file_take(struct cli *cli, const char *path, size_t bytes_max, struct str *out);
 /* Writes a finished text to stdout whole; EXIT_DONE, or EXIT_FAILED where that fails. */
 int cli_print(const struct cli *cli, struct str text);
 

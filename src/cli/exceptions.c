@@ -321,26 +321,6 @@ static bool body_set(struct cases *cases, struct buf *body) {
     return true;
 }
 
-/* A file, or standard input ("-"), into the arena; false: told. */
-static bool file_take(struct cli *cli, const char *path, struct str *out) {
-    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
-    struct buf text;
-    char part[65536];
-    buf_init(&text, (size_t)PAYLOAD_BYTES_MAX);
-    for (size_t n = 1; file && n > 0;) {
-        n = fread(part, 1, sizeof part, file);
-        buf_add(&text, part, n);
-    }
-    bool read = file && !ferror(file) && buf_ok(&text);
-    if (file && file != stdin)
-        fclose(file);
-    *out = read ? arena_str(&cli->arena, buf_str(&text)) : STR_NONE;
-    buf_free(&text);
-    if (!out->ptr)
-        (void)cli_fail(cli, EXIT_FAILED, "%s can not be read", path);
-    return out->ptr != NULL;
-}
-
 /* The message in an editor; its new text in the arena, absent: told, or nothing was changed. */
 static struct str edit_text(struct cases *cases, const struct json *document) {
     struct cli *cli = cases->cli;
@@ -369,7 +349,7 @@ static struct str edit_text(struct cases *cases, const struct json *document) {
     if (!edited)
         (void)cli_fail(cli, EXIT_FAILED, "the editor ended with an error: nothing was changed");
     else
-        (void)file_take(cli, path, &text);
+        (void)cli_file_take(cli, path, (size_t)PAYLOAD_BYTES_MAX, &text);
     unlink(path);
     return text;
 }
@@ -382,7 +362,7 @@ static int body_whole(struct cases *cases, const struct json *payload, struct bu
     const char *file = cli_value(cli, "file");
     const struct json *now = payload ? json_member(payload, STR("document")) : NULL, *json;
     fault_init(&fault, &cli->arena);
-    if (file && !file_take(cli, file, &text))
+    if (file && !cli_file_take(cli, file, (size_t)PAYLOAD_BYTES_MAX, &text))
         return EXIT_FAILED;
     if (!file && !now)
         return cli_fail(cli, EXIT_FAILED, "the message can not be shown (it is no JSON, or the key lacks "

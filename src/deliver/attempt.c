@@ -44,7 +44,8 @@ struct attempt *attempt_take(struct subscription *sub) {
     attempt->correlation = attempt->traceparent = attempt->again_id = STR_NONE;
     attempt->call = NULL;
     attempt->traced = false;
-    attempt->found = attempt->confirming = false;
+    attempt->found = attempt->confirming = attempt->edit_lost = false;
+    attempt->patch = NULL;
     attempt->told = NULL;
     attempt->asked = attempt->suppressed = attempt->superseding = false;
     attempt->batch = NULL;
@@ -116,6 +117,8 @@ static struct str masked(struct attempt *attempt, struct str text) {
     struct masking masking = {.attempt = attempt, .text = text};
     struct fault ignored = {0};
     uint64_t next;
+    if (text.len && attempt->patch) /* whatever the subscription may see: a person has written it */
+        masking.text = text = seal_mask_likely(text, attempt->patch, &attempt->arena);
     if (!text.len || !attempt_keyring(attempt))
         return text;
     if (tail_read(attempt->deliver->options.tail, attempt->job.seq, 1, record_mask, &masking,
@@ -505,9 +508,10 @@ static enum err attempt_map(struct attempt *attempt, struct str *body, struct fa
 
 void attempt_unmapped(struct attempt *attempt, const struct fault *fault) {
     struct str words = masked(attempt, str_c(fault->detail));
+    const char *part = attempt->edit_lost ? "edit" : "mapping";
     struct str cause = fault->first == NULL || fault->first->pointer.len == 0
-                           ? arena_printf(&attempt->arena, "mapping: %.*s", STR_FMT(words))
-                           : arena_printf(&attempt->arena, "mapping: %.*s (%.*s)", STR_FMT(words),
+                           ? arena_printf(&attempt->arena, "%s: %.*s", part, STR_FMT(words))
+                           : arena_printf(&attempt->arena, "%s: %.*s (%.*s)", part, STR_FMT(words),
                                           STR_FMT(fault->first->pointer));
     attempt_finish(attempt, LANE_FINAL, -1, 0, cause);
 }

@@ -5,6 +5,7 @@
 #include "core/seal.h"
 #include "deliver/conflate.h"
 #include "deliver/deliver_priv.h"
+#include "deliver/edit.h"
 
 struct reading {
     struct attempt *attempt;
@@ -82,5 +83,7 @@ enum err attempt_event_read(struct attempt *attempt, struct fault *fault) {
     fault_set(fault, ERR_NOT_FOUND, "the journal does not have the event");
     enum err err = ahead_read(&attempt->sub->ahead, attempt->deliver->options.tail, attempt->job.seq,
                               record_read, &reading, fault);
-    return err == OK ? reading.err : err;
+    if (err == OK)
+        err = reading.err;
+    return err == OK && attempt->job.listed ? edit_apply(attempt, fault) : err;
 }

@@ -121,6 +121,13 @@ enum err deliver_retry(struct deliver *deliver, struct str subscription, uint64_
 enum err deliver_discard(struct deliver *deliver, struct str subscription, uint64_t seq,
                          struct str by, struct str reason, struct fault *fault) WARN_UNUSED;
 
+/* Changes what goes out, and sends it again. The edit names what it edits (subscription, event_seq, and the edit
+ * it takes the place of); it is copied. As above; ERR_CONFLICT also: it was edited meanwhile, another version of
+ * the mapping is loaded, or it can not be edited. *edit_seq: of its event. */
+struct delivery_edit;
+enum err deliver_edit(struct deliver *deliver, const struct delivery_edit *edit, uint64_t *edit_seq,
+                      struct fault *fault) WARN_UNUSED;
+
 /* Forgets what other systems said about these events: the causes of held deliveries and of failed
  * attempts. On disk, and out of the file's WAL and free pages, when it answers OK. Any thread. */
 enum err deliver_forget(struct deliver *deliver, const uint64_t *seqs, uint32_t n,

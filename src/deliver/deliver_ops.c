@@ -6,6 +6,7 @@
 #include "deliver/deliver_ops.h"
 #include "deliver/deliver_priv.h"
 #include "deliver/deliver_shapes.h"
+#include "deliver/edit.h"
 
 static void behind_write(struct buf *out, const struct deliver_stats *s) {
     if (s->behind_known)
@@ -90,6 +91,8 @@ static void row_write(struct buf *out, const struct progress_row *row) {
     instant_member(out, "next_attempt_at", row->due_us);
     if (row->replay != 0)
         buf_printf(out, ",\"replay\":%llu", (unsigned long long)row->replay);
+    if (row->edit != 0)
+        buf_printf(out, ",\"edit\":%llu", (unsigned long long)row->edit);
     buf_char(out, '}');
 }
 
@@ -109,16 +112,35 @@ static bool held_visit(void *ctx, const struct progress_row *row) {
     return true;
 }
 
+/* The filters that are no plain words. */
+static enum err filter_read(struct query *query, struct held_filter *out, struct fault *fault) {
+    struct str status = query_value(query, "status"), since = query_value(query, "since");
+    struct str older = query_value(query, "older_than");
+    struct instant at = {0};
+    int64_t age_us = 0;
+    if (status.ptr && !held_status_parse(status, &out->status))
+        fault_add(fault, STR("status"), HELD_STATUS_WORDS);
+    if (since.ptr && !instant_parse(since, &at))
+        fault_add(fault, STR("since"), "must be a time as RFC 3339 says, with offset");
+    if (older.ptr && !held_age_parse(older, &age_us))
+        fault_add(fault, STR("older_than"), HELD_AGE_WORDS);
+    out->since_us = at.us;
+    out->until_us = older.ptr ? query->now_us - age_us : 0;
+    return fault->first ? ERR_INVALID : OK;
+}
+
 static enum err held_query(struct query *query, struct fault *fault) {
     struct deliver *d = query->ctx;
     struct str cursor = query_value(query, "cursor"), after = STR_NONE;
     uint64_t after_seq = 0;
     struct held_list list = {
         .query = query,
-        .filter = {query_value(query, "subscription"), query_value(query, "type"),
-                   query_value(query, "subject"), query_value(query, "key"),
-                   query_value(query, "state"), query_value(query, "text")}};
+        .filter = {.subscription = query_value(query, "subscription"), .type = query_value(query, "type"),
+                   .subject = query_value(query, "subject"), .key = query_value(query, "key"),
+                   .state = query_value(query, "state"), .text = query_value(query, "text")}};
     enum err err = query_limit(query, 100, 1000, &list.limit, fault);
+    if (err == OK)
+        err = filter_read(query, &list.filter, fault);
     if (err != OK)
         return err;
     if (cursor.ptr != NULL && !held_id(cursor, &after, &after_seq))
@@ -219,6 +241,9 @@ static const struct query_param list_params[] = {
     {"key", false, false, "Only of this lane"},
     {"state", false, false, "held or retrying", QUERY_WORD, .values = states},
     {"text", false, false, "Only where the cause says this, in any case"},
+    {"status", false, false, "Only with this last answer: 422, 4xx, or 0: there was none"},
+    {"since", false, false, "Only those listed then or later", QUERY_TIME},
+    {"older_than", false, false, "Only those listed at least so long ago: 90s, 15m, 2h, 7d"},
     {"limit", false, false, "Items on a page, 1 to 1000 (100)", QUERY_WHOLE, 1, 1000},
     {"cursor", false, false, "next_cursor of the page before"},
     {NULL, false, false, NULL},
@@ -247,6 +272,11 @@ const struct route deliver_routes[] = {
      .query = held_retry, .body = &held_retry_shape, .answer = &held_decided_shape,
      .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
      .help = "Send a held delivery again, and what waits behind it"},
+    {.method = "POST", .path = "/ops/held/{id}/edit", .scope = "ops:retry", .traffic = CLASS_OPS,
+     .flags = ROUTE_TWO_PERSONS, .query = held_edit_query, .body = &held_edit_shape, .answer = &held_edited_shape,
+     .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
+     .help = "Change what goes out of a held delivery, with a reason, and send it again; the event stays what it is",
+     .more = "With dry_run, nothing is done: `preview` shows what would go out."},
     {.method = "POST", .path = "/ops/held/{id}/discard", .scope = "ops:retry",
      .traffic = CLASS_OPS, .flags = ROUTE_TWO_PERSONS, .query = held_discard,
      .body = &held_discard_shape, .answer = &held_decided_shape, .refusals = ROUTE_REFUSES(ERR_NOT_FOUND, ERR_CONFLICT),
@@ -254,7 +284,7 @@ const struct route deliver_routes[] = {
     {.method = "POST", .path = "/ops/held/bulk", .scope = "ops:retry", .traffic = CLASS_OPS,
      .flags = ROUTE_TWO_PERSONS | ROUTE_LINES, .query = held_bulk_query, .body = &held_bulk_shape,
      .answer = &held_bulk_line_shape,
-     .help = "Send again or give up many held deliveries: those named, or all that a filter finds; a "
+     .help = "Send again, edit or give up many held deliveries: those named, or all that a filter finds; a "
              "line of NDJSON for each"},
     {.method = NULL},
 };

@@ -133,6 +133,9 @@ struct attempt {
     bool confirming;  /* sent with success but without a number: the look-up is to tell it */
     /* STAGE_TELL: the journal was told (err OK), or can not be. NULL: nobody asks. */
     void (*told)(struct attempt *attempt, enum err err);
+    /* edit.c: what a person changed of it */
+    const struct json *patch; /* NULL: nothing of its data */
+    bool edit_lost;           /* it can not be made so: why it is held again */
     uint64_t replay;  /* STAGE_TELL: of this replay, which goes on once the journal knows; 0: none */
     /* attempt_span.c */
     bool traced;                       /* what follows is set */
@@ -148,7 +151,7 @@ struct attempt {
 };
 
 /* A person's decision, waiting for the loop. */
-enum wish_kind { WISH_RETRY, WISH_DISCARD, WISH_STOP, WISH_START };
+enum wish_kind { WISH_RETRY, WISH_DISCARD, WISH_EDIT, WISH_STOP, WISH_START };
 struct wish {
     struct wish *next;
     struct attempt *telling; /* granted, and the journal is being told */
@@ -157,6 +160,8 @@ struct wish {
     enum err (*decide)(struct deliver *d, struct wish *wish); /* NULL: as `kind` says */
     struct str subscription, by, reason;
     uint64_t seq;
+    const struct delivery_edit *edit; /* WISH_EDIT; the asker's, so only while it waits */
+    uint64_t edit_seq; /* WISH_EDIT: of its event */
     enum err err;
     struct fault *fault;
 };
@@ -254,6 +259,8 @@ void attempt_tell_held(struct subscription *sub, const struct progress_row *row)
 /* With `wish`: a discard, which deliver_discarded completes; false where that can not begin. */
 bool attempt_tell_released(struct subscription *sub, const struct progress_row *row,
                            struct wish *wish, struct str by, struct str reason);
+/* Tells the journal what the wish changes of a held delivery; deliver_edited completes it. */
+bool attempt_tell_edited(struct subscription *sub, const struct progress_row *row, struct wish *wish);
 /* Tells the journal that a held delivery was superseded by a newer one of its key; then its row goes. */
 void attempt_tell_superseded(struct subscription *sub, const struct progress_row *row, uint64_t by_seq);
 
@@ -335,6 +342,8 @@ enum err wish_make(struct deliver *d, struct wish *wish);
 void wishes_grant(struct deliver *d);
 /* The journal knows of a discard (err OK), or could not be told. */
 void deliver_discarded(struct attempt *attempt, enum err err);
+/* The same of an edit. */
+void deliver_edited(struct attempt *attempt, enum err err);
 /* The attempt tells the journal of the wish: those that follow wait for that. */
 void wish_telling(struct wish *wish, struct attempt *attempt);
 /* That has ended. Under the lock. */

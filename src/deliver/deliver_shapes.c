@@ -72,6 +72,8 @@ SHAPE_DEFINE_SAID(subscription_shape, "subscription", "What goes out to one syst
         MAYBE("since", SHAPE_INSTANT, "When it first failed"),                                     \
         MAYBE("next_attempt_at", SHAPE_INSTANT, "When it is tried again"),                         \
         SHAPE_SAID("replay", SHAPE_INTEGER, "The replay that it came of; absent: the live stream", \
+                   .min = 1, .max = INT64_MAX),                                                    \
+        SHAPE_SAID("edit", SHAPE_INTEGER, "seq of the delivery.edited that holds; absent: not edited", \
                    .min = 1, .max = INT64_MAX)
 
 static const struct shape_field held_rows[] = {HELD_ROWS};

@@ -13,10 +13,13 @@ enum statement {
     SELECT_CURSOR, SET_CURSOR, LIST, UNLIST, NEXT, ROWS, LANES, FAILURE, FAILURES, TRIM,
     FORGET_CAUSE, FORGET_DETAIL, ACKED, ACK, UNACK, SUPERSEDE, COUNT, END, ENDED, PASSED, REPLAY_PUT, REPLAYS,
     REPLAY_DROP, SET_FAILING, END_FAILING, FAILING, DROP_CURSOR, DROP_LISTED, DROP_FAILURES, DROP_ENDED,
-    DROP_ACKED, NOTE, UNNOTE, NOTES, STATEMENTS,
+    DROP_ACKED, NOTE, UNNOTE, NOTES, EDIT, EDITED, UNEDIT, UNEDIT_BETWEEN, DROP_EDITS, STATEMENTS,
 };
 
 #define ROW_COLUMNS "subscription, lane, seq, subject, type, attempts, due_us, since_us, status, cause"
+#define EDIT_OF                                                                                    \
+    "(SELECT edit FROM edit e WHERE e.subscription = waiting.subscription AND e.seq = waiting.seq" \
+    " AND e.lane = waiting.lane)"
 #define HEADS                                                                                      \
     " AND (?3 = 0 OR NOT EXISTS (SELECT 1 FROM waiting b WHERE b.subscription = waiting.subscription"  \
     " AND b.lane = waiting.lane AND b.seq < waiting.seq))"
@@ -25,13 +28,21 @@ static const char *const statements[STATEMENTS] = {
     [SELECT_CURSOR] = "SELECT cursor, sent_to FROM subscription WHERE name = ?1",
     [SET_CURSOR] = "INSERT INTO subscription(name, cursor, sent_to) VALUES(?1, ?2, ?3)"
                    " ON CONFLICT(name) DO UPDATE SET cursor = ?2, sent_to = ?3",
-    [LIST] = "INSERT OR REPLACE INTO waiting(" ROW_COLUMNS ", replay)"
-             " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    [LIST] = "INSERT INTO waiting(" ROW_COLUMNS ", replay)"
+             " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+             " ON CONFLICT(subscription, seq, lane) DO UPDATE SET subject = ?4, type = ?5, attempts = ?6,"
+             " due_us = ?7, since_us = CASE WHEN cause IS NULL THEN ?8 ELSE since_us END, status = ?9,"
+             " cause = ?10, replay = ?11",
+    [EDIT] = "INSERT OR REPLACE INTO edit(subscription, seq, lane, edit) VALUES(?1, ?2, ?3, ?4)",
+    [EDITED] = "SELECT edit FROM edit WHERE subscription = ?1 AND seq = ?2 AND lane = ?3",
+    [UNEDIT] = "DELETE FROM edit WHERE subscription = ?1 AND seq = ?2 AND lane = ?3",
+    [UNEDIT_BETWEEN] = "DELETE FROM edit WHERE subscription = ?1 AND lane = ?2 AND seq > ?3 AND seq < ?4",
+    [DROP_EDITS] = "DELETE FROM edit WHERE subscription = ?1",
     [UNLIST] = "DELETE FROM waiting WHERE subscription = ?1 AND seq = ?2 AND lane = ?3",
     [NEXT] = "SELECT min(seq) FROM waiting WHERE subscription = ?1 AND lane = ?2 AND seq > ?3",
-    [ROWS] = "SELECT " ROW_COLUMNS ", replay FROM waiting WHERE (subscription, seq) > (?1, ?2)" HEADS
+    [ROWS] = "SELECT " ROW_COLUMNS ", replay, " EDIT_OF " FROM waiting WHERE (subscription, seq) > (?1, ?2)" HEADS
              " AND (?4 IS NULL OR subscription = ?4) ORDER BY subscription, seq, lane LIMIT ?5",
-    [LANES] = "SELECT " ROW_COLUMNS ", replay, (SELECT max(seq) FROM waiting b WHERE b.subscription ="
+    [LANES] = "SELECT " ROW_COLUMNS ", replay, " EDIT_OF ", (SELECT max(seq) FROM waiting b WHERE b.subscription ="
               " waiting.subscription AND b.lane = waiting.lane) FROM waiting WHERE subscription = ?1"
               " AND seq = (SELECT min(seq) FROM waiting b WHERE b.subscription ="
               " waiting.subscription AND b.lane = waiting.lane) ORDER BY seq",
@@ -82,6 +93,8 @@ static const char schema[] =
     " value TEXT NOT NULL, PRIMARY KEY(subscription, lane)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS ended(subscription TEXT NOT NULL, seq INTEGER NOT NULL,"
     " lane TEXT NOT NULL, PRIMARY KEY(subscription, seq, lane)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS edit(subscription TEXT NOT NULL, seq INTEGER NOT NULL,"
+    " lane TEXT NOT NULL, edit INTEGER NOT NULL, PRIMARY KEY(subscription, seq, lane)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS replay(id INTEGER PRIMARY KEY, body TEXT NOT NULL);"
     "CREATE TABLE IF NOT EXISTS failure(id INTEGER PRIMARY KEY, subscription TEXT NOT NULL,"
     " seq INTEGER NOT NULL, at_us INTEGER, attempt INTEGER, outcome TEXT, status INTEGER,"
@@ -109,6 +122,7 @@ struct progress {
     struct fault why;
     int64_t failure_id; /* newest */
     int64_t ended;      /* rows of that table, at most */
+    int64_t edits;      /* likewise: 0 costs nothing where a delivery ends */
     uint32_t since_checkpoint;
 };
 
@@ -135,6 +149,8 @@ enum err progress_open(const char *path, struct progress **out, struct fault *fa
         err = db_i64(progress->db, "SELECT max(id) FROM failure", 0, &progress->failure_id, fault);
     if (err == OK)
         err = db_i64(progress->db, "SELECT count(*) FROM ended", 0, &progress->ended, fault);
+    if (err == OK)
+        err = db_i64(progress->db, "SELECT count(*) FROM edit", 0, &progress->edits, fault);
     if (err != OK) {
         progress_close(progress);
         return err;
@@ -219,7 +235,7 @@ int64_t progress_failing(struct progress *progress, struct str subscription) {
 
 void progress_drop(struct progress *progress, struct str subscription) {
     static const enum statement all[] = {DROP_CURSOR, DROP_LISTED, DROP_FAILURES, END_FAILING,
-                                         DROP_ENDED, DROP_ACKED};
+                                         DROP_ENDED, DROP_ACKED, DROP_EDITS};
     for (size_t i = 0; i < sizeof all / sizeof *all && change_begin(progress); i++) {
         db_bind_str(progress->stmt[all[i]], 1, subscription);
         change_run(progress, all[i]);
@@ -244,14 +260,30 @@ void progress_list(struct progress *progress, const struct progress_row *row) {
     change_run(progress, LIST);
 }
 
-void progress_unlist(struct progress *progress, struct str subscription, struct str lane, uint64_t seq) {
-    if (!change_begin(progress))
-        return;
-    sqlite3_stmt *stmt = progress->stmt[UNLIST];
+static void row_run(struct progress *progress, enum statement which, struct str subscription, struct str lane,
+                     uint64_t seq) {
+    sqlite3_stmt *stmt = progress->stmt[which];
     db_bind_str(stmt, 1, subscription);
     sqlite3_bind_int64(stmt, 2, (int64_t)seq);
     db_bind_str(stmt, 3, lane);
-    change_run(progress, UNLIST);
+    change_run(progress, which);
+}
+
+void progress_unlist(struct progress *progress, struct str subscription, struct str lane, uint64_t seq) {
+    if (!change_begin(progress))
+        return;
+    row_run(progress, UNLIST, subscription, lane, seq);
+    if (progress->edits > 0)
+        row_run(progress, UNEDIT, subscription, lane, seq);
+}
+
+void progress_edit_set(struct progress *progress, struct str subscription, struct str lane, uint64_t seq,
+                       uint64_t edit) {
+    if (!change_begin(progress))
+        return;
+    sqlite3_bind_int64(progress->stmt[EDIT], 4, (int64_t)edit);
+    row_run(progress, EDIT, subscription, lane, seq);
+    progress->edits++;
 }
 
 uint32_t progress_supersede(struct progress *progress, struct str subscription, struct str lane,
@@ -264,7 +296,16 @@ uint32_t progress_supersede(struct progress *progress, struct str subscription, 
     sqlite3_bind_int64(stmt, 3, (int64_t)after);
     sqlite3_bind_int64(stmt, 4, (int64_t)before);
     change_run(progress, SUPERSEDE);
-    return progress->broken == OK ? (uint32_t)sqlite3_changes(progress->db) : 0;
+    uint32_t gone = progress->broken == OK ? (uint32_t)sqlite3_changes(progress->db) : 0;
+    if (progress->edits > 0) {
+        stmt = progress->stmt[UNEDIT_BETWEEN];
+        db_bind_str(stmt, 1, subscription);
+        db_bind_str(stmt, 2, lane);
+        sqlite3_bind_int64(stmt, 3, (int64_t)after);
+        sqlite3_bind_int64(stmt, 4, (int64_t)before);
+        change_run(progress, UNEDIT_BETWEEN);
+    }
+    return gone;
 }
 
 void progress_acknowledge(struct progress *progress, struct str subscription, struct str lane,
@@ -284,11 +325,7 @@ void progress_over(struct progress *progress, struct str subscription, struct st
                    uint64_t seq) {
     if (!change_begin(progress))
         return;
-    sqlite3_stmt *stmt = progress->stmt[END];
-    db_bind_str(stmt, 1, subscription);
-    sqlite3_bind_int64(stmt, 2, (int64_t)seq);
-    db_bind_str(stmt, 3, lane);
-    change_run(progress, END);
+    row_run(progress, END, subscription, lane, seq);
     progress->ended++;
 }
 
@@ -416,6 +453,23 @@ enum err progress_next(struct progress *progress, struct str subscription, struc
     return rc == SQLITE_ROW ? OK : db_fault(progress->db, "read a listed lane", fault);
 }
 
+enum err progress_edit(struct progress *progress, struct str subscription, struct str lane, uint64_t seq,
+                       uint64_t *edit, struct fault *fault) {
+    *edit = 0;
+    if (progress->edits == 0)
+        return OK;
+    sqlite3_stmt *stmt = progress->stmt[EDITED];
+    db_bind_str(stmt, 1, subscription);
+    sqlite3_bind_int64(stmt, 2, (int64_t)seq);
+    db_bind_str(stmt, 3, lane);
+    int rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW)
+        *edit = (uint64_t)sqlite3_column_int64(stmt, 0);
+    sqlite3_reset(stmt);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? OK
+                                                 : db_fault(progress->db, "read an edit of a delivery", fault);
+}
+
 enum err progress_acknowledged(struct progress *progress, struct str subscription, struct str lane,
                                struct arena *arena, struct str *out, struct fault *fault) {
     sqlite3_stmt *stmt = progress->stmt[ACKED];
@@ -444,6 +498,7 @@ static struct progress_row row_read(sqlite3_stmt *stmt) {
         .status = (int32_t)sqlite3_column_int64(stmt, 8),
         .cause = db_column_str(stmt, 9),
         .replay = (uint64_t)sqlite3_column_int64(stmt, 10),
+        .edit = (uint64_t)sqlite3_column_int64(stmt, 11),
     };
 }
 
@@ -476,7 +531,7 @@ enum err progress_lanes(struct progress *progress, struct str subscription,
     int rc;
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         struct progress_row row = row_read(stmt);
-        if (!visit(ctx, &row, (uint64_t)sqlite3_column_int64(stmt, 11))) {
+        if (!visit(ctx, &row, (uint64_t)sqlite3_column_int64(stmt, 12))) {
             rc = SQLITE_DONE;
             break;
         }

@@ -46,14 +46,22 @@ struct progress_row {
     int32_t status;           /* of the last answer; 0: none */
     struct str cause;         /* in the remote's words; absent: waits behind another */
     uint64_t replay;          /* it came of this replay; 0: of the live stream */
+    uint64_t edit;            /* seq of the delivery.edited that says what goes out; 0: none. Read, not listed */
 };
 /* Whether a person must decide: first of its lane, with a cause and without a next attempt. */
 static inline bool progress_row_held(const struct progress_row *row) {
     return row->due_us == 0 && row->cause.ptr != NULL;
 }
-/* Adds or replaces. */
+/* Adds or replaces; one that had failed keeps its since_us. */
 void progress_list(struct progress *progress, const struct progress_row *row);
 void progress_unlist(struct progress *progress, struct str subscription, struct str lane, uint64_t seq);
+/* What a person changed of a listed delivery: the seq of the event that says it, in place of the one before.
+ * It stays while the delivery is listed, and is gone with it. */
+void progress_edit_set(struct progress *progress, struct str subscription, struct str lane, uint64_t seq,
+                       uint64_t edit);
+/* 0: nothing was changed. */
+enum err progress_edit(struct progress *progress, struct str subscription, struct str lane, uint64_t seq,
+                       uint64_t *edit, struct fault *fault) WARN_UNUSED;
 /* A listed delivery is over while the cursor may be behind it: the next life is not to begin it anew.
  * Forgotten once the cursor has passed it. */
 void progress_over(struct progress *progress, struct str subscription, struct str lane, uint64_t seq);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "deliver/conflate.h"
+#include "deliver/edit.h"
 #include "deliver/subscribers.h"
 
 /* A send that was made by hand has one schedule for all. */
@@ -73,8 +74,10 @@ static bool load_lane(void *ctx, const struct progress_row *row, uint64_t last_s
                               held ? 0 : now_us | 1, now_us);
     if (loading->err == OK && row->replay != 0)
         lanes_replayed(sub->lanes, row->lane, row->replay);
-    if (loading->err == OK && held)
+    if (loading->err == OK && held) {
+        edit_loaded(sub, row);
         attempt_tell_held(sub, row);
+    }
     if (loading->err == OK)
         superseded_loaded(sub, row, last_seq);
     return loading->err == OK;

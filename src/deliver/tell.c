@@ -71,6 +71,46 @@ void attempt_tell_held(struct subscription *sub, const struct progress_row *row)
                   arena_str(&attempt->arena, row->cause));
 }
 
+/* The asker may leave before the journal has answered: all of the edit is copied. */
+static struct delivery_edit *edit_copy(struct arena *arena, const struct delivery_edit *from) {
+    struct delivery_edit *edit = arena_new(arena, struct delivery_edit);
+    struct str *changed = arena_array(arena, from->changed.count + 1, sizeof *changed);
+    if (edit == NULL || changed == NULL)
+        return NULL;
+    *edit = *from;
+    edit->changed.items = changed;
+    for (uint32_t i = 0; i < from->changed.count; i++) {
+        changed[i] = arena_str(arena, *list_at(from->changed, struct str, i));
+        if (!changed[i].ptr)
+            return NULL;
+    }
+    struct str *texts[] = {&edit->subscription, &edit->subject, &edit->patch, &edit->mapping_version,
+                           &edit->reason, &edit->by, &edit->person};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct str text = *texts[i];
+        *texts[i] = text.ptr ? arena_str(arena, text) : STR_NONE;
+        if (text.ptr && !texts[i]->ptr)
+            return NULL;
+    }
+    return edit;
+}
+
+bool attempt_tell_edited(struct subscription *sub, const struct progress_row *row, struct wish *wish) {
+    struct attempt *attempt = attempt_of_row(sub, row);
+    if (attempt == NULL)
+        return false;
+    attempt->job.seq = row->seq;
+    attempt->job.key = arena_str(&attempt->arena, row->lane);
+    attempt->told = deliver_edited;
+    struct delivery_edit *edit = edit_copy(&attempt->arena, wish->edit);
+    if (edit != NULL)
+        edit->subject = attempt->subject;
+    if (!attempt_tell(attempt, &delivery_edit_command, edit, row->seq))
+        return false;
+    wish_telling(wish, attempt);
+    return true;
+}
+
 bool attempt_tell_released(struct subscription *sub, const struct progress_row *row,
                            struct wish *wish, struct str by, struct str reason) {
     struct attempt *attempt = attempt_of_row(sub, row);

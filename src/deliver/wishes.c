@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "deliver/deliver_priv.h"
+#include "deliver/edit.h"
 
 #define WISH_TIMEOUT_S INT64_C(10)
 
@@ -23,13 +24,38 @@ static bool copy_row(void *ctx, const struct progress_row *row) {
     copy->row.lane = arena_str(copy->arena, row->lane);
     copy->row.subject = arena_str(copy->arena, row->subject);
     copy->row.type = arena_str(copy->arena, row->type);
-    copy->row.cause = arena_str(copy->arena, row->cause);
+    copy->row.cause = row->cause.ptr ? arena_str(copy->arena, row->cause) : STR_NONE;
     copy->found = true;
     return false;
 }
 
 static enum err not_recorded(struct wish *wish) {
     return fault_set(wish->fault, ERR_UNAVAILABLE, "it could not be recorded now, try again");
+}
+
+/* The held delivery goes again, and the journal is told. Caller has the lock. */
+static enum err held_release(struct subscription *sub, struct progress_row *row, struct str by,
+                             struct str reason) {
+    struct deliver *d = sub->deliver;
+    row->due_us = clock_now_us(d->options.clock) | 1; /* after a crash it goes on by itself */
+    progress_list(d->progress, row);
+    lanes_release(sub->lanes, lanes_held(sub->lanes, row->lane));
+    if (!deliver_flush_locked(d))
+        return ERR_UNAVAILABLE;
+    attempt_tell_released(sub, row, NULL, by, reason);
+    return OK;
+}
+
+/* Whether it may be edited, and what it names is what there is. Caller has the lock. */
+static enum err edit_grant(struct subscription *sub, const struct progress_row *row, struct wish *wish) {
+    const struct delivery_edit *edit = wish->edit;
+    uint64_t replaces = shape_has(edit, EDITED_REPLACES) ? (uint64_t)edit->replaces : 0;
+    enum err err = edit_possible(sub->send, edit, wish->fault);
+    if (err != OK)
+        return err;
+    if (replaces != row->edit)
+        return fault_set(wish->fault, ERR_CONFLICT, "somebody else has edited it meanwhile: look again");
+    return attempt_tell_edited(sub, row, wish) ? OK : fault_set(wish->fault, ERR_NOMEM, "no memory to edit it");
 }
 
 /* Caller has the lock. */
@@ -65,13 +91,9 @@ static enum err wish_grant(struct deliver *d, struct wish *wish, struct arena *a
         return attempt_tell_released(sub, &copy.row, wish, wish->by, wish->reason)
                    ? OK
                    : fault_set(wish->fault, ERR_NOMEM, "no memory to discard it");
-    copy.row.due_us = clock_now_us(d->options.clock) | 1; /* after a crash it goes on by itself */
-    progress_list(d->progress, &copy.row);
-    lanes_release(sub->lanes, lane);
-    if (!deliver_flush_locked(d))
-        return not_recorded(wish);
-    attempt_tell_released(sub, &copy.row, NULL, wish->by, wish->reason);
-    return OK;
+    if (wish->kind == WISH_EDIT)
+        return edit_grant(sub, &copy.row, wish);
+    return held_release(sub, &copy.row, wish->by, wish->reason) == OK ? OK : not_recorded(wish);
 }
 
 void wish_telling(struct wish *wish, struct attempt *attempt) {
@@ -112,6 +134,32 @@ void deliver_discarded(struct attempt *attempt, enum err err) {
         lanes_refill(lanes, lane, next);
         if (!deliver_flush_locked(d))
             err = ERR_UNAVAILABLE; /* it is held again */
+    }
+    wish_told(attempt, err);
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* The journal knows what is changed: the delivery goes again, so. Where this can not be written, or a crash
+ * comes between, the next load takes it from the state (edit_loaded): then it is held still, and edited. */
+void deliver_edited(struct attempt *attempt, enum err err) {
+    struct deliver *d = attempt->deliver;
+    struct subscription *sub = attempt->sub;
+    const struct delivery_edit *edit = attempt->command.body;
+    struct row_copy copy = {.arena = &attempt->arena};
+    struct fault fault = {0};
+    pthread_mutex_lock(&d->lock);
+    bool held = err == OK && !d->failed && lanes_held(sub->lanes, attempt->job.key) != LANE_NONE;
+    if (held)
+        err = progress_rows(d->progress, sub->name, sub->name, attempt->job.seq - 1, false, 1, copy_row, &copy,
+                            &fault);
+    else if (err == OK)
+        err = ERR_UNAVAILABLE;
+    if (err == OK && copy.found && copy.row.seq == attempt->job.seq) {
+        uint64_t newest = edit_newest(sub, attempt->job.seq);
+        progress_edit_set(d->progress, sub->name, attempt->job.key, attempt->job.seq, newest);
+        if (attempt->wish != NULL)
+            attempt->wish->edit_seq = newest;
+        err = held_release(sub, &copy.row, edit->by, edit->reason);
     }
     wish_told(attempt, err);
     pthread_mutex_unlock(&d->lock);
@@ -190,6 +238,15 @@ enum err deliver_discard(struct deliver *d, struct str subscription, uint64_t se
     struct wish wish = {.subscription = subscription, .seq = seq, .by = by, .reason = reason,
                         .kind = WISH_DISCARD, .fault = fault};
     return wish_make(d, &wish);
+}
+
+enum err deliver_edit(struct deliver *d, const struct delivery_edit *edit, uint64_t *edit_seq,
+                      struct fault *fault) {
+    struct wish wish = {.subscription = edit->subscription, .seq = (uint64_t)edit->event_seq, .by = edit->by,
+                        .reason = edit->reason, .kind = WISH_EDIT, .edit = edit, .fault = fault};
+    enum err err = wish_make(d, &wish);
+    *edit_seq = wish.edit_seq;
+    return err;
 }
 
 enum err deliver_subscription_stop(struct deliver *d, struct str subscription, struct str by,

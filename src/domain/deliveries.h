@@ -41,9 +41,38 @@ enum delivery_release_row {
     RELEASED_BY,
 };
 enum delivery_action { DELIVERY_RETRY, DELIVERY_DISCARD };
-extern const struct shape delivery_hold_shape, delivery_release_shape;
+
+/* Body of command delivery.edit and data of event delivery.edited: what goes out of this one delivery, other
+ * than the event says. The event itself stays what it is. */
+struct delivery_edit {
+    uint64_t has;
+    struct str subscription;
+    int64_t event_seq;
+    struct str subject;
+    struct str patch;       /* RAW: a JSON Merge Patch (RFC 7396) of the event's data. Sealed */
+    struct shape_list changed; /* of struct str: JSON Pointers of what the patch sets or takes away */
+    struct str mapping_version; /* that alone may map it; absent: any */
+    int64_t id_seq;         /* the other system is told an id of its own for it, made of this seq; 0 in the
+                               command: the edit's own. Absent: the event's id */
+    int64_t replaces;       /* the edit before; absent: there was none */
+    struct str reason, by;
+    struct str person;      /* not a row: whose the patch is; absent: its own */
+};
+enum delivery_edit_row {
+    EDITED_SUBSCRIPTION, EDITED_EVENT_SEQ, EDITED_SUBJECT, EDITED_PATCH, EDITED_CHANGED,
+    EDITED_MAPPING_VERSION, EDITED_ID_SEQ, EDITED_REPLACES, EDITED_REASON, EDITED_BY,
+};
+#define EVENT_DELIVERY_EDITED "delivery.edited"
+#define EDITED_CHANGED_MAX 100
+extern const struct shape delivery_hold_shape, delivery_release_shape, delivery_edit_shape;
 
 /* Internal; told again they answer OK and change nothing. */
 extern const struct command_type delivery_hold_command, delivery_release_command;
+/* Internal. ERR_CONFLICT: nothing is held there. */
+extern const struct command_type delivery_edit_command;
+
+/* seq of the newest edit of a delivery that is held, 0: it was not edited while it was. `part` is
+ * deliveries_capability's state. */
+uint64_t delivery_edition(const void *part, struct str subscription, uint64_t event_seq);
 
 #endif

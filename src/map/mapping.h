@@ -164,5 +164,8 @@ struct mapping_trace {
 enum err mapper_trace(struct mapper *mapper, const struct mapping_source *source,
                       const struct json *document, struct arena *arena, const struct json **out,
                       struct mapping_trace *trace, struct fault *fault) WARN_UNUSED;
+/* [{"target":"/a","sources":["/b"]},…]: targets and their sources, the first MAPPING_TRACE_WRITTEN_MAX. */
+void mapping_trace_write(const struct mapping_trace *trace, struct buf *out);
+#define MAPPING_TRACE_WRITTEN_MAX 200
 
 #endif

@@ -304,3 +304,20 @@ enum err sandbox_trace(struct sandbox *sandbox, const struct json *document, str
     arena_free(&work.scratch);
     return err;
 }
+
+void mapping_trace_write(const struct mapping_trace *trace, struct buf *out) {
+    buf_char(out, '[');
+    for (uint32_t i = 0; i < trace->count && i < MAPPING_TRACE_WRITTEN_MAX; i++) {
+        const struct mapping_trace_row *row = &trace->rows[i];
+        buf_str_add(out, i ? STR(",{\"target\":") : STR("{\"target\":"));
+        buf_json_str(out, row->target);
+        buf_lit(out, ",\"sources\":[");
+        for (uint32_t k = 0; k < row->source_count; k++) {
+            if (k)
+                buf_char(out, ',');
+            buf_json_str(out, row->sources[k]);
+        }
+        buf_lit(out, "]}");
+    }
+    buf_char(out, ']');
+}

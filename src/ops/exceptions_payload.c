@@ -8,7 +8,6 @@
 #include "core/seal.h"
 
 #define VERSIONS_MAX 100
-#define TRACE_ROWS_MAX 200
 
 /* --- reading ------------------------------------------------------------------------------------- */
 
@@ -423,23 +422,6 @@ static void faults_write(const struct preview *p, const struct fault *fault, str
     buf_char(out, ']');
 }
 
-static void trace_write_rows(const struct preview *p, struct buf *out) {
-    buf_lit(out, ",\"trace\":[");
-    for (uint32_t i = 0; i < p->trace.count && i < TRACE_ROWS_MAX; i++) {
-        const struct mapping_trace_row *row = &p->trace.rows[i];
-        buf_str_add(out, i ? STR(",{\"target\":") : STR("{\"target\":"));
-        buf_json_str(out, row->target);
-        buf_lit(out, ",\"sources\":[");
-        for (uint32_t k = 0; k < row->source_count; k++) {
-            if (k)
-                buf_char(out, ',');
-            buf_json_str(out, row->sources[k]);
-        }
-        buf_lit(out, "]}");
-    }
-    buf_char(out, ']');
-}
-
 void preview_write(struct query *query, const struct message *message, struct buf *out) {
     struct preview p = {.query = query, .message = message};
     struct fault fault;
@@ -458,8 +440,10 @@ void preview_write(struct query *query, const struct message *message, struct bu
         buf_lit(out, ",\"cause\":");
         buf_json_str(out, said(&p, p.nothing));
     }
-    if (p.traced)
-        trace_write_rows(&p, out);
+    if (p.traced) {
+        buf_lit(out, ",\"trace\":");
+        mapping_trace_write(&p.trace, out);
+    }
     buf_char(out, '}');
     connectors_release(p.connectors);
 }

@@ -72,6 +72,7 @@ VALID = {  # of routes that bad_requests has no document of
     "/v1/cross-references/{system}/{kind}/out/{code}": {"value": "VAT"},
     "/ops/held/bulk": {"action": "retry", "all": True},
     "/ops/held/{id}/discard": {"reason": "done"},
+    "/ops/held/{id}/edit": {"reason": "wrong there", "patch": {"order": {"currency": "EUR"}}},
     "/ops/held/{id}/retry": {},
     "/ops/replays": {"subscription": "erp-orders", "from_seq": 1, "dry_run": True},
     "/ops/replays/{id}/pause": {"reason": "later"},

@@ -521,6 +521,44 @@ static void json_test_suite(void **state) {
     assert_true(good >= 50 && bad >= 50);
 }
 
+/* The cases of RFC 7396, appendix A, and of its section 3. */
+static void merge_patches_of_rfc_7396(void **state) {
+    static const char *const cases[][3] = {
+        {"{\"a\":\"b\"}", "{\"a\":\"c\"}", "{\"a\":\"c\"}"},
+        {"{\"a\":\"b\"}", "{\"b\":\"c\"}", "{\"a\":\"b\",\"b\":\"c\"}"},
+        {"{\"a\":\"b\"}", "{\"a\":null}", "{}"},
+        {"{\"a\":\"b\",\"b\":\"c\"}", "{\"a\":null}", "{\"b\":\"c\"}"},
+        {"{\"a\":[\"b\"]}", "{\"a\":\"c\"}", "{\"a\":\"c\"}"},
+        {"{\"a\":\"c\"}", "{\"a\":[\"b\"]}", "{\"a\":[\"b\"]}"},
+        {"{\"a\":{\"b\":\"c\"}}", "{\"a\":{\"b\":\"d\",\"c\":null}}", "{\"a\":{\"b\":\"d\"}}"},
+        {"{\"a\":[{\"b\":\"c\"}]}", "{\"a\":[1]}", "{\"a\":[1]}"},
+        {"[\"a\",\"b\"]", "[\"c\",\"d\"]", "[\"c\",\"d\"]"},
+        {"{\"a\":\"b\"}", "[\"c\"]", "[\"c\"]"},
+        {"{\"a\":\"foo\"}", "null", "null"},
+        {"{\"a\":\"foo\"}", "\"bar\"", "\"bar\""},
+        {"{\"e\":null}", "{\"a\":1}", "{\"e\":null,\"a\":1}"},
+        {"[1,2]", "{\"a\":\"b\",\"c\":null}", "{\"a\":\"b\"}"},
+        {"{}", "{\"a\":{\"bb\":{\"ccc\":null}}}", "{\"a\":{\"bb\":{}}}"},
+        {"{\"n\":1.50,\"big\":9007199254740993}", "{\"x\":2.0}", "{\"n\":1.50,\"big\":9007199254740993,\"x\":2.0}"},
+        {"{\"a\":1}", "{\"b\":2,\"b\":3}", "{\"a\":1,\"b\":2}"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct arena other;
+        const struct json *target, *patch;
+        struct buf out;
+        arena_init(&other, 0);
+        fault_init(&fault, NULL);
+        assert_int_equal(json_parse(parser, &other, str_c(cases[i][0]), false, &target, &fault), OK);
+        assert_int_equal(parse(str_c(cases[i][1]), &patch), OK);
+        buf_init(&out, 0);
+        json_merge(&out, target, patch);
+        assert_string_equal(buf_cstr(&out), cases[i][2]);
+        buf_free(&out);
+        arena_free(&other);
+    }
+}
+
 static void pointers_are_followed(void **state) {
     const struct json *doc;
     assert_int_equal(json_parse(parser, &arena,
@@ -539,6 +577,7 @@ static void pointers_are_followed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pointers_are_followed),
+        cmocka_unit_test(merge_patches_of_rfc_7396),
         cmocka_unit_test(grammar_of_rfc_8259),
         cmocka_unit_test(nodes_are_laid_out_as_documented),
         cmocka_unit_test(depth_is_bounded),

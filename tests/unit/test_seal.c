@@ -251,7 +251,7 @@ static void every_command_with_personal_members_has_a_person(void **state) {
                     fail_msg("%s", (*t)->name);
                 found++;
             }
-    assert_int_equal(found, 5);
+    assert_int_equal(found, 6);
 }
 
 /* --- keys ----------------------------------------------------------------------------------- */
