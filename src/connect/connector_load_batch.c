@@ -36,7 +36,7 @@ static const struct shape_field batch_rows[] = {
               "File beside this one: {members, batch} to what is sent; left out: the list of the documents"),
     SHAPE_ROW(struct connector_batch, answer, SHAPE_CODE,
               "File beside this one: {status, body, members} to {members = {{outcome, reference, cause, "
-              "current}, …}}; left out: the status holds for all"),
+              "current}, …}}, or {too_large = true}; left out: the status holds for all"),
     SHAPE_ROW(struct connector_batch, idempotent, SHAPE_BOOL,
               "true: the system knows each member by a key in its document, and does it once (false)"),
     SHAPE_ROW(struct connector_batch, lookup, SHAPE_OBJECT,

@@ -17,9 +17,11 @@
 #include <stdio.h>
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/planted.h"
 #include "deliver/attempt_span.h"
+#include "deliver/batch_size.h"
 #include "deliver/conflate.h"
 
 #define TAKEN_OF_ROUND 500 /* events of one subscription: the others have their turn in between */
@@ -28,13 +30,14 @@ struct batch {
     struct batch *next;
     struct subscription *sub;
     const struct connector_send *send; /* of the version its members began with */
-    struct attempt **members;          /* max_items; the first carries the call */
-    uint32_t count;
+    struct attempt **members;          /* `size`; the first carries the call */
+    uint32_t count, size;              /* at most so many */
     size_t bytes;
     int64_t due_us; /* goes then, full or not */
     struct str by;
     bool asking; /* a look-up */
     bool alone;
+    bool too_large; /* says its answer */
     char key[40];
     struct arena arena;
 };
@@ -47,6 +50,10 @@ static uint32_t calls_max(const struct subscription *sub) {
     return sub->send->limits->concurrency > 0 ? (uint32_t)sub->send->limits->concurrency : 1;
 }
 
+static uint32_t size_now(const struct subscription *sub) {
+    return batch_size_now(&sub->batches.size, batch_size_max(sub->send));
+}
+
 /* --- batches that wait ---------------------------------------------------------------------- */
 
 static struct batch *batch_create(struct attempt *first, struct str by) {
@@ -57,8 +64,9 @@ static struct batch *batch_create(struct attempt *first, struct str by) {
     batch->sub = first->sub;
     batch->send = first->send;
     batch->by = arena_str(&batch->arena, by);
-    batch->members =
-        arena_array(&batch->arena, (size_t)first->send->batch->max_items, sizeof *batch->members);
+    uint32_t max = batch_size_max(first->send), now = size_now(first->sub);
+    batch->size = now < max ? now : max;
+    batch->members = arena_array(&batch->arena, batch->size, sizeof *batch->members);
     if (batch->members == NULL) {
         arena_free(&batch->arena);
         mem_free(batch);
@@ -77,7 +85,7 @@ static void batch_free(struct batch *batch) {
 }
 
 static bool batch_full(const struct batch *batch) {
-    return batch->alone || batch->count >= batch->send->batch->max_items ||
+    return batch->alone || batch->count >= batch->size ||
            batch->bytes >= (size_t)batch->send->batch->max_bytes;
 }
 
@@ -400,6 +408,12 @@ static bool answer_read(struct batch *batch, const struct mapping_source *source
     fault->arena = &batch->arena;
     if (!more.ptr || batch_run(batch, source, more, &out, fault) != OK)
         return false;
+    const struct json *large = out->kind == JSON_OBJECT ? json_member(out, STR("too_large")) : NULL;
+    batch->too_large = large && large->kind == JSON_BOOL && large->count;
+    if (batch->too_large) {
+        fault_set(fault, ERR_INVALID, "%.*s: says that it is too large", STR_FMT(source->name));
+        return false;
+    }
     *members = out->kind == JSON_OBJECT ? json_member(out, STR("members")) : NULL;
     if (*members == NULL || (*members)->kind != JSON_ARRAY || (*members)->count != batch->count) {
         fault_set(fault, ERR_INVALID, "%.*s: it must answer {members = {…}} with one for each of %u",
@@ -436,6 +450,25 @@ static void sent_all(struct batch *batch, int status) {
     batch_end_all(batch, (struct member_end){LANE_SUCCESS, -1, status, STR_NONE, STR_NONE, false});
 }
 
+/* Nothing of it was done, because it has too many members: fewer go the next time, at once. What is too large
+ * alone ends as its answer says. */
+static bool batch_halved(struct batch *batch, const struct net_answer *answer, enum lane_outcome outcome) {
+    struct subscription *sub = batch->sub;
+    bool refused = outcome == LANE_FINAL || outcome == LANE_RETRYABLE;
+    batch->too_large = batch->too_large || (answer->error == NET_OK && answer->status == 413 && refused);
+    if (!batch->too_large || batch->count < 2)
+        return false;
+    batch_size_halve(&sub->batches.size, batch->count);
+    log_line(LOG_INFO, "deliver", "a call was too large, the next have fewer members",
+             "subscription=%.*s members=%u next=%u", STR_FMT(sub->name), batch->count, size_now(sub));
+    for (uint32_t i = batch->count; i-- > 0;) {
+        batch->members[i]->batch = NULL;
+        reach_again(batch->members[i], LANE_RETRYABLE, 0);
+    }
+    batch_free(batch);
+    return true;
+}
+
 /* A call that was to do something. */
 static void batch_sent(struct batch *batch, const struct net_answer *answer, enum lane_outcome outcome) {
     const struct mapping_source *source = batch->send->batch->answer_source;
@@ -443,8 +476,16 @@ static void batch_sent(struct batch *batch, const struct net_answer *answer, enu
     const struct json *members = NULL;
     struct fault fault = {0};
     bool says = outcome == LANE_SUCCESS || outcome == LANE_FINAL;
-    if (says && source != NULL && answer_read(batch, source, answer, &members, &fault)) {
+    says = says && source != NULL && answer_read(batch, source, answer, &members, &fault);
+    if (batch_halved(batch, answer, outcome))
+        return;
+    if (outcome == LANE_SUCCESS && !batch->too_large)
+        batch_size_taken(&batch->sub->batches.size, batch->count, batch_size_max(batch->send));
+    if (says) {
         answer_apply(batch, members, answer->status);
+    } else if (batch->too_large) {
+        batch_end_all(batch, (struct member_end){LANE_FINAL, -1, answer->status,
+                                                 STR("too large, although it is alone"), STR_NONE, false});
     } else if (outcome == LANE_SUCCESS && source == NULL) {
         sent_all(batch, answer->status);
     } else if (outcome == LANE_SUCCESS) {
@@ -467,8 +508,11 @@ static void batch_sent(struct batch *batch, const struct net_answer *answer, enu
 static void batch_asked(struct batch *batch, const struct net_answer *answer, enum lane_outcome outcome) {
     const struct json *members = NULL;
     struct fault fault = {0};
-    if (outcome == LANE_SUCCESS &&
-        answer_read(batch, batch->send->batch->lookup->answer_source, answer, &members, &fault)) {
+    bool says = outcome == LANE_SUCCESS &&
+                answer_read(batch, batch->send->batch->lookup->answer_source, answer, &members, &fault);
+    if (batch_halved(batch, answer, outcome))
+        return;
+    if (says) {
         answer_apply(batch, members, answer->status);
         return;
     }
@@ -569,11 +613,11 @@ static void send_due(struct subscription *sub, int64_t now_us) {
 static int64_t take_us(const struct subscription *sub, int64_t now_us) {
     const struct connector_batch *how = sub->send->batch;
     if (how->by.len > 0) /* they wait in batches: for some calls, not for all that is to come */
-        return sub->batches.members < (uint64_t)how->max_items * (calls_max(sub) + 1) ? now_us : INT64_MAX;
+        return sub->batches.members < (uint64_t)size_now(sub) * (calls_max(sub) + 1) ? now_us : INT64_MAX;
     if (sub->batches.waiting != NULL || sub->batches.calls >= calls_max(sub))
         return INT64_MAX;
     struct lane_counts counts = lanes_counts(sub->lanes);
-    int64_t due = counts.ready >= how->max_items || counts.broken || sub->batches.since_us == 0
+    int64_t due = counts.ready >= size_now(sub) || counts.broken || sub->batches.since_us == 0
                       ? now_us
                       : sub->batches.since_us + how->linger_ms * 1000;
     return sub->batches.next_us > due ? sub->batches.next_us : due;
@@ -584,7 +628,7 @@ static int64_t take_some(struct subscription *sub, int64_t now_us) {
     struct deliver *d = sub->deliver;
     struct lane_job job;
     int64_t n = 0;
-    while (n < sub->send->batch->max_items && !d->failed && lanes_take(sub->lanes, now_us, &job)) {
+    while (n < size_now(sub) && !d->failed && lanes_take(sub->lanes, now_us, &job)) {
         if (!deliver_reserve(sub, job.seq)) {
             lanes_return(sub->lanes, job.lane);
             return 0;

@@ -75,6 +75,7 @@ struct deliver_stats {
     bool behind_estimated;  /* by samples of what it has not read yet (backlog.h); false: counted */
     uint32_t waiting;    /* events in the window that are not done */
     uint32_t out;        /* deliveries under way */
+    uint32_t batch_members; /* of a call at most, now; 0: there are no batches */
     uint32_t held;       /* lanes that wait for a person */
     uint32_t parked;     /* lanes that are retried beside the window */
     uint64_t delivered;  /* since the start, as the rest */

@@ -12,6 +12,7 @@
 #include "connect/auth_net.h"
 #include "deliver/ahead.h"
 #include "deliver/backlog.h"
+#include "deliver/batch_size.h"
 #include "deliver/deliver.h"
 #include "deliver/drain.h"
 #include "deliver/lane.h"
@@ -51,6 +52,7 @@ struct subscription {
         uint64_t members;      /* of those */
         uint32_t calls;        /* under way */
         int64_t next_us;       /* rate: no call before */
+        struct batch_size size;
         int64_t since_us;      /* since when something may go that waits for others; 0: nothing does */
     } batches;
     uint64_t part_seq; /* an event with several keys that was read in part; 0: none */

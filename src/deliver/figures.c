@@ -56,6 +56,8 @@ static void lanes_show(struct subscription *sub) {
     stats->held = counts.held;
     stats->parked = counts.parked;
     subscription_ledger(sub, &stats->ledger);
+    stats->batch_members =
+        sub->send->batch && !sub->send->bare ? batch_size_now(&sub->batches.size, batch_size_max(sub->send)) : 0;
     stats->broken = reach_broken(sub);
     lanes_broken_set(sub->lanes, stats->broken);
 }
@@ -204,6 +206,8 @@ static void subscription_figures(const struct subscription *sub, const struct de
     metric_add(out, METRIC_DELIVERY_PARKED, labels, stats->parked);
     ledger_figures(&stats->ledger, labels, out);
     metric_add(out, METRIC_DELIVERY_BROKEN, labels, stats->broken);
+    if (stats->batch_members > 0)
+        metric_add(out, METRIC_DELIVERY_BATCH_SIZE, labels, stats->batch_members);
     metric_add(out, METRIC_DELIVERY_STOPPED, labels, stats->stopped);
     metric_add(out, METRIC_DELIVERY_USABLE, labels, stats->usable);
 }

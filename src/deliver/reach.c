@@ -58,18 +58,20 @@ enum lane_outcome reach_outcome(struct attempt *attempt, const struct net_answer
     return LANE_RETRYABLE;
 }
 
-bool reach_turned_away(struct attempt *attempt, const struct net_answer *answer) {
+void reach_again(struct attempt *attempt, enum lane_outcome outcome, int64_t after_ms) {
     struct deliver *d = attempt->deliver;
-    struct subscription *sub = attempt->sub;
-    if (answer->error != NET_CLOSED)
-        return false;
-    int64_t ms = net_answer_retry_after_ms(answer, clock_now_us(d->options.clock));
-    ms = ms < TURNED_AWAY_MS ? TURNED_AWAY_MS : ms;
-    attempt_span_end(attempt, LANE_UNREACHABLE);
+    attempt_span_end(attempt, outcome);
     pthread_mutex_lock(&d->lock);
-    lanes_later(sub->lanes, attempt->job.lane, clock_tick_us(d->options.clock) + ms * 1000);
+    lanes_later(attempt->sub->lanes, attempt->job.lane, clock_tick_us(d->options.clock) + after_ms * 1000);
     pthread_mutex_unlock(&d->lock);
     attempt_give_back(attempt);
+}
+
+bool reach_turned_away(struct attempt *attempt, const struct net_answer *answer) {
+    if (answer->error != NET_CLOSED)
+        return false;
+    int64_t ms = net_answer_retry_after_ms(answer, clock_now_us(attempt->deliver->options.clock));
+    reach_again(attempt, LANE_UNREACHABLE, ms < TURNED_AWAY_MS ? TURNED_AWAY_MS : ms);
     return true;
 }
 

@@ -41,5 +41,7 @@ enum lane_outcome reach_outcome(struct attempt *attempt, const struct net_answer
 /* True: nothing was sent, because the account takes nothing now: the attempt has ended, and its lane comes
  * again by then. */
 bool reach_turned_away(struct attempt *attempt, const struct net_answer *answer);
+/* The attempt ends as if it had not been made: nothing was done there. Its lane comes again after so long. */
+void reach_again(struct attempt *attempt, enum lane_outcome outcome, int64_t after_ms);
 
 #endif

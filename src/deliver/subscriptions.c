@@ -41,7 +41,7 @@ static struct lane_policy policy_of(const struct deliver *d, const struct connec
         .window_max = (uint32_t)settings->deliver_window,
         .listed_max = (uint32_t)settings->deliver_listed_max,
         /* of a batch, what is limited is calls (batch.c): one more set of members may wait */
-        .concurrency = (uint32_t)(send->batch ? (calls + 1) * send->batch->max_items : calls),
+        .concurrency = (uint32_t)(send->batch ? (calls + 1) * batch_size_max(send) : calls),
         .rate_per_s = send->batch ? 0 : (uint32_t)send->limits->rate_per_s,
         .conflate = send->conflate == SEND_CONFLATE_LATEST,
         .jitter = retry->jitter == JITTER_FULL,
@@ -212,6 +212,7 @@ static enum err subscription_change(struct subscription *sub, const struct conne
     connector_take(send->connector);
     sub->send = send;
     backlog_forget(&sub->backlog);
+    sub->batches.size = (struct batch_size){0};
     sub->stats.connector = connector;
     sub->stats.enabled = send->enabled;
     sub->stats.usable = send->enabled && send->missing.ptr == NULL && send->request != NULL;

@@ -804,6 +804,7 @@ static void a_refused_delivery_waits_for_a_person(void **state) {
     hub_free();
 }
 
+#include "deliver_batch_size.h"
 #include "deliver_behind.h"
 #include "deliver_stop.h"
 #include "deliver_unwritten.h"
@@ -898,6 +899,10 @@ int main(void) {
         cmocka_unit_test(an_outage_burns_no_attempts),
         cmocka_unit_test(reading_far_behind_is_shared_out),
         cmocka_unit_test(a_round_of_batches_is_bounded),
+        cmocka_unit_test(a_batch_keeps_to_the_account),
+        cmocka_unit_test(a_batch_goes_at_the_pace_of_the_account),
+        cmocka_unit_test(what_is_too_large_goes_in_smaller_calls),
+        cmocka_unit_test(one_that_is_too_large_alone_is_held),
     };
     disk = vfs_fault_create("fault", true);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
