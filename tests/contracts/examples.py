@@ -25,7 +25,8 @@ FOLDER = ROOT / "contracts" / "examples"
 SECRET = "examples-secret"
 # What differs each time: members that need only be there, and ids, which are matched.
 ANEW = re.compile(
-    r"(^|_)(at|since|seq|time|until|from|behind|behind_ms|expires_at|penstockseq|after|next_cursor|cursor|last|behind_s)$"
+    r"(^|_)(at|since|seq|time|until|from|behind|behind_ms|behind_s|expires_at|penstockseq|after|next_cursor|cursor|"
+    r"last)$"
     r"|^id$|^key$|^secret$|^delivery$|^age_s$|^mapping_version$")
 ID = re.compile(r"\b[a-z]{3}_[0-9a-z]{26}\b|\b[0-9a-f]{32}\b|\b[0-9a-f]{16}\b|\bpk_[0-9a-z]{12}\b")
 
