@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "connect/accounts_priv.h"
 
+static const char left_alone[] = "it does not answer and is left alone for a while";
 #define SHUT_US INT64_C(2000000) /* longer than that is no moment */
 
 enum call_state {
@@ -182,7 +183,7 @@ static bool call_admit(struct accounts *accounts, struct net_call *call, struct 
     struct breaker *breaker = &call->endpoint->breaker;
     if (!breaker_take(breaker, now.tick_us, &call->probe)) {
         int64_t due_us = breaker_due_us(breaker);
-        call_close(call, "it does not answer and is left alone for a while",
+        call_close(call, left_alone,
                    due_us == INT64_MAX ? call->account->breaker.first_ms * 1000 : due_us - now.tick_us);
         return false;
     }
@@ -467,6 +468,26 @@ static struct net_call *inbox_take(struct gate *gate) {
     return call;
 }
 
+/* What was answered since its turn came may forbid that it goes now. */
+static bool grant_over(struct net_call *call) {
+    struct accounts *accounts = call->gate->options.accounts;
+    const struct breaker *breaker = &call->endpoint->breaker;
+    pthread_mutex_lock(&accounts->lock);
+    int64_t now_us = clock_tick_us(accounts->options.clock), until_us = call->account->governor.pause_us;
+    bool broken = breaker->open && !call->probe, over = broken || now_us < until_us;
+    if (broken) {
+        int64_t due_us = breaker_due_us(breaker);
+        until_us = due_us == INT64_MAX ? now_us + call->account->breaker.first_ms * 1000 : due_us;
+    }
+    if (over) {
+        call->why = broken ? left_alone : shut_words(GOVERNOR_PAUSED);
+        call->closed_ms = until_us > now_us ? (until_us - now_us + 999) / 1000 : 0;
+        call->account->closed++;
+    }
+    pthread_mutex_unlock(&accounts->lock);
+    return over;
+}
+
 void gate_step(struct net *base) {
     struct gate *gate = (struct gate *)base;
     struct accounts *accounts = gate->options.accounts;
@@ -480,6 +501,9 @@ void gate_step(struct net *base) {
     for (struct net_call *call; (call = inbox_take(gate)) != NULL;) {
         struct fault fault = {0};
         if (call->state == CALL_CLOSED) {
+            call_fail(call, NET_CLOSED, call->why);
+        } else if (grant_over(call)) {
+            call_undo(call);
             call_fail(call, NET_CLOSED, call->why);
         } else if (call_go(call, &fault) != OK) {
             call_undo(call);

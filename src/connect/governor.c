@@ -196,6 +196,15 @@ static void rate_find(struct governor *g, struct governor_time now) {
     rate_set(g, INT64_C(1000000000000) / mps, 1, now);
 }
 
+/* Half the rate; what is missing in the bucket takes as much longer, else it would be full of what was
+ * used already. */
+static void factor_cut(struct governor *g, struct governor_time now) {
+    int64_t missing_ns = g->tat_ns - now.tick_us * NS, factor = g->factor;
+    g->factor = factor / 2 > FACTOR_MIN ? factor / 2 : FACTOR_MIN;
+    if (missing_ns > 0)
+        g->tat_ns += missing_ns / g->factor * (factor - g->factor);
+}
+
 static void cut(struct governor *g, struct governor_time now) {
     g->cut_us = g->grown_us = now.tick_us;
     if (g->limits.fixed)
@@ -203,7 +212,7 @@ static void cut(struct governor *g, struct governor_time now) {
     if (g->gap_ns == 0)
         rate_find(g, now);
     else
-        g->factor = g->factor / 2 > FACTOR_MIN ? g->factor / 2 : FACTOR_MIN;
+        factor_cut(g, now);
     if (g->window_c > GOVERNOR_ONE)
         g->window_c = g->window_c / 2 > GOVERNOR_ONE ? g->window_c / 2 : GOVERNOR_ONE;
 }

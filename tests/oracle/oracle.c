@@ -295,6 +295,61 @@ static const char *observe_set(struct oracle *o, const struct json *doc) {
     return NULL;
 }
 
+static const char *observe_account(struct oracle *o, const struct json *doc) {
+    struct str name = member_str(doc, "name");
+    if (!name.ptr || index_of(&o->accounts_by_name, name, false) != NONE)
+        return "an account has a name of its own";
+    index_of(&o->accounts_by_name, name, true);
+    *LIST_ADD(&o->accounts, struct account_seen) =
+        (struct account_seen){.name = name,
+                              .calls = member_i64(doc, "calls", 0),
+                              .per_ms = member_i64(doc, "per_ms", 1000),
+                              .burst = member_i64(doc, "burst", 1),
+                              .quota = member_i64(doc, "quota", 0),
+                              .concurrency = (uint32_t)member_i64(doc, "concurrency", 0),
+                              .after = (uint32_t)member_i64(doc, "after", 1)};
+    return NULL;
+}
+
+static struct call_seen *call_add(struct oracle *o, int what, const struct json *doc) {
+    struct call_seen *call = LIST_ADD(&o->calls, struct call_seen);
+    *call = (struct call_seen){.what = what, .id = (uint64_t)member_i64(doc, "id", 0),
+                               .at_us = member_i64(doc, "at_us", 0)};
+    return call;
+}
+
+static const char *observe_call(struct oracle *o, const struct json *doc) {
+    struct call_seen *call = call_add(o, CALL_BEGAN, doc);
+    call->account = index_of(&o->accounts_by_name, member_str(doc, "account"), false);
+    call->endpoint = member_str(doc, "endpoint");
+    call->wall_us = member_i64(doc, "wall_us", 0);
+    o->clock_set_back = o->clock_set_back || call->wall_us < o->call_wall_us;
+    o->call_wall_us = call->wall_us;
+    if (call->account == NONE)
+        return "the account was not told before";
+    if (call->id != o->call_last + 1)
+        return "calls are numbered from 1 on";
+    o->call_last = call->id;
+    return NULL;
+}
+
+static const char *observe_ended(struct oracle *o, const struct json *doc) {
+    struct call_seen *call = call_add(o, CALL_ENDED, doc);
+    struct str end = member_str(doc, "end");
+    call->end = str_is(end, "good") ? CALL_GOOD : str_is(end, "bad") ? CALL_BAD : CALL_NOTHING;
+    call->pause_ms = member_i64(doc, "pause_ms", 0);
+    return call->id == 0 || call->id > o->call_last ? "a call that ended had begun" : NULL;
+}
+
+static const char *observe_life(struct oracle *o, const struct json *doc) {
+    call_add(o, CALL_LIFE, doc);
+    return NULL;
+}
+static const char *observe_noted(struct oracle *o, const struct json *doc) {
+    call_add(o, CALL_NOTED, doc);
+    return NULL;
+}
+
 static const char *observe_end(struct oracle *o, const struct json *doc) {
     o->source = member_str(doc, "source");
     o->erp = member_str(doc, "erp");
@@ -321,6 +376,11 @@ static const struct {
     {"decided", observe_decided},
     {"ledger", observe_ledger},
     {"set", observe_set},
+    {"account", observe_account},
+    {"call", observe_call},
+    {"ended", observe_ended},
+    {"life", observe_life},
+    {"noted", observe_noted},
     {"end", observe_end},
 };
 
@@ -361,6 +421,7 @@ void oracle_destroy(struct oracle *o) {
     index_free(&o->op_numbers);
     index_free(&o->order_ids);
     index_free(&o->subscriptions_by_name);
+    index_free(&o->accounts_by_name);
     index_free(&o->rules);
     json_parser_destroy(o->parser);
     arena_free(&o->arena);

@@ -30,6 +30,15 @@
  *         with: it had `before` listed at from, and took in what it wants of the events behind
  *         from and up to to, but for `again` of them, which it knew, and
  *         took `replayed` in once more
+ *   {"account": {"name", "calls", "per_ms", "burst", "concurrency", "quota", "after"}}   what another
+ *         system takes of all calls together (0: any), and after how many in a row without a useful
+ *         answer each endpoint of it is to be left alone
+ *   {"call": {"id", "account", "endpoint", "at_us", "wall_us"}}   it is called: numbered from 1 on; when, by a
+ *         clock that is never set, and by the hub's wall clock
+ *   {"ended": {"id", "at_us", "end", "pause_ms"}}   "good": it was answered, "bad": not usefully, "nothing";
+ *         perhaps with the pause that it asked for
+ *   {"life": {"at_us"}}                           the hub starts: nothing of before is under way any more
+ *   {"noted": {}}                                 its breakers are on disk as they are now
  *   {"end": {"source": "WH-HAM", "erp": "erp-orders", "quiet_us": 17…}}   once: where stock is
  *         taken from where an event does not say, the subscription that keeps the books (left
  *         out: none does), and the time of a moment when all was quiet (left out: what takes
@@ -71,6 +80,14 @@
  *                        asked for once more, or nobody was answered and another had it retried
  *   value-back           of a position it is never told an older value after a newer one
  *   value-stale          at rest, the last value that it was told of each position is the true one
+ *   account-rate         never more calls in any span than rate x span + burst (a start of the hub begins with a
+ *                        full burst; an eighth of the pace, at most 5 ms, for timers that come late)
+ *   account-concurrency, account-quota   never more at once, or in a day (where the clock is not set back)
+ *   account-paused       no call before the end of a pause that was asked for
+ *   probe-alone          who does not answer is called by one at a time until he does, over a crash too, where
+ *                        it was noted
+ *   breaker-told         the journal says in turn that an endpoint opened and closed; at rest, who
+ *                        answered last is closed
  *   effect-doubled, effect-invented, lane-order
  *                        one effect for an event, none from nowhere, per lane in order of seq */
 #ifndef PENSTOCK_TESTS_ORACLE_ORACLE_H

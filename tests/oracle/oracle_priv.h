@@ -1,5 +1,5 @@
 /* The inside of the oracle: what was observed (oracle.c), the rules (judge.c; of deliveries
- * judge_deliveries.c), and the model of stock (judge_stock.c). */
+ * judge_deliveries.c, of accounts judge_accounts.c), and the model of stock (judge_stock.c). */
 #ifndef PENSTOCK_TESTS_ORACLE_ORACLE_PRIV_H
 #define PENSTOCK_TESTS_ORACLE_ORACLE_PRIV_H
 
@@ -111,12 +111,31 @@ struct ledger_seen {
     bool ranged; /* these were told */
 };
 
+/* What an account takes, and after how many calls in a row it is left alone. */
+struct account_seen {
+    struct str name;
+    int64_t calls, per_ms, burst, quota;
+    uint32_t concurrency, after;
+};
+/* A call to another system begins, or ends; or the hub starts; or its breakers are on disk as they are. */
+struct call_seen {
+    enum { CALL_BEGAN, CALL_ENDED, CALL_LIFE, CALL_NOTED } what;
+    enum { CALL_NOTHING, CALL_GOOD, CALL_BAD } end;
+    uint64_t id;
+    uint32_t account;
+    struct str endpoint;
+    int64_t at_us, wall_us, pause_ms;
+};
+
 struct oracle {
     struct arena arena; /* of all that was observed */
     struct json_parser *parser;
-    struct index op_numbers, order_ids, subscriptions_by_name;
+    struct index op_numbers, order_ids, subscriptions_by_name, accounts_by_name;
     struct list ops, events, orders, positions, reads, booked, numbers, subscriptions, effects,
-        held, ledgers, sets, decided;
+        held, ledgers, sets, decided, accounts, calls;
+    uint64_t call_last; /* the highest number */
+    int64_t call_wall_us;
+    bool clock_set_back;
     struct str source;
     struct str erp; /* the subscription that keeps the books; absent: none */
     bool quiet;
@@ -144,6 +163,8 @@ bool subscription_wants(const struct subscription_seen *subscription, struct str
 void judge_ledgers(struct oracle *o);
 void judge_discards(struct oracle *o);
 void judge_values(struct oracle *o);
+/* The rules about accounts and breakers. */
+void judge_accounts(struct oracle *o);
 /* "NAME:SEQ", in the arena. */
 struct str pair_text(struct oracle *o, struct str subscription, uint64_t seq);
 /* The stock rules: oversold, stock, conserved, read, timer. */

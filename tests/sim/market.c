@@ -19,6 +19,7 @@ struct offer {
 
 struct net_call {
     struct net_call *next;
+    uint64_t id; /* calls.c */
     char url[256];
     net_done *done;
     void *ctx;
@@ -84,6 +85,7 @@ static enum err market_send(struct net *net, const struct net_request *request, 
     *call = (struct net_call){.done = done, .ctx = ctx,
                               .until_us = market->sim->tick_us + request->timeout_ms * 1000};
     memcpy(call->url, request->url.ptr, request->url.len);
+    call->id = call_began(market->sim, request);
     while (*end)
         end = &(*end)->next;
     *end = call;
@@ -98,8 +100,10 @@ static void call_end(struct market *market, struct net_call *call, const struct 
     while (*at != call)
         at = &(*at)->next;
     *at = call->next;
+    call_over(market->sim, call->id, answer);
     call->done(call->ctx, answer);
     mem_free(call);
+    calls_wake(market->sim);
 }
 
 static void market_cancel(struct net *net, struct net_call *call) {

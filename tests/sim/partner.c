@@ -31,6 +31,7 @@ struct net_call {
     net_done *done;
     void *ctx;
     enum who who;
+    uint64_t id;      /* calls.c */
     uint64_t asked;   /* the hub's seq */
     int64_t until_us; /* the caller's time limit */
 };
@@ -227,6 +228,7 @@ static enum err partner_send(struct net *net, const struct net_request *request,
             call->who = i;
     must(call->who != PARTNERS);
     lane_alone(p, call);
+    call->id = call_began(p->sim, request);
     while (*end)
         end = &(*end)->next;
     *end = call;
@@ -243,8 +245,10 @@ static void call_end(struct partner *p, struct net_call *call, const struct net_
         at = &(*at)->next;
     *at = call->next;
     p->call_count--;
+    call_over(p->sim, call->id, answer);
     call->done(call->ctx, answer);
     mem_free(call);
+    calls_wake(p->sim);
 }
 
 static void partner_cancel(struct net *net, struct net_call *call) {
@@ -342,6 +346,16 @@ static void answer_post(struct partner *p, struct net_call *call) {
     call_end(p, call, &answer);
 }
 
+/* It says that it is too much, and perhaps when to come again. */
+static void answer_too_much(struct partner *p, struct net_call *call, int64_t wait_us) {
+    char seconds[24];
+    snprintf(seconds, sizeof seconds, "%lld", (long long)(wait_us + 999999) / 1000000);
+    struct net_header wait = {STR("Retry-After"), str_c(seconds)};
+    struct net_answer answer = {.sent = true, .status = 429, .headers = &wait,
+                                .header_count = chance(p->sim, 3) > 0};
+    call_end(p, call, &answer);
+}
+
 uint32_t partner_calls(const struct sim *sim) { return sim->partner->call_count; }
 
 void partner_step(struct sim *sim) {
@@ -352,6 +366,7 @@ void partner_step(struct sim *sim) {
         return;
     for (uint64_t n = p->well ? 0 : chance(sim, p->call_count); n > 0; n--)
         call = call->next;
+    int64_t wait_us;
     struct net_answer refused = {.error = NET_REFUSED, .detail = "refused"};
     struct net_answer late = {.error = NET_TIMEOUT, .sent = true, .detail = "too late"};
     if (sim->tick_us > call->until_us) {
@@ -360,6 +375,8 @@ void partner_step(struct sim *sim) {
         call_end(p, call, &late);
     } else if (sim->tick_us < p->down_until_us[call->who] || (!p->well && chance(sim, 40) == 0)) {
         call_end(p, call, &refused);
+    } else if (call_is_too_much(sim, &call->request, &wait_us)) {
+        answer_too_much(p, call, wait_us);
     } else if (is_post(call)) {
         if (!answer_again(p, call))
             answer_post(p, call);

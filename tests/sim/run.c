@@ -217,6 +217,7 @@ static void step_run(struct sim *sim, const struct step *step) {
         disk_trouble(sim);
     else
         crash_step(sim, kind);
+    calls_wake(sim);
     time_pass(sim, 100 + (int64_t)chance(sim, 2000));
     held_answered(sim);
     hub_revive(sim);

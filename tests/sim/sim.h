@@ -116,6 +116,8 @@ _Noreturn void sim_run(const struct run_options *options);
 struct partner;
 struct shop;
 struct market;
+struct calls;
+#define ACCOUNTS_MAX 4 /* connectors */
 /* A person's decision on its way. */
 struct decision_pending {
     struct wish wish;
@@ -158,6 +160,7 @@ struct sim {
     struct inbound *inbound;
     struct deliver *deliver;
     struct poller *poller;
+    struct accounts *accounts;
     struct erasure *erasure;
     bool up, dying;
     bool reloaded; /* in this life, delivery had to go back to what is on disk */
@@ -167,6 +170,7 @@ struct sim {
     struct partner *partner;
     struct shop *shop;
     struct market *market;
+    struct calls *calls;
     struct decision_pending pending;
     struct ledger_began { /* by subscription: where this life began */
         uint64_t from, before; /* cursor, what was listed */
@@ -219,6 +223,19 @@ void shop_observe_orders(struct sim *sim);
 /* An order that a partner offers, and the hub is to fetch: told to the oracle, its number there;
  * *order is the caller's. */
 uint32_t shop_offer(struct sim *sim, struct str *order);
+
+/* calls.c: what other systems are asked, counted there. */
+struct calls *calls_create(struct sim *sim); /* gives each connector an account */
+void calls_destroy(struct calls *calls);
+void calls_life(struct sim *sim); /* another life of the hub begins */
+uint64_t call_began(struct sim *sim, const struct net_request *request); /* 0: of nobody's account */
+void call_over(struct sim *sim, uint64_t call, const struct net_answer *answer);
+void calls_wake(struct sim *sim); /* behind each end */
+/* More than it takes: then *wait_us is when it would take one. Else this one is taken. */
+bool call_is_too_much(struct sim *sim, const struct net_request *request, int64_t *wait_us);
+/* After every step: whether breakers are on disk as they are. */
+void calls_watch(struct sim *sim);
+bool calls_told(const struct sim *sim); /* the journal knows of all that opened and closed */
 
 /* market.c: a partner that is polled. */
 struct market *market_create(struct sim *sim);

@@ -70,6 +70,8 @@ void watch_step(struct sim *sim) {
     uint64_t last;
     ledgers_balance(sim);
     sim->reloaded = sim->reloaded || sim->deliver->failed;
+    if (!vfs_fault_crashed(sim->disk))
+        calls_watch(sim);
     if (vfs_fault_crashed(sim->disk) || !core_ready(sim->core) ||
         journal_last(sim->journal, &last, &fault) != OK)
         return;

@@ -126,6 +126,14 @@ static enum err followers_open(struct sim *sim, struct fault *fault) {
                                       .clock = &sim->clock,
                                       .rng = &sim->ids.rng,
                                       .net = partner_net(sim->partner)};
+    struct accounts_options accounts = {
+        .clock = &sim->clock,
+        .rng = &sim->ids.rng,
+        .breaker = accounts_breaker((uint32_t)sim->config.settings.deliver_breaker_after,
+                                    sim->config.settings.deliver_probe_max_ms)};
+    calls_life(sim);
+    sim->accounts = deliver.accounts = accounts_create(&accounts);
+    must(sim->accounts);
     enum err err = read_model_open(&read, &sim->read_model, fault);
     if (err == OK) {
         sim->reader = read_model_reader_create(sim->read_model, sim->core, fault);
@@ -141,6 +149,7 @@ static enum err followers_open(struct sim *sim, struct fault *fault) {
                                   .path = "intake.db",
                                   .clock = &sim->clock,
                                   .rng = &sim->ids.rng,
+                                  .accounts = sim->accounts,
                                   .net = market_net(sim->market)};
     if (err == OK)
         err = poller_create(&poll, &sim->poller, fault);
@@ -159,6 +168,8 @@ static void hub_close(struct sim *sim) {
         deliver_destroy(sim->deliver);
     poller_destroy(sim->poller);
     sim->poller = NULL;
+    accounts_destroy(sim->accounts);
+    sim->accounts = NULL;
     if (sim->reader)
         read_model_reader_destroy(sim->reader);
     read_model_close(sim->read_model);
@@ -246,6 +257,8 @@ void hub_down(struct sim *sim, bool crash) {
     if (sim->poller)
         sim->poller->stopping = true;
     market_lose(sim);
+    if (sim->poller)
+        auth_net_drain(sim->poller->net);
     int rounds = 0;
     while (core_step(sim->core) > 0 || d->out > 0 || (sim->poller && !poller_rests(sim->poller))) {
         deliver_step(d);
@@ -295,6 +308,7 @@ static bool delivered(const struct sim *sim) {
 static bool quiet(struct sim *sim) {
     return core_ready(sim->core) && core_waiting(sim->core) == 0 &&
            inbound_under_way(sim->inbound) == 0 && market_quiet(sim) && partner_calls(sim) == 0 && delivered(sim) &&
+           calls_told(sim) &&
            !erasure_pending(sim->erasure) && read_model_seq(sim->read_model) == core_seq(sim->core);
 }
 
@@ -306,6 +320,7 @@ static void all_step(struct sim *sim) {
     deliver_step(sim->deliver);
     sim->reloaded = sim->reloaded || sim->deliver->failed; /* what failed before is told with the next flush */
     poller_step(sim->poller);
+    calls_wake(sim);
     market_answer(sim);
     while (partner_calls(sim) > 0) {
         uint32_t before = partner_calls(sim);
@@ -333,7 +348,8 @@ static void rest(struct sim *sim) {
             return;
         }
         int64_t next = deliver_next_us(sim->deliver), pause = next - sim->tick_us;
-        time_pass(sim, pause < 1000 ? 1000 : pause > 1000000 ? 1000000 : pause);
+        int64_t most = i < SETTLE_ROUNDS_MAX / 2 ? 1000000 : 60000000; /* a day's calls may be used up */
+        time_pass(sim, pause < 1000 ? 1000 : pause > most ? most : pause);
     }
     struct deliver_stats stats = {0};
     for (uint32_t i = 0; i < deliver_count(sim->deliver); i++) {
@@ -382,6 +398,7 @@ void world_open(struct sim *sim) {
     sim->disk = vfs_fault_create("sim", true);
     vfs_fault_reset(sim->disk, sim->run->seed);
     vfs_fault_watch(sim->disk, disk_syncs, sim);
+    sim->calls = calls_create(sim);
     sim->partner = partner_create(sim);
     sim->market = market_create(sim);
     sim->shop = shop_create(sim);
@@ -393,6 +410,7 @@ void world_close(struct sim *sim) {
     shop_destroy(sim->shop);
     partner_destroy(sim->partner);
     market_destroy(sim->market);
+    calls_destroy(sim->calls);
     vfs_fault_destroy(sim->disk);
     json_parser_destroy(sim->parser);
     arena_free(&sim->config.arena);

@@ -111,6 +111,17 @@ static void too_much_halves_and_success_gives_back(void **state) {
     assert_int_equal(governor_concurrency(&g), 8);
 }
 
+/* A burst that is used up does not come back because the rate is lower now. */
+static void too_much_gives_nothing_back(void **state) {
+    begin((struct governor_limits){.calls = 10, .per_ms = 1000, .burst = 8});
+    assert_int_equal(through(1000, 2000), 8);
+    assert_true(governor_tokens(&g, 2000) == 0);
+    assert_true(take(101000));
+    governor_end(&g, GOVERNOR_TOO_MUCH, 101000, 0, NULL, &rng.rng, at(102000));
+    assert_int_equal(governor_tokens(&g, 102000), 0);
+    assert_in_range(through(102000, 1102000), 4, 6);
+}
+
 static void a_rate_is_found_where_none_is_declared(void **state) {
     begin((struct governor_limits){0});
     for (int64_t us = 0; us < 2000000; us += 10000) { /* 100 a second */
@@ -203,6 +214,7 @@ int main(void) {
         cmocka_unit_test(a_quota_is_of_a_day),
         cmocka_unit_test(nothing_within_maintenance),
         cmocka_unit_test(too_much_halves_and_success_gives_back),
+        cmocka_unit_test(too_much_gives_nothing_back),
         cmocka_unit_test(a_rate_is_found_where_none_is_declared),
         cmocka_unit_test(platforms_say_it_in_their_ways),
         cmocka_unit_test(what_they_say_is_believed),
