@@ -323,7 +323,9 @@ void accounts_mended(struct accounts *accounts, const struct connector *connecto
     pthread_mutex_unlock(&accounts->lock);
 }
 
-static bool untold(const struct endpoint *endpoint) { return endpoint->told_open != endpoint->breaker.open; }
+static bool untold(const struct endpoint *endpoint) {
+    return endpoint->told_unknown || endpoint->told_open != endpoint->breaker.open;
+}
 
 bool accounts_change(struct accounts *accounts, struct accounts_change *out) {
     bool found = false;
@@ -332,7 +334,7 @@ bool accounts_change(struct accounts *accounts, struct accounts_change *out) {
     pthread_mutex_lock(&accounts->lock);
     for (uint32_t i = 0; i < accounts->count && !found; i++) {
         const struct endpoint *endpoint = accounts->endpoints[i];
-        if (!untold(endpoint))
+        if (!untold(endpoint) || endpoint->dirty)
             continue;
         found = true;
         *out = (struct accounts_change){.opened = endpoint->breaker.open, .at_us = endpoint->changed_us,
@@ -351,7 +353,9 @@ void accounts_change_told(struct accounts *accounts, const struct accounts_chang
     struct endpoint *endpoint = account ? endpoint_of(accounts, account, str_c(change->endpoint)) : NULL;
     if (endpoint) {
         endpoint->told_open = change->opened;
+        endpoint->told_unknown = false;
         endpoint->dirty = true;
+        atomic_store(&accounts->notable, true); /* it may have changed again meanwhile */
     }
     pthread_mutex_unlock(&accounts->lock);
 }
@@ -378,12 +382,13 @@ bool accounts_notes_due(struct accounts *accounts) {
 static void endpoint_note(struct endpoint *endpoint, void (*visit)(void *ctx, struct str name, struct str text),
                           void *ctx) {
     char name[ACCOUNTS_NOTE_NAME_MAX], text[ACCOUNTS_NOTE_MAX];
+    bool told = endpoint->told_open || (endpoint->told_unknown && !endpoint->breaker.open);
     int name_len = snprintf(name, sizeof name, "breaker %.*s %.*s", STR_FMT(endpoint->account->name),
                             STR_FMT(endpoint->origin));
     int len = snprintf(text, sizeof text, "%s %s %lld %u %s", endpoint->breaker.open ? "open" : "closed",
-                       endpoint->told_open ? "open" : "closed", (long long)endpoint->since_us,
+                       told ? "open" : "closed", (long long)endpoint->since_us,
                        endpoint->failures, endpoint->cause);
-    bool gone = !endpoint->breaker.open && !endpoint->told_open;
+    bool gone = !endpoint->breaker.open && !told;
     endpoint->dirty = false;
     if (name_len < (int)sizeof name && len < (int)sizeof text)
         visit(ctx, str_of(name, (size_t)name_len), gone ? STR_NONE : str_of(text, (size_t)len));
@@ -450,6 +455,7 @@ static void breaker_restored(struct accounts *accounts, struct account *account,
     endpoint->since_us = endpoint->changed_us = since;
     endpoint->failures = (uint32_t)failures;
     endpoint->told_open = told;
+    endpoint->told_unknown = open && !told; /* the journal may know all the same */
     if (untold(endpoint))
         atomic_store(&accounts->notable, true);
     snprintf(endpoint->cause, sizeof endpoint->cause, "%.*s", STR_FMT(text));

@@ -67,7 +67,8 @@ struct accounts_change {
     int64_t at_us, since_us; /* wall clock; since: when it opened */
     uint32_t failures;       /* in a row, that opened it */
 };
-/* The first that was not told yet; false: there is none. */
+/* The first that was not told yet, and is on disk: what the journal knows to be open, the next life knows, too.
+ * False: there is none. */
 bool accounts_change(struct accounts *accounts, struct accounts_change *out);
 /* The journal knows it. */
 void accounts_change_told(struct accounts *accounts, const struct accounts_change *change);

@@ -120,12 +120,15 @@ void reach_end(struct deliver *d) {
 
 static void note_write(void *ctx, struct str name, struct str text) { progress_note(ctx, name, text); }
 
+/* Also while delivery stands still: calls that wait for a quota to be on disk would keep it from going back
+ * to the disk. Nothing else is written then. */
 static void notes_keep(struct deliver *d) {
-    if (d->failed || !accounts_notes_due(d->options.accounts))
+    struct fault fault = {0};
+    if (!accounts_notes_due(d->options.accounts))
         return;
     pthread_mutex_lock(&d->lock);
     accounts_notes(d->options.accounts, note_write, d->progress);
-    if (deliver_flush_locked(d))
+    if (d->failed ? progress_flush(d->progress, &fault) == OK : deliver_flush_locked(d))
         accounts_notes_kept(d->options.accounts);
     else
         accounts_notes_lost(d->options.accounts);
@@ -194,8 +197,8 @@ static void tell_end(struct deliver *d, int64_t now_us) {
 
 void reach_step(struct deliver *d, int64_t now_us) {
     tell_end(d, now_us);
-    tell_begin(d, now_us);
     notes_keep(d);
+    tell_begin(d, now_us);
 }
 
 int64_t reach_next_us(const struct deliver *d) {

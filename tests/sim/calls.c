@@ -46,8 +46,8 @@ static void account_declare(struct calls *calls, uint32_t i) {
                                            .burst = 1 + sized(sim, name, "burst", 10)};
     if (kind > 1)
         limits->concurrency = 1 + (uint32_t)sized(sim, name, "concurrency", 8);
-    if (kind == 3 && sized(sim, name, "quota", 4) == 0)
-        limits->quota_per_day = 200 + sized(sim, name, "quota_per_day", 400);
+    if (kind == 3 && connector->poll.count == 0 && sized(sim, name, "quota", 3) == 0) /* polls would use it up */
+        limits->quota_per_day = 150 + sized(sim, name, "quota_per_day", 300);
     limits->fixed = sized(sim, name, "fixed", 4) == 0;
     *breaker = (struct account_breaker){.after = 2 + sized(sim, name, "after", 5),
                                         .first_ms = 50 + sized(sim, name, "first_ms", 500),
@@ -152,6 +152,23 @@ void calls_watch(struct sim *sim) {
 }
 
 bool calls_told(const struct sim *sim) {
-    struct accounts_change change;
-    return !accounts_change(sim->accounts, &change);
+    for (uint32_t i = 0; i < sim->accounts->count; i++) {
+        const struct endpoint *endpoint = sim->accounts->endpoints[i];
+        if (endpoint->dirty || endpoint->told_unknown || endpoint->told_open != endpoint->breaker.open)
+            return false;
+    }
+    return true;
+}
+
+void calls_tell(const struct sim *sim, struct buf *out) {
+    for (const struct account *a = sim->accounts->accounts; a; a = a->next)
+        buf_printf(out, "; %.*s: %u wait, %u out, paused %lld ms, %lld of %lld used, due in %lld ms", STR_FMT(a->name),
+                   a->waiting, a->governor.out, (long long)(a->governor.pause_us - sim->tick_us) / 1000,
+                   (long long)a->governor.used, (long long)a->governor.limits.quota_per_day,
+                   (long long)(a->due_us - sim->tick_us) / 1000);
+    for (uint32_t i = 0; i < sim->accounts->count; i++) {
+        const struct endpoint *e = sim->accounts->endpoints[i];
+        buf_printf(out, "; %.*s: %s%s, probe in %lld ms", STR_FMT(e->origin), e->breaker.open ? "open" : "closed",
+                   e->breaker.probing ? ", probing" : "", (long long)(e->breaker.probe_us - sim->tick_us) / 1000);
+    }
 }

@@ -235,6 +235,7 @@ void calls_wake(struct sim *sim); /* behind each end */
 bool call_is_too_much(struct sim *sim, const struct net_request *request, int64_t *wait_us);
 /* After every step: whether breakers are on disk as they are. */
 void calls_watch(struct sim *sim);
+void calls_tell(const struct sim *sim, struct buf *out); /* for who looks why nothing moves */
 bool calls_told(const struct sim *sim); /* the journal knows of all that opened and closed */
 
 /* market.c: a partner that is polled. */

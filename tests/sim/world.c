@@ -348,7 +348,7 @@ static void rest(struct sim *sim) {
             return;
         }
         int64_t next = deliver_next_us(sim->deliver), pause = next - sim->tick_us;
-        int64_t most = i < SETTLE_ROUNDS_MAX / 2 ? 1000000 : 60000000; /* a day's calls may be used up */
+        int64_t most = i < SETTLE_ROUNDS_MAX / 2 ? 1000000 : 600000000; /* a day's calls may be used up */
         time_pass(sim, pause < 1000 ? 1000 : pause > most ? most : pause);
     }
     struct deliver_stats stats = {0};
@@ -357,16 +357,20 @@ static void rest(struct sim *sim) {
         if (stats.usable && (stats.behind || stats.waiting || stats.out || stats.parked))
             break;
     }
+    struct buf calls;
+    buf_init(&calls, 0);
+    calls_tell(sim, &calls);
+    buf_char(&calls, '\0');
     if (!replays_clear(sim))
-        violate(sim, "stuck", "no rest: a replay does not end");
+        violate(sim, "stuck", "no rest: a replay does not end%s", calls.data);
     violate(sim, "stuck",
             "no rest: ready %d, %u commands, %u payloads, %u calls, read model at %llu of %llu, %u "
-            "unknown; %.*s at %llu of %llu, %u waiting, %u out, %u parked, %s",
+            "unknown; %.*s at %llu of %llu, %u waiting, %u out, %u parked, %s%s",
             core_ready(sim->core), core_waiting(sim->core), inbound_under_way(sim->inbound),
             partner_calls(sim), (unsigned long long)read_model_seq(sim->read_model),
             (unsigned long long)core_seq(sim->core), shop_retry_all(sim),
             STR_FMT(stats.subscription), (unsigned long long)stats.cursor,
-            (unsigned long long)stats.last, stats.waiting, stats.out, stats.parked, stats.error);
+            (unsigned long long)stats.last, stats.waiting, stats.out, stats.parked, stats.error, calls.data);
 }
 
 void hub_settle(struct sim *sim) {

@@ -426,12 +426,61 @@ static void an_open_breaker_stays_open(void **state) {
     assert_int_equal(wire_count, 1); /* one tries, not all at once */
     assert_true(asked[1].ends == 1 && asked[1].got.error == NET_CLOSED);
     answer(0, 200);
+    assert_false(accounts_change(accounts, &change)); /* not before it is on disk */
+    keep();
     assert_true(accounts_change(accounts, &change) && !change.opened);
     accounts_change_told(accounts, &change);
     keep();
     assert_int_equal(disk_count, 0);
     again();
     assert_false(accounts_broken(accounts, &connector, STR("http://erp.test:8000/")));
+}
+
+static void opened_while_told_and_closed_again(void **state) {
+    static struct net_flow flow = {.class = NET_LEDGER};
+    struct accounts_change change;
+    disk_count = 0;
+    accounts_keeper_set(accounts, woken, &wakes);
+    for (uint32_t i = 0; i < 3; i++) {
+        ask(i, 0, &flow, "a");
+        nobody_there(0);
+    }
+    keep();
+    assert_true(accounts_change(accounts, &change) && change.opened);
+    tick_us += 1000000; /* the probe goes and is answered while the journal is being told */
+    ask(3, 0, &flow, "probe");
+    answer(0, 200);
+    keep();
+    assert_false(accounts_notes_due(accounts));
+    accounts_change_told(accounts, &change);
+    assert_true(accounts_notes_due(accounts));
+    keep();
+    assert_true(accounts_change(accounts, &change) && !change.opened);
+    keep();
+    again(); /* killed: nobody knows whether the journal heard of it */
+    assert_true(accounts_change(accounts, &change) && !change.opened);
+}
+
+/* Its turn had come, and before its thread let it go another call was told to wait, or nobody was there. */
+static void a_turn_that_came_may_be_over(void **state) {
+    static struct net_flow flow = {.class = NET_LEDGER};
+    limits.limits.concurrency = 2;
+    ask(0, 0, &flow, "a");
+    ask(1, 0, &flow, "b");
+    struct asked *granted = ask(2, 1, NULL, "c");
+    answer(0, 200); /* now it may go, on the other thread */
+    struct net_header seven = {STR("Retry-After"), STR("7")};
+    wire_end(0, (struct net_answer){.sent = true, .status = 429, .headers = &seven, .header_count = 1});
+    step();
+    assert_int_equal(wire_count, 0);
+    assert_true(granted->ends == 1 && granted->got.error == NET_CLOSED);
+    assert_int_equal(granted->retry_after_ms, 7000);
+    tick_us += 7000000;
+    ask(3, 1, NULL, "d"); /* its place is free again */
+    ask(4, 1, NULL, "e");
+    assert_int_equal(wire_count, 2);
+    answer(0, 200);
+    answer(0, 200);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -449,6 +498,8 @@ int main(void) {
         TEST(a_used_quota_stays_used),
         TEST(nothing_kept_nothing_used),
         TEST(an_open_breaker_stays_open),
+        TEST(opened_while_told_and_closed_again),
+        TEST(a_turn_that_came_may_be_over),
     };
     return cmocka_run_group_tests_name("gate", tests, NULL, NULL);
 }
