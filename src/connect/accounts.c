@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/planted.h"
 #include "connect/accounts_priv.h"
 
 #define PROBE_FIRST_MS 200
@@ -333,10 +334,10 @@ bool accounts_change(struct accounts *accounts, struct accounts_change *out) {
         return false;
     pthread_mutex_lock(&accounts->lock);
     for (uint32_t i = 0; i < accounts->count && !found; i++) {
-        const struct endpoint *endpoint = accounts->endpoints[i];
+        struct endpoint *endpoint = accounts->endpoints[i];
         if (!untold(endpoint) || endpoint->dirty)
             continue;
-        found = true;
+        found = endpoint->told_unknown = true; /* until the journal has answered */
         *out = (struct accounts_change){.opened = endpoint->breaker.open, .at_us = endpoint->changed_us,
                                         .since_us = endpoint->since_us, .failures = endpoint->failures};
         snprintf(out->connector, sizeof out->connector, "%.*s", STR_FMT(endpoint->account->name));
@@ -382,7 +383,8 @@ bool accounts_notes_due(struct accounts *accounts) {
 static void endpoint_note(struct endpoint *endpoint, void (*visit)(void *ctx, struct str name, struct str text),
                           void *ctx) {
     char name[ACCOUNTS_NOTE_NAME_MAX], text[ACCOUNTS_NOTE_MAX];
-    bool told = endpoint->told_open || (endpoint->told_unknown && !endpoint->breaker.open);
+    /* what the next life has to tell all the same */
+    bool told = endpoint->told_unknown ? !endpoint->breaker.open : endpoint->told_open;
     int name_len = snprintf(name, sizeof name, "breaker %.*s %.*s", STR_FMT(endpoint->account->name),
                             STR_FMT(endpoint->origin));
     int len = snprintf(text, sizeof text, "%s %s %lld %u %s", endpoint->breaker.open ? "open" : "closed",
@@ -449,6 +451,8 @@ static void breaker_restored(struct accounts *accounts, struct account *account,
     struct endpoint *endpoint = endpoint_of(accounts, account, origin);
     if (!endpoint || !number_cut(&text, &since) || !number_cut(&text, &failures))
         return;
+    if (PLANTED(BREAKER_FORGOTTEN))
+        open = false;
     atomic_fetch_add(&accounts->open, open);
     if (open)
         breaker_restore(&endpoint->breaker, &account->breaker, clock_tick_us(accounts->options.clock));

@@ -37,7 +37,7 @@ struct endpoint {
     int64_t changed_us;
     uint32_t failures;
     bool told_open;   /* what the journal was told last */
-    bool told_unknown; /* by an earlier life: it is told once more */
+    bool told_unknown; /* it is being told, or an earlier life was about to: told (once more) */
     bool dirty;
     char cause[200];
 };

@@ -2,6 +2,7 @@
 #include "connect/governor.h"
 
 #include "base/err.h"
+#include "base/planted.h"
 #include "base/rng.h"
 
 #define FACTOR_MIN (GOVERNOR_ONE / 64)
@@ -201,7 +202,9 @@ static void rate_find(struct governor *g, struct governor_time now) {
 static void factor_cut(struct governor *g, struct governor_time now) {
     int64_t missing_ns = g->tat_ns - now.tick_us * NS, factor = g->factor;
     g->factor = factor / 2 > FACTOR_MIN ? factor / 2 : FACTOR_MIN;
-    if (missing_ns > 0)
+    if (PLANTED(BUCKET_REFILLED))
+        g->tat_ns = now.tick_us * NS;
+    else if (missing_ns > 0)
         g->tat_ns += missing_ns / g->factor * (factor - g->factor);
 }
 
@@ -256,7 +259,7 @@ static void pause(struct governor *g, int64_t retry_after_ms, struct rng *rng, s
         ms = PAUSE_MAX_MS;
     int64_t us = retry_after_ms >= 0 ? retry_after_ms * 1000
                                      : (int64_t)rng_below(rng, (uint64_t)ms * 1000 + 1);
-    if (now.tick_us + us > g->pause_us)
+    if (now.tick_us + us > g->pause_us && !PLANTED(PAUSE_FORGOTTEN))
         g->pause_us = now.tick_us + us;
 }
 

@@ -47,8 +47,8 @@ static void judge_limits(struct accounts_judging *j, const struct call_seen *cal
         int64_t late = gap / 8 < LATE_NS_MAX ? gap / 8 : LATE_NS_MAX;
         is->fill_ns = (is->fill_ns > passed ? is->fill_ns - passed : 0) + gap;
         if (is->fill_ns > says->burst * gap + late)
-            oracle_violate(o, "account-rate", "%.*s takes %lld calls in %lld ms and %lld at once; at %lld us there were "
-                           "%lld thousandths of a call more", STR_FMT(says->name), (long long)says->calls,
+            oracle_violate(o, "account-rate", "%.*s takes %lld calls in %lld ms and %lld at once; at %lld us there "
+                           "were %lld thousandths of a call more", STR_FMT(says->name), (long long)says->calls,
                            (long long)says->per_ms, (long long)says->burst, (long long)call->at_us,
                            (long long)((is->fill_ns - says->burst * gap) * 1000 / gap));
     }

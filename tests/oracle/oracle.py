@@ -70,6 +70,7 @@ class View:
         self.ledgers = ledgers
         self.sets, self.quiet_us = (), None  # values told; when all was quiet
         self.effects = ()  # what other systems did, as oracle.h has it
+        self.calls = ()  # accounts, calls and their ends, lives, as oracle.h has them
         self.decided = ()  # what persons were answered about held deliveries, the same
         self.erp, self.numbers = erp, numbers or {}
 
@@ -151,6 +152,7 @@ class Oracle:
             yield {"set": value}
         for effect in view.effects:
             yield {"effect": effect}
+        yield from view.calls
         for decided in view.decided:
             yield {"decided": decided}
         for order_id, known in view.numbers.items():

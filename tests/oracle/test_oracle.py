@@ -386,3 +386,105 @@ def told(honest, *values):
     ([(4, 7), (3, 7)], {"value-back"}), ([(1, 3)], {"value-stale"})])
 def test_the_newest_value_is_told_last(honest, values, rules):
     assert told(honest, *values) == rules
+
+
+# --- what systems are asked -----------------------------------------------------------------------
+
+ACCOUNT = {"name": "erp", "calls": 10, "per_ms": 1000, "burst": 2, "concurrency": 2, "quota": 0, "after": 2}
+
+
+class Calls:
+    """Calls to one endpoint of one account, by a clock in hundredths of a second."""
+
+    def __init__(self, **account):
+        self.lines = [{"account": {**ACCOUNT, **account}}]
+        self.count = 0
+
+    def call(self, at, end=None, until=None, pause_ms=0):
+        self.count += 1
+        self.lines.append({"call": {"id": self.count, "account": "erp", "endpoint": "http://erp",
+                                    "at_us": at * 10000, "wall_us": at * 10000}})
+        return self.end(self.count, at if until is None else until, end, pause_ms) if end else self
+
+    def end(self, number, at, end, pause_ms=0):
+        self.lines.append({"ended": {"id": number, "at_us": at * 10000, "end": end, "pause_ms": pause_ms}})
+        return self
+
+    def say(self, what, at=0):
+        self.lines.append({what: {"at_us": at * 10000}})
+        return self
+
+    def judged(self, honest, *told, quiet=False):
+        for breaker in told:
+            honest.event(f"endpoint.{breaker}", honest.op["count"], "erp", connector="erp", endpoint="http://erp")
+        view = View(honest.events, honest.availability, honest.orders, honest.erp, honest.numbers)
+        view.calls = self.lines
+        view.quiet_us = 10**15 if quiet else None
+        return {violation.rule for violation in honest.oracle.judge(view)} - {"undelivered", "timer"}
+
+
+def test_a_rate_and_a_burst_are_kept(honest):
+    calls = Calls().call(0, "good").call(0, "good").call(10, "good").call(20, "good").call(90, "good").call(90, "good")
+    assert calls.judged(honest) == set()
+
+
+@pytest.mark.parametrize("at", [(0, 0, 0), (0, 0, 5), (0, 9, 10, 19), (0, 0, 10, 20, 29)])
+def test_a_call_too_many_is_found(honest, at):
+    calls = Calls()
+    for one in at:
+        calls.call(one, "good")
+    assert calls.judged(honest) == {"account-rate"}
+
+
+def test_a_start_begins_with_a_burst(honest):
+    calls = Calls().call(0, "good").call(0, "good").say("life", 1).call(1, "good").call(1, "good")
+    assert calls.judged(honest) == set()
+
+
+def test_calls_at_once(honest):
+    assert Calls().call(0).call(20).end(1, 30, "good").call(40).judged(honest) == set()
+    assert Calls().call(0).call(20).call(40).judged(honest) == {"account-concurrency"}
+    assert Calls().call(0).call(20).say("life", 30).call(40).call(50).judged(honest) == set()
+
+
+def test_a_days_calls(honest):
+    calls = Calls(quota=2).call(0, "good").call(100, "good")
+    assert calls.judged(honest) == set()
+    calls.say("life", 150).call(200, "good")
+    assert calls.judged(honest) == {"account-quota"}
+
+
+def test_a_pause_that_was_asked_for(honest):
+    assert Calls().call(0, "good", 10, 1000).call(110, "good").judged(honest) == set()
+    assert Calls().call(0, "good", 10, 1000).call(105, "good").judged(honest) == {"account-paused"}
+
+
+def away(*ends):
+    calls = Calls(calls=0, concurrency=0)
+    for i, end in enumerate(ends):
+        calls.call(i, end)
+    return calls
+
+
+def test_who_does_not_answer_is_called_by_one_at_a_time(honest):
+    assert away("bad", "bad", "bad", "bad").call(9).judged(honest) == set()
+    assert away("bad").call(9).call(9).judged(honest) == set()
+    assert away("bad", "bad", "good").call(9).call(9).judged(honest) == set()
+    assert away("bad", "bad").call(9).call(9).judged(honest) == {"probe-alone"}
+    assert away("bad", "bad", "bad").call(9).end(4, 10, "nothing").call(11).call(12).judged(honest) == {
+        "probe-alone"}
+
+
+def test_that_outlives_a_crash_where_it_was_noted(honest):
+    assert away("bad", "bad").say("life", 5).call(9).call(9).judged(honest) == set()
+    assert away("bad", "bad").say("noted").say("life", 5).call(9).call(9).judged(honest) == {"probe-alone"}
+    assert away("bad", "bad").say("noted").say("life", 5).call(9, "good").call(10).call(10).judged(
+        honest) == set()
+
+
+@pytest.mark.parametrize("told, fine", [
+    (["opened", "closed"], True), (["opened"], False), (["opened", "opened"], False), (["closed"], False),
+    (["opened", "closed", "opened"], False)])
+def test_the_journal_knows_who_does_not_answer(honest, told, fine):
+    found = away("bad", "bad", "good").judged(honest, *told, quiet=True)
+    assert ("breaker-told" in found) != fine

@@ -55,7 +55,7 @@ static void account_declare(struct calls *calls, uint32_t i) {
     account->breaker = breaker;
     if (sized(sim, name, "takes", 3) == 0) {
         takes->gap_us = 1000000 / (5 + sized(sim, name, "takes_rate", 40));
-        takes->burst_us = takes->gap_us * (1 + sized(sim, name, "takes_burst", 6));
+        takes->burst_us = takes->gap_us * (3 + sized(sim, name, "takes_burst", 6));
     }
     connector->account = account;
     observe(sim, "{\"account\":{\"name\":\"%.*s\",\"calls\":%lld,\"per_ms\":%lld,\"burst\":%lld,\"concurrency\":%u,"

@@ -40,6 +40,9 @@ PLANTS = {
     "conflate-keys": {"value-stale"},
     "uncounted": {"conservation"},
     "item-lost": {"acknowledged-lost", "erp-missing"},
+    "breaker-forgotten": {"probe-alone"},
+    "bucket-refilled": {"account-rate"},
+    "pause-forgotten": {"account-paused"},
     "replay-live": {"lane-alone", "lane-order"},
 }
 PLANT_SEEDS = 60

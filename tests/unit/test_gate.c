@@ -451,6 +451,7 @@ static void opened_while_told_and_closed_again(void **state) {
     ask(3, 0, &flow, "probe");
     answer(0, 200);
     keep();
+    assert_int_equal(disk_count, 1); /* who is killed now tells it in his next life */
     assert_false(accounts_notes_due(accounts));
     accounts_change_told(accounts, &change);
     assert_true(accounts_notes_due(accounts));
@@ -465,6 +466,7 @@ static void opened_while_told_and_closed_again(void **state) {
 static void a_turn_that_came_may_be_over(void **state) {
     static struct net_flow flow = {.class = NET_LEDGER};
     limits.limits.concurrency = 2;
+    limits.limits.fixed = true;
     ask(0, 0, &flow, "a");
     ask(1, 0, &flow, "b");
     struct asked *granted = ask(2, 1, NULL, "c");
