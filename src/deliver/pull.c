@@ -139,7 +139,12 @@ static bool hand_out(struct subscription *sub, const struct lane_job *job, struc
     }
     lease->job = *job;
     lease->stage = STAGE_SEND;
-    if (attempt_event_read(lease, &fault) != OK) {
+    enum err err = attempt_event_read(lease, &fault);
+    if (err == ERR_INVALID) { /* it can not be had so: a person decides */
+        attempt_unmapped(lease, &fault);
+        return false;
+    }
+    if (err != OK) {
         attempt_finish(lease, LANE_RETRYABLE, -1, 0, arena_str(&lease->arena, str_c(fault.detail)));
         return false;
     }

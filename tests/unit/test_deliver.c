@@ -806,6 +806,8 @@ static void a_refused_delivery_waits_for_a_person(void **state) {
 
 #include "deliver_batch_size.h"
 #include "deliver_behind.h"
+#include "deliver_edit.h"
+#include "deliver_rows.h"
 #include "deliver_stop.h"
 #include "deliver_unwritten.h"
 
@@ -893,6 +895,9 @@ int main(void) {
         cmocka_unit_test(one_sign_in_serves_all),
         cmocka_unit_test(a_lost_progress_file_costs_lookups_alone),
         cmocka_unit_test(a_refused_delivery_waits_for_a_person),
+        cmocka_unit_test(what_is_edited_goes_out),
+        cmocka_unit_test(an_edit_is_there_after_a_crash_at_any_moment),
+        cmocka_unit_test(a_healthy_delivery_costs_no_row),
         cmocka_unit_test(a_share_of_failures_is_counted),
         cmocka_unit_test(what_fails_stops_itself),
         cmocka_unit_test(what_can_not_be_written_is_not_answered_as_done),
