@@ -39,12 +39,20 @@ def program_path():
 WITH_TRYTON = {"test_081_tryton", "test_083_vendure", "test_094_demo_tryton"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin reads the marks
 def pytest_collection_modifyitems(config, items):
     """Side by side go files, not tests (--dist loadgroup)."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             group = "tryton" if item.path.stem in WITH_TRYTON else item.path.stem
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_finish(session):
+    """A file of which another process runs a part would find its servers taken from it."""
+    if getattr(session.config.option, "loadgroup", False):
+        loose = [item.nodeid for item in session.items if "@" not in item.nodeid]
+        assert not loose, f"runs beside the rest of its file: {loose[0]}"
 
 
 @pytest.hookimpl(hookwrapper=True)
