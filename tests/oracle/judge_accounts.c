@@ -101,7 +101,7 @@ static void call_ended(struct accounts_judging *j, const struct call_seen *end) 
         is->probe = 0;
     if (end->end == CALL_GOOD) {
         is->failures = 0;
-        is->open = false;
+        is->open = is->kept = false; /* what the disk says by now is not known */
         is->probe = 0;
         is->good = true;
     } else if (end->end == CALL_BAD) {

@@ -347,7 +347,7 @@ static void rest(struct sim *sim) {
             watch_rest(sim);
             return;
         }
-        int64_t next = deliver_next_us(sim->deliver), pause = next - sim->tick_us;
+        int64_t next = deliver_next_us(sim->deliver), pause = partner_calls(sim) > 0 ? 0 : next - sim->tick_us;
         int64_t most = i < SETTLE_ROUNDS_MAX / 2 ? 1000000 : 600000000; /* a day's calls may be used up */
         time_pass(sim, pause < 1000 ? 1000 : pause > most ? most : pause);
     }
