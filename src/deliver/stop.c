@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "deliver/subscribers.h"
 
 #define SHARE_ONE INT64_C(1000000000)
@@ -11,7 +12,7 @@
 /* --- the share that failed ------------------------------------------------------------------- */
 
 bool stop_window_add(struct stop_window *window, const struct connector_stop *policy, bool held) {
-    if (policy == NULL || policy->of_last <= 0)
+    if (policy == NULL || policy->of_last <= 0 || PLANTED(STOP_NEVER))
         return false;
     uint32_t size = (uint32_t)policy->of_last;
     must(size <= STOP_OF_LAST_MAX);
@@ -68,7 +69,7 @@ void stop_load(struct subscription *sub) {
     if (core == NULL)
         return;
     core_read_begin(core);
-    sub->stop.stopped = stops_find(core_state(core, &stops_capability), sub->name, &sub->stop.as);
+    sub->stop.stopped = !PLANTED(STOP_FORGOTTEN) && stops_find(core_state(core, &stops_capability), sub->name, &sub->stop.as);
     core_read_end(core);
     sub->stats.stopped = sub->stop.stopped;
     sub->stats.stop = sub->stop.as;

@@ -231,7 +231,7 @@ static const char *observe_subscription(struct oracle *o, const struct json *doc
         return "a subscription has a name of its own";
     index_of(&o->subscriptions_by_name, name, true);
     *LIST_ADD(&o->subscriptions, struct subscription_seen) =
-        (struct subscription_seen){name, member(doc, "events")};
+        (struct subscription_seen){name, (uint64_t)member_i64(doc, "at_once", 0), member(doc, "events")};
     return NULL;
 }
 
@@ -247,8 +247,27 @@ static const char *observe_done(struct oracle *o, struct list *list, const struc
     *LIST_ADD(list, struct effect) = effect;
     return NULL;
 }
+static const char *stop_add(struct oracle *o, int what, const struct json *doc) {
+    const struct json *replay = member(doc, "replay");
+    uint32_t sub = index_of(&o->subscriptions_by_name, member_str(doc, "subscription"), false);
+    *LIST_ADD(&o->stops, struct stop_seen) =
+        (struct stop_seen){what, sub, (uint64_t)member_i64(doc, "seq", 0), (uint64_t)member_i64(doc, "at_most", 0),
+                           replay && replay->kind == JSON_BOOL && replay->count};
+    return sub == NONE && what != STOP_LIFE ? "the subscription was not told before" : NULL;
+}
+static const char *observe_bad(struct oracle *o, const struct json *doc) { return stop_add(o, STOP_BAD, doc); }
+static const char *observe_well(struct oracle *o, const struct json *doc) { return stop_add(o, STOP_WELL, doc); }
+static const char *observe_refused(struct oracle *o, const struct json *doc) {
+    return stop_add(o, STOP_REFUSED, doc);
+}
+static const char *observe_found(struct oracle *o, const struct json *doc) { return stop_add(o, STOP_DONE, doc); }
+static const char *observe_started(struct oracle *o, const struct json *doc) {
+    return stop_add(o, STOP_STARTED, doc);
+}
+
 static const char *observe_effect(struct oracle *o, const struct json *doc) {
-    return observe_done(o, &o->effects, doc);
+    const char *why = stop_add(o, STOP_DONE, doc);
+    return why ? why : observe_done(o, &o->effects, doc);
 }
 static const char *observe_held(struct oracle *o, const struct json *doc) {
     return observe_done(o, &o->held, doc);
@@ -343,7 +362,7 @@ static const char *observe_ended(struct oracle *o, const struct json *doc) {
 
 static const char *observe_life(struct oracle *o, const struct json *doc) {
     call_add(o, CALL_LIFE, doc);
-    return NULL;
+    return stop_add(o, STOP_LIFE, doc);
 }
 static const char *observe_noted(struct oracle *o, const struct json *doc) {
     call_add(o, CALL_NOTED, doc);
@@ -376,6 +395,11 @@ static const struct {
     {"decided", observe_decided},
     {"ledger", observe_ledger},
     {"set", observe_set},
+    {"bad", observe_bad},
+    {"well", observe_well},
+    {"refused", observe_refused},
+    {"found", observe_found},
+    {"started", observe_started},
     {"account", observe_account},
     {"call", observe_call},
     {"ended", observe_ended},

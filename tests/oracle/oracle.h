@@ -15,7 +15,8 @@
  *   {"read": {the same, "seq": 12}}               as it was read when the journal was at seq
  *   {"booked": {"order_id", "total", "currency", "number"}}   a row of the ERP's books
  *   {"number": {"order_id", "number"}}            the ERP's number as the hub knows it
- *   {"subscription": {"name", "events": ["order.*"]}}   what another system is to be told
+ *   {"subscription": {"name", "events": ["order.*"], "at_once"}}   what another system is to be told; perhaps
+ *         with how many deliveries at once, at most
  *   {"effect": {"subscription", "seq", "lane", "asked", "replay"}}   what it did for an event; perhaps
  *         with the hub's seq when it was asked to, and true where a person asked for it once more
  *   {"set": {"subscription", "lane", "version", "available"}}   a value that another system was told
@@ -30,6 +31,10 @@
  *         with: it had `before` listed at from, and took in what it wants of the events behind
  *         from and up to to, but for `again` of them, which it knew, and
  *         took `replayed` in once more
+ *   {"bad": {"subscription", "at_most"}}         from here on all its deliveries are refused for good; it is to stop
+ *         by itself after so many in a row at most, those under way included
+ *   {"refused": {"subscription", "seq", "replay"}}, {"found": {"subscription"}}   one was; one was done before
+ *   {"well": {"subscription"}}, {"started": {"subscription"}}   that is over; a person was answered that it goes on
  *   {"account": {"name", "calls", "per_ms", "burst", "concurrency", "quota", "after"}}   what another
  *         system takes of all calls together (0: any), and after how many in a row without a useful
  *         answer each endpoint of it is to be left alone
@@ -80,6 +85,9 @@
  *                        asked for once more, or nobody was answered and another had it retried
  *   value-back           of a position it is never told an older value after a newer one
  *   value-stale          at rest, the last value that it was told of each position is the true one
+ *   stopped-late         of a subscription whose deliveries are all refused no more end so than its policy says,
+ *                        until a person starts it, or the hub starts
+ *   stopped-sent         one that stands still, as the journal says, does no more than was under way
  *   account-rate         never more calls in any span than rate x span + burst (a start of the hub begins with a
  *                        full burst; an eighth of the pace, at most 5 ms, for timers that come late)
  *   account-concurrency, account-quota   never more at once, or in a day (where the clock is not set back)

@@ -71,6 +71,8 @@ class View:
         self.sets, self.quiet_us = (), None  # values told; when all was quiet
         self.effects = ()  # what other systems did, as oracle.h has it
         self.calls = ()  # accounts, calls and their ends, lives, as oracle.h has them
+        self.at_once = 0  # deliveries of a subscription, at most
+        self.stops = ()  # what was refused and started, as oracle.h has it
         self.decided = ()  # what persons were answered about held deliveries, the same
         self.erp, self.numbers = erp, numbers or {}
 
@@ -143,13 +145,15 @@ class Oracle:
             yield {"booked": row}
         wanted = {one["subscription"]: one.get("events", ["order.*", "stock.*"]) for one in view.effects}
         wanted.update((one["subscription"], []) for one in view.sets)
+        wanted.update((next(iter(one.values()))["subscription"], []) for one in view.stops if "life" not in one)
         wanted.update((one["subscription"], one.get("events", [])) for one in view.ledgers)
         for name, events in wanted.items():
-            yield {"subscription": {"name": name, "events": events}}
+            yield {"subscription": {"name": name, "events": events, "at_once": view.at_once}}
         for ledger in view.ledgers:
             yield {"ledger": ledger}
         for value in view.sets:
             yield {"set": value}
+        yield from view.stops
         for effect in view.effects:
             yield {"effect": effect}
         yield from view.calls

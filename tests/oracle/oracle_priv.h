@@ -88,6 +88,7 @@ struct effect {
 };
 struct subscription_seen {
     struct str name;
+    uint64_t at_once; /* deliveries under way, at most; 0: not told */
     const struct json *events;
 };
 
@@ -95,6 +96,14 @@ struct value_set {
     uint32_t subscription;
     struct str lane;
     int64_t version, available;
+};
+
+/* In order of arrival: its deliveries are refused from here on; one is; one is done; it is started. */
+struct stop_seen {
+    enum { STOP_BAD, STOP_WELL, STOP_REFUSED, STOP_DONE, STOP_STARTED, STOP_LIFE } what;
+    uint32_t subscription;
+    uint64_t seq, at_most;
+    bool replay;
 };
 
 /* What a person was answered about a held delivery. */
@@ -132,7 +141,7 @@ struct oracle {
     struct json_parser *parser;
     struct index op_numbers, order_ids, subscriptions_by_name, accounts_by_name;
     struct list ops, events, orders, positions, reads, booked, numbers, subscriptions, effects,
-        held, ledgers, sets, decided, accounts, calls;
+        held, ledgers, sets, decided, accounts, calls, stops;
     uint64_t call_last; /* the highest number */
     int64_t call_wall_us;
     bool clock_set_back;
@@ -163,6 +172,8 @@ bool subscription_wants(const struct subscription_seen *subscription, struct str
 void judge_ledgers(struct oracle *o);
 void judge_discards(struct oracle *o);
 void judge_values(struct oracle *o);
+/* The rules about subscriptions that stop themselves. */
+void judge_stops(struct oracle *o);
 /* The rules about accounts and breakers. */
 void judge_accounts(struct oracle *o);
 /* "NAME:SEQ", in the arena. */

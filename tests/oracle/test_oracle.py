@@ -488,3 +488,50 @@ def test_that_outlives_a_crash_where_it_was_noted(honest):
 def test_the_journal_knows_who_does_not_answer(honest, told, fine):
     found = away("bad", "bad", "good").judged(honest, *told, quiet=True)
     assert ("breaker-told" in found) != fine
+
+
+# --- subscriptions that stop themselves -----------------------------------------------------------
+
+def refused(honest, *happened, decided=()):
+    """At most two in a row; `happened`: the seq of one that was refused, or what else."""
+    view = View(honest.events, honest.availability, honest.orders, honest.erp, honest.numbers)
+    view.stops = [{"bad": {"subscription": "crm", "at_most": 2}}]
+    for one in happened:
+        kind = one if isinstance(one, str) else "refused"
+        view.stops.append({kind: {"subscription": "crm", "at_us": 0, **({} if isinstance(one, str) else {"seq": one})}})
+    view.effects = []
+    view.decided = [{"subscription": "crm", "seq": seq, "action": "retry", "at": 1} for seq in decided]
+    return {violation.rule for violation in honest.oracle.judge(view)}
+
+
+@pytest.mark.parametrize("happened, decided", [
+    ([1, 2], ()), ([1, 2, 1, 2], ()), ([1, 2, "found", 3, 4], ()), ([1, 2, "started", 3, 4], ()),
+    ([1, 2, "life", 3, 4], ()), ([1, 2, "well", 3, 4], ()), ([1, 2, 3], (3,))])
+def test_a_few_may_be_refused_until_it_stops(honest, happened, decided):
+    assert refused(honest, *happened, decided=decided) == set()
+
+
+@pytest.mark.parametrize("happened", [[1, 2, 3], [1, "started", 2, 3, 4], [1, "life", 2, 3, 4]])
+def test_who_goes_on_all_the_same_is_found(honest, happened):
+    assert refused(honest, *happened) == {"stopped-late"}
+
+
+def stands_still(honest, asked, start=False):
+    seq = len(honest.events) + 1
+    honest.event("subscription.stopped", honest.op["count"], "crm", subscription="crm")
+    if start:
+        honest.event("subscription.started", honest.op["count"], "crm", subscription="crm")
+    view = View(honest.events, honest.availability, honest.orders, honest.erp, honest.numbers)
+    view.at_once = 1
+    view.effects = [{"subscription": "crm", "seq": 1 + i, "lane": str(i), "asked": seq + at}
+                    for i, at in enumerate(asked)]
+    return {violation.rule for violation in honest.oracle.judge(view)}
+
+
+def test_what_stands_still_does_no_more_than_was_under_way(honest):
+    assert stands_still(honest, [-1, -1, 0]) == set()
+    assert stands_still(honest, [0, 1]) == {"stopped-sent"}
+
+
+def test_what_was_started_goes_on(honest):
+    assert stands_still(honest, [0, 1, 1, 1], start=True) == set()

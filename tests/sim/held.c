@@ -25,6 +25,8 @@ static bool held_pick(void *ctx, const struct progress_row *row) {
     return true;
 }
 
+static bool wanted_any(struct str subscription) { return subscription.ptr == NULL; }
+
 /* As deliver_retry and deliver_discard do, but for the waiting: there is only one thread. */
 void held_decide(struct sim *sim, struct str subscription) {
     struct deliver *d = sim->deliver;
@@ -33,6 +35,8 @@ void held_decide(struct sim *sim, struct str subscription) {
     held_answered(sim);
     if (sim->pending.waiting)
         return; /* not yet recorded */
+    if (wanted_any(subscription) && chance(sim, 2) == 0 && stops_decide(sim, false))
+        return;
     if (deliver_held(d, STR_NONE, 0, 1000, held_pick, &found, &fault) != OK || found.count == 0)
         return;
     struct decision_pending *pending = &sim->pending;
@@ -58,7 +62,9 @@ void held_answered(struct sim *sim) {
     if (!pending->waiting || !wish->done)
         return;
     pending->waiting = false;
-    if (wish->err == OK)
+    if (wish->err == OK && wish->kind == WISH_START)
+        observe(sim, "{\"started\":{\"subscription\":\"%s\"}}", pending->subscription);
+    if (wish->err == OK && (wish->kind == WISH_RETRY || wish->kind == WISH_DISCARD))
         observe(sim, "{\"decided\":{\"subscription\":\"%s\",\"seq\":%llu,\"action\":\"%s\",\"at\":%llu}}",
                 pending->subscription, (unsigned long long)wish->seq, wish->kind == WISH_DISCARD ? "discard" : "retry",
                 (unsigned long long)core_seq(sim->core));

@@ -62,6 +62,10 @@ struct partner {
     struct work *ghosts;
     bool closing, well;
     int64_t down_until_us[PARTNERS];
+    struct { /* it refuses everything: so many times, and at most so long */
+        uint32_t left;
+        int64_t until_us;
+    } bad[PARTNERS];
     struct booked *books; /* the ERP's */
     uint32_t book_count, book_cap;
     uint64_t *done[PARTNERS]; /* seqs that had their effect, CRM and FRONT */
@@ -262,6 +266,7 @@ static bool is_post(const struct net_call *call) { return str_is(call->request.m
 static void answer_lookup(struct partner *p, struct net_call *call) {
     char body[160] = "{\"items\":[]}";
     struct net_answer answer = {.sent = true, .status = 200};
+    bool found = false;
     if (call->who == ERP) {
         struct str url = call->request.url;
         const char *at = memchr(url.ptr, '=', url.len);
@@ -269,13 +274,15 @@ static void answer_lookup(struct partner *p, struct net_call *call) {
         for (uint32_t i = 0; i < p->book_count; i++)
             if (str_is(id, p->books[i].order_id))
                 snprintf(body, sizeof body, "{\"items\":[{\"number\":\"SO-%u\"}]}",
-                         p->books[i].number);
+                         p->books[i].number), found = true;
     } else {
         struct work work;
         work_read(p->sim, call, &work);
         snprintf(body, sizeof body, "{\"item\":%s}",
-                 is_done(p, call->who, work.seq) ? "1" : "null");
+                 (found = is_done(p, call->who, work.seq)) ? "1" : "null");
     }
+    if (found) /* one that is done, in between */
+        observe(p->sim, "{\"found\":{\"subscription\":\"%s\"}}", partners[call->who].subscription);
     answer.body = str_c(body);
     call_end(p, call, &answer);
 }
@@ -311,6 +318,27 @@ static bool answer_again(struct partner *p, struct net_call *call) {
         return true;
     }
     return false;
+}
+
+static bool is_bad(struct partner *p, enum who who) {
+    if (p->bad[who].left > 0 && p->sim->tick_us < p->bad[who].until_us)
+        return true;
+    if (p->bad[who].until_us != 0)
+        observe(p->sim, "{\"well\":{\"subscription\":\"%s\"}}", partners[who].subscription);
+    p->bad[who].left = 0;
+    p->bad[who].until_us = 0;
+    return false;
+}
+
+static void answer_bad(struct partner *p, struct net_call *call) {
+    struct net_answer answer = {.sent = true, .status = 422, .body = STR("{\"error\":\"no such field\"}")};
+    struct work work;
+    work_read(p->sim, call, &work);
+    p->bad[call->who].left--;
+    observe(p->sim, "{\"refused\":{\"subscription\":\"%s\",\"seq\":%llu,\"lane\":\"%s\",\"replay\":%s}}",
+            partners[call->who].subscription, (unsigned long long)work.seq, work.lane,
+            work.replay ? "true" : "false");
+    call_end(p, call, &answer);
 }
 
 /* One of several ways that a request can end; by 100ths, in the order they are listed. */
@@ -378,7 +406,9 @@ void partner_step(struct sim *sim) {
     } else if (call_is_too_much(sim, &call->request, &wait_us)) {
         answer_too_much(p, call, wait_us);
     } else if (is_post(call)) {
-        if (!answer_again(p, call))
+        if (call->who != SHELF && is_bad(p, call->who))
+            answer_bad(p, call);
+        else if (!answer_again(p, call))
             answer_post(p, call);
     } else {
         answer_lookup(p, call);
@@ -392,8 +422,37 @@ void partner_down(struct sim *sim) {
     list_line(sim, "%s is down for %lld ms", partners[who].subscription, (long long)us / 1000);
 }
 
+static void bad_begin(struct partner *p, enum who who, uint32_t times, int64_t us) {
+    struct sim *sim = p->sim;
+    p->bad[who].left = times;
+    p->bad[who].until_us = sim->tick_us + us;
+    list_line(sim, "%s refuses everything", partners[who].subscription);
+    observe(sim, "{\"bad\":{\"subscription\":\"%s\",\"at_most\":%u}}", partners[who].subscription,
+            stops_at_most(sim, partners[who].subscription));
+}
+
+void partner_bad(struct sim *sim) {
+    enum who who = (enum who)chance(sim, SHELF);
+    uint32_t times = 8 + (uint32_t)chance(sim, 40);
+    if (!is_bad(sim->partner, who))
+        bad_begin(sim->partner, who, times, (int64_t)chance(sim, 1800000000));
+}
+
+void partner_bad_now(struct sim *sim) {
+    struct partner *p = sim->partner;
+    enum who who = (enum who)chance(sim, SHELF);
+    p->well = true;
+    memset(p->down_until_us, 0, sizeof p->down_until_us);
+    if (!is_bad(p, who))
+        bad_begin(p, who, UINT32_MAX, INT64_MAX / 4);
+}
+
 void partner_heal(struct sim *sim) {
     sim->partner->well = true;
+    for (int i = 0; i < PARTNERS; i++) {
+        sim->partner->bad[i].left = 0;
+        (void)is_bad(sim->partner, (enum who)i);
+    }
     memset(sim->partner->down_until_us, 0, sizeof sim->partner->down_until_us);
 }
 
@@ -443,7 +502,7 @@ struct partner *partner_create(struct sim *sim) {
             for (uint32_t n = 0; n < send->events.count; n++)
                 buf_printf(&line, "%s\"%.*s\"", n ? "," : "",
                            STR_FMT(*list_at(send->events, struct str, n)));
-            buf_lit(&line, "]}}");
+            buf_printf(&line, "],\"at_once\":%u}}", (unsigned)send->limits->concurrency);
             observe_line(sim, buf_str(&line));
             buf_free(&line);
         }

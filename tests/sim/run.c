@@ -203,6 +203,8 @@ static void step_run(struct sim *sim, const struct step *step) {
         market_answer(sim);
     else if (kind == STEP_DOWN)
         partner_down(sim);
+    else if (kind == STEP_BAD)
+        partner_bad(sim);
     else if (kind == STEP_PERSON)
         persons(sim);
     else if (kind == STEP_REPLAY)

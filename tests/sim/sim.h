@@ -50,6 +50,7 @@
     SIM_STEP(STEP_PARTNER, "partner", 28) /* one call to a partner ends */                         \
     SIM_STEP(STEP_MARKET_ANSWER, "market-answer", 8)                                               \
     SIM_STEP(STEP_DOWN, "down", 1)        /* a partner is not there for a while */                 \
+    SIM_STEP(STEP_BAD, "bad", 1) /* a partner refuses all it is sent, as after a wrong deployment */ \
     SIM_STEP(STEP_PERSON, "person", 7)    /* what is held, and cases: again, or given up */               \
     SIM_STEP(STEP_REPLAY, "replay", 2)    /* of events, to one of the partners */                  \
     SIM_STEP(STEP_TIME, "time", 14)                                                                \
@@ -224,6 +225,14 @@ void shop_observe_orders(struct sim *sim);
  * *order is the caller's. */
 uint32_t shop_offer(struct sim *sim, struct str *order);
 
+/* stops.c: subscriptions that stop themselves. */
+void stops_declare(struct sim *sim); /* gives each subscription a policy */
+/* So many deliveries in a row may be refused, at most, until it stands still; and be under way then. */
+uint32_t stops_at_most(const struct sim *sim, const char *subscription);
+/* A person starts one that stands still, or stops one; true: he decides, now. */
+bool stops_decide(struct sim *sim, bool start_only);
+bool stops_none(const struct sim *sim);
+
 /* calls.c: what other systems are asked, counted there. */
 struct calls *calls_create(struct sim *sim); /* gives each connector an account */
 void calls_destroy(struct calls *calls);
@@ -275,6 +284,8 @@ struct net *partner_net(struct partner *partner);
 uint32_t partner_calls(const struct sim *sim); /* under way */
 void partner_step(struct sim *sim);            /* one call ends, somehow */
 void partner_down(struct sim *sim);            /* one of them, for a while */
+void partner_bad(struct sim *sim);             /* one of them refuses everything for a while */
+void partner_bad_now(struct sim *sim);         /* one of them, until all are well again; all else is */
 void partner_heal(struct sim *sim);            /* from now on all answer, and well */
 void partner_lose(struct sim *sim);            /* nobody listens any more to what is under way */
 void partner_work(struct sim *sim);            /* what is due by now is done */

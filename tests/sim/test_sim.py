@@ -43,6 +43,8 @@ PLANTS = {
     "breaker-forgotten": {"probe-alone"},
     "bucket-refilled": {"account-rate"},
     "pause-forgotten": {"account-paused"},
+    "stop-never": {"stopped-late"},
+    "stop-forgotten": {"stopped-sent"},
     "replay-live": {"lane-alone", "lane-order"},
 }
 PLANT_SEEDS = 60

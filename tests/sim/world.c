@@ -343,12 +343,17 @@ static void rest(struct sim *sim) {
         all_step(sim);
         if (vfs_fault_crashed(sim->disk))
             violate(sim, "stuck", "power was lost although the disk is well");
-        if (quiet(sim) && shop_retry_all(sim) == 0 && desk_clear(sim) && replays_clear(sim)) {
+        if (!stops_none(sim) && !sim->deliver->failed) {
+            held_answered(sim);
+            stops_decide(sim, true);
+        }
+        if (quiet(sim) && stops_none(sim) && shop_retry_all(sim) == 0 && desk_clear(sim) && replays_clear(sim)) {
             watch_rest(sim);
             return;
         }
-        int64_t next = deliver_next_us(sim->deliver), pause = partner_calls(sim) > 0 ? 0 : next - sim->tick_us;
+        int64_t next = deliver_next_us(sim->deliver), pause = next - sim->tick_us;
         int64_t most = i < SETTLE_ROUNDS_MAX / 2 ? 1000000 : 600000000; /* a day's calls may be used up */
+        most = partner_calls(sim) > 0 ? 500000 : most; /* they are to be answered in time */
         time_pass(sim, pause < 1000 ? 1000 : pause > most ? most : pause);
     }
     struct deliver_stats stats = {0};
@@ -373,8 +378,21 @@ static void rest(struct sim *sim) {
             (unsigned long long)stats.last, stats.waiting, stats.out, stats.parked, stats.error, calls.data);
 }
 
+/* All is well but for one partner, as after a wrong deployment: who is to tell it must not go on. */
+static void bad_rest(struct sim *sim) {
+    partner_bad_now(sim);
+    for (int i = 0; i < 60; i++) {
+        all_step(sim);
+        if (vfs_fault_crashed(sim->disk))
+            violate(sim, "stuck", "power was lost although the disk is well");
+        time_pass(sim, 20000);
+    }
+}
+
 void hub_settle(struct sim *sim) {
     disk_mend(sim);
+    if (sim->run->seed % 3 == 0)
+        bad_rest(sim);
     partner_heal(sim);
     market_settle(sim);
     rest(sim);
@@ -403,6 +421,7 @@ void world_open(struct sim *sim) {
     vfs_fault_reset(sim->disk, sim->run->seed);
     vfs_fault_watch(sim->disk, disk_syncs, sim);
     sim->calls = calls_create(sim);
+    stops_declare(sim);
     sim->partner = partner_create(sim);
     sim->market = market_create(sim);
     sim->shop = shop_create(sim);
