@@ -100,8 +100,10 @@ int connector_new(struct cli *cli) {
 
 static int connector_run(struct cli *cli) {
     const char *verb = cli_arg(cli, 0);
+    if (verb && strcmp(verb, "expected") == 0)
+        return cli_args_max(cli, 1) ? connector_expected(cli) : EXIT_USAGE;
     if (!verb || (strcmp(verb, "new") && strcmp(verb, "test") && strcmp(verb, "list")))
-        return cli_fail(cli, EXIT_USAGE, "new, test or list?");
+        return cli_fail(cli, EXIT_USAGE, "new, test, list or expected?");
     if (!cli_value(cli, "config"))
         return cli_fail(cli, EXIT_USAGE, "which configuration? -C DIR");
     if (!cli_args_max(cli, strcmp(verb, "list") == 0 ? 1 : strcmp(verb, "new") == 0 ? 2 : 3))
@@ -115,7 +117,8 @@ const struct cli_command connector_command = {
     .name = "connector",
     .synopsis = "connector new NAME -C DIR [--kind shop|erp]\n"
                 "connector test -C DIR NAME [FOLDER] [--topic TOPIC] [--json]\n"
-                "connector list -C DIR [--hub URL --key KEY] [--json]",
+                "connector list -C DIR [--hub URL --key KEY] [--json]\n"
+                "connector expected [--hub URL] [--key KEY] [--json]",
     .summary = "connect a new system, try recorded payloads, see how all fare",
     .help =
         "new    writes DIR/connectors/NAME: a connector.yaml with comments, a mapping, and a fixture\n"
@@ -127,6 +130,9 @@ const struct cli_command connector_command = {
         "       told by --topic, else by its path where that names one topic only.\n"
         "list   shows version, owner, what comes in and goes out, and what is not set; with --hub how\n"
         "       each fares there: the key needs the scope ops:read.\n"
+        "expected   of a running hub: what should come and go by the `expect` of each topic and\n"
+        "       subscription: what last did, until when more must, what does not, and what backstops\n"
+        "       brought that webhooks had not.\n"
         "\n"
         "A hub that serves takes up a finished connector by itself (setting connectors_watch_s), at\n"
         "SIGHUP, or at POST /ops/connectors/reload.\n"

@@ -7,5 +7,6 @@
 int connector_new(struct cli *cli);  /* connector.c */
 int connector_test(struct cli *cli); /* connector_test.c */
 int connector_list(struct cli *cli); /* connector_list.c */
+int connector_expected(struct cli *cli); /* connector_expected.c */
 
 #endif

@@ -194,6 +194,9 @@ static const struct shape_field send_rows[] = {
                               "What the other side can take", .shape = &connector_limits_shape),
     [SEND_STOP] = SHAPE_ROW(struct connector_send, stop, SHAPE_OBJECT,
                             "When it stops by itself, until a person starts it", .shape = &connector_stop_shape),
+    [SEND_EXPECT] = SHAPE_ROW(struct connector_send, expect, SHAPE_OBJECT,
+                              "Deliveries that should go; where they do not, a person is told",
+                              .shape = &connector_expect_shape),
     [SEND_TIMEOUT_MS] = SHAPE_ROW(struct connector_send, timeout_ms, SHAPE_INTEGER,
                                   "Time of one attempt (10000)", .min = 10, .max = 600000),
     [SEND_REPLAY] = SHAPE_ROW(struct connector_send, replay, SHAPE_ENUM,
@@ -266,6 +269,17 @@ static void topic_figures(const struct connector *connector, const struct connec
         metric_add(out, METRIC_TRAFFIC_ABSENT, labels, topic && atomic_load(&topic->absent_us) > 0);
 }
 
+static void sent_figures(const struct connector *connector, struct metrics *out) {
+    for (uint32_t i = 0; i < connector->send.count; i++) {
+        const struct connector_send *send = list_at(connector->send, struct connector_send, i);
+        const struct traffic_topic *sent =
+            send->expect ? traffic_find(&connector->counters->sent, send->subscription) : NULL;
+        if (send->expect)
+            metric_add(out, METRIC_TRAFFIC_ABSENT, METRIC_LABELS(connector->name, send->subscription),
+                       sent && atomic_load(&sent->absent_us) > 0);
+    }
+}
+
 void connectors_figures(const struct connectors *connectors, struct metrics *out) {
     static const char *const kinds[PROCESSED_KINDS] = {"mapped", "known", "failed"};
     for (uint32_t i = 0; i < connectors->count; i++) {
@@ -284,6 +298,7 @@ void connectors_figures(const struct connectors *connectors, struct metrics *out
         metric_histogram(out, METRIC_CONNECTOR_SECONDS, name, &processing);
         for (uint32_t k = 0; k < connector->taken_count; k++)
             topic_figures(connector, connector->taken[k], out);
+        sent_figures(connector, out);
     }
 }
 

@@ -262,6 +262,7 @@ struct connector_send {
     struct connector_retry *retry;     /* never NULL once loaded */
     struct connector_limits *limits;   /* never NULL once loaded */
     struct connector_stop *stop;       /* never NULL once loaded; NULL of a webhook: never */
+    struct connector_expect *expect;   /* connect/expect.h: deliveries that should go; NULL: none are expected */
     int64_t timeout_ms;        /* of one attempt */
     int32_t replay;            /* enum send_replay */
     int32_t priority;          /* enum net_class; by its events where the file says none */
@@ -282,6 +283,7 @@ struct connector_counters {
     _Atomic int64_t received_us, processed_us, failed_us; /* the newest, wall clock; 0: none */
     struct histogram processing_us;
     struct traffic traffic;    /* by topic */
+    struct traffic sent;       /* by subscription: of those that `expect` something */
     _Atomic uint32_t versions; /* that count here */
 };
 

@@ -437,6 +437,7 @@ static enum err load_send(struct loader *l, uint32_t i) {
     load_mapping(l, send->mapping, load_pointer(l, "/send/%u/mapping", i), &send->source);
     load_script(l, send, i);
     load_batch(l, send, &missing, load_pointer(l, "/send/%u", i));
+    load_expect(l, send->expect, load_pointer(l, "/send/%u/expect", i));
     if (load_stop(l, send, i) != OK)
         return fault_set(l->fault, ERR_NOMEM, "no memory for connectors");
     load_note_auth(l, &missing);

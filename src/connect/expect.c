@@ -27,6 +27,24 @@ bool expect_open(const struct connector_expect *e, int64_t now_us) {
     return minute < e->to_min && day_counts(e, day - 1);
 }
 
+#define DEADLINE_SPAN_US (40 * DAY_S * 1000000)
+
+int64_t expect_deadline_us(const struct connector_expect *e, int64_t now_us, int64_t left_us) {
+    const int64_t minute_us = 60000000;
+    bool always = e->to_min - e->from_min == 1440 && !e->day_bits && e->except.count == 0;
+    if (always)
+        return now_us + left_us;
+    for (int64_t at_us = now_us, step_us; at_us < now_us + DEADLINE_SPAN_US; at_us += step_us) {
+        step_us = minute_us - at_us % minute_us;
+        if (!expect_open(e, at_us))
+            continue;
+        if (left_us <= step_us)
+            return at_us + left_us;
+        left_us -= step_us;
+    }
+    return 0;
+}
+
 enum expect_change expect_look(struct expect_watch *watch, const struct connector_expect *e, uint64_t count,
                                int64_t now_us, int64_t tick_us) {
     int64_t span_us = tick_us - watch->tick_us;

@@ -1,5 +1,5 @@
-/* expect: traffic that should come: section `expect` of a topic in connector.yaml. Pure: whether what has
- * come by now is too little, with the clock in the caller's hands.
+/* expect: traffic that should come, or go: section `expect` of a topic or a subscription in connector.yaml.
+ * Pure: whether what has come by now is too little, with the clock in the caller's hands.
  *
  * What always holds: only hours in which it should come count; time in which the hub did not run, or
  * stood still, does not; it is raised once and closed once, by what comes. */
@@ -37,6 +37,9 @@ enum expect_change { EXPECT_NONE, EXPECT_RAISE, EXPECT_CLOSE };
 /* `count`: what came since the start. Look at least every EXPECT_GAP_US. */
 enum expect_change expect_look(struct expect_watch *watch, const struct connector_expect *expect,
                                uint64_t count, int64_t now_us, int64_t tick_us);
+
+/* When `left_us` of the hours that count will be over; 0: not within forty days. */
+int64_t expect_deadline_us(const struct connector_expect *expect, int64_t now_us, int64_t left_us);
 
 extern const struct shape connector_expect_shape;
 

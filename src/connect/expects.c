@@ -1,5 +1,5 @@
-/* expects: see expects.h. One watch for each topic that ever expected something. A case's id is on disk
- * (intake.db) before the case is raised, with a mark until the journal has it: after a crash in between it
+/* expects: see expects.h. One watch for each topic and subscription that ever expected something. A case's id is
+ * on disk (intake.db) before the case is raised, with a mark until the journal has it: after a crash in between it
  * is raised under the same id, which the core knows where it had it already. So each is raised once and
  * closed once. */
 #include "connect/expects.h"
@@ -19,6 +19,7 @@
 
 struct watch {
     char connector[129], topic[65];
+    bool out; /* a subscription's: what goes, not what comes */
     const struct connector_expect *expect; /* of the present round; NULL: nothing is expected any more */
     struct traffic_topic *traffic;
     struct expect_watch watch;
@@ -74,10 +75,10 @@ void expects_destroy(struct expects *x) {
 /* --- which are watched ------------------------------------------------------------------------- */
 
 static void place_of(const struct watch *w, char out[256]) {
-    snprintf(out, 256, "expect/%s/%s", w->connector, w->topic);
+    snprintf(out, 256, "%s/%s/%s", w->out ? "expect-out" : "expect", w->connector, w->topic);
 }
 
-static struct watch *watch_make(struct expects *x, struct str connector, struct str topic) {
+static struct watch *watch_make(struct expects *x, struct str connector, struct str topic, bool out) {
     struct watch *w = connector.len < sizeof w->connector && topic.len < sizeof w->topic &&
                               MEM_ROOM(x->items, x->count, x->cap, 8)
                           ? mem_zalloc(sizeof *w)
@@ -88,6 +89,7 @@ static struct watch *watch_make(struct expects *x, struct str connector, struct 
     if (!w)
         return NULL;
     arena_init(&w->arena, 0);
+    w->out = out;
     memcpy(w->connector, connector.ptr, connector.len);
     memcpy(w->topic, topic.ptr, topic.len);
     place_of(w, place);
@@ -102,11 +104,12 @@ static struct watch *watch_make(struct expects *x, struct str connector, struct 
     return w;
 }
 
-static struct watch *watch_of(struct expects *x, struct str connector, struct str topic) {
+static struct watch *watch_of(struct expects *x, struct str connector, struct str topic, bool out) {
     for (uint32_t i = 0; i < x->count; i++)
-        if (str_is(connector, x->items[i]->connector) && str_is(topic, x->items[i]->topic))
+        if (x->items[i]->out == out && str_is(connector, x->items[i]->connector) &&
+            str_is(topic, x->items[i]->topic))
             return x->items[i];
-    return watch_make(x, connector, topic);
+    return watch_make(x, connector, topic, out);
 }
 
 static void watches_follow(struct expects *x, const struct connectors *connectors) {
@@ -116,11 +119,20 @@ static void watches_follow(struct expects *x, const struct connectors *connector
         const struct connector *connector = connectors->items[c];
         for (uint32_t i = 0; i < connector->taken_count; i++) {
             const struct connector_receive *take = connector->taken[i];
-            struct watch *w = take->expect ? watch_of(x, connector->name, take->topic) : NULL;
+            struct watch *w = take->expect ? watch_of(x, connector->name, take->topic, false) : NULL;
             if (!w)
                 continue;
             w->expect = take->expect;
             w->traffic = traffic_topic(&connector->counters->traffic, take->topic);
+        }
+        for (uint32_t i = 0; i < connector->send.count; i++) {
+            const struct connector_send *send = list_at(connector->send, struct connector_send, i);
+            bool goes = send->expect && send->enabled && !send->missing.len;
+            struct watch *w = goes ? watch_of(x, connector->name, send->subscription, true) : NULL;
+            if (!w)
+                continue;
+            w->expect = send->expect;
+            w->traffic = traffic_topic(&connector->counters->sent, send->subscription);
         }
     }
 }
@@ -144,11 +156,13 @@ static enum err raise_prepare(struct expects *x, struct watch *w, struct fault *
         return fault_set(fault, ERR_NOMEM, "no memory for an exception");
     e->kind = STR(KIND);
     e->subject = arena_printf(&w->arena, "%s/%s", w->connector, w->topic);
-    e->cause = arena_printf(&w->arena, "Fewer than %lld messages of %s/%s came within %lld s of the hours in which "
-                            "they should", (long long)w->expect->at_least, w->connector, w->topic,
-                            (long long)w->expect->every_s);
-    e->action = STR("See whether the partner still sends: its webhooks, its status page, the network; what was "
-                    "missed comes by a backstop poll, or ask for it there");
+    e->cause = arena_printf(&w->arena, "Fewer than %lld %s of %s/%s %s within %lld s of the hours in which "
+                            "they should", (long long)w->expect->at_least, w->out ? "deliveries" : "messages",
+                            w->connector, w->topic, w->out ? "went" : "came", (long long)w->expect->every_s);
+    e->action = w->out ? STR("See whether the subscription goes (penstock subscriptions list): what is held, and "
+                             "whether what it wants happens at all")
+                       : STR("See whether the partner still sends: its webhooks, its status page, the network; what "
+                             "was missed comes by a backstop poll, or ask for it there");
     e->connector = str_c(w->connector);
     e->topic = str_c(w->topic);
     e->has = UINT64_C(1) << EXCEPTION_KIND | UINT64_C(1) << EXCEPTION_SUBJECT | UINT64_C(1) << EXCEPTION_CAUSE |
@@ -170,7 +184,9 @@ static enum err close_prepare(struct expects *x, struct watch *w, struct fault *
     if (!r)
         return fault_set(fault, ERR_NOMEM, "no memory for a resolution");
     r->resolution = STR("arrived");
-    r->reason = w->expect ? STR("messages come again") : STR("nothing is expected any more");
+    r->reason = !w->expect ? STR("nothing is expected any more")
+                : w->out   ? STR("deliveries go again")
+                           : STR("messages come again");
     r->has = UINT64_C(1) << RESOLUTION_RESOLUTION | UINT64_C(1) << RESOLUTION_REASON;
     enum err err = command_prepare(x->core, &exception_resolve_command, &w->arena, r, &w->command, fault);
     w->command.args[0] = str_c(w->case_id);
@@ -222,6 +238,15 @@ static void told(struct expects *x, struct watch *w) {
 
 /* --- looking ------------------------------------------------------------------------------------ */
 
+/* How it stands: of how many that came and how much time is left. */
+static void expected_tell(const struct watch *w) {
+    if (!w->expect || !w->traffic)
+        return;
+    bool begun = w->watch.begun;
+    atomic_store(&w->traffic->came, begun ? atomic_load(&w->traffic->received) - w->watch.from : 0);
+    atomic_store(&w->traffic->left_us, begun ? w->expect->every_s * 1000000 - w->watch.open_us : 0);
+}
+
 static void look(struct expects *x, struct watch *w) {
     int64_t now_us = clock_now_us(x->clock);
     enum expect_change change = EXPECT_NONE;
@@ -238,6 +263,7 @@ static void look(struct expects *x, struct watch *w) {
         w->close = true;
         w->watch = (struct expect_watch){0};
     }
+    expected_tell(w);
     if (w->traffic && change != EXPECT_NONE)
         atomic_store(&w->traffic->absent_us, change == EXPECT_RAISE ? now_us : 0);
     else if (w->traffic && w->watch.raised && !atomic_load(&w->traffic->absent_us))

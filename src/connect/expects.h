@@ -1,5 +1,5 @@
-/* expects: looks after what should come by each topic (expect.h), raises a case `traffic-absent` where it
- * does not, and closes it when it comes again. On the poller's loop. */
+/* expects: looks after what should come by each topic, and go by each subscription (expect.h), raises a case
+ * `traffic-absent` where it does not, and closes it when it does again. On the poller's loop. */
 #ifndef PENSTOCK_CONNECT_EXPECTS_H
 #define PENSTOCK_CONNECT_EXPECTS_H
 

@@ -13,7 +13,10 @@ struct traffic_topic {
     _Atomic uint64_t received;
     _Atomic uint64_t repaired;   /* of a backstop: what the webhook had not brought */
     _Atomic int64_t received_us, repaired_us; /* the newest, wall clock; 0: none since the start */
-    _Atomic int64_t absent_us;   /* expected and did not come, since; 0: all is well */
+    /* of `expect`, told by expects.h once a second: */
+    _Atomic int64_t absent_us;   /* it did not come, since; 0: all is well */
+    _Atomic uint64_t came;       /* of those that are looked for now */
+    _Atomic int64_t left_us;     /* of the hours that count, until so many must have come; 0: not known */
 };
 #define TRAFFIC_TOPICS_MAX 64
 struct traffic {

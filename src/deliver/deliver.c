@@ -212,6 +212,8 @@ static void done_note(struct attempt *attempt) {
         replay_delivered(sub, attempt->job.replay, attempt->job.seq, attempt->found);
     } else {
         sub->stats.delivered += !attempt->suppressed;
+        if (attempt->send->expect != NULL && !attempt->suppressed)
+            traffic_received(&attempt->send->connector->counters->sent, sub->name, sub->stats.delivered_us);
         sub->stats.suppressed += attempt->suppressed;
         histogram_us(&sub->event_us, sub->stats.delivered_us - attempt->event_us);
     }

@@ -9,6 +9,7 @@
 #include "ops/ask.h"
 #include "ops/audit_write.h"
 #include "ops/connectors_shapes.h"
+#include "ops/expected.h"
 
 #define FAULTS_SAID 20 /* of one connector, in an exception */
 
@@ -424,5 +425,9 @@ const struct route connectors_routes[] = {
      .help = "Read the folders of connectors again and take up what changed and is fit",
      .more = "A version is taken when it loads, its mappings compile and its fixtures pass; else the "
              "one before goes on. What is under way ends with the version it began with."},
+    {.method = "GET", .path = "/ops/expected", .scope = "ops:read", .traffic = CLASS_OPS,
+     .query = expected_query, .answer = &expected_shape, .flags = ROUTE_LIST,
+     .help = "What should come and go (`expect`): what last did, until when more must, what does not, what "
+             "backstops repaired"},
     {.method = NULL},
 };

@@ -155,3 +155,36 @@ def test_silence_is_told_once_and_closes_itself(binary, tmp_path):
         until(lambda: not absent(state="open"), 20, "the case to close itself")
         closed = [e["data"] for e in docs.events(api, type="exception.resolved")]
         assert closed[0]["resolution"] == "arrived" and "by" not in closed[0]
+
+
+def test_one_list_says_what_should_come_and_go(binary, tmp_path):
+    hub = Hub(binary, tmp_path, {"SHOPIFY_WEBHOOK_SECRET": shop.SECRET})
+    changed(hub.config, ("  - topic: orders-create   # POST /x/shopify/orders-create\n",
+                         "  - topic: orders-create\n    expect: {every_s: 1, at_least: 5}\n"),
+            ("  - topic: orders-updated  #", "  - topic: orders-updated\n    expect: {every_s: 3600}\n    #"))
+    erp = hub.config / "connectors" / "generic-erp" / "connector.yaml"
+    text = erp.read_text()
+    assert "  - subscription: erp-orders\n" in text
+    erp.write_text(text.replace("  - subscription: erp-orders\n",
+                                "  - subscription: erp-orders\n    expect: {every_s: 2}\n"))
+    hub.env["GENERIC_ERP_URL"] = "http://127.0.0.1:9"
+    for made in running(hub.start()):
+        api = made.client()
+        shop.stock_up(api)
+
+        def found():
+            return {(x["direction"], x["name"]): x for x in docs.listed(api, "/ops/expected")}
+        until(lambda: found()["in", "orders-create"]["absent_since"], 20, "silence")
+        listed = found()
+        assert set(listed) == {("in", "orders-create"), ("in", "orders-updated"), ("out", "erp-orders")}
+        silent, watched = listed["in", "orders-create"], listed["in", "orders-updated"]
+        assert (silent["state"], silent["at_least"], silent["every_s"]) == ("absent", 5, 1)
+        assert silent["deadline_at"] is None and silent["last_at"] is None and silent["backstop"] is None
+        assert (watched["state"], watched["came"], watched["backstop"]) == ("watched", 0, "orders-backstop")
+        left = datetime.fromisoformat(watched["deadline_at"]) - datetime.now(timezone.utc)
+        assert timedelta(seconds=3500) < left < timedelta(seconds=3601)
+        until(lambda: found()["out", "erp-orders"]["state"] == "absent", 20, "nothing goes: nothing was ordered")
+        said = made.cli("connector", "expected").stdout
+        assert "orders-create" in said and "absent since" in said and "the rest by" in said
+        whole = json.loads(made.cli("connector", "expected", "--json").stdout)
+        assert {(x["direction"], x["name"]) for x in whole["items"]} == set(found())

@@ -204,6 +204,62 @@ static void a_case_is_raised_once_and_closes_itself(void **state) {
     cell_close(&cell);
 }
 
+/* A subscription that should deliver and does not is told of like a topic, beside one of the same name. */
+static void what_should_go_is_looked_after_too(void **state) {
+    static struct connector_expect e;
+    static struct connector_send send;
+    e = plain(600, 2);
+    send = (struct connector_send){.subscription = STR("orders"), .enabled = true, .expect = &e};
+    memset(&counters, 0, sizeof counters);
+    connector = (struct connector){.name = STR("erp"), .counters = &counters, .send = {&send, 1}};
+    cell_open(&cell, 1);
+    char dir[] = "/tmp/penstock-expect-XXXXXX", wal[220];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/intake.db", dir);
+    snprintf(wal, sizeof wal, "%s-wal", path);
+    expects_open();
+    run(100);
+    traffic_received(&counters.sent, STR("orders"), hand_now(&hand));
+    run(100);
+    const struct traffic_topic *t = traffic_find(&counters.sent, STR("orders"));
+    assert_int_equal(atomic_load(&t->came), 1); /* one of two, and how much time is left */
+    assert_in_range(atomic_load(&t->left_us), 399 * S_US, 402 * S_US);
+    run(500);
+    assert_int_equal(events_of("exception.raised"), 1);
+    assert_true(atomic_load(&t->absent_us) > 0);
+    const struct record *raised = &cell.journal.records[cell.journal.count - 1];
+    assert_non_null(memmem(raised->data.ptr, raised->data.len, "Fewer than 2 deliveries of erp/orders went", 42));
+    traffic_received(&counters.sent, STR("orders"), hand_now(&hand));
+    traffic_received(&counters.sent, STR("orders"), hand_now(&hand));
+    run(5);
+    assert_int_equal(events_of("exception.resolved"), 1);
+    run(1000);
+    assert_int_equal(events_of("exception.raised"), 2);
+    send.enabled = false; /* nobody expects anything of one that is turned off */
+    run(1000);
+    assert_int_equal(events_of("exception.resolved"), 2);
+    assert_int_equal(events_of("exception.raised"), 2);
+    expects_shut();
+    unlink(wal);
+    unlink(path);
+    rmdir(dir);
+    cell_close(&cell);
+}
+
+static void a_deadline_passes_over_hours_that_do_not_count(void **state) {
+    struct connector_expect e = plain(600, 1);
+    assert_int_equal(expect_deadline_us(&e, MONDAY_US + 5, 600 * S_US), MONDAY_US + 600 * S_US + 5);
+    e.from_min = 8 * 60;
+    e.to_min = 20 * 60;
+    assert_int_equal(expect_deadline_us(&e, MONDAY_US + 9 * HOUR_US, HOUR_US), MONDAY_US + 10 * HOUR_US);
+    assert_int_equal(expect_deadline_us(&e, MONDAY_US, HOUR_US), MONDAY_US + 9 * HOUR_US);
+    assert_int_equal(expect_deadline_us(&e, MONDAY_US + 19 * HOUR_US + 30 * S_US, 2 * HOUR_US),
+                     MONDAY_US + 33 * HOUR_US + 30 * S_US);
+    e.day_bits = 1; /* Mondays */
+    assert_int_equal(expect_deadline_us(&e, MONDAY_US + 21 * HOUR_US, HOUR_US), MONDAY_US + (7 * 24 + 9) * HOUR_US);
+    assert_int_equal(expect_deadline_us(&e, MONDAY_US, 100 * 12 * HOUR_US), 0); /* too far away to say */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(silence_is_raised_once_and_closed_by_what_comes),
@@ -211,6 +267,8 @@ int main(void) {
         cmocka_unit_test(only_hours_that_count),
         cmocka_unit_test(a_hub_that_stood_still_raises_nothing),
         cmocka_unit_test(a_case_is_raised_once_and_closes_itself),
+        cmocka_unit_test(what_should_go_is_looked_after_too),
+        cmocka_unit_test(a_deadline_passes_over_hours_that_do_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
