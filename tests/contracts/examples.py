@@ -28,7 +28,7 @@ ANEW = re.compile(
     r"(^|_)(at|since|seq|time|until|from|behind|behind_ms|behind_s|expires_at|penstockseq|after|next_cursor|cursor|"
     r"last)$"
     r"|^id$|^key$|^secret$|^delivery$|^age_s$|^mapping_version$")
-ID = re.compile(r"\b[a-z]{3}_[0-9a-z]{26}\b|\b[0-9a-f]{32}\b|\b[0-9a-f]{16}\b|\bpk_[0-9a-z]{12}\b")
+ID = re.compile(r"\bcrm:[0-9]+\b|\b[a-z]{3}_[0-9a-z]{26}\b|\b[0-9a-f]{32}\b|\b[0-9a-f]{16}\b|\bpk_[0-9a-z]{12}\b")
 
 
 def dump(document):
