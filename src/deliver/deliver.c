@@ -614,6 +614,8 @@ enum err deliver_create(const struct deliver_options *options, struct deliver **
     if (err == OK)
         err = subscriptions_follow(d, options->connectors, fault);
     if (err == OK)
+        err = subscribers_purge(d, fault);
+    if (err == OK)
         err = replays_load(d, fault);
     if (err != OK) {
         deliver_destroy(d);

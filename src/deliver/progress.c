@@ -13,7 +13,8 @@ enum statement {
     SELECT_CURSOR, SET_CURSOR, LIST, UNLIST, NEXT, ROWS, LANES, FAILURE, FAILURES, TRIM,
     FORGET_CAUSE, FORGET_DETAIL, ACKED, ACK, UNACK, SUPERSEDE, COUNT, END, ENDED, PASSED, REPLAY_PUT, REPLAYS,
     REPLAY_DROP, SET_FAILING, END_FAILING, FAILING, DROP_CURSOR, DROP_LISTED, DROP_FAILURES, DROP_ENDED,
-    DROP_ACKED, NOTE, UNNOTE, NOTES, EDIT, EDITED, UNEDIT, UNEDIT_BETWEEN, DROP_EDITS, STATEMENTS,
+    DROP_ACKED, NOTE, UNNOTE, NOTES, EDIT, EDITED, UNEDIT, UNEDIT_BETWEEN, DROP_EDITS, MADE, MADES, DROP_MADE,
+    STATEMENTS,
 };
 
 #define ROW_COLUMNS "subscription, lane, seq, subject, type, attempts, due_us, since_us, status, cause"
@@ -76,6 +77,9 @@ static const char *const statements[STATEMENTS] = {
     [DROP_LISTED] = "DELETE FROM waiting WHERE subscription = ?1",
     [DROP_ENDED] = "DELETE FROM ended WHERE subscription = ?1",
     [DROP_ACKED] = "DELETE FROM acknowledged WHERE subscription = ?1",
+    [MADE] = "INSERT OR IGNORE INTO made(subscription) VALUES(?1)",
+    [MADES] = "SELECT subscription FROM made ORDER BY subscription",
+    [DROP_MADE] = "DELETE FROM made WHERE subscription = ?1",
     [DROP_FAILURES] = "DELETE FROM failure WHERE subscription = ?1",
 };
 
@@ -102,6 +106,7 @@ static const char schema[] =
     "CREATE INDEX IF NOT EXISTS failure_of ON failure(subscription, seq);"
     "CREATE TABLE IF NOT EXISTS failing(subscription TEXT PRIMARY KEY, since_us INTEGER NOT NULL)"
     " WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS made(subscription TEXT PRIMARY KEY) WITHOUT ROWID;"
     /* what another system said of a person must not stay in a free page */
     "PRAGMA secure_delete=ON;";
 
@@ -233,9 +238,47 @@ int64_t progress_failing(struct progress *progress, struct str subscription) {
     return since_us;
 }
 
+void progress_made(struct progress *progress, struct str subscription) {
+    if (!change_begin(progress))
+        return;
+    db_bind_str(progress->stmt[MADE], 1, subscription);
+    change_run(progress, MADE);
+}
+
+/* Read whole first: a visitor may change the table. There are at most subscriptions_max, and those that
+ * were on their way out. */
+enum err progress_made_visit(struct progress *progress, struct arena *arena,
+                             void (*visit)(void *ctx, struct str subscription), void *ctx,
+                             struct fault *fault) {
+    sqlite3_stmt *stmt = progress->stmt[MADES];
+    struct made_name {
+        struct made_name *next;
+        struct str name;
+    } *first = NULL;
+    int rc;
+    bool room = true;
+    while (room && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        struct made_name *one = arena_new(arena, struct made_name);
+        if (one) {
+            one->name = arena_str(arena, db_column_str(stmt, 0));
+            one->next = first;
+            first = one;
+        }
+        room = one && one->name.ptr;
+    }
+    sqlite3_reset(stmt);
+    if (!room)
+        return fault_set(fault, ERR_NOMEM, "no memory for the subscriptions");
+    if (rc != SQLITE_DONE)
+        return db_fault(progress->db, "read subscriptions", fault);
+    for (; first != NULL; first = first->next)
+        visit(ctx, first->name);
+    return OK;
+}
+
 void progress_drop(struct progress *progress, struct str subscription) {
     static const enum statement all[] = {DROP_CURSOR, DROP_LISTED, DROP_FAILURES, END_FAILING,
-                                         DROP_ENDED, DROP_ACKED, DROP_EDITS};
+                                         DROP_ENDED, DROP_ACKED, DROP_EDITS, DROP_MADE};
     for (size_t i = 0; i < sizeof all / sizeof *all && change_begin(progress); i++) {
         db_bind_str(progress->stmt[all[i]], 1, subscription);
         change_run(progress, all[i]);

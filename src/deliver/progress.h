@@ -32,6 +32,12 @@ void progress_set(struct progress *progress, struct str subscription, uint64_t c
 /* Since when a subscription has failed without a success between, wall clock; 0: it has not. */
 void progress_failing_set(struct progress *progress, struct str subscription, int64_t since_us);
 int64_t progress_failing(struct progress *progress, struct str subscription);
+/* It was made through the API: what is kept of it goes with it. */
+void progress_made(struct progress *progress, struct str subscription);
+/* Visits those; `visit` may drop the one it is given. */
+enum err progress_made_visit(struct progress *progress, struct arena *arena,
+                             void (*visit)(void *ctx, struct str subscription), void *ctx,
+                             struct fault *fault) WARN_UNUSED;
 /* It is gone: all that is kept of it. */
 void progress_drop(struct progress *progress, struct str subscription);
 

@@ -111,6 +111,28 @@ enum err subscribers_look(struct deliver *d, bool *changed, struct fault *fault)
 
 void subscribers_end(struct deliver *d) { made_free(d->made, d->made_count); }
 
+static void purge_gone(void *ctx, struct str name) {
+    struct deliver *d = ctx;
+    const struct subscription *sub = subscription_named(d, name);
+    if (sub != NULL && !sub->retired)
+        return;
+    log_line(LOG_INFO, "deliver", "what was kept of a subscription that is gone is thrown away",
+             "subscription=%.*s", STR_FMT(name));
+    progress_drop(d->progress, name);
+}
+
+enum err subscribers_purge(struct deliver *d, struct fault *fault) {
+    struct arena arena;
+    if (!present(d))
+        return OK;
+    arena_init(&arena, 0);
+    enum err err = progress_made_visit(d->progress, &arena, purge_gone, d, fault);
+    if (err == OK)
+        err = progress_flush(d->progress, fault);
+    arena_free(&arena);
+    return err;
+}
+
 /* What nobody wants any more, once nothing of it is under way. */
 static void forget_gone(struct deliver *d) {
     for (uint32_t i = 0; i < d->count; i++) {

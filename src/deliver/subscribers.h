@@ -15,6 +15,9 @@ enum err subscribers_look(struct deliver *d, bool *changed, struct fault *fault)
 /* Each round: follows what has changed, and forgets what is gone. */
 void subscribers_step(struct deliver *d);
 void subscribers_end(struct deliver *d);
+/* At the start, once they are followed: what an earlier life kept of those that were removed, and could
+ * not throw away any more, goes now. */
+enum err subscribers_purge(struct deliver *d, struct fault *fault) WARN_UNUSED;
 
 /* Another version of it holds: what waits goes at once, and nothing counts as failed yet. Under the
  * lock. */

@@ -154,6 +154,8 @@ enum err subscription_load(struct subscription *sub, struct fault *fault) {
     if (cursor.cursor < subscription_after(sub))
         cursor.cursor = subscription_after(sub);
     sub->failing_us = subscriber_failing(sub);
+    if (sub->send->webhook != NULL)
+        progress_made(d->progress, name);
     sub->part_seq = 0;
     lanes_destroy(sub->lanes);
     ahead_clear(&sub->ahead);

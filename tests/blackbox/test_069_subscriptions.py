@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
+import sqlite3
 import time
 
 import pytest
@@ -299,3 +300,54 @@ def test_personal_data_is_for_who_may_see_it(api, subscriber, sku):
     for one in ("blind", "seeing"):
         api.delete(f"/v1/subscriptions/{one}").ok()
     other.peer.close()
+
+
+def test_killed_in_the_middle_of_a_removal(fresh_hub):
+    """What delivery keeps of a subscription that is gone does not stay behind, whenever the hub ended."""
+    hub = fresh_hub
+    api = hub.client()
+    kept = []
+    for n in range(3):
+        make(api, f"brief-{n}", "https://nobody.invalid/in")
+        count(api, f"BRIEF-{n}")
+        until(lambda: api.get(f"/v1/subscriptions/brief-{n}/progress").ok()["failed"], 20, "an attempt")
+        time.sleep(0.3)  # progress is written every 100 ms
+        api.delete(f"/v1/subscriptions/brief-{n}").ok()
+        hub.kill()
+        kept.append(progress_of(hub, "brief-"))
+        hub.start()
+        api = hub.client()
+        until(lambda: api.get("/readyz").status == 200, 10, "ready")
+        hub.kill()
+        assert progress_of(hub, "brief-") == 0, kept
+        hub.start()
+        api = hub.client()
+
+
+def progress_of(hub, name):
+    """Rows in delivery.db about what is called so."""
+    path, = hub.config.rglob("delivery.db")
+    db = sqlite3.connect(path)
+    tables = ("subscription:name", "waiting:subscription", "failure:subscription", "failing:subscription",
+              "ended:subscription", "acknowledged:subscription", "made:subscription")
+    rows = sum(db.execute(f"SELECT count(*) FROM {t.split(':')[0]} WHERE {t.split(':')[1]} LIKE ?",
+                          (name + "%",)).fetchone()[0] for t in tables)
+    db.close()
+    return rows
+
+
+def test_recover_by_time_and_by_seq(hub, api, subscriber):
+    """What is behind what is held comes with it, in order; a place that is not there yet is told."""
+    make(api, "back", subscriber.url)
+    path = "/v1/subscriptions/back/recover"
+    for body, pointer in (({"since": "soon"}, "/since"), ({"since": "2099-01-01T00:00:00Z"}, "/since"),
+                          ({"since_seq": 0}, "/since_seq"), ({"since_seq": -5}, "/since_seq"),
+                          ({"since_seq": 10 ** 12}, "/since_seq"), ({"since_seq": "7"}, "/since_seq"),
+                          ({"since_seq": 1, "since": "2026-01-01T00:00:00Z"}, "/since_seq"),
+                          ({"until": 1}, "/until")):
+        api.post(path, body).problem(422, [pointer])
+    api.post("/v1/subscriptions/nobody/recover", {}).problem(404)
+    for body in ({}, {"since_seq": 1}, {"since": "2026-01-01T00:00:00+01:00"}):
+        assert api.post(path, body).ok() == {"recovered": 0, "more": False}
+    api.post(path).ok()
+    api.delete("/v1/subscriptions/back").ok()

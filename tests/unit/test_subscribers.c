@@ -21,6 +21,7 @@
 #include "deliver/deliver.h"
 #include "deliver/pull.h"
 #include "deliver/stop.h"
+#include "deliver/subscribers.h"
 #include "domain/subscribers_priv.h"
 
 static struct cell cell;
@@ -194,7 +195,9 @@ static void addresses(void **state) {
 
 static struct remote {
     struct net net;
-    struct waiting { net_done *done; void *ctx; } calls[64];
+    struct waiting { net_done *done; void *ctx; struct taken { uint64_t seq; char key; } of; } calls[64];
+    struct taken taken[64]; /* answered 2xx, in order: which event, about a subject that begins so */
+    uint32_t taken_count;
     uint32_t count;
     int status; /* of every answer; 0: nobody there */
     int posts;
@@ -205,7 +208,12 @@ static struct remote {
 static enum err remote_send(struct net *net, const struct net_request *request, net_done *done,
                             void *ctx, struct net_call **out, struct fault *fault) {
     must(remote.count < 64);
-    remote.calls[remote.count++] = (struct waiting){done, ctx};
+    struct str body = request->body, subject = STR("\"subject\":\""), seq = STR("\"penstockseq\":");
+    const char *key = memmem(body.ptr, body.len, subject.ptr, subject.len);
+    const char *number = memmem(body.ptr, body.len, seq.ptr, seq.len);
+    must(key && number);
+    remote.calls[remote.count++] =
+        (struct waiting){done, ctx, {strtoull(number + seq.len, NULL, 10), key[subject.len]}};
     remote.posts++;
     remote.guarded = request->guarded;
     for (uint32_t i = 0; i < request->header_count; i++)
@@ -257,6 +265,8 @@ static void settle(void) {
             struct net_answer answer = {.status = remote.status, .sent = true};
             if (remote.status == 0)
                 answer = (struct net_answer){.error = NET_REFUSED, .detail = "refused"};
+            else if (remote.status < 300 && remote.taken_count < 64)
+                remote.taken[remote.taken_count++] = call.of;
             call.done(call.ctx, &answer);
         }
         while (core_step(cell.core) > 0)
@@ -454,6 +464,208 @@ static void deleted_is_forgotten(void **state) {
     assert_int_equal(deliver_count(deliver), 1);
 }
 
+/* --- sending again --------------------------------------------------------------------------- */
+
+struct recovering {
+    uint64_t since_seq;
+    int64_t since_us;
+    uint64_t recovered;
+    bool more;
+    enum err err;
+    _Atomic bool done;
+};
+static void *recover_thread(void *arg) {
+    struct recovering *r = arg;
+    struct fault fault = {0};
+    char name[] = "crm:1";
+    r->err = subscriber_recover(deliver, str_c(name), r->since_seq, r->since_us, STR("key_1"), &r->recovered,
+                                &r->more, &fault);
+    r->done = true;
+    return NULL;
+}
+static void (*meanwhile)(void);
+static uint64_t recovered(uint64_t since_seq, int64_t since_us) {
+    struct recovering r = {.since_seq = since_seq, .since_us = since_us};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, recover_thread, &r), 0);
+    while (!r.done) {
+        if (meanwhile)
+            meanwhile();
+        settle();
+    }
+    pthread_join(thread, NULL);
+    assert_int_equal(r.err, OK);
+    assert_false(r.more);
+    return r.recovered;
+}
+
+/* Until what failed is held. */
+static void all_held(uint32_t lanes) {
+    for (uint32_t i = 0; i <= webhook_pause_count + 2; i++) {
+        settle();
+        cell.now_us += INT64_C(2) * 86400000000;
+    }
+    settle();
+    assert_int_equal(stats().held, lanes);
+}
+
+/* What was taken, by key, in the order it came. */
+static uint32_t taken_of(char key, uint64_t *seqs, uint32_t max) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < remote.taken_count; i++)
+        if (remote.taken[i].key == key && n < max)
+            seqs[n++] = remote.taken[i].seq;
+    return n;
+}
+
+static uint64_t counted(const char *sku, int n) {
+    count_stock(sku, n);
+    return core_seq(cell.core);
+}
+
+/* Four keys are held at different times, each with another event behind it: from a seq or a time on, those
+ * that were held from there on go, in order, once; the others stay, and what is behind them. */
+static void recovered_from_a_place_on(void **state) {
+    uint64_t seqs[8], first[4], got[8];
+    int64_t time_us[4];
+    cell.config.settings.webhook_stop_after_s = 31536000;
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    remote.status = 500;
+    for (int i = 0; i < 4; i++) {
+        cell.now_us += 1000000;
+        time_us[i] = cell.now_us;
+        seqs[i] = first[i] = counted((const char *[]){"A", "B", "C", "D"}[i], i + 1);
+    }
+    for (int i = 0; i < 4; i++)
+        seqs[4 + i] = counted((const char *[]){"A", "B", "C", "D"}[i], i + 5);
+    all_held(4);
+    assert_int_equal(remote.taken_count, 0);
+    remote.status = 200;
+    assert_int_equal(recovered(seqs[7] + 1, 0), 0); /* nothing is held from there on */
+    assert_int_equal(recovered(0, cell.now_us), 0);
+    assert_int_equal(remote.taken_count, 0);
+    /* the very seq counts, the one before does not; a head stands for what is behind it */
+    assert_int_equal(recovered(first[3], 0), 1);
+    settle();
+    assert_int_equal(taken_of('D', got, 8), 2);
+    assert_true(got[0] == first[3] && got[1] == seqs[7]);
+    assert_int_equal(remote.taken_count, 2);
+    /* likewise by time, to the microsecond */
+    assert_int_equal(recovered(0, time_us[2] + 1), 0);
+    assert_int_equal(recovered(0, time_us[2]), 1);
+    settle();
+    assert_int_equal(taken_of('C', got, 8), 2);
+    assert_int_equal(remote.taken_count, 4);
+    assert_int_equal(stats().held, 2);
+    /* all that is left; then there is nothing more, however often it is said */
+    cell.now_us += 1000000;
+    settle(); /* it is on disk */
+    life_again();
+    settle();
+    assert_int_equal(recovered(0, 0), 2);
+    settle();
+    assert_int_equal(recovered(0, 0), 0);
+    settle();
+    assert_int_equal(remote.taken_count, 8);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(taken_of("ABCD"[i], got, 8), 2);
+        assert_true(got[0] == first[i] && got[1] == seqs[4 + i]);
+    }
+    assert_int_equal(stats().held + stats().waiting + stats().parked, 0);
+}
+
+static int lively;
+/* New events of the keys that are being recovered, and of one that never failed. */
+static void live_on(void) {
+    if (lively >= 20)
+        return;
+    count_stock((const char *[]){"A", "B", "E"}[lively % 3], 10 + lively);
+    lively++;
+}
+
+/* Recovering goes beside what is live: each event once, and those of a key in their order. */
+static void recovered_beside_live_ones(void **state) {
+    uint64_t got[64];
+    uint32_t all = 0;
+    cell.config.settings.webhook_stop_after_s = 31536000;
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    remote.status = 500;
+    count_stock("A", 1);
+    count_stock("B", 2);
+    count_stock("A", 3);
+    all_held(2);
+    remote.status = 200;
+    lively = 0;
+    live_on(); /* some wait behind what is held, some go */
+    live_on();
+    live_on();
+    settle();
+    assert_int_equal(remote.taken_count, 1);
+    meanwhile = live_on;
+    assert_int_equal(recovered(0, 0), 2);
+    meanwhile = NULL;
+    while (lively < 20) {
+        live_on();
+        settle();
+    }
+    settle();
+    for (int k = 0; k < 3; k++) {
+        uint32_t n = taken_of("ABE"[k], got, 64);
+        for (uint32_t i = 1; i < n; i++)
+            assert_true(got[i] > got[i - 1]);
+        all += n;
+    }
+    assert_int_equal(all, 3 + 20);
+    assert_int_equal(stats().held + stats().waiting + stats().parked, 0);
+}
+
+static uint64_t rows_kept(const char *name, bool *known) {
+    struct progress *progress;
+    struct progress_cursor cursor;
+    struct fault fault = {0};
+    uint64_t rows = 0;
+    assert_int_equal(progress_open(path, &progress, &fault), OK);
+    assert_int_equal(progress_count(progress, str_c(name), &rows, &fault), OK);
+    assert_int_equal(progress_load(progress, str_c(name), &cursor, &fault), OK);
+    *known = cursor.known;
+    progress_close(progress);
+    return rows;
+}
+
+/* The hub is killed when the journal knows that it is gone, and delivery does not: the next life throws
+ * away what is kept of it, and nothing of others. */
+static void killed_while_removed(void **state) {
+    struct progress *progress;
+    struct fault fault = {0};
+    bool known;
+    cell.config.settings.webhook_stop_after_s = 31536000;
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    remote.status = 500;
+    count_stock("A", 1);
+    for (uint32_t i = 0; i <= webhook_pause_count; i++) {
+        settle();
+        cell.now_us += INT64_C(2) * 86400000000;
+    }
+    settle();
+    assert_int_equal(cell_run(&cell, "subscriber.delete", NULL, "crm", NULL), 200);
+    deliver_destroy(deliver); /* without a round */
+    assert_int_equal(rows_kept("crm:1", &known), 1);
+    assert_true(known);
+    assert_int_equal(progress_open(path, &progress, &fault), OK);
+    progress_set(progress, STR("erp:1"), 7, 7); /* of a connector that is away for a while */
+    assert_int_equal(progress_flush(progress, &fault), OK);
+    progress_close(progress);
+    deliver_open();
+    deliver_destroy(deliver); /* killed again at once */
+    assert_int_equal(rows_kept("crm:1", &known), 0);
+    assert_false(known);
+    assert_int_equal(rows_kept("erp:1", &known), 0);
+    assert_true(known);
+    deliver_open();
+    settle();
+    assert_int_equal(deliver_count(deliver), 0);
+}
+
 /* --- pulling --------------------------------------------------------------------------------- */
 
 #define QUEUE "{\"name\":\"q\",\"kind\":\"pull\",\"events\":[\"stock.counted\"]}"
@@ -583,6 +795,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(gone_is_believed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(patience_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(deleted_is_forgotten, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(killed_while_removed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(recovered_from_a_place_on, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(recovered_beside_live_ones, set_up, tear_down),
         cmocka_unit_test_setup_teardown(leases_by_the_clock, set_up, tear_down),
         cmocka_unit_test_setup_teardown(acknowledged_is_on_disk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_waits_is_told_that_the_hub_stops, set_up, tear_down),
