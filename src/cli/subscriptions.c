@@ -85,7 +85,8 @@ void subscriptions_stopped_print(const struct json *object) {
 static void row_print(const struct json *row) {
     printf("%-28.*s %-11.*s behind %.*s  waiting %.*s  held %.*s  %.*s/s  delivered %.*s\n",
            STR_FMT(subscriptions_text(row, "subscription")), STR_FMT(subscriptions_text(row, "state")),
-           STR_FMT(subscriptions_text(row, "behind")), STR_FMT(subscriptions_text(row, "waiting")), STR_FMT(subscriptions_text(row, "held")),
+           STR_FMT(subscriptions_text(row, "behind")), STR_FMT(subscriptions_text(row, "waiting")),
+           STR_FMT(subscriptions_text(row, "held")),
            STR_FMT(subscriptions_text(row, "rate_per_s")), STR_FMT(subscriptions_text(row, "delivered")));
     behind_print(row);
     subscriptions_stopped_print(row);
