@@ -199,7 +199,7 @@ const struct cli_command subscriptions_command = {
                 "                  [--owner TEAM] [--description TEXT] [--personal|--no-personal]\n"
                 "subscriptions rotate NAME [--overlap SECONDS]\n"
                 "subscriptions recover NAME [--since TIME|--since-seq SEQ]",
-    .summary = "what goes out: how far it is, stop and start it; webhooks and pulls of others",
+    .summary = "what goes out, and to whom: how far it is; webhooks of others",
     .help =
         "`list` shows everything that goes out: what connectors describe, and what was made through\n"
         "the API (as NAME:SEQ, by the event that made it); with --api those alone, as they were made.\n"

@@ -102,12 +102,12 @@ static void call_stored(struct net_call *call, struct str stream, uint64_t seq, 
 }
 
 /* It went nowhere. */
-static void call_unsent(struct net_call *call, natsStatus status) {
-    const char *why = nats_failed(status);
+static void call_unsent(struct net_call *call, natsStatus status, struct str words) {
+    const char *why = words.ptr;
     switch (status) {
     case NATS_CONNECTION_AUTH_FAILED:
     case NATS_NOT_PERMITTED:
-        call_refused(call, 401, false, str_c(why));
+        call_refused(call, 401, false, words);
         return;
     case NATS_MAX_PAYLOAD:
         call_refused(call, 413, false, STR("the message is longer than the NATS server takes"));
@@ -196,8 +196,9 @@ static void look_on(struct net_call *call, enum nats_look_end end) {
     switch (end) {
     case NATS_LOOK_ASK: {
         natsStatus s = call_put(call, buf_cstr(&look->to), NULL, buf_str(&look->question));
+        char text[NATS_WORDS_MAX];
         if (s != NATS_OK)
-            call_unsent(call, s);
+            call_unsent(call, s, nats_failed(s, text));
         return;
     }
     case NATS_LOOK_FOUND:
@@ -239,7 +240,7 @@ static void ack_read(struct net_call *call, struct str text) {
 
 static void reply_read(struct net_call *call, const struct nats_reply *reply) {
     if (reply->kind == NATS_UNSENT)
-        call_unsent(call, reply->status);
+        call_unsent(call, reply->status, reply->text);
     else if (reply->kind == NATS_NOBODY)
         call_refused(call, 503, false,
                      call->looking ? STR("the NATS server has no JetStream")

@@ -26,6 +26,16 @@ static enum err option_str(rd_kafka_conf_t *conf, const char *name, struct str v
                     : fault_set(fault, ERR_NOMEM, "no memory for a stream");
 }
 
+/* Those that need a name and a password, and nothing else. */
+static enum err mechanism_set(rd_kafka_conf_t *conf, struct str sasl, struct fault *fault) {
+    static const char *const known[] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!sasl.len || str_is(sasl, known[i]))
+            return kafka_option(conf, "sasl.mechanism", known[i], fault);
+    return fault_set(fault, ERR_INVALID, "Kafka: sasl=%.*s is not known: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+                     (int)(sasl.len < 32 ? sasl.len : 32), sasl.ptr);
+}
+
 static enum err secure(rd_kafka_conf_t *conf, const struct stream_url *url, const struct stream_login *login,
                        struct arena *arena, struct fault *fault) {
     const char *environment = getenv("PENSTOCK_CA_FILE");
@@ -41,7 +51,7 @@ static enum err secure(rd_kafka_conf_t *conf, const struct stream_url *url, cons
     if (err == OK && url->tls)
         err = option_str(conf, "ssl.key.location", key, arena, fault);
     if (err == OK && named)
-        err = option_str(conf, "sasl.mechanism", sasl.len ? sasl : STR("PLAIN"), arena, fault);
+        err = mechanism_set(conf, sasl, fault);
     if (err == OK && named)
         err = option_str(conf, "sasl.username", login->user, arena, fault);
     return err == OK && named ? option_str(conf, "sasl.password", login->password, arena, fault) : err;

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "connect/nats_options.h"
 
 #define LOOK_MS INT64_C(200) /* how soon a lost connection is noticed while somebody waits for replies */
 
@@ -144,16 +145,20 @@ static void item_publish(struct nats_link *link, struct item *item) {
     natsStatus s = NATS_OK;
     if (link_lost(link))
         link_disconnect(link);
-    if (!link->connection && (s = link_connect(link)) != NATS_OK)
-        link_disconnect(link);
+    if (!link->connection)
+        s = link_connect(link);
     bool connected = s == NATS_OK;
     if (connected)
         s = natsConnection_PublishMsg(link->connection, item->message);
+    char text[NATS_WORDS_MAX];
+    struct str words = s == NATS_OK ? STR("") : nats_failed(s, text);
+    if (!connected)
+        link_disconnect(link);
     /* what failed while it was written may be there in part or whole: so says the lost connection */
     if (connected && (s == NATS_OK || s == NATS_IO_ERROR || s == NATS_TIMEOUT || s == NATS_SSL_ERROR))
         link->published = item->token;
     else
-        reply_add(link, NATS_UNSENT, item->token, s, STR(""));
+        reply_add(link, NATS_UNSENT, item->token, s, words);
     natsMsg_Destroy(item->message);
     mem_free(item);
 }

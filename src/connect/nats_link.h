@@ -35,7 +35,7 @@ bool nats_link_withdraw(struct nats_link *link, uint64_t token);
 enum nats_reply_kind {
     NATS_REPLY,  /* `text` is what was answered */
     NATS_NOBODY, /* nobody listens on the subject: it went nowhere */
-    NATS_UNSENT, /* it was not published: `status` says why */
+    NATS_UNSENT, /* it was not published: `status` says why, and `text` for people */
     NATS_LOST,   /* all up to this token that are not answered: published, and the connection broke */
 };
 struct nats_reply {

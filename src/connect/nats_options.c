@@ -1,20 +1,38 @@
 /* nats_options: see nats_options.h. */
 #include "connect/nats_options.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SERVERS_MAX 16
 #define CONNECT_TIMEOUT_MS 2000
 #define PING_INTERVAL_MS 10000 /* a peer that went without a word is known after two of these */
 
-const char *nats_failed(natsStatus status) {
+/* "(conn.c:733): SSL handshake error: 62:hostname mismatch:expected=…" without the place. */
+static const char *library_words(natsStatus status) {
+    natsStatus last = NATS_OK;
+    const char *words = nats_GetLastError(&last);
+    if (last != status || !words || !*words)
+        return natsStatus_GetText(status);
+    const char *behind = *words == '(' ? strstr(words, "): ") : NULL;
+    return behind ? behind + 3 : words;
+}
+
+struct str nats_failed(natsStatus status, char out[NATS_WORDS_MAX]) {
     switch (status) {
-    case NATS_NO_SERVER: return "no NATS server can be reached there";
-    case NATS_CONNECTION_AUTH_FAILED: return "the NATS server does not take these credentials";
-    case NATS_SECURE_CONNECTION_REQUIRED: return "the NATS server wants TLS: nats+tls://";
-    case NATS_SECURE_CONNECTION_WANTED: return "the NATS server does not speak TLS";
-    default: return natsStatus_GetText(status);
+    case NATS_NO_SERVER: return STR("no NATS server can be reached there");
+    case NATS_CONNECTION_AUTH_FAILED: return STR("the NATS server does not take these credentials");
+    case NATS_SECURE_CONNECTION_REQUIRED: return STR("the NATS server wants TLS: nats+tls://");
+    case NATS_SECURE_CONNECTION_WANTED: return STR("the NATS server does not speak TLS");
+    case NATS_PROTOCOL_ERROR:
+        return STR("the NATS server ended the connection when it began: where it wants a client certificate, "
+                   "name one (cert, cert_key)");
+    default: break;
     }
+    snprintf(out, NATS_WORDS_MAX, "%s%s", status == NATS_SSL_ERROR ? "the connection is not secure: " : "",
+             library_words(status));
+    return str_c(out);
 }
 
 static natsStatus servers_set(natsOptions *options, const struct stream_url *url, struct arena *arena) {
@@ -77,7 +95,7 @@ enum err nats_options_make(const struct stream_url *url, struct str authorizatio
     if (s != NATS_OK) {
         natsOptions_Destroy(options);
         return fault_set(fault, s == NATS_NO_MEMORY ? ERR_NOMEM : ERR_INVALID,
-                         "the connection to NATS can not be prepared: %s", natsStatus_GetText(s));
+                         "the connection to NATS can not be prepared: %s", library_words(s));
     }
     *out = options;
     return OK;

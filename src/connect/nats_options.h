@@ -12,7 +12,9 @@
  * environment's PENSTOCK_CA_FILE, else the system's. ERR_INVALID: a file can not be used; ERR_NOMEM. */
 enum err nats_options_make(const struct stream_url *url, struct str authorization,
                            struct arena *arena, natsOptions **out, struct fault *fault) WARN_UNUSED;
-/* What a connection failed with, for people; whose fault it is. */
-const char *nats_failed(natsStatus status);
+/* What a connection failed with, for people: at once after the failed call, on its thread, as the library
+ * keeps its own words (which certificate, and what is wrong with it) for a thread. Cut where longer. */
+#define NATS_WORDS_MAX 200
+struct str nats_failed(natsStatus status, char out[NATS_WORDS_MAX]);
 
 #endif

@@ -9,6 +9,10 @@
 #include "connect/kafka_options.h"
 #include "connect/stream_source.h"
 
+#define SESSION_MS 6000
+#define SESSION_MIN_MS 1000
+#define SESSION_MAX_MS 300000
+
 struct source {
     struct stream_source source;
     rd_kafka_t *kafka;
@@ -142,6 +146,18 @@ static const struct stream_source_ops source_ops = {
 
 /* --- opening --------------------------------------------------------------------------------------- */
 
+/* How long a group waits for a member that was killed: brokers have bounds of their own for it
+ * (group.min.session.timeout.ms, 6 s unless set). */
+static enum err session_set(rd_kafka_conf_t *conf, const struct connector_stream *stream, struct arena *arena,
+                            struct fault *fault) {
+    struct str text = stream_url_option(&stream->address, "session_ms", arena);
+    uint64_t ms = SESSION_MS;
+    if (text.len && (!str_u64(text, &ms) || ms < SESSION_MIN_MS || ms > SESSION_MAX_MS))
+        return fault_set(fault, ERR_INVALID, "session_ms is %d to %d", SESSION_MIN_MS, SESSION_MAX_MS);
+    enum err err = kafka_option_number(conf, "session.timeout.ms", (int64_t)ms, fault);
+    return err == OK ? kafka_option_number(conf, "heartbeat.interval.ms", (int64_t)ms / 4, fault) : err;
+}
+
 static enum err conf_make(const struct stream_source_options *how, struct source *source, struct arena *arena,
                           rd_kafka_conf_t **out, struct fault *fault) {
     const struct connector_stream *stream = how->stream;
@@ -155,13 +171,13 @@ static enum err conf_make(const struct stream_source_options *how, struct source
     const struct {
         const char *name, *value;
     } options[] = {{"group.id", group.ptr},
-                   {"session.timeout.ms", "6000"}, /* how long a group waits for a member that was killed */
-                   {"heartbeat.interval.ms", "1500"},
                    {"enable.auto.commit", "false"},
                    {"enable.auto.offset.store", "false"},
                    {"auto.offset.reset", stream->start == STREAM_START_NEW ? "latest" : "earliest"}};
     for (size_t i = 0; err == OK && i < sizeof options / sizeof options[0]; i++)
         err = kafka_option(conf, options[i].name, options[i].value, fault);
+    if (err == OK)
+        err = session_set(conf, stream, arena, fault);
     if (err == OK)
         err = kafka_option_number(conf, "queued.max.messages.kbytes", how->bytes_max / 1024, fault);
     if (err != OK) {

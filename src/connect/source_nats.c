@@ -28,7 +28,8 @@ struct source {
 };
 
 static enum err lost(natsStatus s, const char *what, struct fault *fault) {
-    return fault_set(fault, ERR_UNAVAILABLE, "%s: %s", what, nats_failed(s));
+    char text[NATS_WORDS_MAX];
+    return fault_set(fault, ERR_UNAVAILABLE, "%s: %s", what, nats_failed(s, text).ptr);
 }
 
 /* What the JetStream API answered. */
@@ -38,9 +39,7 @@ static enum err refused(const struct source *source, natsStatus s, jsErrCode cod
         return fault_set(fault, ERR_UNAVAILABLE, "the NATS server has no stream %s", source->stream);
     if (s == NATS_NO_RESPONDERS || code == JSNotEnabledErr || code == JSNotEnabledForAccountErr)
         return fault_set(fault, ERR_UNAVAILABLE, "the NATS server has no JetStream for this account");
-    natsStatus last = NATS_OK;
-    const char *words = nats_GetLastError(&last);
-    return fault_set(fault, ERR_UNAVAILABLE, "%s: %s", what, words && *words ? words : nats_failed(s));
+    return lost(s, what, fault);
 }
 
 static void source_close(struct stream_source *base) {
@@ -111,9 +110,10 @@ static enum err source_begin(struct source *source, const struct stream_source_o
     if (err != OK)
         return err;
     natsStatus s = natsConnection_Connect(&source->connection, options);
+    err = s == NATS_OK ? OK : lost(s, "no connection", fault);
     natsOptions_Destroy(options);
-    if (s != NATS_OK)
-        return lost(s, "no connection", fault);
+    if (err != OK)
+        return err;
     struct str domain = stream_url_option(&stream->address, "domain", arena);
     jsOptions_Init(&api);
     api.Wait = API_WAIT_MS;

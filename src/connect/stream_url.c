@@ -17,7 +17,7 @@ static const struct {
 
 const char *const stream_url_options[2][8] = {
     [STREAM_NATS] = {"ca", "cert", "cert_key", "creds", "domain", NULL},
-    [STREAM_KAFKA] = {"ca", "cert", "cert_key", "sasl", "key", NULL},
+    [STREAM_KAFKA] = {"ca", "cert", "cert_key", "sasl", "key", "session_ms", NULL},
 };
 
 static size_t scheme_of(struct str url) {

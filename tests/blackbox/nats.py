@@ -53,18 +53,24 @@ class Server:
             self.process.wait(10)
         self.process = None
 
-    def client(self, **more):
-        return Nats(self.port, **more)
+    def client(self, tls=None, **more):
+        return Nats(self.port, tls, **more)
 
 
 class Nats:
     """One connection; requests wait for their reply. Not for use by two threads."""
 
-    def __init__(self, port, **connect):
+    def __init__(self, port, tls=None, **connect):
+        """`tls`: a context; who the server is, it says in plain text first."""
         self.socket = socket.create_connection(("127.0.0.1", port), 10)
+        info = b""
+        while not info.endswith(b"\r\n"):
+            info += self.socket.recv(1)
+        self.info = json.loads(info.split(b" ", 1)[1])
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self.file, self.number = self.socket.makefile("rb"), 0
         self.inbox = f"_IN{self.socket.getsockname()[1]}"
-        self.info = json.loads(self.file.readline().split(b" ", 1)[1])
         options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "lang": "py", **connect}
         self.send(b"CONNECT " + json.dumps(options).encode() + b"\r\n" +
                   f"SUB {self.inbox}.> 1\r\nPING\r\n".encode())

@@ -7,7 +7,7 @@ import pytest
 import docs
 from conftest import running
 from hub import Hub
-from kafka import Kafka
+from kafka import REAL, Kafka
 from wire import until
 
 YAML = """connector: log
@@ -22,7 +22,7 @@ send:
     timeout_ms: 3000
 streams:
   - topic: refunds
-    url: "${env:KAFKA_URL}/${env:TOPIC_IN}"
+    url: "${env:KAFKA_URL}/${env:TOPIC_IN}?session_ms=${env:SESSION_MS}"
     in_flight: 50
     mapping: refund.lua
     command: fact.keep
@@ -48,7 +48,8 @@ def kafka(binary):
 
 @pytest.fixture
 def hub(binary, tmp_path, kafka):
-    hub = Hub(binary, tmp_path, {"KAFKA_URL": kafka.url, "TOPIC_OUT": kafka.out, "TOPIC_IN": kafka.into})
+    hub = Hub(binary, tmp_path, {"KAFKA_URL": kafka.url, "TOPIC_OUT": kafka.out, "TOPIC_IN": kafka.into,
+                                 "SESSION_MS": "6000" if REAL else "4000"})
     folder = hub.config / "connectors" / "log"
     folder.mkdir()
     (folder / "connector.yaml").write_text(YAML)
