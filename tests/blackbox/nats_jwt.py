@@ -40,7 +40,8 @@ class Key:
         self.seed = base32(bytes([SEED | self.kind >> 5, (self.kind & 31) << 3]) + seed)
 
     def claim(self, name, subject, nats):
-        body = {"iat": int(time.time()), "iss": self.public, "name": name, "sub": subject, "nats": {**nats, "version": 2}}
+        body = {"iat": int(time.time()), "iss": self.public, "name": name, "sub": subject,
+                "nats": {**nats, "version": 2}}
         digest = hashlib.sha256(json.dumps(body).encode()).digest()
         body["jti"] = base64.b32encode(digest).decode().rstrip("=")
         text = part(b'{"typ":"JWT","alg":"ed25519-nkey"}') + "." + part(json.dumps(body).encode())

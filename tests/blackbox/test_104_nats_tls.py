@@ -107,7 +107,8 @@ def test_a_client_certificate_and_a_password(binary, tmp_path, serve, ca, pairs)
     server = serve(tls_config(ca, pairs["server"], verify=True) +
                    "accounts { A: { jetstream: enabled, users: [{user: hub, password: secret}] } }\n")
     mine = pairs["hub"]
-    for hub in hub_of(binary, tmp_path, server, f"ca={ca.certificate}&cert={mine.certificate}&cert_key={mine.key}", BASIC):
+    for hub in hub_of(binary, tmp_path, server,
+                       f"ca={ca.certificate}&cert={mine.certificate}&cert_key={mine.key}", BASIC):
         nats = server.client(tls=client_context(ca, mine), user="hub", **{"pass": "secret"})
         both_ways(hub, nats)
         nats.close()
