@@ -202,8 +202,9 @@ static enum err edited_apply(struct state *state, const struct event *event) {
     pthread_mutex_unlock(s->lock);
     int len = snprintf(text, sizeof text, "%.*s\n%llu", STR_FMT(edit->subscription),
                        (unsigned long long)event->seq);
-    return entity_put(state, &held_entity, held_key(edit->subscription, (uint64_t)edit->event_seq),
-                      str_of(text, (size_t)len));
+    struct hash128 key = held_key(edit->subscription, (uint64_t)edit->event_seq);
+    enum err err = entity_drop(state, &held_entity, key); /* a key is put again only after that */
+    return err == OK ? entity_put(state, &held_entity, key, str_of(text, (size_t)len)) : err;
 }
 
 uint64_t delivery_edition(const void *part, struct str subscription, uint64_t event_seq) {

@@ -136,6 +136,8 @@ static void work_read(struct sim *sim, const struct net_call *call, struct work 
     size_t host = strlen(partners[call->who].host);
     work->seq = digits_at(request->url.ptr + host, request->url.ptr + request->url.len);
     text_keep(work->lane, sizeof work->lane, header_of(request, "X-Lane"));
+    if (!work->replay)
+        held_edited(sim, partners[call->who].subscription, work->seq, call->asked, request->body);
 }
 
 static bool is_done(const struct partner *p, enum who who, uint64_t seq) {

@@ -17,6 +17,7 @@
 #include "connect/poll.h"
 #include "core/core.h"
 #include "deliver/deliver_priv.h"
+#include "domain/deliveries.h"
 #include "ops/erasure.h"
 #include "store/read_model.h"
 
@@ -113,6 +114,8 @@ _Noreturn void sim_run(const struct run_options *options);
 
 /* --- the inside --------------------------------------------------------------------------------------- */
 
+#define EDITED_MAX 64
+#define EDITED_MARK "sim_edited"
 #define LEDGERS_MAX 32 /* subscriptions */
 struct partner;
 struct shop;
@@ -122,6 +125,7 @@ struct calls;
 /* A person's decision on its way. */
 struct decision_pending {
     struct wish wish;
+    struct delivery_edit edit;
     struct fault fault;
     char subscription[64];
     bool waiting;
@@ -173,6 +177,11 @@ struct sim {
     struct market *market;
     struct calls *calls;
     struct decision_pending pending;
+    struct edited { /* the newest that persons were told to be edited */
+        char subscription[64];
+        uint64_t seq, at;
+    } edited[EDITED_MAX];
+    uint32_t edited_count;
     struct ledger_began { /* by subscription: where this life began */
         uint64_t from, before; /* cursor, what was listed */
     } ledgers[LEDGERS_MAX];
@@ -261,6 +270,8 @@ bool poller_rests(const struct poller *poller); /* it waits for nobody */
 
 /* held.c: a person decides about a delivery that is held, where there is any; of this subscription, or
  * where that is absent of any. */
+/* What a person had edited is sent so: else violated. */
+void held_edited(struct sim *sim, const char *subscription, uint64_t seq, uint64_t asked, struct str body);
 void held_decide(struct sim *sim, struct str subscription);
 /* What was answered is told to the oracle; before a crash is gone through. */
 void held_answered(struct sim *sim);
