@@ -69,7 +69,8 @@ void stop_load(struct subscription *sub) {
     if (core == NULL)
         return;
     core_read_begin(core);
-    sub->stop.stopped = !PLANTED(STOP_FORGOTTEN) && stops_find(core_state(core, &stops_capability), sub->name, &sub->stop.as);
+    sub->stop.stopped = !PLANTED(STOP_FORGOTTEN) &&
+                        stops_find(core_state(core, &stops_capability), sub->name, &sub->stop.as);
     core_read_end(core);
     sub->stats.stopped = sub->stop.stopped;
     sub->stats.stop = sub->stop.as;

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "connect/account.h"
 #include "connect/connector.h"
 #include "connect/net.h"
 #include "connect/embedded.h"
@@ -225,6 +226,73 @@ static void test_faults(void **state) {
     refuses("a: [\n", AT "2", "");
 }
 
+#define SEND(rest) HEAD "send:\n  - subscription: s\n    events: [a.b]\n    request: {url: x}\n" rest
+
+/* `conflate` and `batch`: what can not stand together, and what the word of delivery needs. */
+static void test_batch_faults(void **state) {
+    refuses(SEND("    conflate: newest\n"), AT "8:/send/0/conflate", "latest");
+    refuses(SEND("    conflate: latest\n    script: in.lua\n"), AT "8:/send/0/conflate", "can not stand with script");
+    refuses(SEND("    conflate: latest\n    personal: true\n"), AT "9:/send/0/personal", "not for conflate");
+    refuses(SEND("    conflate: latest\n    key: none\n"), AT "9:/send/0/key", "conflate needs a key");
+    refuses(SEND("    conflate: latest\n    key: sku\n"), AT "9:/send/0/key", "availability.changed alone");
+    refuses(HEAD "send:\n  - subscription: s\n    events: [availability.changed]\n    request: {url: x}\n",
+            AT "5:/send/0/conflate", "needs conflate: latest");
+    refuses(HEAD "send:\n  - subscription: s\n    events: [availability.changed, a.b]\n    request: {url: x}\n"
+                 "    conflate: latest\n", AT "6:/send/0/events", "stands alone");
+    refuses(SEND("    batch: {max_items: 10}\n"), AT "8:/send/0/batch", "needs a lookup");
+    refuses(SEND("    batch: {max_items: 0, idempotent: true}\n"), AT "8:/send/0/batch/max_items", "1");
+    refuses(SEND("    batch: {max_items: many, idempotent: true}\n"), AT "8:/send/0/batch/max_items", "");
+    refuses(SEND("    batch: {size: 10, idempotent: true}\n"), AT "8:/send/0/batch/size", "");
+    refuses(SEND("    batch:\n      idempotent: true\n      by: day\n"), AT "10:/send/0/batch/by", "JSON Pointer");
+    refuses(SEND("    batch:\n      idempotent: true\n      answer: gone.lua\n"), AT "10:/send/0/batch/answer",
+            "No such file");
+    refuses(SEND("    reference: /n\n    batch: {idempotent: true}\n"), AT "8:/send/0/reference",
+            "number of each member");
+    refuses(SEND("    expect: {every_s: 0}\n"), AT "8:/send/0/expect/every_s", "1");
+    refuses(SEND("    expect: {every_s: 60, between: 8-20}\n"), AT "8:/send/0/expect/between", "");
+}
+
+/* `account`: limits that are none. */
+static void test_account_faults(void **state) {
+    refuses(HEAD "account:\n  rate: {per_s: 1}\n", AT "5:/account/rate/calls", "is required");
+    refuses(HEAD "account:\n  rate: {calls: 0}\n", AT "5:/account/rate/calls", "1");
+    refuses(HEAD "account:\n  rate: {calls: 1, per_s: 86400, burst: 1000}\n", AT "5:/account/rate/burst",
+            "year to fill");
+    refuses(HEAD "account:\n  batch_max: -1\n", AT "5:/account/batch_max", "0");
+    refuses(HEAD "account:\n  speed: 9\n", AT "5:/account/speed", "");
+    refuses(HEAD "account:\n  zone: Europe/Nowhere\n", AT "5:/account/zone", "knows no time zone Europe/Nowhere");
+    refuses(HEAD "account:\n  maintenance:\n    - {from: \"25:00\", to: \"04:00\"}\n",
+            AT "6:/account/maintenance/0/from", "time of the day");
+    refuses(HEAD "account:\n  maintenance:\n    - {from: \"02:00\", to: \"4am..\"}\n",
+            AT "6:/account/maintenance/0/to", "time of the day");
+    refuses(HEAD "account:\n  maintenance:\n    - {days: [sunday], from: \"02:00\", to: \"04:00\"}\n",
+            AT "6:/account/maintenance/0/days", "must be a list of mon");
+    refuses(HEAD "account:\n  maintenance:\n    - {dates: [\"31.12.2026\"], from: \"02:00\", to: \"04:00\"}\n",
+            AT "6:/account/maintenance/0/dates/0", "2026-12-31");
+    refuses(HEAD "account:\n  breaker: {after: 0}\n", AT "5:/account/breaker/after", "1");
+}
+
+/* What platforms publish is declared; what has no limits, or is the installation's own, is not slowed. */
+static void test_shipped_accounts(void **state) {
+    struct connectors *set = NULL;
+    struct fault fault;
+    fault_init(&fault, &arena);
+    assert_int_equal(connectors_load(PENSTOCK_SOURCE_ROOT, &set, &fault), OK);
+    const struct connector *shopify = connector_find(set, STR("shopify")), *square = connector_find(set, STR("square"));
+    assert_non_null(shopify->account);
+    const struct governor_limits *limits = &shopify->account->limits;
+    assert_true(limits->calls == 2 && limits->per_ms == 1000 && limits->burst == 40 && !limits->fixed);
+    assert_int_equal(shopify->account->batch_max, 250);
+    assert_non_null(square->account);
+    assert_int_equal(square->account->limits.calls, 0); /* no numbers are published */
+    static const char *const free[] = {"event-stream-kafka", "event-stream-nats", "generic-csv", "generic-erp",
+                                       "generic-json", "tryton", "vendure", "woocommerce"};
+    assert_int_equal(set->count, sizeof free / sizeof *free + 2);
+    for (size_t i = 0; i < sizeof free / sizeof *free; i++)
+        assert_null(connector_find(set, str_c(free[i]))->account);
+    connectors_release(set);
+}
+
 static void test_embedded(void **state) {
     bool yaml = false;
     const char *before = "";
@@ -242,6 +310,9 @@ int main(void) {
         cmocka_unit_test(test_full),   cmocka_unit_test(test_not_set),
         cmocka_unit_test(test_file),   cmocka_unit_test(test_faults),
         cmocka_unit_test(test_embedded),
+        cmocka_unit_test(test_batch_faults),
+        cmocka_unit_test(test_account_faults),
+        cmocka_unit_test(test_shipped_accounts),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
