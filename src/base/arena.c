@@ -44,6 +44,7 @@ void arena_free(struct arena *arena) {
 
 void arena_reset(struct arena *arena) {
     struct arena_chunk *keep = arena->chunk;
+    arena->full = false;
     if (!keep)
         return;
     if (mem_tortured()) {
@@ -73,6 +74,7 @@ static bool arena_more(struct arena *arena, size_t need) {
     if (size > CHUNK_MAX)
         size = CHUNK_MAX;
     if (need > SIZE_MAX - CHUNK_HEADER - 16) {
+        arena->full = true;
         mem_refuse();
         return false;
     }
@@ -82,6 +84,7 @@ static bool arena_more(struct arena *arena, size_t need) {
     if (arena->used + size > arena->cap) {
         size = need; /* what is left may still hold it */
         if (size > arena->cap || arena->used > arena->cap - size) {
+            arena->full = true;
             mem_refuse();
             return false;
         }

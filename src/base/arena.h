@@ -14,6 +14,7 @@ struct arena {
     struct arena_chunk *chunk; /* the newest */
     char *at, *end;            /* free space in it */
     size_t used, cap;          /* bytes taken from mem, and their limit */
+    bool full;                 /* since the last reset something was refused that was beyond cap */
 };
 
 /* cap 0 means ARENA_CAP_DEFAULT. Takes no memory yet. */

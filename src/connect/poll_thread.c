@@ -23,15 +23,20 @@ static bool under_way(const struct poller *poller) {
     return expects_busy(poller->expects) > 0;
 }
 
+/* Ends all calls; nobody starts one, or looks after it, from here on. */
+static void net_end(struct poller *poller) {
+    if (poller->own_net) {
+        net_close(poller->net);
+        poller->net = NULL;
+    }
+    poller->own_net = false;
+}
+
 static void before_wait(uv_prepare_t *prepare) {
     struct poller *poller = prepare->data;
     if (atomic_load(&poller->stop) && !poller->stopping) {
         poller->stopping = true;
-        if (poller->own_net) { /* ends all calls; nobody starts one, or looks after it, from here on */
-            net_close(poller->net);
-            poller->net = NULL;
-        }
-        poller->own_net = false;
+        net_end(poller);
     }
     poller_step(poller);
     if (poller->stopping && !under_way(poller)) {
@@ -72,14 +77,18 @@ enum err poller_start(struct poller *poller, struct fault *fault) {
         poller->own_net = true;
         err = poller_net_wrap(poller, true, fault);
         if (err != OK) {
-            net_close(poller->net);
-            poller->own_net = false;
+            net_end(poller);
             uv_run(&poller->loop, UV_RUN_DEFAULT);
             uv_loop_close(&poller->loop);
             return err;
         }
     }
-    uv_async_init(&poller->loop, &poller->async, woken);
+    if (uv_async_init(&poller->loop, &poller->async, woken) != 0) {
+        net_end(poller);
+        uv_run(&poller->loop, UV_RUN_DEFAULT);
+        uv_loop_close(&poller->loop);
+        return fault_set(fault, ERR_IO, "no file descriptor left for the loop of polls");
+    }
     uv_timer_init(&poller->loop, &poller->timer);
     uv_prepare_init(&poller->loop, &poller->prepare);
     poller->prepare.data = poller;
@@ -88,8 +97,7 @@ enum err poller_start(struct poller *poller, struct fault *fault) {
     wake_loop(poller);
     if (pthread_create(&poller->thread, NULL, poller_thread, poller) != 0) {
         poller_wake_set(poller, NULL, NULL);
-        if (poller->own_net)
-            net_close(poller->net);
+        net_end(poller);
         handles_close(poller);
         uv_run(&poller->loop, UV_RUN_DEFAULT);
         uv_loop_close(&poller->loop);

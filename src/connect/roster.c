@@ -65,13 +65,24 @@ struct look {
     struct fixture_bench bench;
     struct arena scratch; /* of fixtures */
     struct fault *own;    /* of one connector */
+    bool starved;         /* memory was short for what is said of it: the look counts for nothing */
+    struct roster_change nowhere; /* a change there was no memory for */
 };
+
+static struct str look_str(struct look *look, struct str text) {
+    struct str copy = arena_str(look->arena, text);
+    look->starved = look->starved || (text.ptr && !copy.ptr);
+    return copy;
+}
 
 static struct roster_change *change_add(struct look *look, enum roster_kind kind, struct str name) {
     struct roster_change *change = arena_new(look->arena, struct roster_change);
-    must(change); /* the arena has no bound */
+    if (!change) {
+        look->starved = true;
+        return &look->nowhere;
+    }
     change->kind = kind;
-    change->connector = arena_str(look->arena, name);
+    change->connector = look_str(look, name);
     struct roster_change **at = &look->report->changes;
     while (*at && str_cmp((*at)->connector, name) < 0)
         at = &(*at)->next;
@@ -86,9 +97,9 @@ static void change_serves(struct look *look, struct roster_change *change,
                           const struct connector *connector) {
     if (!connector)
         return;
-    change->version = arena_str(look->arena, connector->version);
-    change->hash = arena_str(look->arena, connector->hash);
-    change->owner = arena_str(look->arena, connector->owner);
+    change->version = look_str(look, connector->version);
+    change->hash = look_str(look, connector->hash);
+    change->owner = look_str(look, connector->owner);
 }
 
 static struct str first_cause(const struct fault *fault) {
@@ -208,7 +219,10 @@ static bool clash_settle(struct look *look) {
         if (look->before && (!change || change->kind == ROSTER_REJECTED))
             continue;
         struct fault *own = arena_new(look->arena, struct fault);
-        must(own);
+        if (!own) {
+            look->starved = true;
+            return false;
+        }
         fault_init(own, look->arena);
         connectors_clash(look->set, connector, own);
         if (!own->count)
@@ -244,7 +258,7 @@ static void removed_note(struct look *look) {
         if (connector_find(look->set, connector->name) || change)
             continue;
         change = change_add(look, ROSTER_REMOVED, connector->name);
-        change->owner = arena_str(look->arena, connector->owner);
+        change->owner = look_str(look, connector->owner);
     }
 }
 
@@ -267,7 +281,8 @@ static enum err look_make(struct look *look, struct fault *fault) {
     if (!err) {
         qsort(look->set->items, look->set->count, sizeof *look->set->items, by_name);
         removed_note(look);
-        err = connectors_replay(look->set, look->before, fault);
+        err = look->starved ? fault_set(fault, ERR_NOMEM, "no memory for connectors")
+                            : connectors_replay(look->set, look->before, fault);
     }
     fixture_bench_close(&look->bench);
     arena_free(&look->scratch);

@@ -110,7 +110,12 @@ enum err deliver_start(struct deliver *d, struct fault *fault) {
         }
         d->own_net = true;
     }
-    uv_async_init(&d->loop, &d->async, woken);
+    if (uv_async_init(&d->loop, &d->async, woken) != 0) {
+        calls_cancel(d);
+        uv_run(&d->loop, UV_RUN_DEFAULT);
+        uv_loop_close(&d->loop);
+        return fault_set(fault, ERR_IO, "no file descriptor left for the delivery loop");
+    }
     uv_timer_init(&d->loop, &d->timer);
     uv_timer_init(&d->loop, &d->drain_timer);
     uv_prepare_init(&d->loop, &d->prepare);

@@ -652,8 +652,12 @@ enum err operate_start(const struct operate_options *options, struct operate **o
         .instructions_max = settings->map_instructions_max, .bytes_max = settings->map_bytes_max});
     enum err err = operate->parser && operate->mapper ? net_make(operate, fault)
                                                       : fault_set(fault, ERR_NOMEM, "no memory for operations");
+    if (err == OK && uv_async_init(&operate->loop, &operate->async, woken) != 0) {
+        err = fault_set(fault, ERR_IO, "no file descriptor left for the loop of operations");
+        net_close(operate->net);
+        uv_run(&operate->loop, UV_RUN_DEFAULT);
+    }
     if (err == OK) {
-        uv_async_init(&operate->loop, &operate->async, woken);
         uv_timer_init(&operate->loop, &operate->timer);
         operate->async.data = operate->timer.data = operate;
         if (pthread_create(&operate->thread, NULL, operate_run, operate) == 0) {

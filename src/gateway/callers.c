@@ -224,7 +224,12 @@ enum err callers_start(struct callers *callers, struct fault *fault) {
         uv_loop_close(&callers->loop);
         return err;
     }
-    uv_async_init(&callers->loop, &callers->async, woken);
+    if (uv_async_init(&callers->loop, &callers->async, woken) != 0) {
+        net_close(callers->net);
+        uv_run(&callers->loop, UV_RUN_DEFAULT);
+        uv_loop_close(&callers->loop);
+        return fault_set(fault, ERR_IO, "no file descriptor left for the loop that fetches keys");
+    }
     uv_timer_init(&callers->loop, &callers->timer);
     callers->async.data = callers->timer.data = callers;
     uv_timer_start(&callers->timer, due, 0, ROUND_MS);

@@ -139,12 +139,13 @@ static enum err key_add(struct jwk_set *set, const struct json *jwk, unsigned al
     if (algs == 0 || json_has_twins(jwk) ||
         (kid && (kid->kind != JSON_STRING || kid->text.len > JWT_KID_MAX)))
         return OK; /* not one for us */
-    arena_init(&scratch, 65536);
+    uint64_t refused = mem_refused();
+    arena_init(&scratch, 0); /* less than the document is */
     *key = (struct jwk){.algs = algs};
     key->key = algs & JWT_MASK(JWT_ES256) ? ec_key(&scratch, jwk) : rsa_key(&scratch, jwk);
     arena_free(&scratch);
-    if (!key->key)
-        return OK;
+    if (!key->key) /* a set that lacks a key for want of memory would turn its bearers away */
+        return mem_refused() == refused ? OK : fault_set(fault, ERR_NOMEM, "no memory for a key set");
     set->count++; /* from here on the set frees it */
     if (kid) {
         key->kid = arena_str(&set->arena, kid->text);

@@ -219,7 +219,7 @@ enum err command_decode(struct call *call, struct str text, struct arena *arena,
             err = shape_decode(type->shape, document, arena, STR(""), &body, fault);
         if (cards != OK && err != ERR_NOMEM)
             return cards;
-        if (err == ERR_NOMEM)
+        if (err == ERR_NOMEM && arena->full) /* the document's fault; else the machine's, and it may be sent again */
             err = fault_set(fault, ERR_TOO_LARGE,
                             "the document needs more memory than one request may take");
     }

@@ -213,6 +213,11 @@ static enum err lock_take(struct journal_sqlite *j, const char *path, const char
         return fault_set(fault, ERR_IO, "can not open %s: %s", name, strerror(errno));
     char pid[32] = "";
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int reason = errno;
+        if (reason != EWOULDBLOCK) {
+            close(fd);
+            return fault_set(fault, ERR_IO, "can not lock %s: %s", name, strerror(reason));
+        }
         ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
         pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
         close(fd);

@@ -9,7 +9,6 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,68 +17,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../support/faulty.h"
-#include "base/mem.h"
+#include "../support/torture.h"
 #include "connect/driver_http.h"
 #include "gateway/http.h"
-
-#define NEVER (UINT64_C(1) << 60)
-#define POINTS_MAX 20000
-
-/* --- turns ---------------------------------------------------------------------------------- */
-
-enum turn { TURN_MEMORY, TURN_ERROR, TURN_AGAIN, TURN_SHORT, TURNS };
-static const char *const turn_names[TURNS] = {"allocations", "calls", "interruptions", "short counts"};
-static enum turn turn;
-static uint64_t turn_at;
-static const char *failed = ""; /* the call, where it was one */
-
-static void arm(void) {
-    if (turn == TURN_MEMORY)
-        mem_fail_at(turn_at, 0);
-    else
-        faulty_fail_at(turn_at, (enum faulty_kind)(turn - TURN_ERROR), false);
-}
-/* Whether it was met. */
-static bool disarm(void) {
-    bool met = turn == TURN_MEMORY ? mem_count() >= turn_at : faulty_count() >= turn_at;
-    failed = faulty_last();
-    mem_fail_at(NEVER, 0);
-    faulty_fail_at(0, FAULTY_ERROR, false);
-    return met;
-}
-
-/* Runs `step` with each failing in its turn, until none is met; every `stride`-th beyond the first 50 unless
- * PENSTOCK_TORTURE asks for all. How many were met. */
-static uint32_t torture(enum turn which, uint32_t stride, bool (*step)(void)) {
-    const char *all = getenv("PENSTOCK_TORTURE");
-    uint32_t met = 0;
-    turn = which;
-    if (all && strcmp(all, "full") == 0)
-        stride = 1;
-    for (turn_at = 1; turn_at < POINTS_MAX; turn_at += turn_at < 50 ? 1 : stride) {
-        if (!step()) {
-            mem_fail_at(0, 0);
-            print_message("%u %s up to the %lu.\n", (unsigned)met, turn_names[which], (unsigned long)turn_at - 1);
-            return met;
-        }
-        met++;
-    }
-    fail_msg("it goes on without end");
-    return 0;
-}
-
-static uint32_t descriptors(void) {
-    uint32_t count = 0;
-    faulty_hold(true);
-    DIR *dir = opendir("/proc/self/fd");
-    assert_non_null(dir);
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    faulty_hold(false);
-    return count;
-}
 
 /* --- a server ------------------------------------------------------------------------------- */
 
@@ -126,21 +66,21 @@ static enum err start(int threads, struct fault *fault) {
 
 static bool start_step(void) {
     struct fault fault = {0};
-    uint32_t before = descriptors();
-    arm();
+    uint32_t before = torture_descriptors();
+    torture_arm();
     enum err err = start(2, &fault);
-    bool met = disarm();
+    bool met = torture_disarm();
     if (err == OK)
         http_server_stop(server);
     else
         assert_true(met && (err == ERR_IO || err == ERR_NOMEM) && fault.detail[0]);
-    assert_int_equal(descriptors(), before);
+    assert_int_equal(torture_descriptors(), before);
     return met;
 }
 
 static void server_starts(void **state) {
-    assert_true(torture(TURN_ERROR, 1, start_step) > 8);
-    assert_true(torture(TURN_MEMORY, 1, start_step) > 5);
+    assert_true(torture(TURN_ERROR, 50, 1, start_step) > 8);
+    assert_true(torture(TURN_MEMORY, 50, 1, start_step) > 5);
 }
 
 /* --- requests in ---------------------------------------------------------------------------- */
@@ -207,14 +147,14 @@ static bool requests_step(void) {
     faulty_hold(true);
     int fd = dial();
     seen = (struct seen){0};
-    arm();
+    torture_arm();
     struct str text = converse(fd, &closed), rest = text;
-    bool met = disarm();
+    bool met = torture_disarm();
     bool posted = answered(&rest, 201, 4), got = posted && answered(&rest, 200, sizeof answer);
     assert_true(seen.posted <= 1 && seen.whole == seen.posted && seen.asked <= 2);
     assert_true(seen.posted >= posted);
     if (!got && (!met || turn > TURN_ERROR || !closed))
-        fail_msg("%s %lu (%s): %zu bytes: %.*s", turn_names[turn], (unsigned long)turn_at, failed, text.len,
+        fail_msg("%s %lu (%s): %zu bytes: %.*s", turn_names[turn], (unsigned long)turn_at, turn_failed, text.len,
                  (int)(text.len < 200 ? text.len : 200), text.ptr);
     close(fd);
     fd = dial();
@@ -233,10 +173,10 @@ static bool requests_step(void) {
 }
 
 static void requests_come_in(void **state) {
-    assert_true(torture(TURN_ERROR, 1, requests_step) >= 7);
-    assert_true(torture(TURN_AGAIN, 1, requests_step) > 2);
-    assert_true(torture(TURN_SHORT, 1, requests_step) > 0);
-    assert_true(torture(TURN_MEMORY, 1, requests_step) > 8);
+    assert_true(torture(TURN_ERROR, 50, 1, requests_step) >= 7);
+    assert_true(torture(TURN_AGAIN, 50, 1, requests_step) > 2);
+    assert_true(torture(TURN_SHORT, 50, 1, requests_step) > 0);
+    assert_true(torture(TURN_MEMORY, 50, 1, requests_step) > 8);
 }
 
 /* While no descriptor is to be had the loop waits, serves who is there, and takes in who came once there is. */
@@ -325,7 +265,7 @@ static void post_check(enum err err, const struct fault *fault, bool met) {
     good = good && (met || heard.status == 201);
     if (!good)
         fail_msg("%s %lu (%s): err %d, ended %u, error %s, status %d, sent %d, %u posted, %u whole: %s",
-                 turn_names[turn], (unsigned long)turn_at, failed, err, heard.ended,
+                 turn_names[turn], (unsigned long)turn_at, turn_failed, err, heard.ended,
                  net_error_name(heard.error), heard.status, heard.sent, seen.posted, seen.whole, why);
 }
 
@@ -336,21 +276,21 @@ static bool calls_step(void) {
                                           .ca_file = "/etc/ssl/certs/ca-certificates.crt"};
     struct fault fault = {0}, again = {0};
     struct net *net = NULL;
-    uint32_t before = descriptors();
+    uint32_t before = torture_descriptors();
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_int_equal(start(0, &fault), OK);
-    arm();
+    torture_arm();
     enum err err = driver_http_create(&options, &net, &fault);
     assert_true(err == OK || err == ERR_NOMEM || err == ERR_IO);
     int64_t from_us = clock_tick_us(&clock_system);
     for (int i = 0; i < 2 && net; i++) { /* the second on the connection of the first */
         err = post(net, &fault);
         if (faulty_last()[0])
-            failed = faulty_last();
+            turn_failed = faulty_last();
         post_check(err, &fault, true);
     }
     slow += clock_tick_us(&clock_system) - from_us > 1000000;
-    bool met = disarm();
+    bool met = torture_disarm();
     if (!net) {
         assert_true(met);
         assert_int_equal(driver_http_create(&options, &net, &again), OK);
@@ -361,15 +301,15 @@ static bool calls_step(void) {
     http_server_stop(server);
     uv_run(&loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&loop), 0);
-    assert_int_equal(descriptors(), before);
+    assert_int_equal(torture_descriptors(), before);
     return met;
 }
 
 static void calls_go_out(void **state) {
-    assert_true(torture(TURN_ERROR, 1, calls_step) > 40);
-    assert_true(torture(TURN_AGAIN, 1, calls_step) > 2);
-    assert_true(torture(TURN_SHORT, 1, calls_step) > 0);
-    assert_true(torture(TURN_MEMORY, 1, calls_step) > 60);
+    assert_true(torture(TURN_ERROR, 50, 1, calls_step) > 40);
+    assert_true(torture(TURN_AGAIN, 50, 1, calls_step) > 2);
+    assert_true(torture(TURN_SHORT, 50, 1, calls_step) > 0);
+    assert_true(torture(TURN_MEMORY, 50, 1, calls_step) > 60);
     print_message("%u calls ended with their time\n", (unsigned)slow);
 }
 
