@@ -88,7 +88,7 @@ struct resolution {
     uint64_t has;
     struct str exception_id;
     struct str resolution; /* discarded, fixed, retried; by itself: processed, cancelled,
-                              started */
+                              started, arrived, mended */
     struct str reason;
     int64_t version;
     struct str lane; /* what waited for it goes on; absent: nothing did */
@@ -137,5 +137,12 @@ bool exceptions_hold(const struct state *state, struct str lane, uint64_t seq);
 /* The newest version that was made of a message whose case is open: seq of payload.edited, 0 where
  * it was not edited. `part` is exceptions_capability's state. */
 uint64_t exceptions_edition(const void *part, uint64_t payload_seq);
+
+/* --- for who raised cases and sees their cause go away ------------------------------------------------- */
+
+/* One open case of the kind after the other, from *at on (0 at first); false: there are no more. Id and
+ * subject are in the arena; absent where memory is out. `part` is exceptions_capability's state. */
+bool exceptions_next(const void *part, struct str kind, uint32_t *at, struct arena *arena, struct str *id,
+                     struct str *subject);
 
 #endif

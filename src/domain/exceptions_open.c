@@ -72,6 +72,20 @@ uint64_t exceptions_edition(const void *part, uint64_t payload_seq) {
     return slot == MAP_NONE ? 0 : s->items[slot].edition_seq;
 }
 
+bool exceptions_next(const void *part, struct str kind, uint32_t *at, struct arena *arena, struct str *id,
+                     struct str *subject) {
+    const struct waiting_state *s = &((const struct exceptions_state *)part)->waiting;
+    while (*at < s->count) {
+        const struct waiting *w = &s->items[(*at)++];
+        if (!w->texts || !str_eq(w->kind, kind))
+            continue;
+        *id = id_text(arena, "exc_", w->id);
+        *subject = arena_str(arena, w->subject);
+        return true;
+    }
+    return false;
+}
+
 /* --- changing ------------------------------------------------------------------------------------ */
 
 /* MAP_NONE: memory is out. */

@@ -12,6 +12,8 @@
 #include "ops/expected.h"
 
 #define FAULTS_SAID 20 /* of one connector, in an exception */
+#define REJECTED "connector-rejected"
+#define CASES_MAX 1000 /* of the same faults, one after the other */
 
 void connectors_desk_init(struct connectors_desk *desk) { pthread_mutex_init(&desk->lock, NULL); }
 void connectors_desk_end(struct connectors_desk *desk) { pthread_mutex_destroy(&desk->lock); }
@@ -69,7 +71,7 @@ static const struct json *exception_details(const struct roster_change *change, 
 }
 
 static void exception_fill(struct exception *e, const struct roster_change *change, struct arena *arena) {
-    e->kind = STR("connector-rejected");
+    e->kind = STR(REJECTED);
     e->subject = change->connector;
     e->cause = arena_printf(arena, "the new version of connector %.*s is not taken: %.*s",
                             STR_FMT(change->connector), STR_FMT(first_words(change, arena)));
@@ -88,26 +90,58 @@ static void exception_fill(struct exception *e, const struct roster_change *chan
         shape_mark(e, EXCEPTION_DETAILS);
 }
 
-/* Once for the same faults beside the same serving version, over restarts as well: its idempotency
- * key is made of them. */
+/* The next open case about a rejected connector, from *at on; false: there are no more. */
+static bool case_next(struct connectors_desk *desk, uint32_t *at, struct arena *arena, struct str *id,
+                      struct str *connector) {
+    core_read_begin(desk->core);
+    bool more = exceptions_next(core_state(desk->core, &exceptions_capability), STR(REJECTED), at, arena, id,
+                                connector);
+    core_read_end(desk->core);
+    return more;
+}
+
+static bool case_is_open(struct connectors_desk *desk, struct str of, struct arena *arena) {
+    struct str id, connector;
+    uint32_t at = 0;
+    while (case_next(desk, &at, arena, &id, &connector))
+        if (connector.ptr && str_eq(connector, of))
+            return true;
+    return false;
+}
+
+/* The idempotency key is made of the serving version, the faults and `nth`. */
+static enum err exception_ask(struct connectors_desk *desk, const struct roster_change *change, uint32_t nth,
+                              struct arena *arena, bool *before, struct fault *fault) {
+    struct command command;
+    struct exception *e = arena_new(arena, struct exception);
+    struct str words = first_words(change, arena);
+    if (!e || !words.ptr)
+        return fault_set(fault, ERR_NOMEM, "no memory for an exception");
+    exception_fill(e, change, arena);
+    enum err err = command_prepare(desk->core, &exception_raise_command, arena, e, &command, fault);
+    if (err != OK)
+        return err;
+    command.actor = STR("hub");
+    command.idem_scope = STR(REJECTED);
+    command.idem_key = arena_printf(arena, "%.*s-%.*s-%016" PRIx64 "-%u", STR_FMT(change->connector),
+                                    STR_FMT(change->version), hash64(words, change->fault->count), nth);
+    err = ask_core(desk->core, &command, fault);
+    *before = command.answer.replayed;
+    return err;
+}
+
+/* Once for the same faults beside the same serving version, over restarts as well, until that case is
+ * closed. */
 static enum err exception_tell(struct connectors_desk *desk, const struct roster_change *change,
                                struct fault *fault) {
     struct arena arena;
-    struct command command;
+    bool before = true;
+    enum err err = OK;
     arena_init(&arena, 0);
-    struct exception *e = arena_new(&arena, struct exception);
-    struct str words = first_words(change, &arena);
-    enum err err = e && words.ptr ? OK : fault_set(fault, ERR_NOMEM, "no memory for an exception");
-    if (err == OK) {
-        exception_fill(e, change, &arena);
-        err = command_prepare(desk->core, &exception_raise_command, &arena, e, &command, fault);
-    }
-    if (err == OK) {
-        command.actor = STR("hub");
-        command.idem_scope = STR("connector-rejected");
-        command.idem_key = arena_printf(&arena, "%.*s-%.*s-%016" PRIx64, STR_FMT(change->connector),
-                                        STR_FMT(change->version), hash64(words, change->fault->count));
-        err = ask_core(desk->core, &command, fault);
+    for (uint32_t nth = 0; err == OK && before && nth < CASES_MAX; nth++) {
+        err = exception_ask(desk, change, nth, &arena, &before, fault);
+        if (case_is_open(desk, change->connector, &arena))
+            break;
     }
     arena_free(&arena);
     return err;
@@ -130,7 +164,52 @@ static void rejection_tell(struct connectors_desk *desk, const struct roster_cha
                  log_quote(change->connector), log_quote(str_c(fault.detail)));
 }
 
+static bool still_rejected(struct connectors_desk *desk, struct str connector, struct arena *arena) {
+    struct roster_rejection rejection;
+    for (uint32_t i = 0; roster_rejection(desk->roster, i, arena, &rejection); i++)
+        if (str_eq(rejection.connector, connector))
+            return true;
+    return false;
+}
+
+static enum err case_close(struct connectors_desk *desk, struct str id, struct arena *arena,
+                           struct fault *fault) {
+    struct command command;
+    struct resolution *r = arena_new(arena, struct resolution);
+    if (!r)
+        return fault_set(fault, ERR_NOMEM, "no memory for a resolution");
+    r->resolution = STR("mended");
+    r->reason = STR("the connector's files are fit again, or gone");
+    r->has = UINT64_C(1) << RESOLUTION_RESOLUTION | UINT64_C(1) << RESOLUTION_REASON;
+    enum err err = command_prepare(desk->core, &exception_resolve_command, arena, r, &command, fault);
+    if (err != OK)
+        return err;
+    command.args[0] = id;
+    command.actor = STR("hub");
+    command.if_match = -1;
+    err = ask_core(desk->core, &command, fault);
+    return err == ERR_CONFLICT ? OK : err; /* somebody closed it meanwhile */
+}
+
+/* What was rejected, before a restart too, and is not any more. */
+static void rejections_close(struct connectors_desk *desk) {
+    struct arena arena;
+    struct fault fault = {0};
+    struct str id, connector;
+    uint32_t at = 0;
+    arena_init(&arena, 0);
+    while (case_next(desk, &at, &arena, &id, &connector)) {
+        if (!id.ptr || !connector.ptr || still_rejected(desk, connector, &arena))
+            continue;
+        if (case_close(desk, id, &arena, &fault) != OK)
+            log_line(LOG_WARN, "connect", "an exception could not be closed", "connector=%s detail=%s",
+                     log_quote(connector), log_quote(str_c(fault.detail)));
+    }
+    arena_free(&arena);
+}
+
 void connectors_tell(struct connectors_desk *desk, const struct roster_report *report) {
+    rejections_close(desk);
     for (const struct roster_change *c = report->changes; c; c = c->next) {
         if (c->kind == ROSTER_REJECTED && !c->told)
             rejection_tell(desk, c);

@@ -109,6 +109,11 @@ def rejections(hub):
             if e["data"]["kind"] == "connector-rejected"]
 
 
+def open_cases(hub):
+    return [e for e in docs.listed(hub.client(), "/ops/exceptions", state="open")
+            if e["kind"] == "connector-rejected"]
+
+
 @pytest.fixture
 def hub(binary, tmp_path):
     hub = Hub(binary, tmp_path, {"PENSTOCK_CONNECTORS_WATCH_S": "0"})
@@ -194,8 +199,38 @@ def test_a_broken_version_is_not_taken(hub, what, text, place):
     assert reload(hub)["changes"][0]["version"] == "1.0.1"
     assert status(hub)["state"] == "serving"
     assert hub.client().get("/readyz").ok()["connectors"] == {"rejected": 0}
+    until(lambda: open_cases(hub) == [], 10, "what is mended is closed")
     spoil()
     until(lambda: len(rejections(hub)) == 2, 10, "the same fault beside another version is told, too")
+    until(lambda: len(open_cases(hub)) == 1, 10, "the case")
+
+
+def test_a_case_is_closed_when_the_files_are_fit_and_raised_anew_when_not(hub):
+    folder = Folder(hub)
+    reload(hub)
+    served = (folder.path / "order.lua").read_text()
+
+    def spoil():
+        folder.lua("x", "this is no Lua")
+        reload(hub)
+    spoil()
+    case = until(lambda: open_cases(hub), 10, "the exception")[0]
+    (folder.path / "order.lua").write_text(served)
+    assert reload(hub)["changes"] == [], "the same files as serve"
+    until(lambda: open_cases(hub) == [], 10, "its end")
+    ended = hub.client().get("/ops/exceptions/" + case["exception_id"]).ok()
+    assert ended["state"] == "resolved" and "fit again" in json.dumps(ended), ended
+    spoil()
+    assert len(rejections(hub)) == 2, "the same fault, and nobody knows of it"
+    until(lambda: len(open_cases(hub)) == 1, 10, "the second case")
+    hub.kill()
+    hub.start()
+    until(lambda: hub.client().get("/readyz").ok()["connectors"] == {"rejected": 1}, 10, "the rejection")
+    assert len(rejections(hub)) == 2, "known from before"
+    hub.kill()
+    (folder.path / "order.lua").write_text(served)
+    hub.start()
+    until(lambda: open_cases(hub) == [], 10, "what was mended while the hub was down is closed")
 
 
 def test_what_served_serves_again_after_a_kill(hub):
