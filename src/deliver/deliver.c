@@ -226,8 +226,7 @@ static void done_note(struct attempt *attempt) {
         lanes_superseded(sub->lanes, progress_supersede(d->progress, sub->name, attempt->job.key, 0,
                                                         attempt->job.seq));
     progress_unlist(d->progress, sub->name, attempt->job.key, attempt->job.seq);
-    if (attempt->job.seq > lanes_cursor(sub->lanes))
-        progress_over(d->progress, sub->name, attempt->job.key, attempt->job.seq);
+    subscription_ended(sub, attempt->job.seq, attempt->job.key);
     if (progress_next(d->progress, sub->name, lanes_key(sub->lanes, attempt->job.lane),
                       attempt->job.seq, &next, &fault) != OK) {
         d->failed = true; /* the lanes are rebuilt from the disk */
@@ -312,7 +311,12 @@ static bool key_put(struct subscription *sub, const struct record *record, const
     struct deliver *d = sub->deliver;
     int64_t now_us = clock_tick_us(d->options.clock);
     struct lane_before before = {0};
-    if (subscription_over(sub, event->seq, event->key) ||
+    const struct subscription_over *over = subscription_over(sub, event->seq, event->key);
+    if (over != NULL && over->counted) {
+        lanes_again(sub->lanes, event->seq, event->more);
+        return true;
+    }
+    if (over != NULL ||
         (event->lookup && !sub->send->conflate && posted_already(sub, event->seq))) {
         lanes_known(sub->lanes, event->seq, event->more);
         return true;

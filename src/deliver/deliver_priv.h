@@ -39,6 +39,7 @@ struct subscription {
     struct lane_ledger ended; /* of lanes before these */
     struct subscription_over { /* beyond the cursor when it was loaded, over already; ascending */
         uint64_t seq, lane;    /* hash of its key */
+        bool counted;          /* ended in this life, before it was read: it was taken in as a row */
     } *over;
     uint32_t over_count, over_cap;
     uint32_t out;       /* attempts under way */
@@ -370,7 +371,9 @@ struct subscription *subscription_named(struct deliver *d, struct str name);
 bool subscription_goes(const struct subscription *sub);
 /* A listed delivery that an earlier life was done with, delivered or discarded, before the cursor
  * came to it. */
-bool subscription_over(const struct subscription *sub, uint64_t seq, struct str lane);
+const struct subscription_over *subscription_over(const struct subscription *sub, uint64_t seq, struct str lane);
+/* A listed delivery is done with, or discarded: should the cursor, or reading, come to it later, it is over. */
+void subscription_ended(struct subscription *sub, uint64_t seq, struct str lane);
 /* Where every event is that came in since the start. Under the lock, or on the loop. */
 void subscription_ledger(const struct subscription *sub, struct lane_ledger *out);
 /* Lanes as progress has them. */

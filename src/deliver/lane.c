@@ -262,6 +262,12 @@ void lanes_known(struct lanes *lanes, uint64_t seq, bool more) {
     lanes->ledger.delivered++;
 }
 
+void lanes_again(struct lanes *lanes, uint64_t seq, bool more) {
+    must(seq > lanes->read_to);
+    lanes->read_to = more ? seq - 1 : seq;
+    lanes->ledger.again++;
+}
+
 void lanes_pass(struct lanes *lanes, uint64_t seq) {
     if (seq > lanes->read_to)
         lanes->read_to = seq;

@@ -90,6 +90,8 @@ enum lane_added lanes_put(struct lanes *lanes, const struct lane_event *event, i
 enum lane_added lanes_add(struct lanes *lanes, uint64_t seq, struct str key, bool lookup);
 /* An event for this subscription that was delivered in an earlier life, as the books say. */
 void lanes_known(struct lanes *lanes, uint64_t seq, bool more);
+/* An event that has ended already as a row of the progress store, before it was read. */
+void lanes_again(struct lanes *lanes, uint64_t seq, bool more);
 /* So many rows of listed lanes are gone because newer ones took their place. */
 void lanes_superseded(struct lanes *lanes, uint64_t rows);
 /* Everything up to seq has been read. */

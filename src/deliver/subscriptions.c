@@ -83,24 +83,39 @@ static bool load_lane(void *ctx, const struct progress_row *row, uint64_t last_s
     return loading->err == OK;
 }
 
-static bool over_add(void *ctx, uint64_t seq, struct str lane) {
-    struct loading *loading = ctx;
-    struct subscription *sub = loading->sub;
+static bool over_put(struct subscription *sub, struct subscription_over over) {
     if (sub->over_count == sub->over_cap) {
         uint32_t cap = sub->over_cap ? 2 * sub->over_cap : 64;
         struct subscription_over *more = mem_resize(sub->over, cap * sizeof *more);
-        if (more == NULL) {
-            loading->err = ERR_NOMEM;
+        if (more == NULL)
             return false;
-        }
         sub->over = more;
         sub->over_cap = cap;
     }
-    sub->over[sub->over_count++] = (struct subscription_over){seq, hash64(lane, 0)};
+    uint32_t at = sub->over_count++;
+    for (; at > 0 && sub->over[at - 1].seq > over.seq; at--)
+        sub->over[at] = sub->over[at - 1];
+    sub->over[at] = over;
     return true;
 }
 
-bool subscription_over(const struct subscription *sub, uint64_t seq, struct str lane) {
+static bool over_add(void *ctx, uint64_t seq, struct str lane) {
+    struct loading *loading = ctx;
+    if (!over_put(loading->sub, (struct subscription_over){.seq = seq, .lane = hash64(lane, 0)}))
+        loading->err = ERR_NOMEM;
+    return loading->err == OK;
+}
+
+void subscription_ended(struct subscription *sub, uint64_t seq, struct str lane) {
+    struct deliver *d = sub->deliver;
+    if (seq > lanes_cursor(sub->lanes))
+        progress_over(d->progress, sub->name, lane, seq);
+    if (seq > lanes_read_to(sub->lanes) &&
+        !over_put(sub, (struct subscription_over){.seq = seq, .lane = hash64(lane, 0), .counted = true}))
+        d->failed = true; /* back to what is on disk: that knows it */
+}
+
+const struct subscription_over *subscription_over(const struct subscription *sub, uint64_t seq, struct str lane) {
     uint32_t from = 0, to = sub->over_count;
     while (from < to) {
         uint32_t at = from + (to - from) / 2;
@@ -111,8 +126,8 @@ bool subscription_over(const struct subscription *sub, uint64_t seq, struct str 
     }
     for (; from < sub->over_count && sub->over[from].seq == seq; from++)
         if (sub->over[from].lane == hash64(lane, 0))
-            return true;
-    return false;
+            return &sub->over[from];
+    return NULL;
 }
 
 /* What was in memory is taken in again by the lanes that come; what has ended stays counted. */

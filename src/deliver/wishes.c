@@ -129,8 +129,7 @@ void deliver_discarded(struct attempt *attempt, enum err err) {
         err = ERR_UNAVAILABLE;
     if (err == OK) {
         progress_unlist(d->progress, subscription, attempt->job.key, attempt->job.seq);
-        if (attempt->job.seq > lanes_cursor(lanes))
-            progress_over(d->progress, subscription, attempt->job.key, attempt->job.seq);
+        subscription_ended(attempt->sub, attempt->job.seq, attempt->job.key);
         lanes_refill(lanes, lane, next);
         if (!deliver_flush_locked(d))
             err = ERR_UNAVAILABLE; /* it is held again */

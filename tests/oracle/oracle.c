@@ -314,6 +314,24 @@ static const char *observe_set(struct oracle *o, const struct json *doc) {
     return NULL;
 }
 
+static const char *observe_fetcher(struct oracle *o, const struct json *doc) {
+    o->fetcher = (struct subscription_seen){member_str(doc, "name"), 0, member(doc, "events")};
+    o->fetcher_after = (uint64_t)member_i64(doc, "after", 0);
+    return o->fetcher.name.ptr ? NULL : "who fetches has a name";
+}
+static const char *fetch_add(struct oracle *o, int what, const struct json *doc) {
+    *LIST_ADD(&o->fetches, struct fetch_seen) =
+        (struct fetch_seen){what, (uint64_t)member_i64(doc, "seq", 0), member_str(doc, "lane")};
+    return NULL;
+}
+static const char *observe_fetched(struct oracle *o, const struct json *doc) { return fetch_add(o, FETCHED, doc); }
+static const char *observe_fetch_done(struct oracle *o, const struct json *doc) {
+    return fetch_add(o, FETCH_DONE, doc);
+}
+static const char *observe_fetch_acked(struct oracle *o, const struct json *doc) {
+    return fetch_add(o, FETCH_ACKED, doc);
+}
+
 static const char *observe_account(struct oracle *o, const struct json *doc) {
     struct str name = member_str(doc, "name");
     if (!name.ptr || index_of(&o->accounts_by_name, name, false) != NONE)
@@ -400,6 +418,10 @@ static const struct {
     {"refused", observe_refused},
     {"found", observe_found},
     {"started", observe_started},
+    {"fetcher", observe_fetcher},
+    {"fetched", observe_fetched},
+    {"fetch_done", observe_fetch_done},
+    {"fetch_acked", observe_fetch_acked},
     {"account", observe_account},
     {"call", observe_call},
     {"ended", observe_ended},

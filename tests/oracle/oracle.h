@@ -35,6 +35,9 @@
  *         by itself after so many in a row at most, those under way included
  *   {"refused": {"subscription", "seq", "replay"}}, {"found": {"subscription"}}   one was; one was done before
  *   {"well": {"subscription"}}, {"started": {"subscription"}}   that is over; a person was answered that it goes on
+ *   {"fetcher": {"name", "events", "after"}}      a system that fetches its events, those behind `after`
+ *   {"fetched": {"seq", "lane"}}, {"fetch_done": {"seq"}}, {"fetch_acked": {"seq"}}   one was handed out to
+ *         it; it did the work; it was answered that its acknowledgement is known
  *   {"account": {"name", "calls", "per_ms", "burst", "concurrency", "quota", "after"}}   what another
  *         system takes of all calls together (0: any), and after how many in a row without a useful
  *         answer each endpoint of it is to be left alone
@@ -85,6 +88,9 @@
  *                        asked for once more, or nobody was answered and another had it retried
  *   value-back           of a position it is never told an older value after a newer one
  *   value-stale          at rest, the last value that it was told of each position is the true one
+ *   fetch-lost, fetch-again   who fetches has done each event at least once, and gets none again that it was
+ *                        answered to have acknowledged
+ *   fetch-order, fetch-invented   it gets an event when those of its key before it are done, and none from nowhere
  *   stopped-late         of a subscription whose deliveries are all refused no more end so than its policy says,
  *                        until a person starts it, or the hub starts
  *   stopped-sent         one that stands still, as the journal says, does no more than was under way

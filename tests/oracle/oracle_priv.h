@@ -106,6 +106,13 @@ struct stop_seen {
     bool replay;
 };
 
+/* Of who fetches: it was handed out; it did the work; it was answered that this is known. */
+struct fetch_seen {
+    enum { FETCHED, FETCH_DONE, FETCH_ACKED } what;
+    uint64_t seq;
+    struct str lane;
+};
+
 /* What a person was answered about a held delivery. */
 struct decided_seen {
     uint32_t subscription;
@@ -141,7 +148,9 @@ struct oracle {
     struct json_parser *parser;
     struct index op_numbers, order_ids, subscriptions_by_name, accounts_by_name;
     struct list ops, events, orders, positions, reads, booked, numbers, subscriptions, effects,
-        held, ledgers, sets, decided, accounts, calls, stops;
+        held, ledgers, sets, decided, accounts, calls, stops, fetches;
+    struct subscription_seen fetcher; /* name absent: none */
+    uint64_t fetcher_after;
     uint64_t call_last; /* the highest number */
     int64_t call_wall_us;
     bool clock_set_back;
@@ -172,6 +181,8 @@ bool subscription_wants(const struct subscription_seen *subscription, struct str
 void judge_ledgers(struct oracle *o);
 void judge_discards(struct oracle *o);
 void judge_values(struct oracle *o);
+/* The rules about who fetches. */
+void judge_fetches(struct oracle *o);
 /* The rules about subscriptions that stop themselves. */
 void judge_stops(struct oracle *o);
 /* The rules about accounts and breakers. */

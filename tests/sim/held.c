@@ -18,7 +18,7 @@ struct held_found {
 };
 static bool held_pick(void *ctx, const struct progress_row *row) {
     struct held_found *found = ctx;
-    if (found->wanted.ptr != NULL && !str_eq(found->wanted, row->subscription))
+    if (fetcher_has(row->subscription) || (found->wanted.ptr != NULL && !str_eq(found->wanted, row->subscription)))
         return true;
     if (progress_row_held(row) && chance(found->sim, ++found->count) == 0) {
         snprintf(found->subscription, sizeof found->subscription, "%.*s",

@@ -10,6 +10,8 @@
 static void replay_ask(struct sim *sim) {
     struct deliver *d = sim->deliver;
     struct subscription *sub = d->subs[chance(sim, d->count)];
+    if (sub->send->webhook)
+        return; /* who fetches asks for itself */
     uint64_t last = core_seq(sim->core);
     struct replay row = {.subscription = sub->name,
                          .from_seq = 1 + (int64_t)chance(sim, last + 1),

@@ -209,6 +209,8 @@ static void step_run(struct sim *sim, const struct step *step) {
         persons(sim);
     else if (kind == STEP_REPLAY)
         replays_step(sim);
+    else if (kind == STEP_FETCH)
+        fetcher_step(sim);
     else if (kind == STEP_TIME)
         time_step(sim);
     else if (kind == STEP_CLOCK)

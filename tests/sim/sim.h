@@ -54,6 +54,7 @@
     SIM_STEP(STEP_BAD, "bad", 1) /* a partner refuses all it is sent, as after a wrong deployment */ \
     SIM_STEP(STEP_PERSON, "person", 7)    /* what is held, and cases: again, or given up */               \
     SIM_STEP(STEP_REPLAY, "replay", 2)    /* of events, to one of the partners */                  \
+    SIM_STEP(STEP_FETCH, "fetch", 10)    /* a system fetches its events, or acknowledges them */       \
     SIM_STEP(STEP_TIME, "time", 14)                                                                \
     SIM_STEP(STEP_CLOCK, "clock", 1) /* the wall clock is set */                                   \
     SIM_STEP(STEP_FULL, "full", 1)   /* the disk is full for a while */                            \
@@ -120,6 +121,7 @@ _Noreturn void sim_run(const struct run_options *options);
 struct partner;
 struct shop;
 struct market;
+struct fetcher;
 struct calls;
 #define ACCOUNTS_MAX 4 /* connectors */
 /* A person's decision on its way. */
@@ -176,6 +178,7 @@ struct sim {
     struct shop *shop;
     struct market *market;
     struct calls *calls;
+    struct fetcher *fetcher;
     struct decision_pending pending;
     struct edited { /* the newest that persons were told to be edited */
         char subscription[64];
@@ -233,6 +236,15 @@ void shop_observe_orders(struct sim *sim);
 /* An order that a partner offers, and the hub is to fetch: told to the oracle, its number there;
  * *order is the caller's. */
 uint32_t shop_offer(struct sim *sim, struct str *order);
+
+/* fetcher.c: a system that fetches its events, with leases. */
+struct fetcher *fetcher_create(struct sim *sim);
+void fetcher_destroy(struct fetcher *fetcher);
+void fetcher_step(struct sim *sim);
+void fetcher_settle(struct sim *sim); /* it fetches and acknowledges all there is */
+void fetcher_lost(struct sim *sim);   /* the hub has ended */
+void fetcher_observe(struct sim *sim);
+bool fetcher_has(struct str subscription); /* it is its */
 
 /* stops.c: subscriptions that stop themselves. */
 void stops_declare(struct sim *sim); /* gives each subscription a policy */

@@ -58,7 +58,7 @@ bool stops_decide(struct sim *sim, bool start_only) {
     bool start = found != NULL;
     if (!start && !start_only && chance(sim, 20) == 0)
         found = d->subs[chance(sim, d->count)];
-    if (pending->waiting || found == NULL)
+    if (pending->waiting || found == NULL || found->send->webhook)
         return false;
     snprintf(pending->subscription, sizeof pending->subscription, "%.*s", STR_FMT(found->name));
     pending->wish = (struct wish){.subscription = str_c(pending->subscription), .by = STR("someone"),

@@ -43,6 +43,7 @@ PLANTS = {
     "breaker-forgotten": {"probe-alone"},
     "bucket-refilled": {"account-rate"},
     "pause-forgotten": {"account-paused"},
+    "lease-acknowledged-twice": {"fetch-again", "fetch-lost", "fetch-order"},
     "stop-never": {"stopped-late"},
     "stop-forgotten": {"stopped-sent"},
     "replay-live": {"lane-alone", "lane-order"},

@@ -53,6 +53,7 @@ static void config_fill(struct sim *sim) {
     config->settings.deliver_window = 16 + sized(sim, "deliver_window", 100);
     config->settings.inbound_inflight_max = 1 + sized(sim, "inbound_inflight_max", 6);
     config->settings.inbound_workers = 1 + sized(sim, "inbound_workers", 2);
+    config->settings.pull_deliveries_max = 10000; /* dies often */
     config->settings.deliver_flush_ms = 1 + sized(sim, "deliver_flush_ms", 300);
     config->settings.state_bytes_max = 4096 + sized(sim, "state_bytes_max", 60000);
     config->settings.state_flush_events = 1 + sized(sim, "state_flush_events", 40);
@@ -269,6 +270,7 @@ void hub_down(struct sim *sim, bool crash) {
     sim->pending.waiting = false;
     shop_lost(sim);
     desk_lost(sim);
+    fetcher_lost(sim);
     hub_close(sim);
     sim->dying = false;
 }
@@ -331,6 +333,7 @@ static void all_step(struct sim *sim) {
     core_step(sim->core);
     deliver_step(sim->deliver);
     sim->reloaded = sim->reloaded || sim->deliver->failed;
+    fetcher_settle(sim);
     (void)!read_model_step(sim->read_model, &more, &fault);
     (void)!journal_tidy(sim->journal, &more, &fault);
     (void)!core_shelf_step(sim->core, &more, &fault);
@@ -425,12 +428,14 @@ void world_open(struct sim *sim) {
     sim->partner = partner_create(sim);
     sim->market = market_create(sim);
     sim->shop = shop_create(sim);
+    sim->fetcher = fetcher_create(sim);
     hub_up(sim);
 }
 
 void world_close(struct sim *sim) {
     hub_down(sim, false);
     shop_destroy(sim->shop);
+    fetcher_destroy(sim->fetcher);
     partner_destroy(sim->partner);
     market_destroy(sim->market);
     calls_destroy(sim->calls);
