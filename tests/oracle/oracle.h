@@ -34,7 +34,7 @@
  *   {"bad": {"subscription", "at_most"}}         from here on all its deliveries are refused for good; it is to stop
  *         by itself after so many in a row at most, those under way included
  *   {"refused": {"subscription", "seq", "replay"}}, {"found": {"subscription"}}   one was; one was done before
- *   {"well": {"subscription"}}, {"started": {"subscription"}}   that is over; a person was answered that it goes on
+ *   {"well": {"subscription"}}, {"started": {"subscription"}}   that is over; a person asked that it goes on
  *   {"fetcher": {"name", "events", "after"}}      a system that fetches its events, those behind `after`
  *   {"fetched": {"seq", "lane"}}, {"fetch_done": {"seq"}}, {"fetch_acked": {"seq"}}   one was handed out to
  *         it; it did the work; it was answered that its acknowledgement is known

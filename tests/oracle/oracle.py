@@ -72,6 +72,7 @@ class View:
         self.effects = ()  # what other systems did, as oracle.h has it
         self.calls = ()  # accounts, calls and their ends, lives, as oracle.h has them
         self.at_once = 0  # deliveries of a subscription, at most
+        self.fetches = ()  # of a system that fetches its events, as oracle.h has it
         self.stops = ()  # what was refused and started, as oracle.h has it
         self.decided = ()  # what persons were answered about held deliveries, the same
         self.erp, self.numbers = erp, numbers or {}
@@ -154,6 +155,7 @@ class Oracle:
         for value in view.sets:
             yield {"set": value}
         yield from view.stops
+        yield from view.fetches
         for effect in view.effects:
             yield {"effect": effect}
         yield from view.calls

@@ -535,3 +535,43 @@ def test_what_stands_still_does_no_more_than_was_under_way(honest):
 
 def test_what_was_started_goes_on(honest):
     assert stands_still(honest, [0, 1, 1, 1], start=True) == set()
+
+
+# --- who fetches ----------------------------------------------------------------------------------
+
+def fetched(honest, *happened, quiet=True):
+    """Three events of two keys: 1 and 3 of "a", 2 of "b"; `happened`: (what, which)."""
+    base = len(honest.events)
+    for subject in ("a", "b", "a"):
+        honest.event("test.happened", honest.op["count"], subject)
+    view = View(honest.events, honest.availability, honest.orders, honest.erp, honest.numbers)
+    view.fetches = [{"fetcher": {"name": "f:1", "events": ["test.*"], "after": base}}]
+    for what, which in happened:
+        view.fetches.append({what: {"seq": base + which, "lane": "b" if which == 2 else "a"}})
+    view.quiet_us = 10**15 if quiet else None
+    return {rule for rule in (one.rule for one in honest.oracle.judge(view)) if rule.startswith("fetch")}
+
+
+def handled(which):
+    return [("fetched", which), ("fetch_done", which), ("fetch_acked", which)]
+
+
+def test_who_fetches_may_see_a_thing_twice_until_it_says_so(honest):
+    assert fetched(honest, ("fetched", 1), ("fetched", 2), *handled(1), *handled(3), *handled(2)) == set()
+
+
+def test_what_was_never_done_is_lost(honest):
+    assert fetched(honest, *handled(1), *handled(3), ("fetched", 2)) == {"fetch-lost"}
+    assert fetched(honest, *handled(1), ("fetched", 2), quiet=False) == set()
+
+
+def test_what_was_acknowledged_does_not_come_again(honest):
+    assert fetched(honest, *handled(1), ("fetched", 1), *handled(2), *handled(3)) == {"fetch-again"}
+
+
+def test_of_a_key_one_comes_after_the_other(honest):
+    assert fetched(honest, ("fetched", 1), *handled(3), *handled(1), *handled(2)) == {"fetch-order"}
+
+
+def test_nothing_else_is_handed_out(honest):
+    assert fetched(honest, ("fetched", 0), *handled(1), *handled(2), *handled(3)) == {"fetch-invented"}

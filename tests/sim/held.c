@@ -100,8 +100,6 @@ void held_answered(struct sim *sim) {
     if (!pending->waiting || !wish->done)
         return;
     pending->waiting = false;
-    if (wish->err == OK && wish->kind == WISH_START)
-        observe(sim, "{\"started\":{\"subscription\":\"%s\"}}", pending->subscription);
     if (wish->err == OK && wish->kind == WISH_EDIT) {
         struct edited *edited = &sim->edited[sim->edited_count++ % EDITED_MAX];
         *edited = (struct edited){.seq = wish->seq, .at = wish->edit_seq};

@@ -65,6 +65,8 @@ bool stops_decide(struct sim *sim, bool start_only) {
                                   .reason = STR("looked at it"), .kind = start ? WISH_START : WISH_STOP,
                                   .fault = &pending->fault};
     pending->waiting = true;
+    if (start) /* it may go on before the person has his answer */
+        observe(sim, "{\"started\":{\"subscription\":\"%s\"}}", pending->subscription);
     list_line(sim, "%s %s", start ? "start" : "stop", pending->subscription);
     pending->wish.next = d->wishes;
     d->wishes = &pending->wish;
