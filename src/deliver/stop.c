@@ -101,10 +101,20 @@ static struct subscription_stop *stop_body(struct attempt *attempt, enum stop_wh
     return body->cause.ptr ? body : NULL;
 }
 
+/* Since when, as the journal has it: everybody is told the same. */
+static void stop_since(struct subscription *sub) {
+    struct core *core = sub->deliver->options.core;
+    struct stopped as;
+    core_read_begin(core);
+    if (stops_find(core_state(core, &stops_capability), sub->name, &as))
+        sub->stop.as.since_us = as.since_us;
+    core_read_end(core);
+}
+
 static void stop_told(struct attempt *attempt, enum err err) {
     attempt->sub->stop.telling = false;
     if (err == OK)
-        stop_load(attempt->sub); /* since when: as the journal has it */
+        stop_since(attempt->sub);
     /* refused for good: told again after the next start of the hub, should it stop again */
     attempt->sub->stop.to_tell = err != OK && err_info(err)->disposition == RETRYABLE;
 }
@@ -133,7 +143,7 @@ static void person_stopped(struct attempt *attempt, enum err err) {
     if (err == OK && !attempt->sub->stop.stopped)
         stop_set(attempt->sub, STOP_PERSON, body->cause, body->by);
     if (err == OK)
-        stop_load(attempt->sub);
+        stop_since(attempt->sub);
     wish_told(attempt, err);
     pthread_mutex_unlock(&attempt->deliver->lock);
 }
