@@ -185,9 +185,15 @@ static void change_failed(struct progress *progress, enum err err, const struct 
 static bool change_begin(struct progress *progress) {
     if (progress->broken != OK)
         return false;
+    struct fault fault = {0};
+    if (progress->open && sqlite3_get_autocommit(progress->db)) {
+        /* A read that the disk refused has undone all of it: what follows would stand alone. */
+        fault_set(&fault, ERR_IO, "what was to be written together was undone by a read that failed");
+        change_failed(progress, ERR_IO, &fault);
+        return false;
+    }
     if (progress->open)
         return true;
-    struct fault fault = {0};
     enum err err = db_exec(progress->db, "BEGIN IMMEDIATE", &fault);
     if (err != OK)
         change_failed(progress, err, &fault);
@@ -416,6 +422,8 @@ enum err progress_notes(struct progress *progress, bool (*visit)(void *ctx, stru
 bool progress_dirty(const struct progress *progress) {
     return progress->open || progress->broken != OK;
 }
+
+bool progress_broken(const struct progress *progress) { return progress->broken != OK; }
 
 enum err progress_flush(struct progress *progress, struct fault *fault) {
     enum err err = progress->broken;

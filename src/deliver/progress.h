@@ -141,6 +141,8 @@ enum err progress_notes(struct progress *progress, bool (*visit)(void *ctx, stru
 
 /* Whether there is anything to flush. */
 bool progress_dirty(const struct progress *progress);
+/* A change since then could not be made: reads do not see it, and the next flush says so. */
+bool progress_broken(const struct progress *progress);
 /* On disk when it answers OK. On failure all changes since the last flush are undone: the caller
  * must go back to what is on disk (progress_load, progress_lanes). */
 enum err progress_flush(struct progress *progress, struct fault *fault) WARN_UNUSED;

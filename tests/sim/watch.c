@@ -156,7 +156,7 @@ static void ledgers_begin(struct sim *sim) {
 /* What the hub counts, to the oracle; and against what is on disk. */
 void watch_rest(struct sim *sim) {
     struct deliver *d = sim->deliver;
-    if (vfs_fault_crashed(sim->disk) || d->failed)
+    if (vfs_fault_crashed(sim->disk) || d->failed || progress_broken(d->progress))
         return;
     for (uint32_t i = 0; i < d->count; i++) {
         const struct subscription *sub = d->subs[i];

@@ -317,6 +317,7 @@ static bool quiet(struct sim *sim) {
 static void all_step(struct sim *sim) {
     struct fault fault = {0};
     bool more;
+    sim->reloaded = sim->reloaded || sim->deliver->failed;
     core_step(sim->core);
     inbound_step(sim->inbound);
     deliver_step(sim->deliver);
