@@ -408,9 +408,11 @@ void partner_step(struct sim *sim) {
     } else if (call_is_too_much(sim, &call->request, &wait_us)) {
         answer_too_much(p, call, wait_us);
     } else if (is_post(call)) {
+        if (answer_again(p, call))
+            return;
         if (call->who != SHELF && is_bad(p, call->who))
             answer_bad(p, call);
-        else if (!answer_again(p, call))
+        else
             answer_post(p, call);
     } else {
         answer_lookup(p, call);
