@@ -167,6 +167,8 @@ void deliver_edited(struct attempt *attempt, enum err err) {
 static enum err wish_decide(struct deliver *d, struct wish *wish, struct arena *arena) {
     if (d->failed)
         return fault_set(wish->fault, ERR_UNAVAILABLE, "delivery stands still, try again");
+    if (d->drained) /* what the journal was not told of yet, it is not told any more: that comes first */
+        return fault_set(wish->fault, ERR_UNAVAILABLE, "the hub is stopping");
     if (wish->decide != NULL)
         return wish->decide(d, wish);
     bool stop = wish->kind == WISH_STOP || wish->kind == WISH_START;
