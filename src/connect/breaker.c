@@ -21,6 +21,8 @@ bool breaker_take(struct breaker *breaker, int64_t now_us, bool *probe) {
     if (!breaker_lets(breaker, now_us))
         return false;
     *probe = breaker->probing = breaker->open;
+    if (*probe)
+        breaker->out_us = now_us;
     return true;
 }
 
@@ -48,6 +50,7 @@ enum breaker_change breaker_end(struct breaker *breaker, const struct breaker_po
                                 struct rng *rng, bool probe, int64_t began_us, enum breaker_end end,
                                 int64_t retry_after_ms, int64_t now_us) {
     bool was = breaker->open;
+    probe = probe && breaker->probing && began_us == breaker->out_us;
     if (probe)
         breaker->probing = false;
     if (end == BREAKER_SAYS_NOTHING)

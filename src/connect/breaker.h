@@ -27,6 +27,7 @@ struct breaker {
     uint32_t probes;   /* that failed in a row, while open */
     bool open, probing;
     int64_t probe_us;   /* when the next probe may go */
+    int64_t out_us;     /* when the one that is out went: those of before it closed and opened again are none */
     int64_t counted_us; /* calls begun before it say nothing new */
 };
 const char *breaker_state_name(enum breaker_state state);

@@ -42,6 +42,24 @@ static void failures_in_a_row_open_it(void **state) {
     assert_int_equal(breaker_state(&b, 1), BREAKER_OPEN);
 }
 
+/* A probe is out, an older call is answered, and then it opens again: that probe's end makes no room for a
+ * second one beside the newer. */
+static void the_probe_of_before_is_none(void **state) {
+    struct breaker b = opened(0);
+    bool probe;
+    int64_t first = breaker_due_us(&b);
+    assert_true(breaker_take(&b, first, &probe) && probe);
+    assert_int_equal(breaker_end(&b, &policy, &rng.rng, false, 0, BREAKER_GOOD, -1, first + 1), BREAKER_CLOSED_AGAIN);
+    for (int i = 0; i < 3; i++)
+        bad(&b, false, first + 2, first + 3);
+    int64_t second = breaker_due_us(&b);
+    assert_true(breaker_take(&b, second, &probe) && probe);
+    assert_int_equal(bad(&b, true, first, second + 1), BREAKER_SAME);
+    assert_false(breaker_take(&b, second + 99000000, &probe));
+    assert_int_equal(bad(&b, true, second, second + 2), BREAKER_SAME);
+    assert_true(breaker_take(&b, second + 99000000, &probe) && probe);
+}
+
 static void one_probe_at_a_time_and_longer_pauses(void **state) {
     struct breaker b = opened(0);
     bool probe;
@@ -105,6 +123,7 @@ static void an_earlier_life_is_not_forgotten(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failures_in_a_row_open_it),
+        cmocka_unit_test(the_probe_of_before_is_none),
         cmocka_unit_test(one_probe_at_a_time_and_longer_pauses),
         cmocka_unit_test(those_from_before_say_nothing_new),
         cmocka_unit_test(it_waits_as_long_as_was_asked),
