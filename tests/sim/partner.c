@@ -265,6 +265,11 @@ static const struct net_ops partner_ops = {.send = partner_send, .cancel = partn
 
 static bool is_post(const struct net_call *call) { return str_is(call->request.method, "POST"); }
 
+/* One that is done, among those that are refused. */
+static void found_tell(struct partner *p, enum who who) {
+    observe(p->sim, "{\"found\":{\"subscription\":\"%s\"}}", partners[who].subscription);
+}
+
 static void answer_lookup(struct partner *p, struct net_call *call) {
     char body[160] = "{\"items\":[]}";
     struct net_answer answer = {.sent = true, .status = 200};
@@ -283,8 +288,8 @@ static void answer_lookup(struct partner *p, struct net_call *call) {
         snprintf(body, sizeof body, "{\"item\":%s}",
                  (found = is_done(p, call->who, work.seq)) ? "1" : "null");
     }
-    if (found) /* one that is done, in between */
-        observe(p->sim, "{\"found\":{\"subscription\":\"%s\"}}", partners[call->who].subscription);
+    if (found)
+        found_tell(p, call->who);
     answer.body = str_c(body);
     call_end(p, call, &answer);
 }
@@ -315,6 +320,7 @@ static bool answer_again(struct partner *p, struct net_call *call) {
         *at = ghost->next;
         effect(p, ghost);
         mem_free(ghost);
+        found_tell(p, FRONT);
         struct net_answer answer = {.sent = true, .status = 201, .body = STR("{}")};
         call_end(p, call, &answer);
         return true;
