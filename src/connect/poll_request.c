@@ -157,8 +157,10 @@ static bool headers_make(const struct place *place, const struct connector_reque
         return false;
     for (uint32_t i = 0; i < how->header_count; i++) {
         struct str name = how->headers[i].name;
-        headers[out->header_count++] = (struct net_header){
-            name, expanded(place, how->headers[i].value, false, POLL_URL_MAX)};
+        struct str value = expanded(place, how->headers[i].value, false, POLL_URL_MAX);
+        if (!value.ptr) /* without it, it would be another request */
+            return false;
+        headers[out->header_count++] = (struct net_header){name, value};
         typed = typed || str_eq_nocase(name, STR("Content-Type"));
         accepts = accepts || str_eq_nocase(name, STR("Accept"));
     }

@@ -377,10 +377,12 @@ enum err attempt_call(struct attempt *attempt, const struct connector_request *r
     bool typed = false;
     buf_clear(&attempt->url);
     expand(attempt, request->url, true, &attempt->url);
+    bool whole = buf_ok(&attempt->url);
     struct str url = arena_str(&attempt->arena, buf_str(&attempt->url));
     for (uint32_t i = 0; i < request->header_count; i++) {
         buf_clear(&attempt->url);
         expand(attempt, request->headers[i].value, false, &attempt->url);
+        whole = whole && buf_ok(&attempt->url);
         headers[count].name = request->headers[i].name;
         headers[count++].value = arena_str(&attempt->arena, buf_str(&attempt->url));
         typed = typed || str_eq_nocase(request->headers[i].name, STR("Content-Type"));
@@ -397,7 +399,9 @@ enum err attempt_call(struct attempt *attempt, const struct connector_request *r
     attempt->call_url = url;
     if (attempt->traceparent.len > 0)
         headers[count++] = (struct net_header){STR("traceparent"), attempt_call_trace(attempt)};
-    if (url.ptr == NULL)
+    for (uint32_t i = 0; i < count; i++) /* without one of them it would be another request */
+        whole = whole && headers[i].value.ptr != NULL;
+    if (url.ptr == NULL || !whole)
         return fault_set(fault, ERR_NOMEM, "no memory for a request");
     const struct webhook *webhook = attempt->send->webhook;
     uint32_t more = 0;

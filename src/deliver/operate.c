@@ -359,6 +359,8 @@ static enum err ask_request(struct operate_ask *ask, struct net_request *out) {
     for (uint32_t i = 0; i < request->header_count; i++) {
         headers[count] = (struct net_header){request->headers[i].name,
                                              expand(ask, request->headers[i].value, false)};
+        if (!headers[count].value.ptr) /* without it, it would be another request */
+            return fault_set(&ask->fault, ERR_NOMEM, "no memory for the request");
         typed = typed || str_eq_nocase(headers[count].name, STR("Content-Type"));
         count += headers[count].value.len > 0;
     }

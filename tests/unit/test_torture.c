@@ -341,7 +341,8 @@ static const struct partner_file books_files[] = {
     {"connector.yaml",
      "connector: books\nversion: \"1\"\nowner: finance\nsend:\n"
      "  - subscription: books\n    events: [order.captured]\n    mapping: post.lua\n"
-     "    request: {method: POST, url: \"http://books/orders\", headers: {Idempotency-Key: \"{event.id}\"}}\n"
+     "    request: {method: POST, url: \"http://books/orders\", headers: {Idempotency-Key: \"{event.id}\",\n"
+     "              X-About: \"{event.type} with the number {event.seq} about {event.subject}\"}}\n"
      "    lookup: {method: GET, url: \"http://books/orders?id={event.id}\", found: /number, reference: /number,\n"
      "             settle_ms: 10}\n"
      "    reference: /number\n    retry: {first_ms: 1, max_ms: 10, factor: 2, jitter: none}\n"},
@@ -384,6 +385,8 @@ static enum err books_send(struct net *net, const struct net_request *request, n
 static void books_answer(const struct net_call *call) {
     struct net_answer answer = {.sent = true, .status = 200};
     struct str id = STR_NONE;
+    for (uint32_t i = 0; i < call->request.header_count; i++) /* a request without is another one */
+        assert_true(call->request.headers[i].value.len > 0);
     if (str_is(call->request.method, "POST")) {
         for (uint32_t i = 0; i < call->request.header_count; i++)
             if (str_is(call->request.headers[i].name, "Idempotency-Key"))
