@@ -9,7 +9,8 @@ POST /orders/find says which it has. Each call takes the next of `script` ("ok" 
   page         done, 200 with a page that is no JSON
 A member whose key is in `refused` is not taken ("final"), one in `busy` once more each time it is
 asked ("retryable") as often as its number says. With `compare` on, a quantity that comes with a `previous`
-other than the one that is there is "stale".
+other than the one that is there is "stale". More than `most` in a call are too many: 413, or, with `says_large`, 200 and
+an answer that says so; nothing of it is done.
 """
 
 import json
@@ -35,6 +36,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         sink = self.server.ledger
         doc = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if sink.most and len(doc["members"]) > sink.most:
+            sink.too_many.append(len(doc["members"]))
+            return self.answer(200 if sink.says_large else 413, json.dumps({"too_large": True}).encode())
         if self.path == "/orders/find":
             with sink.lock:
                 sink.lookups.append([m["id"] for m in doc["members"]])
@@ -61,6 +65,7 @@ class Sink:
         self.script, self.calls, self.lookups = [], [], []
         self.values, self.booked, self.refused, self.busy = {}, [], set(), {}
         self.compare = False
+        self.most, self.says_large, self.too_many = 0, False, []
         self.server = Server(("127.0.0.1", 0), Handler)
         self.server.ledger = self
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
@@ -159,6 +164,7 @@ end
 """,
     "said": """\
 return function(doc)
+  if opt(doc, "body.too_large") then return {too_large = true} end
   return {members = each(doc.body.members, function(m)
     local current = opt(m, "current")
     return {outcome = m.outcome, cause = opt(m, "cause"), reference = opt(m, "number"),

@@ -187,6 +187,24 @@ def test_a_batch_of_orders_holds_only_who_failed(start, sink):
     assert sorted(m["id"] for m in sink.booked) == sorted([first, *ids])
 
 
+@pytest.mark.parametrize("says", [False, True], ids=["413", "its-answer"])
+def test_what_is_too_large_goes_in_smaller_calls(start, sink, says):
+    sink.most, sink.says_large = 3, says
+    hub = start(linger_ms=100)
+    api = hub.client()
+    counts(api, ("B", 1000))
+    at_rest(hub)
+    sink.script.append("lost" if not says else "ok")  # then some are looked up, in calls as small
+    lines = api.bulk("/v1/orders", [docs.order(("B", 1)) for _ in range(30)]).lines
+    ids = [x["answer"]["order_id"] for x in lines]
+    rest = at_rest(hub, "sink-orders", delivered=30, held=0, parked=0)
+    assert sorted(m["id"] for m in sink.booked) == sorted(ids)
+    assert rest["failed"] <= 3 and sink.too_many and max(sink.too_many) <= 10
+    assert max(len(doc["members"]) for _, _, doc in sink.calls) <= 3
+    assert 'penstock_delivery_batch_members_max{connector="sink",subscription="sink-orders"}' in api.get(
+        "/metrics").body.decode()
+
+
 def test_killed_in_the_middle(start, sink):
     hub = start(rate=50)
     seed = 4711
