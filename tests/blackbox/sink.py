@@ -9,8 +9,8 @@ POST /orders/find says which it has. Each call takes the next of `script` ("ok" 
   page         done, 200 with a page that is no JSON
 A member whose key is in `refused` is not taken ("final"), one in `busy` once more each time it is
 asked ("retryable") as often as its number says. With `compare` on, a quantity that comes with a `previous`
-other than the one that is there is "stale". More than `most` in a call are too many: 413, or, with `says_large`, 200 and
-an answer that says so; nothing of it is done.
+other than the one that is there is "stale". More than `most` in a call are too many: 413, or, with `says_large`,
+200 and an answer that says so; nothing of it is done.
 """
 
 import json

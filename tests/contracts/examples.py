@@ -5,7 +5,8 @@ event of each type that happened, contracts/examples/events/*.json.
 
 An answer must be the file's, but for what is new each time: ids, times, positions. Ids are matched
 by where they stand, so that a later request asks for the id this hub gave. An event marked "apart"
-happened on another hub: it takes more than these requests. --write puts what the hub answers into the files: look at the difference before it is committed. In a request
+happened on another hub: it takes more than these requests. --write puts what the hub answers into
+the files: look at the difference before it is committed. In a request
 "$040-capture.order_id" takes a value from an earlier answer; --write replaces it, too.
 """
 
