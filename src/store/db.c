@@ -74,13 +74,17 @@ static const char *db_meaning(int rc) {
     }
 }
 
-static _Thread_local int newest_code;
+static _Thread_local int newest_code; /* extended */
 
-bool db_fault_damaged(void) { return newest_code == SQLITE_CORRUPT || newest_code == SQLITE_NOTADB; }
+bool db_fault_damaged(void) {
+    return (newest_code & 0xff) == SQLITE_CORRUPT || (newest_code & 0xff) == SQLITE_NOTADB;
+}
+
+bool db_fault_half_made(void) { return newest_code == SQLITE_READONLY_ROLLBACK; }
 
 enum err db_fault(sqlite3 *db, const char *doing, struct fault *fault) {
     int rc = db ? sqlite3_extended_errcode(db) : SQLITE_NOMEM;
-    newest_code = rc & 0xff;
+    newest_code = rc;
     int system = db ? sqlite3_system_errno(db) : 0;
     enum err err = db_err(rc);
     if (err == OK) /* asked without cause: never report success as a failure */

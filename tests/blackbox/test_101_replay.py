@@ -94,6 +94,7 @@ def test_a_dry_run_counts_what_is_sent(posting_hub, ledger):
     hub, api = posting_hub, posting_hub.client()
     ids = capture(hub, 40)
     booked(ledger, 40)
+    until(lambda: len(docs.events(api, type="posting.posted")) == 40, 20, "the postings, which follow the booking")
     stored = docs.stored(api)
     run = hub.cli("replay", "--subscription", "ledger-orders", "--dry-run")
     assert run.returncode == 0 and "40 events would go to ledger-orders" in run.stdout, run

@@ -461,7 +461,8 @@ struct oracle *oracle_create(void) {
 void oracle_destroy(struct oracle *o) {
     struct list *lists[] = {&o->ops,    &o->events,  &o->orders,        &o->positions, &o->reads,
                             &o->booked, &o->numbers, &o->subscriptions, &o->effects,   &o->held,
-                            &o->ledgers, &o->sets,    &o->decided};
+                            &o->ledgers, &o->sets,    &o->decided,
+                            &o->accounts, &o->calls, &o->stops,        &o->fetches};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         free(lists[i]->items);
     index_free(&o->op_numbers);

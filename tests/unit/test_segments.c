@@ -366,6 +366,46 @@ static void chain_db_is_made_again(void **state) {
 }
 
 /* With chain.db, where archived segments are is lost, too: no new journal is begun beside them. */
+static void text_copy(const char *dir, const char *from, const char *to) {
+    char text[4096], path[512];
+    snprintf(path, sizeof path, "%s/%s", dir, from);
+    FILE *in = fopen(path, "rb");
+    snprintf(path, sizeof path, "%s/%s", dir, to);
+    FILE *out = fopen(path, "wb");
+    assert_true(in && out);
+    for (size_t n; (n = fread(text, 1, sizeof text, in)) > 0;)
+        assert_int_equal(fwrite(text, 1, n, out), n);
+    assert_int_equal(fclose(in) | fclose(out), 0);
+}
+
+/* The next segment was being made when the process ended: its rollback journal is there yet. */
+static void a_segment_that_was_being_made_is_made_anew(void **state) {
+    char *dir = temp_folder(), path[512];
+    struct journal *journal = journal_open(dir, false, false);
+    sqlite3 *half;
+    append(journal);
+    journal_close(journal);
+    snprintf(path, sizeof path, "%s/half", dir);
+    assert_int_equal(sqlite3_open(path, &half), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(half, "PRAGMA cache_size = 1;"
+                                        "BEGIN; CREATE TABLE meta (x);"
+                                        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500)"
+                                        "INSERT INTO meta SELECT zeroblob(1000) FROM n", NULL, NULL, NULL),
+                     SQLITE_OK);
+    text_copy(dir, "half", "journal/00000002.db");
+    text_copy(dir, "half-journal", "journal/00000002.db-journal");
+    sqlite3_close(half);
+    journal = journal_open(dir, false, true);
+    assert_int_equal(last_of(journal), COMMIT);
+    fill(journal, 2);
+    uint64_t last = last_of(journal);
+    journal_close(journal);
+    journal = journal_open(dir, true, false);
+    assert_int_equal(read_from(journal, 1), last);
+    journal_close(journal);
+    temp_remove(dir);
+}
+
 static void no_journal_is_begun_beside_another(void **state) {
     (void)state;
     char *dir = temp_folder(), command[4096];
@@ -402,6 +442,7 @@ int main(void) {
         cmocka_unit_test(a_closed_segment_takes_nothing),
         cmocka_unit_test(a_lost_end_is_refused),
         cmocka_unit_test(chain_db_is_made_again),
+        cmocka_unit_test(a_segment_that_was_being_made_is_made_anew),
         cmocka_unit_test(no_journal_is_begun_beside_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
