@@ -2,7 +2,7 @@
  * its turn, and each allocation, while it starts and while orders and counts come in (over HTTP, from a file, from
  * a poll) and go out to another system's books. A start succeeds, or says why and leaves nothing open, and the
  * next one works. Of what comes in the sender is told the truth; at the end each order is in the hub and in the
- * books once, the stock is what the orders leave of it, and all segments of the journal are sound. */
+ * books once, and the stock is what the orders leave of it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
