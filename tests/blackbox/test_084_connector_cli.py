@@ -62,7 +62,7 @@ def test_a_new_folder_says_what_to_do_next(binary, shop, kind, mapping):
     (["connector", "new", "shopify"], "is there already"),
     (["connector", "new", "x", "--kind", "spaceship"], "--kind is shop"),
     (["connector", "test", "nobody"], "there is no connector nobody"),
-    (["connector", "dance"], "new, test or list?"),
+    (["connector", "dance"], "new, test, list or expected?"),
 ])
 def test_what_it_refuses(binary, shop, args, words):
     done = binary.run(*args, "-C", shop)
