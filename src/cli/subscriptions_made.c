@@ -61,6 +61,7 @@ static bool body_write(struct cli *cli, struct buf *body) {
     buf_init(body, 0);
     buf_char(body, '{');
     if (personal && blind) {
+        buf_free(body);
         (void)cli_fail(cli, EXIT_USAGE, "--personal or --no-personal?");
         return false;
     }
