@@ -50,6 +50,8 @@ enum err db_err(int rc) {
 
 /* What the code means to who runs the hub. */
 static const char *db_meaning(int rc) {
+    if (rc == SQLITE_READONLY_ROLLBACK)
+        return "a change of the file was cut off, and the file may not be written to take it back";
     switch (rc & 0xff) {
     case SQLITE_FULL:
         return "the disk is full";
@@ -79,8 +81,6 @@ static _Thread_local int newest_code; /* extended */
 bool db_fault_damaged(void) {
     return (newest_code & 0xff) == SQLITE_CORRUPT || (newest_code & 0xff) == SQLITE_NOTADB;
 }
-
-bool db_fault_half_made(void) { return newest_code == SQLITE_READONLY_ROLLBACK; }
 
 enum err db_fault(sqlite3 *db, const char *doing, struct fault *fault) {
     int rc = db ? sqlite3_extended_errcode(db) : SQLITE_NOMEM;
@@ -243,10 +243,8 @@ static int db_open_file(const char *path, int flags, const struct db_options *op
     return rc;
 }
 
-enum err db_open(const char *path, const struct db_options *options, sqlite3 **out,
-                 struct fault *fault) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, db_configure);
+static enum err db_open_once(const char *path, const struct db_options *options, sqlite3 **out,
+                             struct fault *fault) {
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     flags |= options->read_only || options->immutable ? SQLITE_OPEN_READONLY
                                                       : SQLITE_OPEN_READWRITE;
@@ -277,6 +275,25 @@ enum err db_open(const char *path, const struct db_options *options, sqlite3 **o
     }
     *out = db;
     return OK;
+}
+
+enum err db_open(const char *path, const struct db_options *options, sqlite3 **out,
+                 struct fault *fault) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, db_configure);
+    newest_code = SQLITE_OK;
+    enum err err = db_open_once(path, options, out, fault);
+    if (err == OK || newest_code != SQLITE_READONLY_ROLLBACK)
+        return err;
+    /* An end of the process cut off a change and left its rollback journal. Whoever may write the file takes
+     * that back by reading; by SQLite's own locks, so also beside a program that is just doing it. */
+    struct db_options writable = *options;
+    struct fault refused = {0};
+    writable.read_only = writable.create = false;
+    writable.keep_mode = true;
+    if (db_open_once(path, &writable, out, &refused) == OK)
+        db_close(*out);
+    return db_open_once(path, options, out, fault);
 }
 
 void db_close(sqlite3 *db) {

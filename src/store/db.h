@@ -51,9 +51,6 @@ enum err db_i64(sqlite3 *db, const char *sql, int64_t dflt, int64_t *out,
 enum err db_fault(sqlite3 *db, const char *doing, struct fault *fault);
 /* Whether this thread's newest db_fault was about what a file holds, not about reading it. */
 bool db_fault_damaged(void);
-/* Whether it was a rollback journal that an end of the process left: the file was changed as a whole then,
- * and who may write it takes that back. */
-bool db_fault_half_made(void);
 /* SQLite result code (extended) as enum err. */
 enum err db_err(int rc);
 /* Whether the code says that the file itself is damaged. */

@@ -416,10 +416,8 @@ static enum err file_take(struct journal_sqlite *j, uint64_t number, bool *found
     struct fault unmade = {0};
     *found = false;
     enum err err = number_exists(j, number) ? file_range(j, number, &first, &last, &unmade) : ERR_NOT_FOUND;
-    /* What can not be read now may hold records: nobody may append behind the one before it. Records come
-     * by the WAL: what an end cut off beside a rollback journal was being made. */
-    bool unmade_now = err != OK && err != ERR_NOT_FOUND && (db_fault_damaged() || db_fault_half_made());
-    if (!unmade_now && (err == ERR_IO || err == ERR_NOMEM || err == ERR_UNAVAILABLE))
+    /* What can not be read now may hold records: nobody may append behind the one before it. */
+    if ((err == ERR_IO && !db_fault_damaged()) || err == ERR_NOMEM || err == ERR_UNAVAILABLE)
         return fault_set(fault, err, "%s", unmade.detail);
     if (err != OK || first == 0)
         return OK; /* not made to its end; where it is something else, who writes will say so */

@@ -75,6 +75,17 @@ static void fill(struct journal *journal, uint64_t sealed) {
     fail_msg("not sealed");
 }
 
+/* Until the segment that was live is closed, and the next has a record; it is not sealed. */
+static void switch_over(struct journal *journal) {
+    struct journal_sqlite_stats stats = {0};
+    while (stats.switches == 0) {
+        append(journal);
+        tidy(journal, 1);
+        journal_sqlite_stats(journal, &stats);
+    }
+    append(journal);
+}
+
 static bool see(void *ctx, const struct record *record) {
     uint64_t *last = ctx;
     char want[32];
@@ -119,14 +130,8 @@ static void an_end_at_any_step(void **state) {
         pid_t pid = fork();
         assert_true(pid >= 0);
         if (pid == 0) {
-            struct journal_sqlite_stats stats = {0};
             journal = journal_open(dir, false, false);
-            while (stats.switches == 0) {
-                append(journal);
-                tidy(journal, stats.switches == 0 ? 1 : 0);
-                journal_sqlite_stats(journal, &stats);
-            }
-            append(journal);
+            switch_over(journal);
             tidy(journal, steps);
             _exit((int)(last_of(journal) / COMMIT));
         }
@@ -365,8 +370,7 @@ static void chain_db_is_made_again(void **state) {
     temp_remove(dir);
 }
 
-/* With chain.db, where archived segments are is lost, too: no new journal is begun beside them. */
-static void text_copy(const char *dir, const char *from, const char *to) {
+static void file_copy(const char *dir, const char *from, const char *to) {
     char text[4096], path[512];
     snprintf(path, sizeof path, "%s/%s", dir, from);
     FILE *in = fopen(path, "rb");
@@ -378,23 +382,36 @@ static void text_copy(const char *dir, const char *from, const char *to) {
     assert_int_equal(fclose(in) | fclose(out), 0);
 }
 
-/* The next segment was being made when the process ended: its rollback journal is there yet. */
+/* A change of the journal's file `name` that the end of the process cuts off: its rollback journal stays. */
+static void cut_off(const char *dir, const char *name, const char *change) {
+    char from[128], to[160], path[512];
+    sqlite3 *db;
+    snprintf(from, sizeof from, "journal/%s", name);
+    file_copy(dir, from, "cut");
+    snprintf(path, sizeof path, "%s/cut", dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN", NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, change, NULL, NULL, NULL), SQLITE_OK);
+    file_copy(dir, "cut", from);
+    snprintf(to, sizeof to, "%s-journal", from);
+    file_copy(dir, "cut-journal", to);
+    sqlite3_close(db);
+}
+
+/* The next segment was being made when the process ended. */
 static void a_segment_that_was_being_made_is_made_anew(void **state) {
+    (void)state;
     char *dir = temp_folder(), path[512];
     struct journal *journal = journal_open(dir, false, false);
-    sqlite3 *half;
     append(journal);
     journal_close(journal);
-    snprintf(path, sizeof path, "%s/half", dir);
-    assert_int_equal(sqlite3_open(path, &half), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(half, "PRAGMA cache_size = 1;"
-                                        "BEGIN; CREATE TABLE meta (x);"
-                                        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500)"
-                                        "INSERT INTO meta SELECT zeroblob(1000) FROM n", NULL, NULL, NULL),
-                     SQLITE_OK);
-    text_copy(dir, "half", "journal/00000002.db");
-    text_copy(dir, "half-journal", "journal/00000002.db-journal");
-    sqlite3_close(half);
+    snprintf(path, sizeof path, "%s/journal/00000002.db", dir);
+    fclose(fopen(path, "wb"));
+    cut_off(dir, "00000002.db",
+            "CREATE TABLE meta (x);"
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500)"
+            "INSERT INTO meta SELECT zeroblob(1000) FROM n");
     journal = journal_open(dir, false, true);
     assert_int_equal(last_of(journal), COMMIT);
     fill(journal, 2);
@@ -406,6 +423,38 @@ static void a_segment_that_was_being_made_is_made_anew(void **state) {
     temp_remove(dir);
 }
 
+/* A closed segment was being sealed when the process ended: the first of all, or one behind sealed ones. Who
+ * only looks finds all records as well as who writes. */
+static void a_segment_that_was_being_sealed_is_whole(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        bool first = i < 2, looks = i % 2 == 1;
+        char *dir = temp_folder(), name[32];
+        struct journal *journal = journal_open(dir, false, false);
+        if (!first)
+            fill(journal, 2);
+        journal_close(journal);
+        journal = journal_open(dir, false, false); /* it counts its switches */
+        switch_over(journal);
+        struct segment closed = segment_of(journal, journal_sqlite_segment_count(journal) - 2);
+        assert_int_equal(closed.state, SEGMENT_CLOSED);
+        uint64_t last = last_of(journal);
+        journal_close(journal);
+        snprintf(name, sizeof name, "%08llu.db", (unsigned long long)closed.number);
+        cut_off(dir, name, "UPDATE event SET sum = 0");
+        journal = journal_open(dir, looks, false);
+        assert_int_equal(last_of(journal), last);
+        assert_int_equal(read_from(journal, 1), last);
+        if (!looks)
+            tidy(journal, 200);
+        assert_true(looks || segment_of(journal, (uint32_t)closed.number - 1).state == SEGMENT_SEALED);
+        journal_close(journal);
+        assert_int_equal(verify(dir).faults, 0);
+        temp_remove(dir);
+    }
+}
+
+/* With chain.db, where archived segments are is lost, too: no new journal is begun beside them. */
 static void no_journal_is_begun_beside_another(void **state) {
     (void)state;
     char *dir = temp_folder(), command[4096];
@@ -443,6 +492,7 @@ int main(void) {
         cmocka_unit_test(a_lost_end_is_refused),
         cmocka_unit_test(chain_db_is_made_again),
         cmocka_unit_test(a_segment_that_was_being_made_is_made_anew),
+        cmocka_unit_test(a_segment_that_was_being_sealed_is_whole),
         cmocka_unit_test(no_journal_is_begun_beside_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
