@@ -240,15 +240,28 @@ return function(doc, settings)
     ask("write_" .. invoice.id, "account.invoice.write", list {list {invoice.id}, {
       invoice_date = date(day), reference = reference, taxes = #taxes > 0 and taxes or nil}})
     -- Numbers without holes: Tryton holds a lock from the number to the end of the call. It numbers by date:
-    -- behind an invoice of a later day (this one was held up) it can only be of today.
-    local post, params = "post_" .. invoice.id, list {list {invoice.id}}
-    local words = opt(answers, post .. ".body.error.2.1")
-    if type(words) == "string" and words:find("must set an accounting date after", 1, true) then
-      local today = ask("today", "ir.date.today", list {}, "reads")
-      ask("date_" .. invoice.id, "account.invoice.write", list {list {invoice.id}, {invoice_date = today}})
-      post = "post_today_" .. invoice.id
+    -- behind an invoice of a later day (this one was held up) it can only be of today. And it warns of payments
+    -- that are due in the past, as those of an order that comes late are: what its own client writes down when
+    -- its user goes on all the same. Of anything else that it warns of a person has to know.
+    local post, due_in_past = "post_" .. invoice.id, "invoice_payment_term_" .. invoice.id
+    local redated, accepted = false, opt(settings, "payment_in_past") == "hold"
+    while not step do
+      local err = opt(answers, post .. ".body.error")
+      local words = err and opt(err, "2.1")
+      if not redated and type(words) == "string" and words:find("must set an accounting date after", 1, true) then
+        local today = ask("today", "ir.date.today", list {}, "reads")
+        ask("date_" .. invoice.id, "account.invoice.write", list {list {invoice.id}, {invoice_date = today}})
+        post, redated = "post_today_" .. invoice.id, true
+      elseif not accepted and words == due_in_past and err[1] == "UserWarning" then
+        local me = first(ask("user", "res.user.search", list {list {list {"login", "=", settings.user}}}, "reads"))
+        ask("accept_" .. invoice.id, "res.user.warning.create", list {list {{
+          user = me, name = due_in_past, always = false}}})
+        post, accepted = post .. "_accepted", true
+      else
+        break
+      end
     end
-    ask(post, "account.invoice.post", params, "invoice numbers")
+    ask(post, "account.invoice.post", list {list {invoice.id}}, "invoice numbers")
   end
   -- The sale's invoice that is not posted yet, or the one that was, under this reference.
   local function invoice_of(sale, reference)

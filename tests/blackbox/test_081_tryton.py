@@ -4,6 +4,7 @@ invoice of exactly the order's total, whatever happens on the way."""
 import datetime
 import json
 import random
+import re
 import threading
 
 import pytest
@@ -16,8 +17,13 @@ from tryton import Tryton
 from wire import until
 
 
-# Tryton warns of payments that are due in the past.
-TODAY = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+def day(ago):
+    """Tryton has periods for the years around this one, so a fixed day will not do."""
+    then = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=ago)
+    return then.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+TODAY = day(0)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +37,14 @@ def tryton():
 
 @pytest.fixture
 def selling_hub(release_binary, tmp_path, tryton, request):
-    """A hub whose captured orders go to Tryton, with plenty of stock. A parameter says when they are invoiced."""
+    """A hub whose captured orders go to Tryton, with plenty of stock. A parameter is another setting."""
     hub = Hub(release_binary, tmp_path)
     hub.env.update(tryton.configure(hub.config))
     path = hub.config / "connectors" / "tryton" / "connector.yaml"
-    invoice_at = getattr(request, "param", "capture")
-    path.write_text(path.read_text().replace("invoice_at: capture", f"invoice_at: {invoice_at}"))
+    name, value = getattr(request, "param", "invoice_at: capture").split(": ")
+    text, changes = re.subn(rf"^  {name}: \w+", f"  {name}: {value}", path.read_text(), flags=re.MULTILINE)
+    assert changes == 1
+    path.write_text(text)
     for made in running(hub.start()):
         for sku in ("TEE-RED-M", "MUG-BLUE", "CHEESE"):
             made.client().post("/v1/stock/counts", docs.count(sku, 1000000)).ok(201)
@@ -65,8 +73,8 @@ def orders(hub, count, start=0):
     """Captured in bulk: {order id: grand total}."""
     docs_in = [docs.full_order("TEE-RED-M") if n % 3 else docs.order(("MUG-BLUE", 1 + n % 5))
                for n in range(start, start + count)]
-    for doc in docs_in:
-        doc["placed_at"] = TODAY
+    for n, doc in enumerate(docs_in, start):
+        doc["placed_at"] = day(2) if n % 10 == 9 else TODAY
     lines = hub.client().bulk("/v1/orders", docs_in).lines
     assert {line["status"] for line in lines} == {201}, lines
     return {line["answer"]["order_id"]: doc["totals"]["grand"] for line, doc in zip(lines, docs_in)}
@@ -79,6 +87,32 @@ def agree(hub, tryton, captured):
              if books.get(order_id) != [(numbers.get(order_id), "processing", total, ["posted"])]}
     assert not wrong
     assert set(captured) <= set(numbers)
+
+
+def invoice_dates(tryton, order_ids):
+    rows = tryton.all("account.invoice", ["reference", "invoice_date"], [["reference", "in", sorted(order_ids)]])
+    return {row["reference"]: "{year}-{month:02}-{day:02}".format(**row["invoice_date"]) for row in rows}
+
+
+@pytest.mark.parametrize("selling_hub", ["payment_in_past: hold"], indirect=True)
+def test_a_payment_in_the_past_is_held_by_policy(selling_hub, tryton):
+    """First of all: behind an invoice of today no other is dated earlier."""
+    api = selling_hub.client()
+    late = api.post("/v1/orders", {**order_of(("TEE-RED-M", "1", 1000)), "placed_at": day(2)}).ok(201)["order_id"]
+    held = until(lambda: docs.listed(api, "/ops/held"), 120, "the held delivery")
+    assert "generates a payment date" in held[0]["cause"]
+    assert invoice_dates(tryton, [late]) == {late: day(2)[:10]} and tryton.sales()[late][0][3] == ["draft"]
+
+
+def test_orders_of_days_ago_are_posted(selling_hub, tryton):
+    """Tryton warns of payments that are due in the past, and numbers invoices by their dates."""
+    late = captured(selling_hub, {**order_of(("TEE-RED-M", "1", 1000)), "placed_at": day(2)})
+    today = captured(selling_hub, order_of(("TEE-RED-M", "1", 1000)))
+    behind = captured(selling_hub, {**order_of(("TEE-RED-M", "1", 1000)), "placed_at": day(1)})
+    assert invoice_dates(tryton, [late, today, behind]) == {
+        late: day(2)[:10], today: TODAY[:10], behind: TODAY[:10]}
+    agree(selling_hub, tryton, dict.fromkeys([late, today, behind], 1490))
+    assert tryton.all("res.user.warning", ["name"], []) == []  # used up
 
 
 def test_a_full_order_becomes_a_posted_invoice(selling_hub, tryton):
@@ -158,7 +192,7 @@ def test_parts_are_cancelled_shipped_and_credited(selling_hub, tryton):
     assert tryton.shipped(whole) == {}
 
 
-@pytest.mark.parametrize("selling_hub", ["shipment"], indirect=True)
+@pytest.mark.parametrize("selling_hub", ["invoice_at: shipment"], indirect=True)
 def test_invoices_come_with_the_shipments(selling_hub, tryton):
     order = captured(selling_hub, order_of(("CHEESE", "1.35", 1777), ("MUG-BLUE", "2", 1599)))
     assert tryton.invoices(order) == []
