@@ -6,7 +6,6 @@
 #include "connect/streams_priv.h"
 #include "domain/exceptions.h"
 
-#define AGAIN_US INT64_C(50000)
 #define BUSY_US INT64_C(3000000) /* how often the other side hears that it takes longer */
 
 struct headers {
@@ -85,11 +84,11 @@ static bool batch_failed(struct stream_entry *entry, const struct fault *fault) 
     return false;
 }
 
-/* In order, as far as the core takes them. False: it can not go on. */
-static bool batch_submit(struct stream_entry *entry, bool *blocked) {
+/* In order, as far as the core takes them. */
+static void batch_submit(struct stream_entry *entry) {
     struct fault fault = {0};
-    *blocked = false;
-    for (uint32_t i = 0; i < entry->count && !*blocked; i++) {
+    entry->blocked = false;
+    for (uint32_t i = 0; i < entry->count && !entry->blocked; i++) {
         struct stream_slot *slot = &entry->slots[i];
         if (slot->state != STREAM_SUBMIT)
             continue;
@@ -99,9 +98,8 @@ static bool batch_submit(struct stream_entry *entry, bool *blocked) {
         if (core_submit(entry->streams->options.core, &slot->command, &fault) == OK)
             continue;
         slot->state = STREAM_SUBMIT;
-        *blocked = true;
+        entry->blocked = true;
     }
-    return true;
 }
 
 /* ERR: it can not be taken, nor can that be told. */
@@ -154,31 +152,35 @@ static void batch_count(struct stream_entry *entry) {
     snprintf(stats->place, sizeof stats->place, "%.127s", entry->messages[entry->count - 1].place);
 }
 
-bool stream_batch(struct stream_entry *entry) {
-    struct clock *clock = entry->streams->options.clock;
+void stream_batch_begin(struct stream_entry *entry) {
     struct fault fault = {0};
-    int64_t busy_us = clock_tick_us(clock) + BUSY_US;
-    bool good = true, stopping = false, blocked = false;
+    entry->batch = entry->good = true;
+    entry->busy_us = clock_tick_us(entry->streams->options.clock) + BUSY_US;
     entry->undone = entry->count;
-    for (uint32_t i = 0; i < entry->count && good; i++) {
+    for (uint32_t i = 0; i < entry->count; i++)
         entry->slots[i].state = STREAM_SUBMIT;
-        good = slot_prepare(&entry->slots[i], &fault) == OK || batch_failed(entry, &fault);
+    for (uint32_t i = 0; i < entry->count && entry->good; i++)
+        entry->good = slot_prepare(&entry->slots[i], &fault) == OK || batch_failed(entry, &fault);
+    if (entry->good)
+        batch_submit(entry);
+}
+
+enum stream_batch_state stream_batch_step(struct stream_entry *entry, bool stopping) {
+    int64_t now_us = clock_tick_us(entry->streams->options.clock);
+    entry->good = batch_answers(entry) && entry->good;
+    bool over = entry->undone == 0 || !entry->good || (stopping && entry->blocked);
+    if (!over)
+        batch_submit(entry);
+    else if (!in_core(entry)) { /* what it has comes back, always */
+        entry->batch = false;
+        bool done = entry->undone == 0 && entry->good;
+        if (done)
+            batch_count(entry);
+        return done ? STREAM_BATCH_DONE : STREAM_BATCH_FAILED;
     }
-    while (entry->undone > 0 && good && !stopping) {
-        good = batch_submit(entry, &blocked);
-        if (good && entry->undone > 0)
-            stopping = stream_wait(entry, AGAIN_US) && blocked;
-        good = batch_answers(entry) && good;
-        if (clock_tick_us(clock) >= busy_us) {
-            entry->source->ops->busy(entry->source, entry->messages, entry->count);
-            busy_us = clock_tick_us(clock) + BUSY_US;
-        }
+    if (now_us >= entry->busy_us) {
+        entry->source->ops->busy(entry->source, entry->messages, entry->count);
+        entry->busy_us = now_us + BUSY_US;
     }
-    while (in_core(entry)) { /* what it has comes back, always */
-        stream_wait(entry, AGAIN_US);
-        good = batch_answers(entry) && good;
-    }
-    if (entry->undone == 0 && good)
-        batch_count(entry);
-    return entry->undone == 0 && good;
+    return STREAM_BATCH_ON;
 }

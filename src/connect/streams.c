@@ -13,6 +13,8 @@
 #define PAUSE_FIRST_US INT64_C(250000)
 #define PAUSE_MAX_US INT64_C(30000000)
 #define REST_US INT64_C(1000000) /* of a stream that is not to be read */
+#define AGAIN_US INT64_C(50000)  /* the core is asked again to take a message */
+#define OVER INT64_C(-1)
 
 /* --- waiting ------------------------------------------------------------------------------- */
 
@@ -40,23 +42,13 @@ struct command *stream_answers(struct stream_entry *entry) {
     return first;
 }
 
-bool stream_wait(struct stream_entry *entry, int64_t wait_us) {
+/* Until there is something to do, or so long: while messages are on their way only their answers are that. */
+static void entry_wait(struct stream_entry *entry, int64_t wait_us) {
     int64_t until_us = clock_tick_us(&clock_system) + wait_us; /* what the condition variable counts in */
     struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
     pthread_mutex_lock(&entry->streams->lock);
-    if (!entry->answers && wait_us > 0)
-        pthread_cond_timedwait(&entry->wake, &entry->streams->lock, &until);
-    bool stopping = entry->streams->stopping;
-    pthread_mutex_unlock(&entry->streams->lock);
-    return stopping;
-}
-
-/* A pause that only stopping ends, or another version. */
-static void rest(struct stream_entry *entry, int64_t wait_us) {
-    int64_t until_us = clock_tick_us(&clock_system) + wait_us;
-    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
-    pthread_mutex_lock(&entry->streams->lock);
-    while (!entry->streams->stopping && !entry->next_stream && clock_tick_us(&clock_system) < until_us)
+    while (!entry->answers && (entry->batch || (!entry->streams->stopping && !entry->next_stream)) &&
+           clock_tick_us(&clock_system) < until_us)
         pthread_cond_timedwait(&entry->wake, &entry->streams->lock, &until);
     pthread_mutex_unlock(&entry->streams->lock);
 }
@@ -84,10 +76,12 @@ static void failed(struct stream_entry *entry, const char *why) {
     entry->pause_us = entry->pause_us ? entry->pause_us * 2 : PAUSE_FIRST_US;
     if (entry->pause_us > PAUSE_MAX_US)
         entry->pause_us = PAUSE_MAX_US;
+    entry->open_us = clock_tick_us(entry->streams->options.clock) + entry->pause_us;
 }
 
 static enum err source_open(struct stream_entry *entry, struct fault *fault) {
-    const struct config *config = entry->streams->options.config;
+    const struct streams_options *streams = &entry->streams->options;
+    const struct config *config = streams->config;
     char group[160];
     if (entry->stream->group.len)
         snprintf(group, sizeof group, "%.*s", STR_FMT(entry->stream->group));
@@ -96,6 +90,8 @@ static enum err source_open(struct stream_entry *entry, struct fault *fault) {
     struct stream_source_options options = {.stream = entry->stream, .group = str_c(group),
                                             .clock = entry->streams->options.clock,
                                             .bytes_max = config->settings.stream_in_bytes_max};
+    if (streams->open)
+        return streams->open(streams->open_ctx, &options, &entry->source, fault);
     return entry->stream->address.kind == STREAM_KAFKA ? source_kafka_open(&options, &entry->source, fault)
                                                        : source_nats_open(&options, &entry->source, fault);
 }
@@ -145,13 +141,27 @@ static void stream_read(struct stream_entry *entry) {
     entry->pause_us = 0;
     if (entry->count == 0)
         return;
-    bool good = stream_batch(entry);
-    if (!good)
+    stream_batch_begin(entry);
+}
+
+/* On with the messages that are under way. */
+static int64_t batch_step(struct stream_entry *entry) {
+    const struct stream_source_ops *ops = entry->source->ops;
+    struct fault fault = {0};
+    pthread_mutex_lock(&entry->streams->lock);
+    bool stopping = entry->streams->stopping;
+    pthread_mutex_unlock(&entry->streams->lock);
+    switch (stream_batch_step(entry, stopping)) {
+    case STREAM_BATCH_ON: return AGAIN_US;
+    case STREAM_BATCH_DONE:
+        if (ops->done(entry->source, entry->messages, entry->count, &fault) != OK)
+            failed(entry, fault.detail);
+        break;
+    case STREAM_BATCH_FAILED:
         ops->drop(entry->source, entry->messages, entry->count);
-    else if (ops->done(entry->source, entry->messages, entry->count, &fault) != OK)
-        failed(entry, fault.detail);
-    if (!good)
-        failed(entry, stats->error);
+        failed(entry, entry->stats.error);
+    }
+    return 0;
 }
 
 static bool readable(const struct connector_stream *stream) {
@@ -173,21 +183,15 @@ static bool entry_look(struct stream_entry *entry, bool *stopping) {
     pthread_mutex_unlock(&entry->streams->lock);
     if (renewed) {
         source_close(entry); /* before what it was opened for goes */
-        entry->pause_us = 0;
+        entry->pause_us = entry->open_us = 0;
         connector_release(before);
     }
     return !retired && readable(entry->stream);
 }
 
-static void entry_step(struct stream_entry *entry) {
+static void entry_open(struct stream_entry *entry) {
     struct fault fault = {0};
-    if (entry->source) {
-        stream_read(entry);
-        return;
-    }
-    if (entry->pause_us)
-        rest(entry, entry->pause_us);
-    else
+    if (!entry->pause_us)
         entry->stats.state = STREAM_CONNECTING;
     if (!slots_make(entry))
         failed(entry, "no memory for messages");
@@ -195,24 +199,47 @@ static void entry_step(struct stream_entry *entry) {
         failed(entry, fault.detail);
 }
 
+/* Never waits, but in its source. Answers for how long there is nothing to do; OVER: for ever. */
+static int64_t entry_step(struct stream_entry *entry) {
+    bool stopping = false;
+    if (entry->batch)
+        return batch_step(entry);
+    bool usable = entry_look(entry, &stopping);
+    if (stopping || !usable)
+        source_close(entry);
+    if (stopping)
+        return OVER;
+    if (!usable) {
+        entry->stats.state = STREAM_UNUSABLE;
+        return REST_US;
+    }
+    if (entry->source) {
+        stream_read(entry);
+        return entry->batch ? AGAIN_US : 0;
+    }
+    int64_t early_us = entry->open_us - clock_tick_us(entry->streams->options.clock);
+    if (early_us > 0)
+        return early_us;
+    entry_open(entry);
+    return 0;
+}
+
 static void *entry_thread(void *arg) {
     pthread_setname_np(pthread_self(), "stream");
     struct stream_entry *entry = arg;
-    bool stopping = false;
-    for (;;) {
-        bool usable = entry_look(entry, &stopping);
-        if (stopping)
-            break;
-        if (usable) {
-            entry_step(entry);
-            continue;
-        }
-        source_close(entry);
-        entry->stats.state = STREAM_UNUSABLE;
-        rest(entry, REST_US);
-    }
-    source_close(entry);
+    for (int64_t wait_us = 0; wait_us != OVER; wait_us = entry_step(entry))
+        entry_wait(entry, wait_us);
     return NULL;
+}
+
+int64_t streams_step(struct streams *streams) {
+    int64_t soonest_us = OVER;
+    for (uint32_t i = 0; i < streams->count; i++) {
+        int64_t wait_us = entry_step(streams->entries[i]);
+        if (wait_us != OVER && (soonest_us == OVER || wait_us < soonest_us))
+            soonest_us = wait_us;
+    }
+    return soonest_us;
 }
 
 /* --- which there are --------------------------------------------------------------------------- */

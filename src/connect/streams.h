@@ -7,7 +7,8 @@
  * in in the order of their stream; one that can not be taken becomes an exception that names its place and
  * stops nothing; at most `in_flight` of a stream are in memory.
  *
- * Each stream has a thread of its own, which waits for the other side and for the journal. */
+ * Each stream has a thread of its own, which waits for the other side and for the journal; in the simulator
+ * it is a step, and the other side one of its own. */
 #ifndef PENSTOCK_CONNECT_STREAMS_H
 #define PENSTOCK_CONNECT_STREAMS_H
 
@@ -16,11 +17,17 @@
 
 #define STREAMS_MAX 64 /* more are not read, and say so */
 
+struct stream_source;
+struct stream_source_options;
 struct streams_options {
     struct core *core;
     const struct config *config;
     const struct connectors *connectors; /* at first; taken */
     struct clock *clock;
+    /* What a stream is read from; NULL: what its address says, over the network. */
+    enum err (*open)(void *ctx, const struct stream_source_options *options, struct stream_source **out,
+                     struct fault *fault);
+    void *open_ctx;
 };
 struct streams;
 enum err streams_create(const struct streams_options *options, struct streams **out,
@@ -28,6 +35,9 @@ enum err streams_create(const struct streams_options *options, struct streams **
 /* After streams_stop. */
 void streams_destroy(struct streams *streams); /* or NULL */
 enum err streams_start(struct streams *streams, struct fault *fault) WARN_UNUSED;
+/* In place of streams_start: one step of each stream on the caller's thread, which waits nowhere but in the
+ * sources. Answers for how many us there is nothing to do; -1: once they are to stop, and nothing is under way. */
+int64_t streams_step(struct streams *streams);
 /* Waits for what the core has; what is not acknowledged then comes again. */
 void streams_stop(struct streams *streams);
 /* Any thread: from now on the streams are those of these connectors. */

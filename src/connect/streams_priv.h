@@ -35,7 +35,10 @@ struct stream_entry {
     struct stream_message *messages;
     struct stream_slot *slots;
     uint32_t room, count, undone;
-    int64_t pause_us; /* before it is opened again */
+    bool batch;           /* messages are on their way: what follows is of them */
+    bool good, blocked;   /* as far as is known; the core takes no more at the moment */
+    int64_t busy_us;      /* tick: the other side hears that it takes longer */
+    int64_t pause_us, open_us; /* before it is opened again: how long, and the tick until then */
     struct stream_stats stats, shown; /* shown: under the lock */
 };
 
@@ -47,10 +50,16 @@ struct streams {
     pthread_mutex_t lock;
 };
 
-/* stream_batch.c: what was fetched into entry->messages goes into the journal. True: all of it is there. */
-bool stream_batch(struct stream_entry *entry);
-/* streams.c: waits until something was answered, or so long; whether it is to stop. */
-bool stream_wait(struct stream_entry *entry, int64_t wait_us);
+/* stream_batch.c: what was fetched into entry->messages goes into the journal. */
+void stream_batch_begin(struct stream_entry *entry);
+/* Takes up what was answered, submits what is left; never waits. */
+enum stream_batch_state {
+    STREAM_BATCH_ON,
+    STREAM_BATCH_DONE,  /* all of it is there */
+    STREAM_BATCH_FAILED /* it ended otherwise: the messages are to come again */
+};
+enum stream_batch_state stream_batch_step(struct stream_entry *entry, bool stopping);
+/* streams.c */
 struct command *stream_answers(struct stream_entry *entry);
 
 #endif

@@ -480,6 +480,7 @@ uint32_t oracle_judge(struct oracle *o, oracle_tell *tell, void *ctx) {
     excused_find(o, &excused);
     if (o->erp.ptr)
         judge_erp(o, &excused);
+    judge_streams(o);
     for (uint32_t i = 0; i < o->subscriptions.count; i++)
         judge_subscription(o, i, &excused);
     judge_ledgers(o);

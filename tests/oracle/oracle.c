@@ -332,6 +332,31 @@ static const char *observe_fetch_acked(struct oracle *o, const struct json *doc)
     return fetch_add(o, FETCH_ACKED, doc);
 }
 
+static const char *observe_stored(struct oracle *o, const struct json *doc) {
+    *LIST_ADD(&o->messages, struct message_seen) =
+        (struct message_seen){.stream = member_str(doc, "stream"), .place = member_str(doc, "place"),
+                              .id = member_str(doc, "id"), .key = member_str(doc, "key")};
+    return member_str(doc, "stream").len && member_str(doc, "place").len ? NULL : "a message has a stream and a place";
+}
+static const char *observe_consumed(struct oracle *o, const struct json *doc) {
+    for (uint32_t i = o->messages.count; i-- > 0;) {
+        struct message_seen *m = &LIST_AT(&o->messages, struct message_seen, i);
+        if (!str_eq(m->stream, member_str(doc, "stream")) || !str_eq(m->place, member_str(doc, "place")))
+            continue;
+        m->consumed = true;
+        m->durable = (uint64_t)member_i64(doc, "durable", 0);
+        return NULL;
+    }
+    return "the message was not stored before";
+}
+static const char *observe_logged(struct oracle *o, const struct json *doc) {
+    const char *why = observe_effect(o, doc);
+    if (!why)
+        *LIST_ADD(&o->logged, struct logged_seen) =
+            (struct logged_seen){LIST_AT(&o->effects, struct effect, o->effects.count - 1), member_str(doc, "id")};
+    return why;
+}
+
 static const char *observe_account(struct oracle *o, const struct json *doc) {
     struct str name = member_str(doc, "name");
     if (!name.ptr || index_of(&o->accounts_by_name, name, false) != NONE)
@@ -422,6 +447,9 @@ static const struct {
     {"fetched", observe_fetched},
     {"fetch_done", observe_fetch_done},
     {"fetch_acked", observe_fetch_acked},
+    {"stored", observe_stored},
+    {"consumed", observe_consumed},
+    {"logged", observe_logged},
     {"account", observe_account},
     {"call", observe_call},
     {"ended", observe_ended},
@@ -462,7 +490,8 @@ void oracle_destroy(struct oracle *o) {
     struct list *lists[] = {&o->ops,    &o->events,  &o->orders,        &o->positions, &o->reads,
                             &o->booked, &o->numbers, &o->subscriptions, &o->effects,   &o->held,
                             &o->ledgers, &o->sets,    &o->decided,
-                            &o->accounts, &o->calls, &o->stops,        &o->fetches};
+                            &o->accounts, &o->calls, &o->stops,        &o->fetches,
+                            &o->messages, &o->logged};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         free(lists[i]->items);
     index_free(&o->op_numbers);

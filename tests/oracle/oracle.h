@@ -38,6 +38,11 @@
  *   {"fetcher": {"name", "events", "after"}}      a system that fetches its events, those behind `after`
  *   {"fetched": {"seq", "lane"}}, {"fetch_done": {"seq"}}, {"fetch_acked": {"seq"}}   one was handed out to
  *         it; it did the work; it was answered that its acknowledgement is known
+ *   {"stored": {"stream", "place", "id", "key"}}  a broker stored a message for the hub, in the order of its
+ *         books: of the stream "CONNECTOR/TOPIC", at a place of its own; id: empty where the sender says none
+ *   {"consumed": {"stream", "place", "durable"}}  the hub acknowledged it, when its journal was at `durable`
+ *   {"logged": {as effect, "id"}}                 a message of the hub was stored in a broker's log, on the
+ *         subject `lane`: an effect, too
  *   {"account": {"name", "calls", "per_ms", "burst", "concurrency", "quota", "after"}}   what another
  *         system takes of all calls together (0: any), and after how many in a row without a useful
  *         answer each endpoint of it is to be left alone
@@ -91,6 +96,13 @@
  *   fetch-lost, fetch-again   who fetches has done each event at least once, and gets none again that it was
  *                        answered to have acknowledged
  *   fetch-order, fetch-invented   it gets an event when those of its key before it are done, and none from nowhere
+ *   stream-lost          what the hub acknowledged to a broker was in its journal by then, as a payload or as a
+ *                        case that names its place
+ *   stream-unread        at rest, it acknowledged every message that was stored for it
+ *   stream-twice, stream-order, stream-invented
+ *                        each is there once, however often it came, and per key in the order of the books;
+ *                        none is from nowhere
+ *   log-twice, log-order a broker's log has a message once, and per subject in order of seq
  *   stopped-late         of a subscription whose deliveries are all refused no more end so than its policy says,
  *                        until a person starts it, or the hub starts
  *   stopped-sent         one that stands still, as the journal says, does no more than was under way

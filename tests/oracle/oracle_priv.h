@@ -113,6 +113,18 @@ struct fetch_seen {
     struct str lane;
 };
 
+/* A message that a broker stored for the hub; and its acknowledgement. */
+struct message_seen {
+    struct str stream, place, id, key; /* stream: "CONNECTOR/TOPIC"; id empty: it says none */
+    bool consumed;
+    uint64_t durable; /* where the journal was when it was acknowledged */
+};
+/* A message of the hub in a broker's log. */
+struct logged_seen {
+    struct effect effect;
+    struct str id;
+};
+
 /* What a person was answered about a held delivery. */
 struct decided_seen {
     uint32_t subscription;
@@ -148,7 +160,7 @@ struct oracle {
     struct json_parser *parser;
     struct index op_numbers, order_ids, subscriptions_by_name, accounts_by_name;
     struct list ops, events, orders, positions, reads, booked, numbers, subscriptions, effects,
-        held, ledgers, sets, decided, accounts, calls, stops, fetches;
+        held, ledgers, sets, decided, accounts, calls, stops, fetches, messages, logged;
     struct subscription_seen fetcher; /* name absent: none */
     uint64_t fetcher_after;
     uint64_t call_last; /* the highest number */
@@ -183,6 +195,8 @@ void judge_discards(struct oracle *o);
 void judge_values(struct oracle *o);
 /* The rules about who fetches. */
 void judge_fetches(struct oracle *o);
+/* The rules about what goes through a broker. */
+void judge_streams(struct oracle *o);
 /* The rules about subscriptions that stop themselves. */
 void judge_stops(struct oracle *o);
 /* The rules about accounts and breakers. */

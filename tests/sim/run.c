@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "broker.h"
 #include "sim.h"
 
 _Noreturn void violate(struct sim *sim, const char *rule, const char *fmt, ...) {
@@ -135,6 +136,7 @@ static void hub_step(struct sim *sim, enum step_kind kind) {
     case STEP_INBOUND: inbound_step(sim->inbound); break;
     case STEP_DELIVER: deliver_step(sim->deliver); break;
     case STEP_POLL: poller_step(sim->poller); break;
+    case STEP_STREAM: streams_step(sim->streams); break;
     case STEP_READ_MODEL: (void)!read_model_step(sim->read_model, &more, &fault); break;
     case STEP_SHELF: (void)!core_shelf_step(sim->core, &more, &fault); break;
     default: tidy(sim, 1 + chance(sim, 3));
@@ -199,6 +201,8 @@ static void step_run(struct sim *sim, const struct step *step) {
         hub_step(sim, kind);
     else if (kind == STEP_PARTNER)
         partner_step(sim);
+    else if (kind == STEP_BROKER)
+        broker_step(sim);
     else if (kind == STEP_MARKET_ANSWER)
         market_answer(sim);
     else if (kind == STEP_DOWN)
@@ -232,7 +236,7 @@ static void step_run(struct sim *sim, const struct step *step) {
 
 static struct connector *connector_items[4];
 static struct connectors connectors = {.items = connector_items};
-static struct connectors *loaded_sets[2]; /* what the items belong to, to the end */
+static struct connectors *loaded_sets[4]; /* what the items belong to, to the end */
 
 /* The shipped connector of an ERP, and the simulator's own partners. */
 static bool partner_read(const char *dir, const char *name) {
@@ -266,7 +270,8 @@ bool sim_setup(void) {
     sqlite_setup();
     setenv("GENERIC_ERP_URL", "http://erp", 1);
     return partner_read(PENSTOCK_SOURCE_ROOT, "generic-erp") &&
-           partner_read(PENSTOCK_SOURCE_ROOT "/tests/sim", "sim-partner");
+           partner_read(PENSTOCK_SOURCE_ROOT "/tests/sim", "sim-partner") &&
+           partner_read(PENSTOCK_SOURCE_ROOT "/tests/sim", "sim-broker");
 }
 
 _Noreturn void sim_run(const struct run_options *options) {

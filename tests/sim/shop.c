@@ -8,6 +8,7 @@
 #include "connect/receive.h"
 #include "domain/customers.h"
 #include "domain/list.h"
+#include "broker.h"
 #include "sim.h"
 
 #define SKUS 5
@@ -649,6 +650,7 @@ void shop_step(struct sim *sim, enum step_kind kind) {
     case STEP_RELEASE: send_release(sim); break;
     case STEP_ERASE: send_erase(sim); break;
     case STEP_MARKET: market_step(sim); break;
+    case STEP_PUBLISH: broker_publish(sim); break;
     case STEP_AGAIN: send_again(sim); break;
     case STEP_OTHER: send_other(sim); break;
     case STEP_READ: shop_read_stock(sim, sku(sim), "read"); break;

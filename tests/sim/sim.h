@@ -35,6 +35,7 @@
     SIM_STEP(STEP_HOLD, "hold", 4)                                                                 \
     SIM_STEP(STEP_RELEASE, "release", 1)                                                           \
     SIM_STEP(STEP_MARKET, "market", 3) /* an order at a marketplace, that is polled */             \
+    SIM_STEP(STEP_PUBLISH, "publish", 4) /* somebody publishes a message for the hub */            \
     SIM_STEP(STEP_ERASE, "erase", 2) /* a person is erased */                                      \
     SIM_STEP(STEP_AGAIN, "again", 6) /* a request once more: answer lost, or impatience */         \
     SIM_STEP(STEP_OTHER, "other", 1) /* another request under a key that was used */               \
@@ -44,11 +45,13 @@
     SIM_STEP(STEP_CORE, "core", 24)                                                                \
     SIM_STEP(STEP_INBOUND, "inbound", 9)                                                           \
     SIM_STEP(STEP_POLL, "poll", 8)                                                                 \
+    SIM_STEP(STEP_STREAM, "stream", 8)                                                             \
     SIM_STEP(STEP_DELIVER, "deliver", 20)                                                          \
     SIM_STEP(STEP_READ_MODEL, "read-model", 8)                                                     \
     SIM_STEP(STEP_TIDY, "tidy", 10)                                                                \
     SIM_STEP(STEP_SHELF, "shelf", 8)      /* the state is written down */                          \
     SIM_STEP(STEP_PARTNER, "partner", 28) /* one call to a partner ends */                         \
+    SIM_STEP(STEP_BROKER, "broker", 12)   /* one call to the broker ends */                        \
     SIM_STEP(STEP_MARKET_ANSWER, "market-answer", 8)                                               \
     SIM_STEP(STEP_DOWN, "down", 1)        /* a partner is not there for a while */                 \
     SIM_STEP(STEP_BAD, "bad", 1) /* a partner refuses all it is sent, as after a wrong deployment */ \
@@ -123,6 +126,8 @@ struct shop;
 struct market;
 struct fetcher;
 struct calls;
+struct broker;
+struct streams;
 #define ACCOUNTS_MAX 4 /* connectors */
 /* A person's decision on its way. */
 struct decision_pending {
@@ -167,6 +172,7 @@ struct sim {
     struct inbound *inbound;
     struct deliver *deliver;
     struct poller *poller;
+    struct streams *streams;
     struct accounts *accounts;
     struct erasure *erasure;
     bool up, dying;
@@ -179,6 +185,7 @@ struct sim {
     struct market *market;
     struct calls *calls;
     struct fetcher *fetcher;
+    struct broker *broker;
     struct decision_pending pending;
     struct edited { /* the newest that persons were told to be edited */
         char subscription[64];

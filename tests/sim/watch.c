@@ -9,6 +9,7 @@
 #include "core/seal.h"
 #include "deliver/deliver_priv.h"
 #include "domain/list.h"
+#include "broker.h"
 #include "sim.h"
 #include "store/journal_sqlite.h"
 
@@ -466,6 +467,7 @@ void watch_end(struct sim *sim) {
         shop_read_stock(sim, i, "position");
     partner_observe(sim);
     market_observe(sim);
+    broker_observe(sim);
     fetcher_observe(sim);
     if (progress_rows(sim->deliver->progress, STR_NONE, STR_NONE, 0, false, UINT32_MAX >> 1,
                       held_observe, sim, &fault) != OK)

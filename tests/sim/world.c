@@ -7,8 +7,10 @@
 #include "base/mem.h"
 #include "connect/poll_priv.h"
 #include "connect/receive.h"
+#include "connect/streams_priv.h"
 #include "deliver/deliver_priv.h"
 #include "domain/list.h"
+#include "broker.h"
 #include "sim.h"
 #include "store/journal_sqlite.h"
 #include "store/persons.h"
@@ -126,7 +128,7 @@ static enum err followers_open(struct sim *sim, struct fault *fault) {
                                       .path = "delivery.db",
                                       .clock = &sim->clock,
                                       .rng = &sim->ids.rng,
-                                      .net = partner_net(sim->partner)};
+                                      .net = broker_net(sim->broker)};
     struct accounts_options accounts = {
         .clock = &sim->clock,
         .rng = &sim->ids.rng,
@@ -154,6 +156,8 @@ static enum err followers_open(struct sim *sim, struct fault *fault) {
                                   .net = market_net(sim->market)};
     if (err == OK)
         err = poller_create(&poll, &sim->poller, fault);
+    if (err == OK)
+        err = broker_streams(sim, fault);
     struct erasure_options erasure = {.core = sim->core, .deliver = sim->deliver};
     if (err == OK)
         err = erasure_create(&erasure, &sim->erasure, fault);
@@ -169,6 +173,8 @@ static void hub_close(struct sim *sim) {
         deliver_destroy(sim->deliver);
     poller_destroy(sim->poller);
     sim->poller = NULL;
+    streams_destroy(sim->streams);
+    sim->streams = NULL;
     accounts_destroy(sim->accounts);
     sim->accounts = NULL;
     if (sim->reader)
@@ -255,14 +261,20 @@ void hub_down(struct sim *sim, bool crash) {
     sim->result->evictions += (uint32_t)stats.evictions;
     sim->result->loads += (uint32_t)stats.loads;
     partner_lose(sim);
+    broker_lose(sim);
     if (sim->poller)
         sim->poller->stopping = true;
+    if (sim->streams)
+        sim->streams->stopping = true;
     market_lose(sim);
     if (sim->poller)
         auth_net_drain(sim->poller->net);
     int rounds = 0;
-    while (core_step(sim->core) > 0 || d->out > 0 || (sim->poller && !poller_rests(sim->poller))) {
+    while (core_step(sim->core) > 0 || d->out > 0 || (sim->poller && !poller_rests(sim->poller)) ||
+           !streams_rest(sim->streams)) {
         deliver_step(d);
+        if (sim->streams)
+            streams_step(sim->streams);
         if (sim->poller)
             poller_step(sim->poller);
         must(++rounds < 100000);
@@ -294,6 +306,7 @@ void time_pass(struct sim *sim, int64_t us) {
     if (sim->tick_us >= sim->full_until_us)
         vfs_fault_full(sim->disk, false);
     partner_work(sim);
+    broker_work(sim);
 }
 
 static bool delivered(const struct sim *sim) {
@@ -309,7 +322,7 @@ static bool delivered(const struct sim *sim) {
 
 static bool quiet(struct sim *sim) {
     return core_ready(sim->core) && core_waiting(sim->core) == 0 &&
-           inbound_under_way(sim->inbound) == 0 && market_quiet(sim) && partner_calls(sim) == 0 && delivered(sim) &&
+           inbound_under_way(sim->inbound) == 0 && market_quiet(sim) && broker_quiet(sim) && partner_calls(sim) == 0 && delivered(sim) &&
            calls_told(sim) &&
            !erasure_pending(sim->erasure) && read_model_seq(sim->read_model) == core_seq(sim->core);
 }
@@ -325,6 +338,7 @@ static void all_step(struct sim *sim) {
     poller_step(sim->poller);
     calls_wake(sim);
     market_answer(sim);
+    broker_settle_step(sim);
     while (partner_calls(sim) > 0) {
         uint32_t before = partner_calls(sim);
         partner_step(sim);
@@ -369,6 +383,7 @@ static void rest(struct sim *sim) {
     struct buf calls;
     buf_init(&calls, 0);
     calls_tell(sim, &calls);
+    broker_tell(sim, &calls);
     buf_char(&calls, '\0');
     if (!replays_clear(sim))
         violate(sim, "stuck", "no rest: a replay does not end%s", calls.data);
@@ -398,6 +413,7 @@ void hub_settle(struct sim *sim) {
     if (sim->run->seed % 3 == 0)
         bad_rest(sim);
     partner_heal(sim);
+    broker_heal(sim);
     market_settle(sim);
     rest(sim);
     time_pass(sim, INT64_C(7200) * 1000000); /* every hold has ended by then */
@@ -428,6 +444,7 @@ void world_open(struct sim *sim) {
     stops_declare(sim);
     sim->partner = partner_create(sim);
     sim->market = market_create(sim);
+    sim->broker = broker_create(sim);
     sim->shop = shop_create(sim);
     sim->fetcher = fetcher_create(sim);
     hub_up(sim);
@@ -439,6 +456,7 @@ void world_close(struct sim *sim) {
     fetcher_destroy(sim->fetcher);
     partner_destroy(sim->partner);
     market_destroy(sim->market);
+    broker_destroy(sim->broker);
     calls_destroy(sim->calls);
     vfs_fault_destroy(sim->disk);
     json_parser_destroy(sim->parser);
