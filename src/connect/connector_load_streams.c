@@ -1,5 +1,6 @@
 /* connector_load_streams: what connector.yaml says of streams: section `streams`, and deliveries whose request
  * has the address of one. */
+#include "base/planted.h"
 #include "connect/auth.h"
 #include "connect/connector_files.h"
 #include "connect/connector_priv.h"
@@ -93,7 +94,8 @@ void load_stream_send(struct loader *l, struct connector_send *send, uint32_t i)
     if (url.kind == STREAM_NATS && !stream_subject_good(url.path, false))
         yaml_fault(&l->yaml, l->fault, at, "behind the host must be a subject, without wildcards: "
                                            "nats://host/orders.{event.subject}");
-    if (!headers_add(l, request, url.kind) || (url.kind == STREAM_NATS && !lookup_add(l, send)))
+    bool asked = url.kind == STREAM_NATS && !PLANTED(STREAM_UNASKED);
+    if (!headers_add(l, request, url.kind) || (asked && !lookup_add(l, send)))
         yaml_fault(&l->yaml, l->fault, at, "no memory for connectors");
 }
 

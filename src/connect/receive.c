@@ -4,6 +4,7 @@
 #include "connect/receive.h"
 
 #include "base/encode.h"
+#include "base/mem.h"
 #include "base/pan.h"
 #include "connect/replay.h"
 #include "connect/signature.h"
@@ -219,17 +220,24 @@ struct str receive_member(const struct connector_place *place, const struct json
     return place && place->member.len ? place_value(place, &message, NULL) : STR_NONE;
 }
 
+/* What was left out for want of memory (its id, its key, that it is JSON) must not pass for what it is. */
+static enum err whole(uint64_t refused, enum err err, struct fault *fault) {
+    return err == OK && mem_refused() != refused ? fault_set(fault, ERR_NOMEM, "no memory for the payload") : err;
+}
+
 enum err receive_item(struct core *core, const struct connector *connector,
                       const struct connector_receive *receive, struct str dedup,
                       const struct json *doc, struct str body, struct arena *arena,
                       struct command *out, struct fault *fault) {
+    uint64_t refused = mem_refused();
     struct message message = {.arena = arena, .body = body, .doc = doc};
     struct str masked = STR_NONE;
     message.strict = core_config(core)->settings.card_numbers_strict != 0;
     enum err err = mask_cards(&message, &masked, fault);
-    return err ? err
-               : payload_prepare(core, connector, receive, dedup, &message, masked, NULL,
-                                 STR("application/json"), out, fault);
+    if (err == OK)
+        err = payload_prepare(core, connector, receive, dedup, &message, masked, NULL, STR("application/json"), out,
+                              fault);
+    return whole(refused, err, fault);
 }
 
 enum err receive_message(struct core *core, const struct connector *connector,
@@ -237,6 +245,7 @@ enum err receive_message(struct core *core, const struct connector *connector,
                          const struct receive_header_source *headers, struct str dedup, struct str body,
                          struct str content_type, struct json_parser *parser, struct arena *arena,
                          struct command *out, struct fault *fault) {
+    uint64_t refused = mem_refused();
     struct message message = {.arena = arena, .body = body};
     struct fault ignored = {0};
     struct str masked = STR_NONE;
@@ -251,7 +260,8 @@ enum err receive_message(struct core *core, const struct connector *connector,
         id = dedup.len <= PLACE_BYTES_MAX && is_text(dedup) ? dedup : hash_text(arena, dedup);
     if (!content_type.len || content_type.len > 256 || !is_text(content_type))
         content_type = STR("application/json");
-    return payload_prepare(core, connector, receive, id, &message, masked, headers, content_type, out, fault);
+    err = payload_prepare(core, connector, receive, id, &message, masked, headers, content_type, out, fault);
+    return whole(refused, err, fault);
 }
 
 enum err receive_prepare(struct core *core, const struct connectors *connectors,
@@ -259,6 +269,7 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
                          const struct receive_header_source *headers, struct str body,
                          struct json_parser *parser, struct arena *arena, struct command *out,
                          struct fault *fault) {
+    uint64_t refused = mem_refused();
     const struct connector *connector = connector_find(connectors, connector_name);
     const struct connector_receive *receive = connector ? connector_topic(connector, topic) : NULL;
     if (!receive)
@@ -282,8 +293,9 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
     err = mask_cards(&message, &masked, fault);
     if (err)
         return err;
-    return payload_prepare(core, connector, receive,
-                           dedup_id(connectors, connector, receive, &message, headers, came.now_us),
-                           &message, masked, headers,
-                           header_text(arena, headers, STR("content-type"), 256), out, fault);
+    err = payload_prepare(core, connector, receive,
+                          dedup_id(connectors, connector, receive, &message, headers, came.now_us),
+                          &message, masked, headers,
+                          header_text(arena, headers, STR("content-type"), 256), out, fault);
+    return whole(refused, err, fault);
 }

@@ -2,6 +2,8 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/mem.h"
+#include "base/planted.h"
 #include "connect/receive.h"
 #include "connect/streams_priv.h"
 #include "domain/exceptions.h"
@@ -22,16 +24,22 @@ static struct str header_get(void *ctx, struct str name) {
 /* By which it is known when it comes again: what its sender says, else its place and its bytes (a stream
  * that was made anew begins to count again). */
 static struct str message_id(const struct stream_message *message, struct arena *arena) {
-    if (message->id.len)
+    if (message->id.len && !PLANTED(STREAM_NAMELESS))
         return message->id;
     return arena_printf(arena, "%s:%08llx", message->place,
                         (unsigned long long)(hash64(message->body, 0) & 0xffffffff));
+}
+
+/* Without its name it would be another one. */
+static enum err whole(uint64_t refused, enum err err, struct fault *fault) {
+    return err == OK && mem_refused() != refused ? fault_set(fault, ERR_NOMEM, "no memory for a message") : err;
 }
 
 static enum err exception_prepare(struct stream_slot *slot, const struct stream_message *message,
                                   const char *why, struct fault *fault) {
     struct stream_entry *entry = slot->entry;
     struct arena *arena = &slot->arena;
+    uint64_t refused = mem_refused();
     struct exception *e = arena_new(arena, struct exception);
     if (!e)
         return fault_set(fault, ERR_NOMEM, "no memory for an exception");
@@ -51,7 +59,7 @@ static enum err exception_prepare(struct stream_slot *slot, const struct stream_
     slot->command.idem_scope = STR("streams"); /* once, however often it comes */
     slot->command.idem_key = arena_printf(arena, "%.*s:%.*s", STR_FMT(entry->name),
                                           STR_FMT(message_id(message, arena)));
-    return err;
+    return whole(refused, err, fault);
 }
 
 /* It can not be stored as it is: told to a person in its place. */
@@ -71,12 +79,13 @@ static enum err slot_prepare(struct stream_slot *slot, struct fault *fault) {
     struct receive_header_source headers = {.header = header_get, .ctx = &from};
     arena_reset(&slot->arena);
     slot->exception = slot->known = false;
+    uint64_t refused = mem_refused();
     enum err err = receive_message(entry->streams->options.core, entry->stream->connector, &entry->stream->take,
                                    &headers, message_id(message, &slot->arena), message->body,
                                    message->content_type, entry->parser, &slot->arena, &slot->command, fault);
     if (err != OK && err_info(err)->disposition == FINAL)
         err = slot_poisoned(slot, fault->detail, fault);
-    return err;
+    return whole(refused, err, fault);
 }
 
 static bool batch_failed(struct stream_entry *entry, const struct fault *fault) {
@@ -84,21 +93,31 @@ static bool batch_failed(struct stream_entry *entry, const struct fault *fault) 
     return false;
 }
 
-/* In order, as far as the core takes them. */
+static bool in_core(const struct stream_entry *entry) {
+    for (uint32_t i = 0; i < entry->count; i++)
+        if (entry->slots[i].state == STREAM_CORE)
+            return true;
+    return false;
+}
+
+/* In order, as far as the core takes them: where it gives one back, it gives back those behind it, too. */
 static void batch_submit(struct stream_entry *entry) {
     struct fault fault = {0};
-    entry->blocked = false;
-    for (uint32_t i = 0; i < entry->count && !entry->blocked; i++) {
-        struct stream_slot *slot = &entry->slots[i];
+    bool blocked = false;
+    if (!in_core(entry))
+        entry->epoch = core_epoch(entry->streams->options.core);
+    for (uint32_t i = 0; i < entry->count && !blocked; i++) {
+        struct stream_slot *slot = &entry->slots[PLANTED(STREAM_SWAPPED) ? entry->count - 1 - i : i];
         if (slot->state != STREAM_SUBMIT)
             continue;
+        slot->command.epoch = entry->epoch;
         slot->command.origin = &entry->origin;
         slot->command.origin_ctx = slot;
         slot->state = STREAM_CORE;
         if (core_submit(entry->streams->options.core, &slot->command, &fault) == OK)
             continue;
         slot->state = STREAM_SUBMIT;
-        entry->blocked = true;
+        blocked = true;
     }
 }
 
@@ -133,13 +152,6 @@ static bool batch_answers(struct stream_entry *entry) {
     return err == OK || batch_failed(entry, &fault);
 }
 
-static bool in_core(const struct stream_entry *entry) {
-    for (uint32_t i = 0; i < entry->count; i++)
-        if (entry->slots[i].state == STREAM_CORE)
-            return true;
-    return false;
-}
-
 static void batch_count(struct stream_entry *entry) {
     struct stream_stats *stats = &entry->stats;
     for (uint32_t i = 0; i < entry->count; i++) {
@@ -168,7 +180,7 @@ void stream_batch_begin(struct stream_entry *entry) {
 enum stream_batch_state stream_batch_step(struct stream_entry *entry, bool stopping) {
     int64_t now_us = clock_tick_us(entry->streams->options.clock);
     entry->good = batch_answers(entry) && entry->good;
-    bool over = entry->undone == 0 || !entry->good || (stopping && entry->blocked);
+    bool over = entry->undone == 0 || !entry->good || stopping;
     if (!over)
         batch_submit(entry);
     else if (!in_core(entry)) { /* what it has comes back, always */

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/planted.h"
 #include "connect/streams_priv.h"
 #include "connect/topic_name.h"
 
@@ -152,14 +153,18 @@ static int64_t batch_step(struct stream_entry *entry) {
     bool stopping = entry->streams->stopping;
     pthread_mutex_unlock(&entry->streams->lock);
     switch (stream_batch_step(entry, stopping)) {
-    case STREAM_BATCH_ON: return AGAIN_US;
+    case STREAM_BATCH_ON:
+        if (PLANTED(ACK_EARLY))
+            (void)!ops->done(entry->source, entry->messages, entry->count, &fault);
+        return AGAIN_US;
     case STREAM_BATCH_DONE:
         if (ops->done(entry->source, entry->messages, entry->count, &fault) != OK)
             failed(entry, fault.detail);
         break;
     case STREAM_BATCH_FAILED:
         ops->drop(entry->source, entry->messages, entry->count);
-        failed(entry, entry->stats.error);
+        if (!stopping)
+            failed(entry, entry->stats.error);
     }
     return 0;
 }

@@ -36,7 +36,8 @@ struct stream_entry {
     struct stream_slot *slots;
     uint32_t room, count, undone;
     bool batch;           /* messages are on their way: what follows is of them */
-    bool good, blocked;   /* as far as is known; the core takes no more at the moment */
+    bool good;            /* as far as is known */
+    uint64_t epoch;       /* of the core, in which they are submitted */
     int64_t busy_us;      /* tick: the other side hears that it takes longer */
     int64_t pause_us, open_us; /* before it is opened again: how long, and the tick until then */
     struct stream_stats stats, shown; /* shown: under the lock */
@@ -52,7 +53,7 @@ struct streams {
 
 /* stream_batch.c: what was fetched into entry->messages goes into the journal. */
 void stream_batch_begin(struct stream_entry *entry);
-/* Takes up what was answered, submits what is left; never waits. */
+/* Takes up what was answered, submits what is left, but for `stopping`; never waits. */
 enum stream_batch_state {
     STREAM_BATCH_ON,
     STREAM_BATCH_DONE,  /* all of it is there */

@@ -120,6 +120,8 @@ struct command {
 
     enum traffic_class traffic; /* its place in the writer's queue, set by who submits it; those
                                    of one class are decided in the order they came */
+    uint64_t epoch;             /* core_epoch: taken in it alone, so that nothing goes before what came
+                                   back; 0: in any, its order does not matter */
     int64_t queued_us;          /* clock_tick_us when it was submitted; the core's */
     int64_t decide_us, decided_us; /* wall clock; 0: its trace is not sampled */
 

@@ -17,6 +17,7 @@
 
 #define REPLAY_CHUNK 4096
 #define RETRY_BROKEN_MS 250
+#define EPOCH_OVER "what came before it comes back first"
 
 /* --- recovery ------------------------------------------------------------------------------ */
 
@@ -283,6 +284,30 @@ static enum err core_catch_up(struct core *core, uint64_t published, struct faul
 }
 
 /* Keeps what is wrong for those who are refused; true where it is news, to be logged once. */
+static void epoch_end(struct core *core) {
+    pthread_mutex_lock(&core->lock);
+    core->epoch++;
+    pthread_mutex_unlock(&core->lock);
+}
+
+uint64_t core_epoch(struct core *core) {
+    pthread_mutex_lock(&core->lock);
+    uint64_t epoch = core->epoch;
+    pthread_mutex_unlock(&core->lock);
+    return epoch;
+}
+
+/* Only where nothing came back that was before it. */
+static void decide_in_order(struct core *core, struct command *command) {
+    if (command->epoch != 0 && command->epoch != core->epoch) {
+        command_unavailable(command, EPOCH_OVER);
+        return;
+    }
+    core_decide_traced(core, command);
+    if (command->epoch != 0 && command->answer.err != OK && err_info(command->answer.err)->disposition == RETRYABLE)
+        epoch_end(core);
+}
+
 static bool core_trouble(struct core *core, const char *why) {
     pthread_mutex_lock(&core->lock);
     bool news = strcmp(core->why, why) != 0;
@@ -364,7 +389,7 @@ uint32_t core_step(struct core *core) {
     struct command *first =
         core_take(core, (uint32_t)core->config->settings.batch_commands_max, &count);
     for (struct command *command = first; usable && command; command = command->next) {
-        core_decide_traced(core, command);
+        decide_in_order(core, command);
         if (core->broken)
             break;
     }
@@ -374,8 +399,10 @@ uint32_t core_step(struct core *core) {
         log_line(LOG_ERROR, "core", "batch not committed", "events=%u detail=%s",
                  core->batch.count, log_quote(str_c(fault.detail)));
     char why[256];
-    if (err != OK)
+    if (err != OK) {
         core_why(core, why);
+        epoch_end(core);
+    }
     commands_count(&core->counters, first, count, err == OK);
     core_spans(core, first, count, commit_us, err == OK);
     for (struct command *command = first, *next; command; command = next) {
@@ -405,6 +432,8 @@ enum err core_submit(struct core *core, struct command *command, struct fault *f
     pthread_mutex_lock(&core->lock);
     if (core->stopping)
         err = fault_set(fault, ERR_UNAVAILABLE, "the hub is stopping");
+    else if (command->epoch != 0 && command->epoch != core->epoch)
+        err = fault_set(fault, ERR_UNAVAILABLE, EPOCH_OVER);
     else if (!atomic_load_explicit(&core->ready, memory_order_relaxed)) {
         char why[256];
         why_write(core, why);
@@ -526,6 +555,7 @@ struct core *core_create(const struct core_options *options, struct fault *fault
         return NULL;
     }
     core->config = options->config;
+    core->epoch = 1;
     core->journal = options->journal;
     core->keyring = options->keyring;
     core->shelf = options->shelf;

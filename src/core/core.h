@@ -38,6 +38,11 @@ void core_destroy(struct core *core);
  * taken and stays the caller's; else origin->deliver gets it back, always. */
 enum err core_submit(struct core *core, struct command *command, struct fault *fault) WARN_UNUSED;
 
+/* For who must keep an order over failures: it ends when a batch is not committed, or when a command that
+ * names one comes back to be tried again. Who has all of his back takes the new one, and begins with the
+ * first that was not taken; those behind it come back, too (ERR_UNAVAILABLE). Any thread. */
+uint64_t core_epoch(struct core *core);
+
 /* One round: due timers, then all commands waiting, one commit. Answers how many commands it
  * answered. The caller is the writer. */
 uint32_t core_step(struct core *core);

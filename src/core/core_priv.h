@@ -88,6 +88,7 @@ struct core {
     pthread_cond_t wake;
     struct queue queue; /* waiting */
     uint32_t wake_at; /* so many waiting wake the writer */
+    uint64_t epoch;   /* written by the writer alone */
     char why[256];    /* it is not ready, in words; "" while it is */
     bool stopping, running;
     struct command *loading_first, *loading_last; /* what they need is being loaded */

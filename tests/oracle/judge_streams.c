@@ -77,6 +77,8 @@ static void judge_captures(struct oracle *o, struct streaming *s) {
             continue;
         }
         *seq = event->seq;
+        if (!str_is(event->kind, "payload.received"))
+            continue; /* a case has no place in it */
         uint32_t before = keys.count, key = index_of(&keys, joined(o, m->stream, m->key), true);
         if (key == before)
             *LIST_ADD(&last, uint32_t) = at;

@@ -73,6 +73,7 @@ class View:
         self.calls = ()  # accounts, calls and their ends, lives, as oracle.h has them
         self.at_once = 0  # deliveries of a subscription, at most
         self.fetches = ()  # of a system that fetches its events, as oracle.h has it
+        self.streams = ()  # what a broker stored, what of it was acknowledged, its log, as oracle.h has it
         self.stops = ()  # what was refused and started, as oracle.h has it
         self.decided = ()  # what persons were answered about held deliveries, the same
         self.erp, self.numbers = erp, numbers or {}
@@ -147,6 +148,7 @@ class Oracle:
         wanted = {one["subscription"]: one.get("events", ["order.*", "stock.*"]) for one in view.effects}
         wanted.update((one["subscription"], []) for one in view.sets)
         wanted.update((next(iter(one.values()))["subscription"], []) for one in view.stops if "life" not in one)
+        wanted.update((one["logged"]["subscription"], ["test.*"]) for one in view.streams if "logged" in one)
         wanted.update((one["subscription"], one.get("events", [])) for one in view.ledgers)
         for name, events in wanted.items():
             yield {"subscription": {"name": name, "events": events, "at_once": view.at_once}}
@@ -156,6 +158,7 @@ class Oracle:
             yield {"set": value}
         yield from view.stops
         yield from view.fetches
+        yield from view.streams
         for effect in view.effects:
             yield {"effect": effect}
         yield from view.calls

@@ -575,3 +575,97 @@ def test_of_a_key_one_comes_after_the_other(honest):
 
 def test_nothing_else_is_handed_out(honest):
     assert fetched(honest, ("fetched", 0), *handled(1), *handled(2), *handled(3)) == {"fetch-invented"}
+
+
+# --- what goes through a broker -------------------------------------------------------------------
+
+def streamed(honest, *happened, quiet=True):
+    """Three stored messages, 1 and 3 of key "a", 2 of "b"; "taken 1": it is in the hub, "case 1": a person was told
+    of it, "acked 1": it was acknowledged."""
+    streams = [{"stored": {"stream": "shop/orders", "place": f"IN:{n}", "id": "" if n == 2 else f"m{n}",
+                           "key": "b" if n == 2 else "a"}} for n in (1, 2, 3)]
+    for what, number in (one.split() for one in happened):
+        op = honest.op["count"]
+        if what == "taken":
+            name = "IN:2:89abcdef" if number == "2" else f"m{number}"
+            honest.event("payload.received", op, "x", connector="shop", topic="orders", dedup_id=name)
+        elif what == "case":
+            honest.event("exception.raised", op, "exc_1")
+            honest.events[-1]["data"]["subject"] = f"IN:{number}"
+        else:
+            streams.append({"consumed": {"stream": "shop/orders", "place": f"IN:{number}",
+                                         "durable": len(honest.events)}})
+    view = View(honest.events, honest.availability, honest.orders, honest.erp, honest.numbers)
+    view.streams = streams
+    view.quiet_us = 10**15 if quiet else None
+    return {rule for rule in (one.rule for one in honest.oracle.judge(view)) if rule.startswith("stream")}
+
+
+def test_each_message_is_there_once_before_it_is_acknowledged(honest):
+    assert streamed(honest, "taken 2", "taken 1", "acked 1", "acked 2", "taken 3", "acked 3", "acked 3") == set()
+
+
+def test_a_case_that_names_its_place_stands_for_a_message(honest):
+    assert streamed(honest, "taken 2", "taken 3", "case 1", "acked 1", "acked 2", "acked 3") == set()
+
+
+def test_what_is_acknowledged_too_early_may_be_lost(honest):
+    assert streamed(honest, "taken 1", "taken 2", "acked 1", "acked 2", "acked 3", "taken 3") == {"stream-lost"}
+
+
+def test_what_was_acknowledged_and_is_nowhere_is_lost(honest):
+    assert streamed(honest, "taken 1", "taken 2", "acked 1", "acked 2", "acked 3") == {"stream-lost"}
+
+
+def test_every_message_is_read_in_the_end(honest):
+    assert streamed(honest, "taken 1", "acked 1", "taken 2", "taken 3", "acked 3") == {"stream-unread"}
+
+
+def test_a_hub_that_still_reads_owes_nothing_yet(honest):
+    assert streamed(honest, "taken 1", "acked 1", quiet=False) == set()
+
+
+def test_no_message_goes_in_twice(honest):
+    assert streamed(honest, "taken 1", "taken 2", "taken 2", "taken 3", "acked 1", "acked 2",
+                    "acked 3") == {"stream-twice"}
+
+
+def test_messages_of_a_key_go_in_in_order(honest):
+    assert streamed(honest, "taken 3", "taken 2", "taken 1", "acked 1", "acked 2", "acked 3") == {"stream-order"}
+
+
+def test_no_message_comes_from_nowhere(honest):
+    assert streamed(honest, "taken 1", "taken 2", "taken 3", "taken 4", "acked 1", "acked 2",
+                    "acked 3") == {"stream-invented"}
+
+
+def logged(honest, *seqs, replayed=()):
+    """A broker's log of three events of one subject, in this order."""
+    base = len(honest.events)
+    for _ in range(3):
+        honest.event("test.happened", honest.op["count"], "a")
+    view = View(honest.events, honest.availability, honest.orders, honest.erp, honest.numbers)
+    view.streams = [{"logged": {"subscription": "to-broker", "seq": base + seq, "lane": "out.a", "id": f"main-{seq}",
+                                "replay": seq in replayed}} for seq in seqs]
+    view.quiet_us = 10**15
+    return {one.rule for one in honest.oracle.judge(view)}
+
+
+def test_a_log_has_each_message_once_and_in_order(honest):
+    assert logged(honest, 1, 2, 3) == set()
+
+
+def test_a_message_in_the_log_twice_is_found(honest):
+    assert logged(honest, 1, 2, 2, 3) == {"log-twice", "effect-doubled"}
+
+
+def test_a_log_out_of_order_is_found(honest):
+    assert logged(honest, 2, 1, 3) == {"log-order", "lane-order"}
+
+
+def test_a_replayed_one_has_its_place_where_it_is(honest):
+    assert logged(honest, 2, 3, 1, replayed=(1,)) == set()
+
+
+def test_what_is_not_in_the_log_is_missed(honest):
+    assert logged(honest, 1, 2) == {"undelivered"}

@@ -68,7 +68,7 @@ struct net_call {
 struct broker {
     struct net net; /* first */
     struct sim *sim;
-    struct message *messages;
+    struct message **messages; /* each stays where it is: the hub has their texts */
     uint32_t message_count, message_cap;
     struct stored *in;
     uint32_t in_count, in_cap;
@@ -110,7 +110,7 @@ static bool unlucky(struct broker *b, uint64_t in) { return !b->well && chance(b
 
 static void in_store(struct broker *b, uint32_t message) {
     struct sim *sim = b->sim;
-    const struct message *m = &b->messages[message];
+    const struct message *m = b->messages[message];
     if (is_down(b) || unlucky(b, 20))
         return; /* the producer was told so, or hears nothing */
     for (uint32_t i = b->in_count; m->id[0] && i-- > 0;)
@@ -122,7 +122,7 @@ static void in_store(struct broker *b, uint32_t message) {
                  "\"shop.orders.%u\"}}", b->in_count, m->id, m->subject);
 }
 
-void broker_publish(struct sim *sim) {
+static void publish(struct sim *sim) {
     static const char *const nonsense[] = {"{\"oder\":{}}", "{\"order\":{\"channel\":\"web-de\"}}", "no JSON"};
     struct broker *b = sim->broker;
     if (b->message_count > 0 && chance(sim, 4) == 0) { /* the producer heard nothing, and says it again */
@@ -133,8 +133,9 @@ void broker_publish(struct sim *sim) {
         return;
     }
     b->messages = grown(b->messages, b->message_count, &b->message_cap, sizeof *b->messages);
-    struct message *m = &b->messages[b->message_count++];
-    *m = (struct message){.subject = (uint32_t)chance(sim, SUBJECTS)};
+    struct message *m = b->messages[b->message_count++] = mem_zalloc(sizeof *m);
+    must(m);
+    m->subject = (uint32_t)chance(sim, SUBJECTS);
     if (chance(sim, 6) > 0)
         snprintf(m->id, sizeof m->id, "p%u", b->message_count);
     struct str order = STR_NONE, body = str_c(nonsense[chance(sim, 3)]);
@@ -151,6 +152,11 @@ void broker_publish(struct sim *sim) {
     in_store(b, b->message_count - 1);
 }
 
+void broker_publish(struct sim *sim) {
+    for (uint64_t n = chance(sim, 3) == 0 ? 1 + chance(sim, 5) : 1; n > 0; n--)
+        publish(sim);
+}
+
 /* --- the reader ------------------------------------------------------------------------------------ */
 
 static struct stored *stored_of(struct broker *b, const struct stream_message *message) {
@@ -159,14 +165,14 @@ static struct stored *stored_of(struct broker *b, const struct stream_message *m
 
 static void hand_out(struct broker *b, uint32_t i, struct stream_message *out, uint32_t *count) {
     struct stored *stored = &b->in[i];
-    const struct message *m = &b->messages[stored->message];
+    const struct message *m = b->messages[stored->message];
     struct stream_message *message = &out[(*count)++];
     *message = (struct stream_message){.handle = (void *)(uintptr_t)(i + 1), .body = m->body};
     if (m->id[0])
         message->id = str_c(m->id);
-    static const struct str subjects[SUBJECTS] = {{"shop.orders.0", 13}, {"shop.orders.1", 13},
-                                                  {"shop.orders.2", 13}, {"shop.orders.3", 13}};
-    message->key = subjects[m->subject];
+    static const char *const subjects[SUBJECTS] = {"shop.orders.0", "shop.orders.1", "shop.orders.2",
+                                                   "shop.orders.3"};
+    message->key = str_c(subjects[m->subject]);
     snprintf(message->place, sizeof message->place, "IN:%u", i + 1);
     stored->out = true;
     stored->due_us = b->sim->tick_us + ACK_WAIT_US;
@@ -177,7 +183,7 @@ static uint32_t next_of(struct reader_source *source, uint32_t subject) {
     const struct broker *b = source->broker;
     for (; source->next[subject] < b->in_count; source->next[subject]++) {
         const struct stored *stored = &b->in[source->next[subject]];
-        if (!stored->acked && b->messages[stored->message].subject == subject)
+        if (!stored->acked && b->messages[stored->message]->subject == subject)
             return source->next[subject]++;
     }
     return UINT32_MAX;
@@ -202,7 +208,7 @@ static enum err reader_fetch(struct stream_source *base, struct stream_message *
     uint32_t want = b->well ? max : 1 + (uint32_t)chance(sim, max);
     for (uint32_t i = 0; i < b->in_count && *count < want; i++) { /* whose acknowledgement was lost */
         struct stored *stored = &b->in[i];
-        bool before = i < source->next[b->messages[stored->message].subject];
+        bool before = i < source->next[b->messages[stored->message]->subject];
         if (before && stored->out && !stored->acked && stored->due_us <= sim->tick_us)
             hand_out(b, i, out, count);
     }
@@ -243,8 +249,8 @@ static enum err reader_done(struct stream_source *base, struct stream_message *m
         if (stored->acked || unlucky(b, 12))
             continue;
         stored->acked = true;
-        observe(sim, "{\"consumed\":{\"stream\":\"sim-broker/orders\",\"place\":\"%s\",\"durable\":%llu}}", messages[i].place,
-                (unsigned long long)core_seq(sim->core));
+        observe(sim, "{\"consumed\":{\"stream\":\"sim-broker/orders\",\"place\":\"%s\",\"durable\":%llu}}",
+                messages[i].place, (unsigned long long)core_seq(sim->core));
     }
     return unlucky(b, 20) ? lost(fault, "the connection was lost") : OK;
 }
@@ -614,7 +620,7 @@ void broker_tell(const struct sim *sim, struct buf *out) {
 void broker_observe(struct sim *sim) {
     const struct broker *b = sim->broker;
     for (uint32_t i = 0; i < b->in_count; i++) {
-        uint32_t op = b->messages[b->in[i].message].op;
+        uint32_t op = b->messages[b->in[i].message]->op;
         if (op != 0)
             observe(sim, "{\"answered\":{\"op\":%u,\"status\":200}}", op);
     }
@@ -645,8 +651,10 @@ void broker_destroy(struct broker *b) {
         b->ghosts = ghost->next;
         mem_free(ghost);
     }
-    for (uint32_t i = 0; i < b->message_count; i++)
-        mem_free((char *)(uintptr_t)b->messages[i].body.ptr);
+    for (uint32_t i = 0; i < b->message_count; i++) {
+        mem_free((char *)(uintptr_t)b->messages[i]->body.ptr);
+        mem_free(b->messages[i]);
+    }
     mem_free(b->messages);
     mem_free(b->in);
     mem_free(b->out);

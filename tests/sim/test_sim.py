@@ -46,6 +46,11 @@ PLANTS = {
     "lease-acknowledged-twice": {"fetch-again", "fetch-lost", "fetch-order"},
     "stop-never": {"stopped-late"},
     "stop-forgotten": {"stopped-sent"},
+    "ack-early": {"stream-lost", "stream-order"},
+    "stream-swapped": {"stream-order"},
+    "stream-nameless": {"stream-invented", "stream-twice"},
+    "stream-unasked": {"log-twice", "effect-doubled"},
+    "key-split": {"lane-alone", "lane-order", "log-order"},
     "replay-live": {"lane-alone", "lane-order"},
 }
 PLANT_SEEDS = 60

@@ -322,7 +322,8 @@ static bool delivered(const struct sim *sim) {
 
 static bool quiet(struct sim *sim) {
     return core_ready(sim->core) && core_waiting(sim->core) == 0 &&
-           inbound_under_way(sim->inbound) == 0 && market_quiet(sim) && broker_quiet(sim) && partner_calls(sim) == 0 && delivered(sim) &&
+           inbound_under_way(sim->inbound) == 0 && market_quiet(sim) && broker_quiet(sim) &&
+           partner_calls(sim) == 0 && delivered(sim) &&
            calls_told(sim) &&
            !erasure_pending(sim->erasure) && read_model_seq(sim->read_model) == core_seq(sim->core);
 }
