@@ -1,7 +1,7 @@
 /* approvals: calls of a running hub that need a second person: list, show, approve, reject. */
 #include <stdio.h>
 
-#include "cli/client.h"
+#include "cli/listing.h"
 #include "cli/commands.h"
 
 static int ask(struct cli *cli, struct client *client, const char *method, const char *path,
@@ -19,59 +19,36 @@ static int ask(struct cli *cli, struct client *client, const char *method, const
     return answer->json ? EXIT_DONE : cli_fail(cli, EXIT_FAILED, "the hub's answer is not JSON");
 }
 
-static struct str text_of(const struct json *object, const char *name) {
-    const struct json *value = json_member(object, str_c(name));
-    return value && value->kind != JSON_NULL ? value->text : STR("-");
-}
-
 static void row_print(const struct json *row) {
     printf("%-31.*s %-9.*s %.*s %.*s of %.*s, asked by %.*s until %.*s\n",
-           STR_FMT(text_of(row, "approval_id")), STR_FMT(text_of(row, "state")),
-           STR_FMT(text_of(row, "method")), STR_FMT(text_of(row, "path")),
-           STR_FMT(text_of(row, "about")), STR_FMT(text_of(row, "requested_by")),
-           STR_FMT(text_of(row, "expires_at")));
-    if (!str_is(text_of(row, "hint"), "-"))
-        printf("    %.*s\n", STR_FMT(text_of(row, "hint")));
+           STR_FMT(listing_text(row, "approval_id")), STR_FMT(listing_text(row, "state")),
+           STR_FMT(listing_text(row, "method")), STR_FMT(listing_text(row, "path")),
+           STR_FMT(listing_text(row, "about")), STR_FMT(listing_text(row, "requested_by")),
+           STR_FMT(listing_text(row, "expires_at")));
+    if (!str_is(listing_text(row, "hint"), "-"))
+        printf("    %.*s\n", STR_FMT(listing_text(row, "hint")));
+}
+
+struct approvals {
+    struct cli *cli;
+    uint32_t count;
+};
+static int row_tell(void *ctx, const struct json *row) {
+    struct approvals *a = ctx;
+    bool open = str_is(listing_text(row, "state"), "pending") || str_is(listing_text(row, "state"), "approved");
+    if (!open && !cli_flag(a->cli, "all"))
+        return EXIT_DONE;
+    a->count++;
+    if (a->cli->json)
+        return listing_line(a->cli, row);
+    row_print(row);
+    return EXIT_DONE;
 }
 
 static int list_run(struct cli *cli, struct client *client) {
-    struct buf path;
-    uint32_t count = 0;
-    int code = EXIT_DONE;
-    buf_init(&path, 0);
-    buf_lit(&path, "/ops/approvals?limit=1000");
-    for (bool more = true; more && code == EXIT_DONE;) {
-        struct client_answer answer;
-        code = ask(cli, client, "GET", buf_cstr(&path), STR_NONE, &answer);
-        if (code != EXIT_DONE)
-            break;
-        const struct json *items = json_member(answer.json, STR("items"));
-        const struct json *row = items ? json_first(items) : NULL;
-        for (uint32_t i = 0; items && i < items->count; i++, row = json_next(row)) {
-            struct buf line;
-            bool open = str_is(text_of(row, "state"), "pending") ||
-                        str_is(text_of(row, "state"), "approved");
-            if (!open && !cli_flag(cli, "all"))
-                continue;
-            count++;
-            if (!cli->json) {
-                row_print(row);
-                continue;
-            }
-            buf_init(&line, 0);
-            json_write(&line, row);
-            buf_char(&line, '\n');
-            code = cli_print(cli, buf_str(&line));
-            buf_free(&line);
-        }
-        struct str cursor = json_member_str(answer.json, STR("next_cursor"));
-        more = cursor.len > 0;
-        buf_clear(&path);
-        buf_lit(&path, "/ops/approvals?limit=1000&cursor=");
-        client_encode(&path, cursor);
-    }
-    buf_free(&path);
-    if (code == EXIT_DONE && count == 0)
+    struct approvals a = {.cli = cli};
+    int code = listing_each(cli, client, "/ops/approvals?limit=1000", row_tell, &a);
+    if (code == EXIT_DONE && a.count == 0)
         fputs("nothing waits for a second person\n", stderr);
     return code;
 }
@@ -93,15 +70,15 @@ static int one_run(struct cli *cli, struct client *client, const char *verb, con
     }
     int code = ask(cli, client, show ? "GET" : "POST", buf_cstr(&path),
                    body.len ? buf_str(&body) : STR_NONE, &answer);
-    bool failed = code == EXIT_DONE && !show && !str_is(text_of(answer.json, "state"), "executed") &&
-                  !str_is(text_of(answer.json, "state"), "rejected");
+    bool failed = code == EXIT_DONE && !show && !str_is(listing_text(answer.json, "state"), "executed") &&
+                  !str_is(listing_text(answer.json, "state"), "rejected");
     if (code == EXIT_DONE && (show || cli->json)) {
         code = cli_print(cli, answer.body);
         putchar('\n');
     } else if (code == EXIT_DONE) {
-        printf("%s is %.*s", id, STR_FMT(text_of(answer.json, "state")));
+        printf("%s is %.*s", id, STR_FMT(listing_text(answer.json, "state")));
         if (failed)
-            printf(": %.*s", STR_FMT(text_of(answer.json, "reason")));
+            printf(": %.*s", STR_FMT(listing_text(answer.json, "reason")));
         putchar('\n');
     }
     buf_free(&body);

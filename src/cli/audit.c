@@ -6,7 +6,7 @@
 
 #include "cli/audit_priv.h"
 #include "cli/cell_audit.h"
-#include "cli/client.h"
+#include "cli/listing.h"
 #include "cli/commands.h"
 #include "cli/journal_priv.h"
 #include "ops/audit_list.h"
@@ -59,67 +59,28 @@ static void line_print(const struct json *line) {
     putchar('\n');
 }
 
-static int line_tell(struct listing *listing, const struct json *line) {
-    struct buf out;
+static int line_tell(void *ctx, const struct json *line) {
+    struct listing *listing = ctx;
     listing->count++;
-    if (!listing->lines) {
-        line_print(line);
-        return EXIT_DONE;
-    }
-    buf_init(&out, 0);
-    json_write(&out, line);
-    buf_char(&out, '\n');
-    int code = cli_print(listing->cli, buf_str(&out));
-    buf_free(&out);
-    return code;
+    if (listing->lines)
+        return listing_line(listing->cli, line);
+    line_print(line);
+    return EXIT_DONE;
 }
 
 /* --- of a running hub ------------------------------------------------------------------------ */
 
-static void page_path(const struct cli *cli, struct str cursor, struct buf *path) {
-    buf_clear(path);
-    buf_printf(path, "/ops/audit?limit=%d", PAGE);
-    for (size_t i = 0; i < FILTERS; i++) {
-        if (!cli_value(cli, filter_names[i]))
-            continue;
-        buf_printf(path, "&%s=", filter_names[i]);
-        client_encode(path, str_c(cli_value(cli, filter_names[i])));
-    }
-    if (cursor.len) {
-        buf_lit(path, "&cursor=");
-        client_encode(path, cursor);
-    }
-}
-
 static int hub_list(struct listing *listing, struct client *client) {
-    struct buf path, cursor;
-    struct arena arena;
-    struct fault fault;
-    int code = EXIT_DONE;
+    struct buf path;
     buf_init(&path, 0);
-    buf_init(&cursor, 0);
-    arena_init(&arena, 0);
-    for (bool more = true; more && code == EXIT_DONE;) {
-        struct client_answer answer;
-        arena_reset(&arena);
-        fault_init(&fault, &arena);
-        page_path(listing->cli, buf_str(&cursor), &path);
-        if (client_get(client, buf_cstr(&path), &arena, &answer, &fault) != OK) {
-            code = cli_fault(listing->cli, &fault);
-            break;
-        }
-        const struct json *items = json_member(answer.json, STR("items"));
-        const struct json *line = items ? json_first(items) : NULL;
-        for (uint32_t i = 0; items && i < items->count && code == EXIT_DONE; i++) {
-            code = line_tell(listing, line);
-            line = json_next(line);
-        }
-        buf_clear(&cursor);
-        buf_str_add(&cursor, text_of(answer.json, "next_cursor"));
-        more = cursor.len > 0;
+    buf_printf(&path, "/ops/audit?limit=%d", PAGE);
+    for (size_t i = 0; i < FILTERS; i++) {
+        if (!cli_value(listing->cli, filter_names[i]))
+            continue;
+        buf_printf(&path, "&%s=", filter_names[i]);
+        client_encode(&path, str_c(cli_value(listing->cli, filter_names[i])));
     }
-    arena_free(&arena);
-    buf_free(&cursor);
+    int code = listing_each(listing->cli, client, buf_cstr(&path), line_tell, listing);
     buf_free(&path);
     return code;
 }

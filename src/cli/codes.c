@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/client.h"
+#include "cli/listing.h"
 #include "base/files.h"
 
 #define IMPORT_BYTES_MAX ((size_t)256 << 20)
@@ -30,74 +30,32 @@ static int codes_call(struct codes *codes, const struct client_request *request,
     return EXIT_DONE;
 }
 
-static struct str text_of(const struct json *object, const char *name) {
-    const struct json *value = json_member(object, str_c(name));
-    return value ? value->text : STR("-");
-}
-
 static void row_print(const struct json *row) {
-    struct str direction = text_of(row, "direction");
-    printf("%-16.*s %-16.*s %-32.*s %-3s %.*s\n", STR_FMT(text_of(row, "system")),
-           STR_FMT(text_of(row, "kind")), STR_FMT(text_of(row, "value")),
+    struct str direction = listing_text(row, "direction");
+    printf("%-16.*s %-16.*s %-32.*s %-3s %.*s\n", STR_FMT(listing_text(row, "system")),
+           STR_FMT(listing_text(row, "kind")), STR_FMT(listing_text(row, "value")),
            str_is(direction, "both") ? "<->" : str_is(direction, "in") ? "-->" : "<--",
-           STR_FMT(text_of(row, "code")));
-}
-
-static int row_json(struct codes *codes, const struct json *row) {
-    struct buf line;
-    buf_init(&line, 0);
-    json_write(&line, row);
-    buf_char(&line, '\n');
-    int code = cli_print(codes->cli, buf_str(&line));
-    buf_free(&line);
-    return code;
+           STR_FMT(listing_text(row, "code")));
 }
 
 /* --- list ------------------------------------------------------------------------------------- */
 
 static int codes_list(struct codes *codes) {
     static const char *const filters[] = {"system", "kind", "value", "code"};
-    struct buf path, first;
-    int code = EXIT_DONE;
-    uint32_t count = 0;
+    struct buf path;
     buf_init(&path, 0);
-    buf_init(&first, 0);
-    buf_lit(&first, "/v1/cross-references?limit=1000");
+    buf_lit(&path, "/v1/cross-references?limit=1000");
     for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
         const char *value = cli_arg(codes->cli, (uint32_t)i + 1);
         value = i < 2 && value ? value : cli_value(codes->cli, filters[i]);
         if (!value)
             continue;
-        buf_printf(&first, "&%s=", filters[i]);
-        client_encode(&first, str_c(value));
+        buf_printf(&path, "&%s=", filters[i]);
+        client_encode(&path, str_c(value));
     }
-    buf_str_add(&path, buf_str(&first));
-    for (bool more = true; more && code == EXIT_DONE;) {
-        struct client_answer answer;
-        struct client_request request = {.path = buf_cstr(&path)};
-        code = codes_call(codes, &request, &answer);
-        const struct json *items =
-            code == EXIT_DONE && answer.json ? json_member(answer.json, STR("items")) : NULL;
-        const struct json *row = items ? json_first(items) : NULL;
-        for (uint32_t i = 0; items && i < items->count && code == EXIT_DONE; i++) {
-            if (codes->cli->json)
-                code = row_json(codes, row);
-            else
-                row_print(row);
-            row = json_next(row);
-            count++;
-        }
-        struct str cursor = items ? json_member_str(answer.json, STR("next_cursor")) : STR_NONE;
-        more = cursor.len > 0;
-        buf_clear(&path);
-        buf_str_add(&path, buf_str(&first));
-        buf_lit(&path, "&cursor=");
-        client_encode(&path, cursor);
-    }
+    int code = listing_print(codes->cli, codes->client, buf_cstr(&path), row_print,
+                             "there are no such cross-references");
     buf_free(&path);
-    buf_free(&first);
-    if (code == EXIT_DONE && count == 0 && !codes->cli->json)
-        fputs("there are no such cross-references\n", stderr);
     return code;
 }
 
@@ -213,7 +171,7 @@ static void answers_read(struct codes *codes, struct str body, const uint32_t *l
         codes->refused++;
         problem = json_member(json, STR("problem"));
         fprintf(stderr, "line %u: %.*s\n", lines[i],
-                STR_FMT(problem ? text_of(problem, "detail") : STR("refused")));
+                STR_FMT(problem ? listing_text(problem, "detail") : STR("refused")));
     }
     json_parser_destroy(parser);
 }

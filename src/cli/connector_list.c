@@ -29,11 +29,6 @@ static int64_t number_of(const struct json *object, const char *name) {
     return value && json_i64(value, &number) ? number : 0;
 }
 
-static struct str text_of(const struct json *object, const char *name) {
-    const struct json *value = json_member(object, str_c(name));
-    return value && value->kind == JSON_STRING ? value->text : STR_NONE;
-}
-
 /* --- for people ------------------------------------------------------------------------------ */
 
 static void words_add(struct buf *out, struct str word, bool *any) {
@@ -62,9 +57,9 @@ static void streams_say(struct buf *out, const struct json *status) {
     const struct json *list = json_member(status, STR("streams"));
     const struct json *s = list ? json_first(list) : NULL;
     for (uint32_t i = 0; list && i < list->count; i++, s = json_next(s)) {
-        struct str error = text_of(s, "error");
-        buf_printf(out, "    %.*s: %.*s, %" PRId64 " messages", STR_FMT(text_of(s, "topic")),
-                   STR_FMT(text_of(s, "state")), number_of(s, "messages"));
+        struct str error = json_member_str(s, STR("error"));
+        buf_printf(out, "    %.*s: %.*s, %" PRId64 " messages", STR_FMT(json_member_str(s, STR("topic"))),
+                   STR_FMT(json_member_str(s, STR("state"))), number_of(s, "messages"));
         if (json_member(s, STR("waiting")) && json_member(s, STR("waiting"))->kind == JSON_NUMBER)
             buf_printf(out, ", %" PRId64 " wait", number_of(s, "waiting"));
         buf_printf(out, "%s%.*s\n", error.len ? "; " : "", STR_FMT(error));
@@ -75,9 +70,9 @@ static void outlets_say(struct buf *out, const struct json *status) {
     const struct json *list = json_member(status, STR("subscriptions"));
     const struct json *s = list ? json_first(list) : NULL;
     for (uint32_t i = 0; list && i < list->count; i++, s = json_next(s)) {
-        struct str error = text_of(s, "error");
+        struct str error = json_member_str(s, STR("error"));
         buf_printf(out, "    %.*s: %.*s, %" PRId64 " delivered, %" PRId64 " behind, %" PRId64 " held",
-                   STR_FMT(text_of(s, "subscription")), STR_FMT(text_of(s, "state")),
+                   STR_FMT(json_member_str(s, STR("subscription"))), STR_FMT(json_member_str(s, STR("state"))),
                    number_of(s, "delivered"), number_of(s, "behind"), number_of(s, "held"));
         if (error.len > 0)
             buf_printf(out, "; %.*s", STR_FMT(error));
@@ -87,16 +82,16 @@ static void outlets_say(struct buf *out, const struct json *status) {
 
 static void health_say(struct buf *out, const struct json *status) {
     const struct json *rejected = json_member(status, STR("rejected"));
-    struct str last = text_of(status, "mapped_at");
-    buf_printf(out, "    hub: %.*s", STR_FMT(text_of(status, "state")));
-    if (text_of(status, "version").len > 0)
-        buf_printf(out, ", version %.*s+%.*s", STR_FMT(text_of(status, "version")),
-                   STR_FMT(text_of(status, "hash")));
+    struct str last = json_member_str(status, STR("mapped_at"));
+    buf_printf(out, "    hub: %.*s", STR_FMT(json_member_str(status, STR("state"))));
+    if (json_member_str(status, STR("version")).len > 0)
+        buf_printf(out, ", version %.*s+%.*s", STR_FMT(json_member_str(status, STR("version"))),
+                   STR_FMT(json_member_str(status, STR("hash"))));
     buf_printf(out, ", %" PRId64 " received, %" PRId64 " failed, last success %.*s\n",
                number_of(status, "received"), number_of(status, "failed"),
                STR_FMT(last.len ? last : STR("never")));
     if (rejected && rejected->kind == JSON_OBJECT)
-        buf_printf(out, "    not taken: %.*s\n", STR_FMT(text_of(rejected, "cause")));
+        buf_printf(out, "    not taken: %.*s\n", STR_FMT(json_member_str(rejected, STR("cause"))));
     streams_say(out, status);
     outlets_say(out, status);
 }

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/client.h"
+#include "cli/listing.h"
 #include "domain/inbound.h"
 
 #define BULK_PART 200 /* cases in one call, so that progress shows */
@@ -19,11 +19,6 @@ struct cases {
     struct client *client;
     struct json_parser *parser;
 };
-
-static struct str text_of(const struct json *object, const char *name) {
-    const struct json *value = object ? json_member(object, str_c(name)) : NULL;
-    return value && value->kind != JSON_NULL ? value->text : STR("-");
-}
 
 /* Status 200 or 202, else told and EXIT_FAILED. */
 static int ask(struct cases *cases, const char *method, const char *path, struct str body,
@@ -39,16 +34,6 @@ static int ask(struct cases *cases, const char *method, const char *path, struct
         return cli_fault(cases->cli, &fault);
     }
     return EXIT_DONE;
-}
-
-static int print_line(struct cases *cases, const struct json *value) {
-    struct buf line;
-    buf_init(&line, 0);
-    json_write(&line, value);
-    buf_char(&line, '\n');
-    int code = cli_print(cases->cli, buf_str(&line));
-    buf_free(&line);
-    return code;
 }
 
 /* --- list ------------------------------------------------------------------------------------- */
@@ -90,65 +75,32 @@ static void age_print(const struct json *row) {
         printf("%4lld min", (long long)(age / 60));
 }
 
-static int list_page(struct cases *cases, const struct client_answer *answer, uint32_t *count) {
-    const struct json *items = answer->json ? json_member(answer->json, STR("items")) : NULL;
-    const struct json *row = items ? json_first(items) : NULL;
-    int code = EXIT_DONE;
-    for (uint32_t i = 0; items && i < items->count && code == EXIT_DONE; i++, row = json_next(row)) {
-        (*count)++;
-        if (cases->cli->json) {
-            code = print_line(cases, row);
-            continue;
-        }
-        printf("%.*s  ", STR_FMT(text_of(row, "exception_id")));
-        age_print(row);
-        printf("  %-10.*s %-17.*s %-12.*s %.*s\n", STR_FMT(text_of(row, "state")),
-               STR_FMT(text_of(row, "kind")), STR_FMT(text_of(row, "owner")),
-               STR_FMT(text_of(row, "cause")));
-    }
-    return code;
+static void row_print(const struct json *row) {
+    printf("%.*s  ", STR_FMT(listing_text(row, "exception_id")));
+    age_print(row);
+    printf("  %-10.*s %-17.*s %-12.*s %.*s\n", STR_FMT(listing_text(row, "state")),
+           STR_FMT(listing_text(row, "kind")), STR_FMT(listing_text(row, "owner")),
+           STR_FMT(listing_text(row, "cause")));
 }
 
 static int cases_list(struct cases *cases) {
     struct buf path;
-    uint32_t count = 0;
-    int code = EXIT_DONE;
-    struct str cursor = STR("");
     buf_init(&path, 0);
-    for (bool more = true; more && code == EXIT_DONE; more = cursor.len > 0) {
-        struct client_answer answer;
-        buf_clear(&path);
-        buf_lit(&path, "/ops/exceptions?limit=500");
-        path_filters(cases->cli, &path);
-        if (cursor.len) {
-            buf_lit(&path, "&cursor=");
-            client_encode(&path, cursor);
-        }
-        code = ask(cases, "GET", buf_cstr(&path), STR_NONE, &answer);
-        if (code == EXIT_DONE)
-            code = list_page(cases, &answer, &count);
-        cursor = code == EXIT_DONE ? json_member_str(answer.json, STR("next_cursor")) : STR("");
-    }
+    buf_lit(&path, "/ops/exceptions?limit=500");
+    path_filters(cases->cli, &path);
+    int code = listing_print(cases->cli, cases->client, buf_cstr(&path), row_print, "there are no such exceptions");
     buf_free(&path);
-    if (code == EXIT_DONE && count == 0 && !cases->cli->json)
-        fputs("there are no such exceptions\n", stderr);
     return code;
 }
 
+static void count_print(const struct json *row) {
+    printf("%6.*s  %-20.*s %-16.*s oldest %.*s\n", STR_FMT(listing_text(row, "open")),
+           STR_FMT(listing_text(row, "kind")), STR_FMT(listing_text(row, "owner")),
+           STR_FMT(listing_text(row, "oldest_at")));
+}
+
 static int cases_count(struct cases *cases) {
-    struct client_answer answer;
-    int code = ask(cases, "GET", "/ops/exception-counts", STR_NONE, &answer);
-    const struct json *items = code == EXIT_DONE ? json_member(answer.json, STR("items")) : NULL;
-    const struct json *row = items ? json_first(items) : NULL;
-    for (uint32_t i = 0; items && i < items->count; i++, row = json_next(row)) {
-        if (cases->cli->json)
-            code = print_line(cases, row);
-        else
-            printf("%6.*s  %-20.*s %-16.*s oldest %.*s\n", STR_FMT(text_of(row, "open")),
-                   STR_FMT(text_of(row, "kind")), STR_FMT(text_of(row, "owner")),
-                   STR_FMT(text_of(row, "oldest_at")));
-    }
-    return code;
+    return listing_print(cases->cli, cases->client, "/ops/exception-counts", count_print, "no case is open");
 }
 
 /* --- show --------------------------------------------------------------------------------------- */
@@ -208,26 +160,26 @@ static void pretty(FILE *out, const struct json *value, int depth) {
 static void faults_print(const struct json *faults) {
     const struct json *fault = faults ? json_first(faults) : NULL;
     for (uint32_t i = 0; faults && i < faults->count; i++, fault = json_next(fault))
-        printf("               %.*s: %.*s\n", STR_FMT(text_of(fault, "pointer")),
-               STR_FMT(text_of(fault, "detail")));
+        printf("               %.*s: %.*s\n", STR_FMT(listing_text(fault, "pointer")),
+               STR_FMT(listing_text(fault, "detail")));
 }
 
 static void preview_print(const struct json *preview) {
     if (!preview)
         return;
-    struct str outcome = text_of(preview, "outcome");
+    struct str outcome = listing_text(preview, "outcome");
     printf("now            ");
     if (str_is(outcome, "maps"))
-        printf("%.*s maps it: a retry would go on from here\n", STR_FMT(text_of(preview, "mapping")));
+        printf("%.*s maps it: a retry would go on from here\n", STR_FMT(listing_text(preview, "mapping")));
     else
-        printf("%.*s: %.*s\n", STR_FMT(outcome), STR_FMT(text_of(preview, "cause")));
+        printf("%.*s: %.*s\n", STR_FMT(outcome), STR_FMT(listing_text(preview, "cause")));
     faults_print(json_member(preview, STR("faults")));
     const struct json *trace = json_member(preview, STR("trace"));
     const struct json *row = trace ? json_first(trace) : NULL;
     for (uint32_t i = 0; trace && i < trace->count; i++, row = json_next(row)) {
         const struct json *sources = json_member(row, STR("sources"));
         const struct json *source = sources ? json_first(sources) : NULL;
-        printf("%s%.*s <-", i ? "               " : "mapping        ", STR_FMT(text_of(row, "target")));
+        printf("%s%.*s <-", i ? "               " : "mapping        ", STR_FMT(listing_text(row, "target")));
         for (uint32_t k = 0; sources && k < sources->count; k++, source = json_next(source))
             printf(" %.*s", STR_FMT(source->text));
         putchar('\n');
@@ -240,12 +192,12 @@ static void payload_print(const struct json *payload) {
     const struct json *document = json_member(payload, STR("document"));
     const struct json *versions = json_member(payload, STR("versions"));
     const struct json *version = versions ? json_first(versions) : NULL;
-    printf("message        %.*s of %.*s, %.*s, received %.*s\n", STR_FMT(text_of(payload, "payload_id")),
-           STR_FMT(text_of(payload, "connector")), STR_FMT(text_of(payload, "topic")),
-           STR_FMT(text_of(payload, "received_at")));
+    printf("message        %.*s of %.*s, %.*s, received %.*s\n", STR_FMT(listing_text(payload, "payload_id")),
+           STR_FMT(listing_text(payload, "connector")), STR_FMT(listing_text(payload, "topic")),
+           STR_FMT(listing_text(payload, "received_at")));
     for (uint32_t i = 0; versions && i < versions->count; i++, version = json_next(version))
-        printf("put right      %.*s by %.*s: %.*s\n", STR_FMT(text_of(version, "at")),
-               STR_FMT(text_of(version, "by")), STR_FMT(text_of(version, "reason")));
+        printf("put right      %.*s by %.*s: %.*s\n", STR_FMT(listing_text(version, "at")),
+               STR_FMT(listing_text(version, "by")), STR_FMT(listing_text(version, "reason")));
     if (document) {
         pretty(stdout, document, 0);
         putchar('\n');
@@ -254,7 +206,7 @@ static void payload_print(const struct json *payload) {
     static const char *const forms[] = {"text", "base64", "hidden"};
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
         if (json_member(payload, str_c(forms[i])))
-            printf("%-14s %.*s\n", forms[i], STR_FMT(text_of(payload, forms[i])));
+            printf("%-14s %.*s\n", forms[i], STR_FMT(listing_text(payload, forms[i])));
 }
 
 static int case_show(struct cases *cases, const char *id) {
@@ -263,18 +215,18 @@ static int case_show(struct cases *cases, const char *id) {
     if (code != EXIT_DONE)
         return code;
     if (cases->cli->json)
-        return print_line(cases, answer.json);
+        return listing_line(cases->cli, answer.json);
     static const char *const members[] = {"exception_id", "state", "kind",  "owner",   "subject",
                                           "raised_at",    "lane",  "version", "attempts", "cause",
                                           "action"};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
-        if (!str_is(text_of(answer.json, members[i]), "-"))
-            printf("%-14s %.*s\n", members[i], STR_FMT(text_of(answer.json, members[i])));
+        if (!str_is(listing_text(answer.json, members[i]), "-"))
+            printf("%-14s %.*s\n", members[i], STR_FMT(listing_text(answer.json, members[i])));
     const struct json *raised = json_member(answer.json, STR("case"));
     const struct json *details = raised ? json_member(raised, STR("details")) : NULL;
-    if (raised && !str_is(text_of(raised, "mapping"), "-"))
-        printf("mapping        %.*s %.*s\n", STR_FMT(text_of(raised, "mapping")),
-               STR_FMT(text_of(raised, "mapping_version")));
+    if (raised && !str_is(listing_text(raised, "mapping"), "-"))
+        printf("mapping        %.*s %.*s\n", STR_FMT(listing_text(raised, "mapping")),
+               STR_FMT(listing_text(raised, "mapping_version")));
     faults_print(details && details->kind == JSON_OBJECT ? json_member(details, STR("faults")) : NULL);
     preview_print(json_member(answer.json, STR("preview")));
     const struct json *commands = json_member(answer.json, STR("commands"));
@@ -285,8 +237,8 @@ static int case_show(struct cases *cases, const char *id) {
     const struct json *event = events ? json_first(events) : NULL;
     for (uint32_t i = 0; events && i < events->count; i++, event = json_next(event))
         printf("%s%.*s  %.*s: %.*s\n", i ? "               " : "events         ",
-               STR_FMT(text_of(event, "at")), STR_FMT(text_of(event, "actor")),
-               STR_FMT(text_of(event, "words")));
+               STR_FMT(listing_text(event, "at")), STR_FMT(listing_text(event, "actor")),
+               STR_FMT(listing_text(event, "words")));
     payload_print(json_member(answer.json, STR("payload")));
     return EXIT_DONE;
 }
@@ -389,13 +341,13 @@ static int decided_print(struct cases *cases, const char *id, const char *verb,
     if (client_waits(cases->cli, answer) && !cases->cli->json)
         return EXIT_DONE;
     if (cases->cli->json)
-        return print_line(cases, answer->json);
+        return listing_line(cases->cli, answer->json);
     const struct json *preview = json_member(answer->json, STR("preview"));
     if (preview) {
         preview_print(preview);
         return EXIT_DONE;
     }
-    printf("%s %s, version %.*s\n", id, verb, STR_FMT(text_of(answer->json, "version")));
+    printf("%s %s, version %.*s\n", id, verb, STR_FMT(listing_text(answer->json, "version")));
     return EXIT_DONE;
 }
 
@@ -439,7 +391,7 @@ static int case_fix(struct cases *cases, const char *id) {
     else if (code == EXIT_DONE)
         code = body_whole(cases, json_member(story.json, STR("payload")), &body);
     if (code == EXIT_DONE && !set && !cli_value(cli, "version"))
-        buf_printf(&body, ",\"version\":%.*s", STR_FMT(text_of(story.json, "version")));
+        buf_printf(&body, ",\"version\":%.*s", STR_FMT(listing_text(story.json, "version")));
     if (code == EXIT_DONE && cli_flag(cli, "dry-run"))
         buf_lit(&body, ",\"dry_run\":true");
     if (code == EXIT_DONE)
@@ -487,13 +439,13 @@ static int bulk_lines(struct cases *cases, struct str text, struct bulk *bulk) {
         bulk->refused += status >= 300;
         const struct json *problem = json_member(json, STR("problem"));
         if (cases->cli->json)
-            (void)print_line(cases, json);
+            (void)listing_line(cases->cli, json);
         else if (problem)
-            printf("%.*s  refused: %.*s\n", STR_FMT(text_of(json, "exception_id")),
-                   STR_FMT(text_of(problem, "detail")));
+            printf("%.*s  refused: %.*s\n", STR_FMT(listing_text(json, "exception_id")),
+                   STR_FMT(listing_text(problem, "detail")));
         else if (cli_flag(cases->cli, "dry-run"))
-            printf("%.*s  %.*s: %.*s\n", STR_FMT(text_of(json, "exception_id")),
-                   STR_FMT(text_of(json, "kind")), STR_FMT(text_of(json, "cause")));
+            printf("%.*s  %.*s: %.*s\n", STR_FMT(listing_text(json, "exception_id")),
+                   STR_FMT(listing_text(json, "kind")), STR_FMT(listing_text(json, "cause")));
     }
     return EXIT_DONE;
 }
@@ -572,12 +524,12 @@ static int codes_fix(struct cases *cases, const struct json *story, const char *
         return cli_fail(cases->cli, EXIT_FAILED, "this exception lacks no code: --code is for those of "
                         "kind code-unmapped");
     bool out = json_member(unmapped, STR("code")) != NULL;
-    struct str text = text_of(unmapped, out ? "code" : "value");
+    struct str text = listing_text(unmapped, out ? "code" : "value");
     buf_init(&body, 0);
     buf_lit(&body, "{\"system\":");
-    buf_json_str(&body, text_of(unmapped, "system"));
+    buf_json_str(&body, listing_text(unmapped, "system"));
     buf_lit(&body, ",\"kind\":");
-    buf_json_str(&body, text_of(unmapped, "kind"));
+    buf_json_str(&body, listing_text(unmapped, "kind"));
     buf_str_add(&body, out ? STR(",\"code\":") : STR(",\"value\":"));
     buf_json_str(&body, text);
     buf_str_add(&body, out ? STR(",\"value\":") : STR(",\"code\":"));
@@ -588,7 +540,7 @@ static int codes_fix(struct cases *cases, const struct json *story, const char *
         buf_clear(&body);
         buf_lit(&body, "{\"action\":\"retry\",\"kind\":\"code-unmapped\",\"reason\":\"the code is set\",\"text\":");
         struct str words = arena_printf(&cases->cli->arena, "%.*s \"%.*s\" has no",
-                                        STR_FMT(text_of(unmapped, "kind")), STR_FMT(text));
+                                        STR_FMT(listing_text(unmapped, "kind")), STR_FMT(text));
         buf_json_str(&body, words);
         buf_char(&body, '}');
         end = ask(cases, "POST", "/ops/exceptions/bulk", buf_str(&body), &answer);
@@ -598,7 +550,7 @@ static int codes_fix(struct cases *cases, const struct json *story, const char *
     buf_free(&body);
     if (end == EXIT_DONE && !cases->cli->json)
         printf("%.*s of %.*s is set; %llu messages that lacked it are processed\n", STR_FMT(text),
-               STR_FMT(text_of(unmapped, "system")), (unsigned long long)bulk.done);
+               STR_FMT(listing_text(unmapped, "system")), (unsigned long long)bulk.done);
     return end;
 }
 

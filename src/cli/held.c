@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "cli/client.h"
+#include "cli/listing.h"
 
 #define EDIT_FILE_MAX 1048576
 
@@ -37,15 +37,10 @@ static const char *held_path(struct held *held, const char *id, const char *verb
     return buf_cstr(path);
 }
 
-static struct str text_of(const struct json *object, const char *name) {
-    const struct json *value = json_member(object, str_c(name));
-    return value && value->kind != JSON_NULL ? value->text : STR("-");
-}
-
 static void row_print(const struct json *row) {
-    printf("%-28.*s %-9.*s %-30.*s %3.*s attempts  %.*s\n", STR_FMT(text_of(row, "id")),
-           STR_FMT(text_of(row, "state")), STR_FMT(text_of(row, "subject")),
-           STR_FMT(text_of(row, "attempts")), STR_FMT(text_of(row, "cause")));
+    printf("%-28.*s %-9.*s %-30.*s %3.*s attempts  %.*s\n", STR_FMT(listing_text(row, "id")),
+           STR_FMT(listing_text(row, "state")), STR_FMT(listing_text(row, "subject")),
+           STR_FMT(listing_text(row, "attempts")), STR_FMT(listing_text(row, "cause")));
 }
 
 /* As options and as the hub calls them: --key is the API key. */
@@ -64,70 +59,19 @@ static bool filtered(const struct cli *cli) {
     return any;
 }
 
-static void list_path(struct held *held, struct str cursor, struct buf *path) {
-    buf_clear(path);
-    buf_lit(path, "/ops/held?limit=1000");
+static int held_list(struct held *held) {
+    struct buf path;
+    buf_init(&path, 0);
+    buf_lit(&path, "/ops/held?limit=1000");
     for (size_t i = 0; i < FILTERS; i++) {
         const char *value = cli_value(held->cli, filters[i].option);
         if (!value)
             continue;
-        buf_printf(path, "&%s=", filters[i].member);
-        client_encode(path, str_c(value));
+        buf_printf(&path, "&%s=", filters[i].member);
+        client_encode(&path, str_c(value));
     }
-    if (cursor.len) {
-        buf_lit(path, "&cursor=");
-        client_encode(path, cursor);
-    }
-}
-
-/* Every page. visit answers an exit code; the first that is not EXIT_DONE ends it. */
-static int held_each(struct held *held, int (*visit)(struct held *held, const struct json *row),
-                     uint32_t *count) {
-    struct buf path;
-    buf_init(&path, 0);
-    list_path(held, STR(""), &path);
-    int code = EXIT_DONE;
-    for (bool more = true; more && code == EXIT_DONE;) {
-        struct client_answer answer;
-        code = held_ask(held, "GET", buf_cstr(&path), STR_NONE, &answer);
-        if (code != EXIT_DONE)
-            break;
-        const struct json *items = json_member(answer.json, STR("items"));
-        const struct json *row = items ? json_first(items) : NULL;
-        for (uint32_t i = 0; items && i < items->count && code == EXIT_DONE; i++) {
-            code = visit(held, row);
-            row = json_next(row);
-            (*count)++;
-        }
-        struct str cursor = json_member_str(answer.json, STR("next_cursor"));
-        more = cursor.len > 0;
-        list_path(held, cursor, &path);
-    }
+    int code = listing_print(held->cli, held->client, buf_cstr(&path), row_print, "no delivery is held");
     buf_free(&path);
-    return code;
-}
-
-static int row_list(struct held *held, const struct json *row) {
-    (void)held;
-    row_print(row);
-    return EXIT_DONE;
-}
-
-static int row_list_json(struct held *held, const struct json *row) {
-    struct buf line;
-    buf_init(&line, 0);
-    json_write(&line, row);
-    buf_char(&line, '\n');
-    int code = cli_print(held->cli, buf_str(&line));
-    buf_free(&line);
-    return code;
-}
-
-static int held_list(struct held *held) {
-    uint32_t count = 0;
-    int code = held_each(held, held->cli->json ? row_list_json : row_list, &count);
-    if (code == EXIT_DONE && count == 0 && !held->cli->json)
-        fputs("no delivery is held\n", stderr);
     return code;
 }
 
@@ -148,13 +92,13 @@ static int held_show(struct held *held, const char *id) {
                                           "state",  "since",        "cause", "status",  "attempts",
                                           "next_attempt_at", "edit"};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
-        printf("%-16s %.*s\n", members[i], STR_FMT(text_of(answer.json, members[i])));
+        printf("%-16s %.*s\n", members[i], STR_FMT(listing_text(answer.json, members[i])));
     const struct json *failures = json_member(answer.json, STR("failures"));
     const struct json *failure = failures ? json_first(failures) : NULL;
     for (uint32_t i = 0; failures && i < failures->count; i++, failure = json_next(failure))
         printf("%s %.*s  %-12.*s %.*s\n", i == 0 ? "failures        " : "                ",
-               STR_FMT(text_of(failure, "at")), STR_FMT(text_of(failure, "outcome")),
-               STR_FMT(text_of(failure, "cause")));
+               STR_FMT(listing_text(failure, "at")), STR_FMT(listing_text(failure, "outcome")),
+               STR_FMT(listing_text(failure, "cause")));
     return EXIT_DONE;
 }
 
@@ -192,7 +136,7 @@ static void preview_print(const struct json *preview) {
     static const char *const members[] = {"outcome", "mapping", "mapping_version", "cause", "hidden"};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         if (json_member(preview, str_c(members[i])))
-            printf("%-16s %.*s\n", members[i], STR_FMT(text_of(preview, members[i])));
+            printf("%-16s %.*s\n", members[i], STR_FMT(listing_text(preview, members[i])));
     const struct json *document = json_member(preview, STR("document"));
     const struct json *trace = json_member(preview, STR("trace"));
     const struct json *row = trace ? json_first(trace) : NULL;
@@ -205,7 +149,7 @@ static void preview_print(const struct json *preview) {
     }
     for (uint32_t i = 0; trace && i < trace->count; i++, row = json_next(row)) {
         const struct json *sources = json_member(row, STR("sources"));
-        printf("%-32.*s", STR_FMT(text_of(row, "target")));
+        printf("%-32.*s", STR_FMT(listing_text(row, "target")));
         const struct json *source = sources ? json_first(sources) : NULL;
         for (uint32_t k = 0; sources && k < sources->count; k++, source = json_next(source))
             printf(" %.*s", STR_FMT(source->text));
@@ -237,7 +181,7 @@ static int held_decide(struct held *held, struct str id, const char *verb) {
     if (code == EXIT_DONE && held->cli->json)
         printf("%.*s\n", STR_FMT(answer.body));
     else if (code == EXIT_DONE)
-        printf("%.*s %.*s\n", STR_FMT(id), STR_FMT(text_of(answer.json, "state")));
+        printf("%.*s %.*s\n", STR_FMT(id), STR_FMT(listing_text(answer.json, "state")));
     const struct json *preview = code == EXIT_DONE ? json_member(answer.json, STR("preview")) : NULL;
     if (preview && !held->cli->json)
         preview_print(preview);
@@ -265,10 +209,10 @@ static int bulk_told(struct held *held, struct str text) {
         if (held->cli->json)
             printf("%.*s\n", STR_FMT(line));
         else
-            printf("%.*s  %.*s\n", STR_FMT(text_of(json, "id")),
-                   STR_FMT(problem  ? text_of(problem, "detail")
-                           : answer ? text_of(answer, "state")
-                                    : text_of(json, "cause")));
+            printf("%.*s  %.*s\n", STR_FMT(listing_text(json, "id")),
+                   STR_FMT(problem  ? listing_text(problem, "detail")
+                           : answer ? listing_text(answer, "state")
+                                    : listing_text(json, "cause")));
         if (preview && !held->cli->json)
             preview_print(preview);
     }

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/client.h"
+#include "cli/listing.h"
 
 #define REPLAY_LOOK_MS 500 /* between two looks at how far it is */
 
@@ -29,11 +29,6 @@ static int replay_ask(struct replaying *r, const char *method, const char *path,
     return answer->json ? EXIT_DONE : cli_fail(r->cli, EXIT_FAILED, "the hub's answer is not JSON");
 }
 
-static struct str text_of(const struct json *object, const char *name) {
-    const struct json *value = json_member(object, str_c(name));
-    return value && value->kind != JSON_NULL ? value->text : STR("-");
-}
-
 static int64_t number_of(const struct json *object, const char *name) {
     int64_t n = 0;
     const struct json *value = json_member(object, str_c(name));
@@ -41,7 +36,7 @@ static int64_t number_of(const struct json *object, const char *name) {
 }
 
 static bool over(const struct json *replay) {
-    struct str state = text_of(replay, "state");
+    struct str state = listing_text(replay, "state");
     return str_is(state, "counted") || str_is(state, "done") || str_is(state, "cancelled") ||
            str_is(state, "failed");
 }
@@ -55,35 +50,35 @@ static int64_t settled(const struct json *replay) {
 static void line_print(const struct json *replay) {
     printf("%-5.*s %-10.*s %-24.*s %" PRId64 " of %" PRId64 "  sent %" PRId64 ", found %" PRId64 ", held %" PRId64
            ", superseded %" PRId64 ", waiting %" PRId64 "\n",
-           STR_FMT(text_of(replay, "id")), STR_FMT(text_of(replay, "state")),
-           STR_FMT(text_of(replay, "subscription")), settled(replay), number_of(replay, "chosen"),
+           STR_FMT(listing_text(replay, "id")), STR_FMT(listing_text(replay, "state")),
+           STR_FMT(listing_text(replay, "subscription")), settled(replay), number_of(replay, "chosen"),
            number_of(replay, "sent"), number_of(replay, "found"), number_of(replay, "held"),
            number_of(replay, "superseded"), number_of(replay, "waiting"));
 }
 
 static void counted_print(const struct json *replay) {
     printf("%" PRId64 " events would go to %.*s", number_of(replay, "chosen"),
-           STR_FMT(text_of(replay, "subscription")));
+           STR_FMT(listing_text(replay, "subscription")));
     if (number_of(replay, "first_seq") > 0)
         printf(", seq %" PRId64 " to %" PRId64, number_of(replay, "first_seq"), number_of(replay, "last_seq"));
     printf("\n");
     const struct json *types = json_member(replay, STR("types"));
     const struct json *type = types ? json_first(types) : NULL;
     for (uint32_t i = 0; types && i < types->count; i++, type = json_next(type))
-        printf("  %-32.*s %" PRId64 "\n", STR_FMT(text_of(type, "type")), number_of(type, "events"));
-    if (str_is(text_of(replay, "guard"), "none"))
+        printf("  %-32.*s %" PRId64 "\n", STR_FMT(listing_text(type, "type")), number_of(type, "events"));
+    if (str_is(listing_text(replay, "guard"), "none"))
         printf("  the system could not tell what it has already: only --again can be asked for\n");
 }
 
 static int told(struct replaying *r, const struct client_answer *answer) {
     if (r->cli->json)
         printf("%.*s\n", STR_FMT(answer->body));
-    else if (str_is(text_of(answer->json, "state"), "counted"))
+    else if (str_is(listing_text(answer->json, "state"), "counted"))
         counted_print(answer->json);
     else
         line_print(answer->json);
-    if (str_is(text_of(answer->json, "state"), "failed"))
-        return cli_fail(r->cli, EXIT_FAILED, "%.*s", STR_FMT(text_of(answer->json, "error")));
+    if (str_is(listing_text(answer->json, "state"), "failed"))
+        return cli_fail(r->cli, EXIT_FAILED, "%.*s", STR_FMT(listing_text(answer->json, "error")));
     return EXIT_DONE;
 }
 
@@ -105,7 +100,7 @@ static int follow(struct replaying *r, struct client_answer *answer) {
         before = done;
         if (terminal)
             fprintf(stderr, "\r%.*s: %" PRId64 " of %" PRId64 ", %" PRId64 "/s, %" PRId64 " s left, %" PRId64
-                    " wait for their key     ", STR_FMT(text_of(now, "state")), done, number_of(now, "chosen"),
+                    " wait for their key     ", STR_FMT(listing_text(now, "state")), done, number_of(now, "chosen"),
                     rate, rate > 0 ? left / rate : 0, number_of(now, "waiting"));
     }
     if (terminal)
@@ -190,22 +185,6 @@ static int begin(struct replaying *r) {
     return code == EXIT_DONE ? told(r, &answer) : code;
 }
 
-static int list(struct replaying *r) {
-    struct client_answer answer;
-    int code = replay_ask(r, "GET", "/ops/replays", STR_NONE, &answer);
-    if (code != EXIT_DONE)
-        return code;
-    const struct json *items = json_member(answer.json, STR("items"));
-    const struct json *item = items ? json_first(items) : NULL;
-    if (r->cli->json)
-        printf("%.*s\n", STR_FMT(answer.body));
-    else if (!item || items->count == 0)
-        fputs("there was no replay\n", stderr);
-    for (uint32_t i = 0; items && !r->cli->json && i < items->count; i++, item = json_next(item))
-        line_print(item);
-    return EXIT_DONE;
-}
-
 static int one(struct replaying *r, const char *verb, const char *id) {
     struct buf path, body;
     struct client_answer answer;
@@ -245,7 +224,9 @@ static int replay_run(struct cli *cli) {
     struct replaying r = {.cli = cli, .client = client_create(cli_value(cli, "hub"), key_given(cli, true))};
     if (!r.client)
         return cli_fail(cli, EXIT_FAILED, "out of memory");
-    int code = !verb ? begin(&r) : strcmp(verb, "list") == 0 ? list(&r) : one(&r, verb, id);
+    int code = !verb ? begin(&r) : strcmp(verb, "list") == 0
+                     ? listing_whole(cli, r.client, "/ops/replays", line_print, "there was no replay")
+                     : one(&r, verb, id);
     client_destroy(r.client);
     return code;
 }

@@ -19,14 +19,9 @@ int subscriptions_ask(struct cli *cli, struct client *client, const struct clien
     return answer->json ? EXIT_DONE : cli_fail(cli, EXIT_FAILED, "the hub's answer is not JSON");
 }
 
-struct str subscriptions_text(const struct json *object, const char *name) {
-    const struct json *value = object ? json_member(object, str_c(name)) : NULL;
-    return value && value->kind != JSON_NULL ? value->text : STR("-");
-}
-
 static int64_t number_of(const struct json *object, const char *name) {
     int64_t value;
-    return str_i64(subscriptions_text(object, name), &value) ? value : -1;
+    return str_i64(listing_text(object, name), &value) ? value : -1;
 }
 
 /* "1.4 MB", "3 h 12 min": as a person says it. */
@@ -70,46 +65,26 @@ static void behind_print(const struct json *row) {
     } else {
         fputs("done in about ", stdout);
         seconds_print(left_s);
-        printf(" (%.*s)\n", STR_FMT(subscriptions_text(row, "done_at")));
+        printf(" (%.*s)\n", STR_FMT(listing_text(row, "done_at")));
     }
 }
 
 void subscriptions_stopped_print(const struct json *object) {
     const struct json *stopped = json_member(object, STR("stopped"));
     if (stopped && stopped->kind == JSON_OBJECT)
-        printf("    stopped %.*s (%.*s): %.*s; by %.*s\n", STR_FMT(subscriptions_text(stopped, "since")),
-               STR_FMT(subscriptions_text(stopped, "why")), STR_FMT(subscriptions_text(stopped, "cause")),
-               STR_FMT(subscriptions_text(stopped, "by")));
+        printf("    stopped %.*s (%.*s): %.*s; by %.*s\n", STR_FMT(listing_text(stopped, "since")),
+               STR_FMT(listing_text(stopped, "why")), STR_FMT(listing_text(stopped, "cause")),
+               STR_FMT(listing_text(stopped, "by")));
 }
 
 static void row_print(const struct json *row) {
     printf("%-28.*s %-11.*s behind %.*s  waiting %.*s  held %.*s  %.*s/s  delivered %.*s\n",
-           STR_FMT(subscriptions_text(row, "subscription")), STR_FMT(subscriptions_text(row, "state")),
-           STR_FMT(subscriptions_text(row, "behind")), STR_FMT(subscriptions_text(row, "waiting")),
-           STR_FMT(subscriptions_text(row, "held")),
-           STR_FMT(subscriptions_text(row, "rate_per_s")), STR_FMT(subscriptions_text(row, "delivered")));
+           STR_FMT(listing_text(row, "subscription")), STR_FMT(listing_text(row, "state")),
+           STR_FMT(listing_text(row, "behind")), STR_FMT(listing_text(row, "waiting")),
+           STR_FMT(listing_text(row, "held")),
+           STR_FMT(listing_text(row, "rate_per_s")), STR_FMT(listing_text(row, "delivered")));
     behind_print(row);
     subscriptions_stopped_print(row);
-}
-
-static int list_run(struct cli *cli, struct client *client) {
-    struct client_answer answer;
-    struct client_request request = {.method = "GET", .path = "/ops/subscriptions"};
-    int code = subscriptions_ask(cli, client, &request, &answer);
-    if (code != EXIT_DONE)
-        return code;
-    if (cli->json) {
-        code = cli_print(cli, answer.body);
-        putchar('\n');
-        return code;
-    }
-    const struct json *items = json_member(answer.json, STR("items"));
-    const struct json *row = items ? json_first(items) : NULL;
-    for (uint32_t i = 0; items && i < items->count; i++, row = json_next(row))
-        row_print(row);
-    if (items && items->count == 0)
-        fputs("there are no subscriptions\n", stderr);
-    return EXIT_DONE;
 }
 
 /* An operator's key may stop any; who may only have subscriptions of the API may stop those. */
@@ -183,7 +158,8 @@ static int subscriptions_run(struct cli *cli) {
     int code = made                    ? made->run(cli, client, name)
                : !list                 ? switch_run(cli, client, verb, name)
                : cli_flag(cli, "api") ? subscriptions_made_list(cli, client)
-                                       : list_run(cli, client);
+                                       : listing_whole(cli, client, "/ops/subscriptions", row_print,
+                                                       "there are no subscriptions");
     client_destroy(client);
     return code;
 }

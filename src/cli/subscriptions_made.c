@@ -96,15 +96,15 @@ static void made_print(const struct json *doc) {
                                           "description", "personal", "after", "delivery",
                                           "created_by",  "created_at", "changed_at", "version"};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
-        if (!str_is(subscriptions_text(doc, members[i]), "-"))
-            printf("%-12s %.*s\n", members[i], STR_FMT(subscriptions_text(doc, members[i])));
+        if (!str_is(listing_text(doc, members[i]), "-"))
+            printf("%-12s %.*s\n", members[i], STR_FMT(listing_text(doc, members[i])));
     list_print(doc, "events", "events");
     list_print(doc, "keys", "subjects");
     const struct json *secrets = json_member(doc, STR("secrets"));
     const struct json *one = secrets ? json_first(secrets) : NULL;
     for (uint32_t i = 0; secrets && i < secrets->count; i++, one = json_next(one))
-        printf("%-12s %.*s since %.*s until %.*s\n", i ? "" : "secrets", STR_FMT(subscriptions_text(one, "id")),
-               STR_FMT(subscriptions_text(one, "since")), STR_FMT(subscriptions_text(one, "until")));
+        printf("%-12s %.*s since %.*s until %.*s\n", i ? "" : "secrets", STR_FMT(listing_text(one, "id")),
+               STR_FMT(listing_text(one, "since")), STR_FMT(listing_text(one, "until")));
     subscriptions_stopped_print(doc);
 }
 
@@ -112,7 +112,7 @@ static void made_print(const struct json *doc) {
 static int secret_print(struct cli *cli, const struct client_answer *answer) {
     if (cli->json)
         return json_print(cli, answer);
-    struct str secret = subscriptions_text(answer->json, "secret");
+    struct str secret = listing_text(answer->json, "secret");
     if (str_is(secret, "-"))
         return EXIT_DONE;
     printf("%.*s\n", STR_FMT(secret));
@@ -149,7 +149,7 @@ static int create_run(struct cli *cli, struct client *client, const char *name) 
         return code;
     if (!cli->json)
         fprintf(stderr, "subscription %s is made; among the deliveries it is %.*s\n", name,
-                STR_FMT(subscriptions_text(answer.json, "delivery")));
+                STR_FMT(listing_text(answer.json, "delivery")));
     return secret_print(cli, &answer);
 }
 
@@ -205,64 +205,35 @@ static int show_run(struct cli *cli, struct client *client, const char *name) {
     if (code != EXIT_DONE)
         return code;
     printf("%-12s delivered %.*s  behind %.*s  waiting %.*s  held %.*s  failed %.*s\n", "progress",
-           STR_FMT(subscriptions_text(progress.json, "delivered")),
-           STR_FMT(subscriptions_text(progress.json, "behind")),
-           STR_FMT(subscriptions_text(progress.json, "waiting")),
-           STR_FMT(subscriptions_text(progress.json, "held")),
-           STR_FMT(subscriptions_text(progress.json, "failed")));
-    if (!str_is(subscriptions_text(progress.json, "error"), "-"))
-        printf("%-12s %.*s: %.*s\n", "last failure", STR_FMT(subscriptions_text(progress.json, "failed_at")),
-               STR_FMT(subscriptions_text(progress.json, "error")));
+           STR_FMT(listing_text(progress.json, "delivered")),
+           STR_FMT(listing_text(progress.json, "behind")),
+           STR_FMT(listing_text(progress.json, "waiting")),
+           STR_FMT(listing_text(progress.json, "held")),
+           STR_FMT(listing_text(progress.json, "failed")));
+    if (!str_is(listing_text(progress.json, "error"), "-"))
+        printf("%-12s %.*s: %.*s\n", "last failure", STR_FMT(listing_text(progress.json, "failed_at")),
+               STR_FMT(listing_text(progress.json, "error")));
     return EXIT_DONE;
 }
 
-static int row_print(struct cli *cli, const struct json *row) {
-    if (cli->json) {
-        struct buf line;
-        buf_init(&line, 0);
-        json_write(&line, row);
-        buf_char(&line, '\n');
-        int code = cli_print(cli, buf_str(&line));
-        buf_free(&line);
-        return code;
-    }
-    printf("%-28.*s %-8.*s %-8.*s %.*s\n", STR_FMT(subscriptions_text(row, "name")),
-           STR_FMT(subscriptions_text(row, "kind")), STR_FMT(subscriptions_text(row, "state")),
-           STR_FMT(subscriptions_text(row, "url")));
+static void row_print(const struct json *row) {
+    printf("%-28.*s %-8.*s %-8.*s %.*s\n", STR_FMT(listing_text(row, "name")),
+           STR_FMT(listing_text(row, "kind")), STR_FMT(listing_text(row, "state")),
+           STR_FMT(listing_text(row, "url")));
     subscriptions_stopped_print(row);
-    return EXIT_DONE;
 }
 
 int subscriptions_made_list(struct cli *cli, struct client *client) {
-    struct str cursor = STR_NONE;
-    uint32_t count = 0;
-    int code = EXIT_DONE;
-    do {
-        struct client_answer answer;
-        struct buf path;
-        buf_init(&path, 0);
-        buf_lit(&path, "/v1/subscriptions?limit=1000");
-        if (cli_value(cli, "owner")) {
-            buf_lit(&path, "&owner=");
-            client_encode(&path, str_c(cli_value(cli, "owner")));
-        }
-        if (cursor.len) {
-            buf_lit(&path, "&cursor=");
-            client_encode(&path, cursor);
-        }
-        struct client_request request = {.method = "GET", .path = buf_cstr(&path)};
-        code = subscriptions_ask(cli, client, &request, &answer);
-        buf_free(&path);
-        if (code != EXIT_DONE)
-            break;
-        const struct json *items = json_member(answer.json, STR("items"));
-        const struct json *row = items ? json_first(items) : NULL;
-        for (uint32_t i = 0; items && i < items->count && code == EXIT_DONE; i++, row = json_next(row), count++)
-            code = row_print(cli, row);
-        cursor = json_member_str(answer.json, STR("next_cursor"));
-    } while (code == EXIT_DONE && cursor.len);
-    if (code == EXIT_DONE && count == 0 && !cli->json)
-        fputs("there are no subscriptions that were made through the API\n", stderr);
+    struct buf path;
+    buf_init(&path, 0);
+    buf_lit(&path, "/v1/subscriptions?limit=1000");
+    if (cli_value(cli, "owner")) {
+        buf_lit(&path, "&owner=");
+        client_encode(&path, str_c(cli_value(cli, "owner")));
+    }
+    int code = listing_print(cli, client, buf_cstr(&path), row_print,
+                             "there are no subscriptions that were made through the API");
+    buf_free(&path);
     return code;
 }
 
@@ -293,7 +264,7 @@ static int recover_run(struct cli *cli, struct client *client, const char *name)
         const struct json *count = code == EXIT_DONE ? json_member(answer.json, STR("recovered")) : NULL;
         if (count && json_i64(count, &part))
             total += part;
-        more = part > 0 && str_is(subscriptions_text(answer.json, "more"), "true");
+        more = part > 0 && str_is(listing_text(answer.json, "more"), "true");
     }
     buf_free(&body);
     if (code == EXIT_DONE && cli->json)

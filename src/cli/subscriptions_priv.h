@@ -3,13 +3,11 @@
 #ifndef PENSTOCK_CLI_SUBSCRIPTIONS_PRIV_H
 #define PENSTOCK_CLI_SUBSCRIPTIONS_PRIV_H
 
-#include "cli/client.h"
+#include "cli/listing.h"
 
 /* Status 2xx and JSON, else told and EXIT_FAILED. */
 int subscriptions_ask(struct cli *cli, struct client *client, const struct client_request *request,
                       struct client_answer *answer);
-/* The member as text; "-" where there is none. */
-struct str subscriptions_text(const struct json *object, const char *name);
 /* Since when and why it stands still; nothing where it does not. */
 void subscriptions_stopped_print(const struct json *object);
 

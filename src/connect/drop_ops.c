@@ -3,24 +3,20 @@
 #include "connect/drop_priv.h"
 
 static const char *const states[] = {"unusable", "waiting", "reading", "failing", NULL};
-#define COUNT(name, help)                                                                          \
-    SHAPE_SAID(name, SHAPE_INTEGER, help, .flags = SHAPE_REQUIRED, .max = INT64_MAX)
-#define MAYBE(name, kind, help)                                                                    \
-    SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL)
 static const struct shape_field files_rows[] = {
     SHAPE_SAID("connector", SHAPE_CODE, "Whose they are", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("topic", SHAPE_CODE, "What is in them", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("state", SHAPE_ENUM, "How it fares", .flags = SHAPE_REQUIRED, .values = states),
-    MAYBE("file", SHAPE_TEXT, "The one under way"),
-    COUNT("files", "That came to their end, since the start"),
-    COUNT("repeated", "Of these: were taken before"),
-    COUNT("rejected", "Of these: went to error/, in part or whole"),
-    COUNT("records", "That were read, since the start"),
-    COUNT("taken", "Of these: new"),
-    COUNT("bad", "What could not be read, since the start"),
-    MAYBE("done_at", SHAPE_INSTANT, "When the last one came to its end"),
-    MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
-    MAYBE("error", SHAPE_TEXT, "What it was"),
+    SHAPE_MAYBE("file", SHAPE_TEXT, "The one under way"),
+    SHAPE_COUNT("files", "That came to their end, since the start"),
+    SHAPE_COUNT("repeated", "Of these: were taken before"),
+    SHAPE_COUNT("rejected", "Of these: went to error/, in part or whole"),
+    SHAPE_COUNT("records", "That were read, since the start"),
+    SHAPE_COUNT("taken", "Of these: new"),
+    SHAPE_COUNT("bad", "What could not be read, since the start"),
+    SHAPE_MAYBE("done_at", SHAPE_INSTANT, "When the last one came to its end"),
+    SHAPE_MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
+    SHAPE_MAYBE("error", SHAPE_TEXT, "What it was"),
 };
 static SHAPE_DEFINE_SAID(files_shape, "files", "A folder in which another system leaves files", files_rows);
 

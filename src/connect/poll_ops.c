@@ -3,24 +3,20 @@
 #include "connect/poll_priv.h"
 
 static const char *const states[] = {"unusable", "waiting", "running", "failing", NULL};
-#define COUNT(name, help)                                                                          \
-    SHAPE_SAID(name, SHAPE_INTEGER, help, .flags = SHAPE_REQUIRED, .max = INT64_MAX)
-#define MAYBE(name, kind, help)                                                                    \
-    SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL)
 static const struct shape_field poll_rows[] = {
     SHAPE_SAID("connector", SHAPE_CODE, "Whose it is", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("topic", SHAPE_CODE, "What is fetched", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("state", SHAPE_ENUM, "How it fares", .flags = SHAPE_REQUIRED, .values = states),
-    MAYBE("watermark", SHAPE_TEXT, "How far it has come"),
-    COUNT("rounds", "Rounds that came to their end, since the start"),
-    COUNT("calls", "Since the start"),
-    COUNT("items", "That were fetched, since the start"),
-    COUNT("taken", "Of these: new or changed"),
-    COUNT("failures", "Since the start"),
-    MAYBE("success_at", SHAPE_INSTANT, "The end of the last good round"),
-    MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
-    MAYBE("due_at", SHAPE_INSTANT, "When it calls again"),
-    MAYBE("error", SHAPE_TEXT, "What the last failure was"),
+    SHAPE_MAYBE("watermark", SHAPE_TEXT, "How far it has come"),
+    SHAPE_COUNT("rounds", "Rounds that came to their end, since the start"),
+    SHAPE_COUNT("calls", "Since the start"),
+    SHAPE_COUNT("items", "That were fetched, since the start"),
+    SHAPE_COUNT("taken", "Of these: new or changed"),
+    SHAPE_COUNT("failures", "Since the start"),
+    SHAPE_MAYBE("success_at", SHAPE_INSTANT, "The end of the last good round"),
+    SHAPE_MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
+    SHAPE_MAYBE("due_at", SHAPE_INSTANT, "When it calls again"),
+    SHAPE_MAYBE("error", SHAPE_TEXT, "What the last failure was"),
 };
 static SHAPE_DEFINE_SAID(poll_item_shape, "poll", "What is fetched from another system", poll_rows);
 

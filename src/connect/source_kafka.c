@@ -139,11 +139,6 @@ static enum err source_done(struct stream_source *base, struct stream_message *m
                : fault_set(fault, ERR_UNAVAILABLE, "the offset can not be committed: %s", rd_kafka_err2str(err));
 }
 
-static const struct stream_source_ops source_ops = {
-    .fetch = source_fetch, .header = message_header, .busy = source_busy, .done = source_done,
-    .drop = source_drop, .close = source_close,
-};
-
 /* --- opening --------------------------------------------------------------------------------------- */
 
 /* How long a group waits for a member that was killed: brokers have bounds of their own for it
@@ -190,8 +185,9 @@ static enum err conf_make(const struct stream_source_options *how, struct source
     return OK;
 }
 
-static enum err source_begin(struct source *source, const struct stream_source_options *how,
+static enum err source_begin(struct stream_source *base, const struct stream_source_options *how,
                              struct arena *arena, struct fault *fault) {
+    struct source *source = (struct source *)base;
     rd_kafka_conf_t *conf = NULL;
     char why[200];
     enum err err = conf_make(how, source, arena, &conf, fault);
@@ -213,20 +209,13 @@ static enum err source_begin(struct source *source, const struct stream_source_o
                : fault_set(fault, ERR_UNAVAILABLE, "the topic can not be read: %s", rd_kafka_err2str(kafka_err));
 }
 
+static const struct stream_source_ops source_ops = {
+    .size = sizeof(struct source), .begin = source_begin,
+    .fetch = source_fetch, .header = message_header, .busy = source_busy, .done = source_done,
+    .drop = source_drop, .close = source_close,
+};
+
 enum err source_kafka_open(const struct stream_source_options *options, struct stream_source **out,
                            struct fault *fault) {
-    struct source *source = mem_zalloc(sizeof *source);
-    struct arena arena;
-    if (!source)
-        return fault_set(fault, ERR_NOMEM, "no memory for a stream");
-    source->source.ops = &source_ops;
-    arena_init(&arena, 0);
-    enum err err = source_begin(source, options, &arena, fault);
-    arena_free(&arena);
-    if (err != OK) {
-        source_close(&source->source);
-        return err;
-    }
-    *out = &source->source;
-    return OK;
+    return stream_source_open(&source_ops, options, out, fault);
 }

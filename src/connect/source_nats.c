@@ -98,8 +98,9 @@ static enum err consumer_check(struct source *source, const struct stream_source
     return OK;
 }
 
-static enum err source_begin(struct source *source, const struct stream_source_options *how,
+static enum err source_begin(struct stream_source *base, const struct stream_source_options *how,
                              struct arena *arena, struct fault *fault) {
+    struct source *source = (struct source *)base;
     const struct connector_stream *stream = how->stream;
     natsOptions *options = NULL;
     jsConsumerInfo *info = NULL;
@@ -109,6 +110,8 @@ static enum err source_begin(struct source *source, const struct stream_source_o
     enum err err = nats_options_make(&stream->address, stream->authorization, arena, &options, fault);
     if (err != OK)
         return err;
+    source->clock = how->clock;
+    snprintf(source->stream, sizeof source->stream, "%.*s", STR_FMT(stream->address.path));
     natsStatus s = natsConnection_Connect(&source->connection, options);
     err = s == NATS_OK ? OK : lost(s, "no connection", fault);
     natsOptions_Destroy(options);
@@ -233,26 +236,12 @@ static enum err source_done(struct stream_source *base, struct stream_message *m
 }
 
 static const struct stream_source_ops source_ops = {
+    .size = sizeof(struct source), .begin = source_begin,
     .fetch = source_fetch, .header = message_header, .busy = source_busy, .done = source_done,
     .drop = source_drop, .close = source_close,
 };
 
 enum err source_nats_open(const struct stream_source_options *options, struct stream_source **out,
                           struct fault *fault) {
-    struct source *source = mem_zalloc(sizeof *source);
-    struct arena arena;
-    if (!source)
-        return fault_set(fault, ERR_NOMEM, "no memory for a stream");
-    source->source.ops = &source_ops;
-    source->clock = options->clock;
-    snprintf(source->stream, sizeof source->stream, "%.*s", STR_FMT(options->stream->address.path));
-    arena_init(&arena, 0);
-    enum err err = source_begin(source, options, &arena, fault);
-    arena_free(&arena);
-    if (err != OK) {
-        source_close(&source->source);
-        return err;
-    }
-    *out = &source->source;
-    return OK;
+    return stream_source_open(&source_ops, options, out, fault);
 }

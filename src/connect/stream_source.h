@@ -20,8 +20,19 @@ struct stream_message {
     void *handle;            /* the source's own; what the texts point into */
 };
 
+struct stream_source_options {
+    const struct connector_stream *stream;
+    struct str group; /* as it is to be called */
+    struct clock *clock;
+    int64_t bytes_max; /* of messages fetched at once, but for one that is longer */
+};
+
 struct stream_source;
 struct stream_source_ops {
+    size_t size; /* of the source's own structure, of which a stream_source is the first member */
+    /* Of one that is all zeros. Whatever it answers, close comes after it; the arena ends with it. */
+    enum err (*begin)(struct stream_source *source, const struct stream_source_options *options,
+                      struct arena *arena, struct fault *fault);
     /* At most `max` messages; *count 0: none came within wait_ms. *waiting: how many more there are, where it
      * is known. ERR_UNAVAILABLE: it is lost, and to be closed. */
     enum err (*fetch)(struct stream_source *source, struct stream_message *out, uint32_t max,
@@ -42,16 +53,13 @@ struct stream_source {
     const struct stream_source_ops *ops;
 };
 
-struct stream_source_options {
-    const struct connector_stream *stream;
-    struct str group; /* as it is to be called */
-    struct clock *clock;
-    int64_t bytes_max; /* of messages fetched at once, but for one that is longer */
-};
 /* ERR_UNAVAILABLE: it can not be reached, or refuses; ERR_INVALID: it can not be so; ERR_NOMEM. */
 enum err source_kafka_open(const struct stream_source_options *options, struct stream_source **out,
                            struct fault *fault) WARN_UNUSED;
 enum err source_nats_open(const struct stream_source_options *options, struct stream_source **out,
                           struct fault *fault) WARN_UNUSED;
+/* What both do with their operations. */
+enum err stream_source_open(const struct stream_source_ops *ops, const struct stream_source_options *options,
+                            struct stream_source **out, struct fault *fault) WARN_UNUSED;
 
 #endif

@@ -3,24 +3,20 @@
 #include "connect/streams_priv.h"
 
 static const char *const states[] = {"unusable", "connecting", "reading", "failing", NULL};
-#define COUNT(name, help)                                                                          \
-    SHAPE_SAID(name, SHAPE_INTEGER, help, .flags = SHAPE_REQUIRED, .max = INT64_MAX)
-#define MAYBE(name, kind, help, ...)                                                               \
-    SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL, ##__VA_ARGS__)
 static const struct shape_field stream_rows[] = {
     SHAPE_SAID("connector", SHAPE_CODE, "Whose it is", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("topic", SHAPE_CODE, "What is in it", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("state", SHAPE_ENUM, "How it fares", .flags = SHAPE_REQUIRED, .values = states),
-    MAYBE("place", SHAPE_TEXT, "Of the last message that is done"),
-    COUNT("messages", "That are done, since the start"),
-    COUNT("taken", "Of these: new"),
-    COUNT("known", "Of these: were in the journal before"),
-    COUNT("bad", "Of these: could not be taken, and are exceptions"),
-    COUNT("failures", "Times that it was lost, or could not be reached, since the start"),
-    MAYBE("waiting", SHAPE_INTEGER, "Messages that wait in it, as its server said last", .max = INT64_MAX),
-    MAYBE("done_at", SHAPE_INSTANT, "When the last message was done"),
-    MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
-    MAYBE("error", SHAPE_TEXT, "What it was"),
+    SHAPE_MAYBE("place", SHAPE_TEXT, "Of the last message that is done"),
+    SHAPE_COUNT("messages", "That are done, since the start"),
+    SHAPE_COUNT("taken", "Of these: new"),
+    SHAPE_COUNT("known", "Of these: were in the journal before"),
+    SHAPE_COUNT("bad", "Of these: could not be taken, and are exceptions"),
+    SHAPE_COUNT("failures", "Times that it was lost, or could not be reached, since the start"),
+    SHAPE_MAYBE("waiting", SHAPE_INTEGER, "Messages that wait in it, as its server said last", .max = INT64_MAX),
+    SHAPE_MAYBE("done_at", SHAPE_INSTANT, "When the last message was done"),
+    SHAPE_MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
+    SHAPE_MAYBE("error", SHAPE_TEXT, "What it was"),
 };
 static SHAPE_DEFINE_SAID(stream_shape, "stream", "A stream of another system that is read", stream_rows);
 

@@ -53,19 +53,16 @@ void deliver_stats_write(struct buf *out, const struct deliver_stats *s) {
 
 static enum err subscriptions_query(struct query *query, struct fault *fault) {
     struct deliver *d = query->ctx;
-    buf_lit(query->out, "{\"items\":[");
     uint32_t count = deliver_count(d);
-    bool any = false;
+    list_begin(query->out);
     for (uint32_t i = 0; i < count; i++) {
         struct deliver_stats stats;
         if (!deliver_stats(d, i, &stats))
             continue;
-        if (any)
-            buf_char(query->out, ',');
-        any = true;
+        list_next(query->out);
         deliver_stats_write(query->out, &stats);
     }
-    buf_lit(query->out, "],\"next_cursor\":null}");
+    list_end(query->out, STR_NONE);
     return OK;
 }
 
@@ -104,8 +101,8 @@ static bool held_visit(void *ctx, const struct progress_row *row) {
         list->query->next_cursor = arena_str(list->query->arena, str_c(list->next));
         return false;
     }
-    if (list->count++ > 0)
-        buf_char(list->query->out, ',');
+    list->count++;
+    list_next(list->query->out);
     row_write(list->query->out, row);
     snprintf(list->next, sizeof list->next, "%.*s:%llu", STR_FMT(row->subscription),
              (unsigned long long)row->seq);
@@ -145,14 +142,9 @@ static enum err held_query(struct query *query, struct fault *fault) {
         return err;
     if (cursor.ptr != NULL && !held_id(cursor, &after, &after_seq))
         return fault_set(fault, ERR_BAD_REQUEST, "the cursor is not one that was given");
-    buf_lit(query->out, "{\"items\":[");
+    list_begin(query->out);
     err = deliver_held(d, after, after_seq, HELD_SCAN_MAX, held_visit, &list, fault);
-    buf_lit(query->out, "],\"next_cursor\":");
-    if (query->next_cursor.ptr != NULL)
-        buf_json_str(query->out, query->next_cursor);
-    else
-        buf_lit(query->out, "null");
-    buf_char(query->out, '}');
+    list_end(query->out, query->next_cursor);
     return err;
 }
 

@@ -10,47 +10,44 @@ static const char *const held_states[] = {"held", "retrying", NULL};
 static const char *const decided_states[] = {"discarded", "retrying", NULL};
 static const char *const switched_states[] = {"stopped", "started", NULL};
 
-#define COUNT(name, help) SHAPE_SAID(name, SHAPE_INTEGER, help, .flags = SHAPE_REQUIRED, .max = INT64_MAX)
-#define MAYBE(name, kind, help, ...) \
-    SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL, ##__VA_ARGS__)
-
 static const struct shape_field subscription_rows[] = {
     SHAPE_SAID("subscription", SHAPE_ID, "Its name", .flags = SHAPE_REQUIRED),
-    MAYBE("connector", SHAPE_ID, "The connector that describes the system"),
+    SHAPE_MAYBE("connector", SHAPE_ID, "The connector that describes the system"),
     SHAPE_SAID("state", SHAPE_ENUM, "How it fares", .flags = SHAPE_REQUIRED,
                .values = deliver_states),
-    COUNT("cursor", "All up to this seq is done, save what is held"),
-    COUNT("last", "The newest position of the journal"),
-    COUNT("behind", "Positions of the journal behind its cursor, wanted or not"),
-    MAYBE("behind_events", SHAPE_INTEGER,
+    SHAPE_COUNT("cursor", "All up to this seq is done, save what is held"),
+    SHAPE_COUNT("last", "The newest position of the journal"),
+    SHAPE_COUNT("behind", "Positions of the journal behind its cursor, wanted or not"),
+    SHAPE_MAYBE("behind_events", SHAPE_INTEGER,
           "Of them events that it wants and that are not done; null: it was never followed", .max = INT64_MAX),
-    MAYBE("behind_bytes", SHAPE_INTEGER, "What those have in the journal, about", .max = INT64_MAX),
+    SHAPE_MAYBE("behind_bytes", SHAPE_INTEGER, "What those have in the journal, about", .max = INT64_MAX),
     SHAPE_SAID("behind_estimated", SHAPE_BOOL,
                "true: both by samples of the journal, as more than 512 positions are unread; false: counted",
                .flags = SHAPE_REQUIRED),
-    COUNT("behind_s", "Age of the first event behind its cursor, in seconds; 0: there is none"),
-    COUNT("waiting", "Deliveries that wait"),
-    COUNT("out", "Calls under way"),
-    COUNT("held", "Deliveries that are held"),
-    COUNT("parked", "Deliveries retried aside"),
-    COUNT("delivered", "Since the start"),
-    COUNT("superseded", "Events whose place a newer one of their key took, since the start"),
-    COUNT("suppressed", "Not sent, because the system has that value, since the start"),
-    COUNT("attempts", "Since the start"),
-    COUNT("failed", "Attempts that failed, since the start"),
-    COUNT("looked_up", "Look-ups after an end that told nothing, since the start"),
-    COUNT("found", "Of these: was there already"),
-    COUNT("rate_per_s", "Deliveries in the last second"),
-    COUNT("drain_per_s", "Positions of the journal that its cursor passes a second, over ten seconds"),
-    COUNT("drain_events_per_s", "Wanted events that it is done with a second, over ten seconds"),
-    MAYBE("oldest_at", SHAPE_INSTANT, "Of the first event behind the cursor; null: it has caught up"),
-    MAYBE("done_at", SHAPE_INSTANT,
+    SHAPE_COUNT("behind_s", "Age of the first event behind its cursor, in seconds; 0: there is none"),
+    SHAPE_COUNT("waiting", "Deliveries that wait"),
+    SHAPE_COUNT("out", "Calls under way"),
+    SHAPE_COUNT("held", "Deliveries that are held"),
+    SHAPE_COUNT("parked", "Deliveries retried aside"),
+    SHAPE_COUNT("delivered", "Since the start"),
+    SHAPE_COUNT("superseded", "Events whose place a newer one of their key took, since the start"),
+    SHAPE_COUNT("suppressed", "Not sent, because the system has that value, since the start"),
+    SHAPE_COUNT("attempts", "Since the start"),
+    SHAPE_COUNT("failed", "Attempts that failed, since the start"),
+    SHAPE_COUNT("looked_up", "Look-ups after an end that told nothing, since the start"),
+    SHAPE_COUNT("found", "Of these: was there already"),
+    SHAPE_COUNT("rate_per_s", "Deliveries in the last second"),
+    SHAPE_COUNT("drain_per_s", "Positions of the journal that its cursor passes a second, over ten seconds"),
+    SHAPE_COUNT("drain_events_per_s", "Wanted events that it is done with a second, over ten seconds"),
+    SHAPE_MAYBE("oldest_at", SHAPE_INSTANT, "Of the first event behind the cursor; null: it has caught up"),
+    SHAPE_MAYBE("done_at", SHAPE_INSTANT,
           "Estimate: it will have caught up, as fast as in the last ten seconds; null: it has, or no end is in sight"),
-    MAYBE("done_in_s", SHAPE_INTEGER, "The same in seconds from now; 0: it has caught up; null: no end is in sight",
+    SHAPE_MAYBE("done_in_s", SHAPE_INTEGER,
+          "The same in seconds from now; 0: it has caught up; null: no end is in sight",
           .max = INT64_MAX),
-    MAYBE("delivered_at", SHAPE_INSTANT, "The last success"),
-    MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
-    MAYBE("error", SHAPE_TEXT, "What it was", .max = 65536),
+    SHAPE_MAYBE("delivered_at", SHAPE_INSTANT, "The last success"),
+    SHAPE_MAYBE("failed_at", SHAPE_INSTANT, "The last failure"),
+    SHAPE_MAYBE("error", SHAPE_TEXT, "What it was", .max = 65536),
     SHAPE_SAID("stopped", SHAPE_OBJECT, "Since when and why it stands still; absent: it does not",
                .shape = &stopped_shape),
 };
@@ -60,17 +57,17 @@ SHAPE_DEFINE_SAID(subscription_shape, "subscription", "What goes out to one syst
 #define HELD_ROWS                                                                                  \
     SHAPE_SAID("id", SHAPE_TEXT, "SUBSCRIPTION:SEQ", .flags = SHAPE_REQUIRED),                     \
         SHAPE_SAID("subscription", SHAPE_ID, "Which subscription", .flags = SHAPE_REQUIRED),       \
-        COUNT("seq", "Of the event"), MAYBE("type", SHAPE_ID, "Of the event"),                     \
-        MAYBE("subject", SHAPE_TEXT, "Of the event"),                                              \
-        MAYBE("key", SHAPE_TEXT, "The lane: later deliveries of it wait"),                         \
+        SHAPE_COUNT("seq", "Of the event"), SHAPE_MAYBE("type", SHAPE_ID, "Of the event"),                     \
+        SHAPE_MAYBE("subject", SHAPE_TEXT, "Of the event"),                                              \
+        SHAPE_MAYBE("key", SHAPE_TEXT, "The lane: later deliveries of it wait"),                         \
         SHAPE_SAID("state", SHAPE_ENUM, "held: until somebody decides", .flags = SHAPE_REQUIRED,   \
                    .values = held_states),                                                         \
-        COUNT("attempts", "How often it was tried"),                                               \
+        SHAPE_COUNT("attempts", "How often it was tried"),                                               \
         SHAPE_SAID("status", SHAPE_INTEGER, "HTTP status of the last answer, 0: none",             \
                    .flags = SHAPE_REQUIRED),                                                       \
-        MAYBE("cause", SHAPE_TEXT, "What went wrong", .max = 65536),                               \
-        MAYBE("since", SHAPE_INSTANT, "When it first failed"),                                     \
-        MAYBE("next_attempt_at", SHAPE_INSTANT, "When it is tried again"),                         \
+        SHAPE_MAYBE("cause", SHAPE_TEXT, "What went wrong", .max = 65536),                               \
+        SHAPE_MAYBE("since", SHAPE_INSTANT, "When it first failed"),                                     \
+        SHAPE_MAYBE("next_attempt_at", SHAPE_INSTANT, "When it is tried again"),                         \
         SHAPE_SAID("replay", SHAPE_INTEGER, "The replay that it came of; absent: the live stream", \
                    .min = 1, .max = INT64_MAX),                                                    \
         SHAPE_SAID("edit", SHAPE_INTEGER, "seq of the delivery.edited that holds; absent: not edited", \
@@ -81,12 +78,12 @@ SHAPE_DEFINE_SAID(held_shape, "held_delivery", "A delivery that is held or retri
                   held_rows);
 
 static const struct shape_field failure_rows[] = {
-    COUNT("attempt", "Which one, from 1"),
+    SHAPE_COUNT("attempt", "Which one, from 1"),
     SHAPE_SAID("outcome", SHAPE_TEXT, "What became of it", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("status", SHAPE_INTEGER, "HTTP status of the answer, 0: none",
                .flags = SHAPE_REQUIRED),
-    MAYBE("at", SHAPE_INSTANT, "When it ended"),
-    MAYBE("cause", SHAPE_TEXT, "What went wrong", .max = 65536),
+    SHAPE_MAYBE("at", SHAPE_INSTANT, "When it ended"),
+    SHAPE_MAYBE("cause", SHAPE_TEXT, "What went wrong", .max = 65536),
 };
 static SHAPE_DEFINE_SAID(failure_shape, "delivery_failure", "A failed attempt", failure_rows);
 static const struct shape_field held_story_rows[] = {

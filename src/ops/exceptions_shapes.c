@@ -4,19 +4,13 @@
 
 static const char *const states[] = {"open", "resolved", "discarded", NULL};
 
-#define ALWAYS(name, kind, help, ...)                                                              \
-    SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED, ##__VA_ARGS__)
-#define OR_NULL(name, kind, help, ...)                                                             \
-    SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL, ##__VA_ARGS__)
-#define COUNT(name, help) ALWAYS(name, SHAPE_INTEGER, help, .max = INT64_MAX)
-
 #define CASE_ROWS                                                                                  \
-    ALWAYS("exception_id", SHAPE_ID, "The hub's id of the case"),                                  \
-        OR_NULL("kind", SHAPE_CODE, "What went wrong, as a code"),                                 \
-        OR_NULL("subject", SHAPE_ID, "What it is about: an order, a payload, a position"),         \
-        ALWAYS("state", SHAPE_ENUM, "Whether it needs a person", .values = states),                \
-        OR_NULL("owner", SHAPE_CODE, "The team that decides"),                                     \
-        ALWAYS("raised_at", SHAPE_INSTANT, "When it was raised"),                                  \
+    SHAPE_ALWAYS("exception_id", SHAPE_ID, "The hub's id of the case"),                                  \
+        SHAPE_MAYBE("kind", SHAPE_CODE, "What went wrong, as a code"),                                 \
+        SHAPE_MAYBE("subject", SHAPE_ID, "What it is about: an order, a payload, a position"),         \
+        SHAPE_ALWAYS("state", SHAPE_ENUM, "Whether it needs a person", .values = states),                \
+        SHAPE_MAYBE("owner", SHAPE_CODE, "The team that decides"),                                     \
+        SHAPE_ALWAYS("raised_at", SHAPE_INSTANT, "When it was raised"),                                  \
         SHAPE_SAID("updated_at", SHAPE_INSTANT, "When it changed last"),                           \
         SHAPE_SAID("age_s", SHAPE_INTEGER, "Seconds since it was raised", .max = INT64_MAX),       \
         SHAPE_SAID("version", SHAPE_INTEGER, "Of the case: to be given with a decision",           \
@@ -34,53 +28,53 @@ static const struct shape_field item_rows[] = {CASE_ROWS};
 SHAPE_DEFINE_SAID(case_item_shape, "exception_item", "A case in the queue", item_rows);
 
 static const struct shape_field count_rows[] = {
-    OR_NULL("kind", SHAPE_CODE, "What went wrong, as a code"),
-    OR_NULL("owner", SHAPE_CODE, "The team that decides"),
-    COUNT("open", "Open cases"),
-    ALWAYS("oldest_at", SHAPE_INSTANT, "When the oldest of them was raised"),
+    SHAPE_MAYBE("kind", SHAPE_CODE, "What went wrong, as a code"),
+    SHAPE_MAYBE("owner", SHAPE_CODE, "The team that decides"),
+    SHAPE_COUNT("open", "Open cases"),
+    SHAPE_ALWAYS("oldest_at", SHAPE_INSTANT, "When the oldest of them was raised"),
 };
 SHAPE_DEFINE_SAID(case_count_shape, "exception_count", "Open cases of a kind", count_rows);
 
 static const struct shape_field version_rows[] = {
-    COUNT("seq", "Of the event that keeps it"),
-    ALWAYS("at", SHAPE_INSTANT, "When it was made"),
-    OR_NULL("by", SHAPE_TEXT, "Who made it"),
-    OR_NULL("reason", SHAPE_TEXT, "Why"),
-    ALWAYS("changed", SHAPE_LIST, "JSON Pointers of what was set; empty: the whole was written"),
+    SHAPE_COUNT("seq", "Of the event that keeps it"),
+    SHAPE_ALWAYS("at", SHAPE_INSTANT, "When it was made"),
+    SHAPE_MAYBE("by", SHAPE_TEXT, "Who made it"),
+    SHAPE_MAYBE("reason", SHAPE_TEXT, "Why"),
+    SHAPE_ALWAYS("changed", SHAPE_LIST, "JSON Pointers of what was set; empty: the whole was written"),
 };
 static SHAPE_DEFINE_SAID(version_shape, "exception_payload_version",
                          "A version that a person made of a message", version_rows);
 static const struct shape_field payload_rows[] = {
-    ALWAYS("payload_id", SHAPE_ID, "The hub's id of the message"),
-    COUNT("seq", "Of the event that keeps what came"),
-    OR_NULL("connector", SHAPE_CODE, "Who sent it"),
-    OR_NULL("topic", SHAPE_CODE, "What it is"),
-    OR_NULL("content_type", SHAPE_TEXT, "Content-Type as sent"),
-    ALWAYS("received_at", SHAPE_INSTANT, "When it came"),
-    COUNT("version_seq", "Of the event that keeps the version that is processed"),
+    SHAPE_ALWAYS("payload_id", SHAPE_ID, "The hub's id of the message"),
+    SHAPE_COUNT("seq", "Of the event that keeps what came"),
+    SHAPE_MAYBE("connector", SHAPE_CODE, "Who sent it"),
+    SHAPE_MAYBE("topic", SHAPE_CODE, "What it is"),
+    SHAPE_MAYBE("content_type", SHAPE_TEXT, "Content-Type as sent"),
+    SHAPE_ALWAYS("received_at", SHAPE_INSTANT, "When it came"),
+    SHAPE_COUNT("version_seq", "Of the event that keeps the version that is processed"),
     SHAPE_SAID("document", SHAPE_OPEN, "The message, where it is JSON", .privacy = PERSONAL),
     SHAPE_SAID("text", SHAPE_TEXT, "The message, where it is another text", .privacy = PERSONAL,
                .max = PAYLOAD_BYTES_MAX),
     SHAPE_SAID("base64", SHAPE_TEXT, "The message, where it is no text", .privacy = PERSONAL,
                .max = 2 * PAYLOAD_BYTES_MAX),
     SHAPE_SAID("hidden", SHAPE_TEXT, "Why it is not shown"),
-    ALWAYS("versions", SHAPE_LIST, "Versions that persons made of it, oldest first",
+    SHAPE_ALWAYS("versions", SHAPE_LIST, "Versions that persons made of it, oldest first",
            .shape = &version_shape),
 };
 static SHAPE_DEFINE_SAID(payload_shape_said, "exception_payload", "The message of a case",
                          payload_rows);
 static const struct shape_field fault_rows[] = {
-    ALWAYS("pointer", SHAPE_TEXT, "JSON Pointer"),
-    ALWAYS("detail", SHAPE_TEXT, "What is wrong there"),
+    SHAPE_ALWAYS("pointer", SHAPE_TEXT, "JSON Pointer"),
+    SHAPE_ALWAYS("detail", SHAPE_TEXT, "What is wrong there"),
 };
 static SHAPE_DEFINE_SAID(fault_shape, "exception_fault", "What is wrong with a member", fault_rows);
 static const struct shape_field trace_rows[] = {
-    ALWAYS("target", SHAPE_TEXT, "JSON Pointer in the canonical document", .max = 4096),
-    ALWAYS("sources", SHAPE_LIST, "JSON Pointers in the message it came from"),
+    SHAPE_ALWAYS("target", SHAPE_TEXT, "JSON Pointer in the canonical document", .max = 4096),
+    SHAPE_ALWAYS("sources", SHAPE_LIST, "JSON Pointers in the message it came from"),
 };
 static SHAPE_DEFINE_SAID(trace_shape_said, "exception_trace", "Where a member came from", trace_rows);
 static const struct shape_field preview_rows[] = {
-    ALWAYS("outcome", SHAPE_CODE, "maps, nothing (the mapping says there is nothing to do), "
+    SHAPE_ALWAYS("outcome", SHAPE_CODE, "maps, nothing (the mapping says there is nothing to do), "
                                   "not-tried, or the kind of exception it would be"),
     SHAPE_SAID("mapping", SHAPE_TEXT, "CONNECTOR/FILE", .max = 512),
     SHAPE_SAID("cause", SHAPE_TEXT, "Why it does not map: file and line, and what", .max = 65536),
@@ -92,19 +86,19 @@ static SHAPE_DEFINE_SAID(preview_shape, "exception_preview",
                          "What the present mapping makes of a message, without doing it",
                          preview_rows);
 static const struct shape_field event_rows[] = {
-    COUNT("seq", "Its position in the journal"),
-    ALWAYS("type", SHAPE_ID, "What happened"),
-    ALWAYS("subject", SHAPE_TEXT, "To what", .max = 512),
-    ALWAYS("at", SHAPE_INSTANT, "When"),
-    OR_NULL("actor", SHAPE_TEXT, "By whom: a key, a connector"),
-    ALWAYS("words", SHAPE_TEXT, "In words", .max = 65536),
+    SHAPE_COUNT("seq", "Its position in the journal"),
+    SHAPE_ALWAYS("type", SHAPE_ID, "What happened"),
+    SHAPE_ALWAYS("subject", SHAPE_TEXT, "To what", .max = 512),
+    SHAPE_ALWAYS("at", SHAPE_INSTANT, "When"),
+    SHAPE_MAYBE("actor", SHAPE_TEXT, "By whom: a key, a connector"),
+    SHAPE_ALWAYS("words", SHAPE_TEXT, "In words", .max = 65536),
 };
 static SHAPE_DEFINE_SAID(event_shape, "exception_event", "An event of the same business case",
                          event_rows);
 static const struct shape_field story_rows[] = {
     CASE_ROWS,
-    OR_NULL("action", SHAPE_TEXT, "What to do about it"),
-    ALWAYS("commands", SHAPE_LIST, "The same, to be typed"),
+    SHAPE_MAYBE("action", SHAPE_TEXT, "What to do about it"),
+    SHAPE_ALWAYS("commands", SHAPE_LIST, "The same, to be typed"),
     SHAPE_SAID("payload", SHAPE_OBJECT, "The message it is about", .shape = &payload_shape_said),
     SHAPE_SAID("preview", SHAPE_OBJECT, "What the present mapping makes of it",
                .shape = &preview_shape),
@@ -116,14 +110,14 @@ SHAPE_DEFINE_SAID(case_story_shape, "exception_story", "A case with all that bel
 
 static const char *const changes[] = {"retried", "edited", "failed", NULL};
 static const struct shape_field decided_rows[] = {
-    ALWAYS("exception_id", SHAPE_ID, "The case"),
+    SHAPE_ALWAYS("exception_id", SHAPE_ID, "The case"),
     SHAPE_SAID("change", SHAPE_ENUM, "What was done", .values = changes),
     SHAPE_SAID("reason", SHAPE_TEXT, "Why"),
     SHAPE_SAID("by", SHAPE_TEXT, "Who decided"),
     SHAPE_SAID("edition_seq", SHAPE_INTEGER, "Of the event that keeps the new version",
                .max = INT64_MAX),
     SHAPE_SAID("attempts", SHAPE_INTEGER, "How often it was processed again", .max = INT64_MAX),
-    COUNT("version", "Of the case, afterwards"),
+    SHAPE_COUNT("version", "Of the case, afterwards"),
     SHAPE_SAID("preview", SHAPE_OBJECT, "dry_run: what the mapping would make of it",
                .shape = &preview_shape),
 };
@@ -131,9 +125,9 @@ SHAPE_DEFINE_SAID(case_decided_shape, "exception_decided", "What was decided abo
                   decided_rows);
 
 static const struct shape_field line_rows[] = {
-    COUNT("line", "From 1"),
-    ALWAYS("exception_id", SHAPE_ID, "The case"),
-    COUNT("status", "As a call about this case alone would have answered"),
+    SHAPE_COUNT("line", "From 1"),
+    SHAPE_ALWAYS("exception_id", SHAPE_ID, "The case"),
+    SHAPE_COUNT("status", "As a call about this case alone would have answered"),
     SHAPE_SAID("answer", SHAPE_OPEN, "Of success"),
     SHAPE_SAID("problem", SHAPE_OPEN, "Why it was refused (RFC 9457)"),
     SHAPE_SAID("kind", SHAPE_CODE, "dry_run: of the case", .flags = SHAPE_NULL),

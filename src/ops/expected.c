@@ -10,9 +10,6 @@
 static const char *const directions[] = {"in", "out", NULL};
 static const char *const states[] = {"absent", "watched", "resting", NULL};
 
-#define COUNT(name, help) SHAPE_SAID(name, SHAPE_INTEGER, help, .flags = SHAPE_REQUIRED, .max = INT64_MAX)
-#define MAYBE(name, kind, help, ...) \
-    SHAPE_SAID(name, kind, help, .flags = SHAPE_REQUIRED | SHAPE_NULL, ##__VA_ARGS__)
 static const struct shape_field expected_rows[] = {
     SHAPE_SAID("connector", SHAPE_ID, "Whose", .flags = SHAPE_REQUIRED),
     SHAPE_SAID("name", SHAPE_ID, "Of the topic or the subscription", .flags = SHAPE_REQUIRED),
@@ -21,15 +18,16 @@ static const struct shape_field expected_rows[] = {
     SHAPE_SAID("state", SHAPE_ENUM,
                "absent: too little came, a case is open; watched: it counts now; resting: outside the hours that count",
                .flags = SHAPE_REQUIRED, .values = states),
-    COUNT("at_least", "So many should come …"),
-    COUNT("every_s", "… within so many seconds of the hours that count"),
-    COUNT("came", "Of those so far"),
-    MAYBE("last_at", SHAPE_INSTANT, "The newest since the start"),
-    MAYBE("deadline_at", SHAPE_INSTANT, "By when the rest must come; null: it is absent already, or not known yet"),
-    MAYBE("absent_since", SHAPE_INSTANT, "Since when it does not; null: it does"),
-    MAYBE("backstop", SHAPE_ID, "The poll that brings what this webhook did not"),
-    COUNT("repaired", "What it brought so, since the start"),
-    MAYBE("repaired_at", SHAPE_INSTANT, "The newest of it"),
+    SHAPE_COUNT("at_least", "So many should come …"),
+    SHAPE_COUNT("every_s", "… within so many seconds of the hours that count"),
+    SHAPE_COUNT("came", "Of those so far"),
+    SHAPE_MAYBE("last_at", SHAPE_INSTANT, "The newest since the start"),
+    SHAPE_MAYBE("deadline_at", SHAPE_INSTANT,
+          "By when the rest must come; null: it is absent already, or not known yet"),
+    SHAPE_MAYBE("absent_since", SHAPE_INSTANT, "Since when it does not; null: it does"),
+    SHAPE_MAYBE("backstop", SHAPE_ID, "The poll that brings what this webhook did not"),
+    SHAPE_COUNT("repaired", "What it brought so, since the start"),
+    SHAPE_MAYBE("repaired_at", SHAPE_INSTANT, "The newest of it"),
 };
 SHAPE_DEFINE_SAID(expected_shape, "expected_traffic", "Traffic that should come or go", expected_rows);
 

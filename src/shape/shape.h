@@ -114,6 +114,13 @@ struct shape_list {
  * and are never decoded into. SHAPE_SAID("name", SHAPE_TEXT, "help", .flags = SHAPE_REQUIRED). */
 #define SHAPE_SAID(name_, kind_, help_text, ...)                                                   \
     {.name = name_, .kind = kind_, .since = 1, .help = help_text, ##__VA_ARGS__}
+#define SHAPE_ALWAYS(name_, kind_, help_text, ...)                                                 \
+    SHAPE_SAID(name_, kind_, help_text, .flags = SHAPE_REQUIRED, ##__VA_ARGS__)
+/* there always, perhaps null */
+#define SHAPE_MAYBE(name_, kind_, help_text, ...)                                                  \
+    SHAPE_SAID(name_, kind_, help_text, .flags = SHAPE_REQUIRED | SHAPE_NULL, ##__VA_ARGS__)
+#define SHAPE_COUNT(name_, help_text)                                                              \
+    SHAPE_ALWAYS(name_, SHAPE_INTEGER, help_text, .max = INT64_MAX)
 #define SHAPE_DEFINE_SAID(sym, doc_name, help_text, field_rows)                                    \
     const struct shape sym = {.name = doc_name,                                                    \
                               .help = help_text,                                                   \

@@ -15,24 +15,17 @@ static uint64_t held_any(void) {
 struct switching {
     bool stop;
     enum err err;
-    _Atomic bool done;
 };
-static void *switch_run(void *arg) {
-    struct switching *s = arg;
+static void switch_call(void *ctx) {
+    struct switching *s = ctx;
     struct fault fault = {0};
     s->err = s->stop ? deliver_subscription_stop(hub.deliver, STR("erp-things"), STR("key_1"), STR("test"), &fault)
                      : deliver_subscription_start(hub.deliver, STR("erp-things"), STR("key_1"), STR("mended"),
                                                   &fault);
-    s->done = true;
-    return NULL;
 }
 static enum err switched(bool stop) {
     struct switching s = {.stop = stop};
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, switch_run, &s), 0);
-    while (!s.done)
-        hub_step();
-    pthread_join(thread, NULL);
+    beside(switch_call, &s, hub_step);
     return s.err;
 }
 

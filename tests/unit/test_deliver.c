@@ -26,6 +26,7 @@
 #include "domain/postings.h"
 #include "domain/replays.h"
 #include "domain/stops.h"
+#include "../support/beside.h"
 #include "../support/vfs_fault.h"
 
 /* --- a capability that makes events ------------------------------------------------------- */
@@ -714,26 +715,19 @@ struct decision_made {
     uint64_t seq;
     bool discard;
     enum err err;
-    _Atomic bool done;
 };
-static void *decide(void *arg) {
-    struct decision_made *made_ = arg;
+static void decide(void *ctx) {
+    struct decision_made *made_ = ctx;
     struct fault fault = {0};
     made_->err = made_->discard
                      ? deliver_discard(made_->deliver, STR("erp-things"), made_->seq, STR("key_1"),
                                        STR("test"), &fault)
                      : deliver_retry(made_->deliver, STR("erp-things"), made_->seq, STR("key_1"),
                                      STR_NONE, &fault);
-    made_->done = true;
-    return NULL;
 }
 static enum err decision(uint64_t seq, bool discard) {
     struct decision_made made_ = {.deliver = hub.deliver, .seq = seq, .discard = discard};
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, decide, &made_), 0);
-    while (!made_.done)
-        hub_step();
-    pthread_join(thread, NULL);
+    beside(decide, &made_, hub_step);
     return made_.err;
 }
 

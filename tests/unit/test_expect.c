@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../support/cell.h"
+#include "../support/temp.h"
 #include "base/clock.h"
 #include "connect/connector_priv.h"
 #include "connect/expect.h"
@@ -166,10 +167,8 @@ static void a_case_is_raised_once_and_closes_itself(void **state) {
     take = (struct connector_receive){.topic = STR("orders"), .expect = &e};
     connector = (struct connector){.name = STR("shop"), .counters = &counters, .taken = taken, .taken_count = 1};
     cell_open(&cell, 1);
-    char dir[] = "/tmp/penstock-expect-XXXXXX", wal[220];
-    assert_non_null(mkdtemp(dir));
+    char *dir = temp_folder();
     snprintf(path, sizeof path, "%s/intake.db", dir);
-    snprintf(wal, sizeof wal, "%s-wal", path);
     expects_open();
     run(590);
     assert_int_equal(events_of("exception.raised"), 0);
@@ -198,9 +197,7 @@ static void a_case_is_raised_once_and_closes_itself(void **state) {
     run(5);
     assert_int_equal(events_of("exception.resolved"), 2);
     expects_shut();
-    unlink(wal);
-    unlink(path);
-    rmdir(dir);
+    temp_remove(dir);
     cell_close(&cell);
 }
 
@@ -213,10 +210,8 @@ static void what_should_go_is_looked_after_too(void **state) {
     memset(&counters, 0, sizeof counters);
     connector = (struct connector){.name = STR("erp"), .counters = &counters, .send = {&send, 1}};
     cell_open(&cell, 1);
-    char dir[] = "/tmp/penstock-expect-XXXXXX", wal[220];
-    assert_non_null(mkdtemp(dir));
+    char *dir = temp_folder();
     snprintf(path, sizeof path, "%s/intake.db", dir);
-    snprintf(wal, sizeof wal, "%s-wal", path);
     expects_open();
     run(100);
     traffic_received(&counters.sent, STR("orders"), hand_now(&hand));
@@ -240,9 +235,7 @@ static void what_should_go_is_looked_after_too(void **state) {
     assert_int_equal(events_of("exception.resolved"), 2);
     assert_int_equal(events_of("exception.raised"), 2);
     expects_shut();
-    unlink(wal);
-    unlink(path);
-    rmdir(dir);
+    temp_remove(dir);
     cell_close(&cell);
 }
 

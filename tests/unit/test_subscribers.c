@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../support/beside.h"
 #include "../support/cell.h"
 #include "base/inet.h"
 #include "base/mem.h"
@@ -277,24 +278,17 @@ static void settle(void) {
 struct switching {
     bool stop;
     enum err err;
-    _Atomic bool done;
 };
-static void *switch_run(void *arg) {
-    struct switching *s = arg;
+static void switch_call(void *ctx) {
+    struct switching *s = ctx;
     struct fault fault = {0};
     s->err = s->stop ? deliver_subscription_stop(deliver, STR("crm"), STR("key_1"), STR("rest"), &fault)
                      : deliver_subscription_start(deliver, STR("crm"), STR("key_1"), STR("go on"), &fault);
-    s->done = true;
-    return NULL;
 }
 /* A person decides, by the name that who made it gave. */
 static enum err switched(bool stop) {
     struct switching s = {.stop = stop};
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, switch_run, &s), 0);
-    while (!s.done)
-        settle();
-    pthread_join(thread, NULL);
+    beside(switch_call, &s, settle);
     return s.err;
 }
 
@@ -472,28 +466,23 @@ struct recovering {
     uint64_t recovered;
     bool more;
     enum err err;
-    _Atomic bool done;
 };
-static void *recover_thread(void *arg) {
-    struct recovering *r = arg;
+static void recover_call(void *ctx) {
+    struct recovering *r = ctx;
     struct fault fault = {0};
     char name[] = "crm:1";
     r->err = subscriber_recover(deliver, str_c(name), r->since_seq, r->since_us, STR("key_1"), &r->recovered,
                                 &r->more, &fault);
-    r->done = true;
-    return NULL;
 }
 static void (*meanwhile)(void);
+static void recover_turn(void) {
+    if (meanwhile)
+        meanwhile();
+    settle();
+}
 static uint64_t recovered(uint64_t since_seq, int64_t since_us) {
     struct recovering r = {.since_seq = since_seq, .since_us = since_us};
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, recover_thread, &r), 0);
-    while (!r.done) {
-        if (meanwhile)
-            meanwhile();
-        settle();
-    }
-    pthread_join(thread, NULL);
+    beside(recover_call, &r, recover_turn);
     assert_int_equal(r.err, OK);
     assert_false(r.more);
     return r.recovered;
