@@ -3,6 +3,9 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/mem.h"
 
@@ -82,18 +85,40 @@ static char json_escape(unsigned char c) {
     }
 }
 
-/* Where the next byte is that may need an escape, eight at a time. */
+#ifdef __SSE2__
+/* A bit for each byte that needs an escape. */
+static inline unsigned escapes_in(__m128i c) {
+    __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(c, _mm_set1_epi8('"')),
+                               _mm_cmpeq_epi8(c, _mm_set1_epi8('\\')));
+    __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(c, _mm_set1_epi8(0x1f)), c);
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(hit, control));
+}
+static inline unsigned escapes_eight(const char *at) {
+    return escapes_in(_mm_loadl_epi64((const __m128i *)(const void *)at)) & 0xff;
+}
+#endif
+
+/* Where the next byte is that needs an escape, at or behind `at`; the end where there is none. */
 static size_t plain_to(struct str s, size_t at) {
-    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
-    while (at + 8 <= s.len) {
-        uint64_t w, quote, slash;
-        memcpy(&w, s.ptr + at, 8);
-        quote = w ^ ones * '"';
-        slash = w ^ ones * '\\';
-        if ((((w - ones * 0x20) & ~w) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & high)
-            break;
+#ifdef __SSE2__
+    unsigned mask = 0;
+    for (; !mask && s.len - at >= 16; at += 16)
+        mask = escapes_in(_mm_loadu_si128((const __m128i *)(const void *)(s.ptr + at)));
+    if (mask)
+        return at - 16 + (size_t)__builtin_ctz(mask);
+    if (s.len - at >= 8) {
+        mask = escapes_eight(s.ptr + at);
+        if (mask)
+            return at + (size_t)__builtin_ctz(mask);
         at += 8;
     }
+    if (at < s.len && s.len >= 8) { /* the last eight, of which some were looked at before */
+        mask = escapes_eight(s.ptr + s.len - 8) >> (8 - (s.len - at));
+        return mask ? at + (size_t)__builtin_ctz(mask) : s.len;
+    }
+#endif
+    while (at < s.len && !json_escape((unsigned char)s.ptr[at]))
+        at++;
     return at;
 }
 
@@ -102,26 +127,17 @@ void buf_json_str(struct buf *buf, struct str s) {
     if (!buf_reserve(buf, s.len + 2))
         return;
     buf->data[buf->len++] = '"';
-    size_t start = 0;
-    for (size_t i = plain_to(s, 0); i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
+    for (size_t at = 0;;) {
+        size_t stop = plain_to(s, at);
+        buf_add(buf, s.ptr + at, stop - at);
+        if (stop == s.len)
+            break;
+        unsigned char c = (unsigned char)s.ptr[stop];
         char escape = json_escape(c);
-        if (!escape) {
-            if ((i & 7) == 7)
-                i = plain_to(s, i + 1) - 1;
-            continue;
-        }
-        buf_add(buf, s.ptr + start, i - start);
-        start = i + 1;
-        if (escape == 'u') {
-            char text[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
-            buf_add(buf, text, sizeof text);
-        } else {
-            char text[2] = {'\\', escape};
-            buf_add(buf, text, sizeof text);
-        }
+        char text[6] = {'\\', escape, '0', '0', hex[c >> 4], hex[c & 15]};
+        buf_add(buf, text, escape == 'u' ? 6 : 2);
+        at = stop + 1;
     }
-    buf_add(buf, s.ptr + start, s.len - start);
     buf_char(buf, '"');
 }
 
