@@ -142,13 +142,14 @@ struct str arena_str(struct arena *arena, struct str s) {
 
 struct str arena_printf(struct arena *arena, const char *fmt, ...) {
     va_list args, again;
+    size_t room = arena->at ? (size_t)(arena->end - arena->at) : 0;
     va_start(args, fmt);
     va_copy(again, args);
-    int len = vsnprintf(NULL, 0, fmt, args);
+    int len = vsnprintf(arena->at, room, fmt, args); /* mostly there is room for it */
     va_end(args);
     must(len >= 0);
     char *text = arena_bytes(arena, (size_t)len + 1);
-    if (text)
+    if (text && (size_t)len >= room)
         vsnprintf(text, (size_t)len + 1, fmt, again);
     va_end(again);
     return text ? str_of(text, (size_t)len) : STR_NONE;

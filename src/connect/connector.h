@@ -320,7 +320,8 @@ void connector_release(const struct connector *connector); /* or NULL */
 struct connectors {
     struct connector **items; /* sorted by name */
     uint32_t count;
-    struct replay *replay; /* NULL: no topic asks for it; the one part that changes, locked */
+    struct replay *replay; /* NULL: no topic asks for it; changes, locked */
+    struct parcels *parcels; /* connect/parcel.h; NULL: made by hand. Changes, locked */
     _Atomic uint32_t users; /* 0: made by hand, not counted */
 };
 

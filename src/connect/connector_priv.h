@@ -88,9 +88,10 @@ struct connectors *connectors_create(uint32_t cap);
 /* Subscriptions of `connector` that another one of the set has, as faults. */
 void connectors_clash(const struct connectors *set, const struct connector *connector,
                       struct fault *fault);
-/* The window of signed messages where one of the set asks for it: that of `before`, else a new one. */
-enum err connectors_replay(struct connectors *set, const struct connectors *before,
-                           struct fault *fault) WARN_UNUSED;
+/* What sets hand on: the window of signed messages where one of the set asks for it, and the payloads on
+ * their way: those of `before`, else new ones. */
+enum err connectors_share(struct connectors *set, const struct connectors *before,
+                          struct fault *fault) WARN_UNUSED;
 
 extern const struct shape connector_request_shape, connector_outcome_shape, connector_limits_shape;
 /* connector_load_outcome.c */

@@ -11,6 +11,7 @@
 #include "base/zone.h"
 #include "connect/account.h"
 #include "connect/connector_priv.h"
+#include "connect/parcel.h"
 #include "connect/replay.h"
 
 #define CONNECTORS_MAX 1024
@@ -67,6 +68,7 @@ void connectors_release(const struct connectors *connectors) {
     for (uint32_t i = 0; i < set->count; i++)
         connector_release(set->items[i]);
     replay_release(set->replay);
+    parcels_release(set->parcels);
     mem_free(set->items);
     mem_free(set);
 }
@@ -127,9 +129,13 @@ void connectors_clash(const struct connectors *set, const struct connector *conn
     }
 }
 
-enum err connectors_replay(struct connectors *set, const struct connectors *before,
-                           struct fault *fault) {
+enum err connectors_share(struct connectors *set, const struct connectors *before, struct fault *fault) {
     bool wanted = false;
+    if (before && before->parcels)
+        set->parcels = parcels_share(before->parcels);
+    enum err err = set->parcels ? OK : parcels_create(&set->parcels, fault);
+    if (err != OK)
+        return err;
     for (uint32_t i = 0; i < set->count && !wanted; i++)
         wanted = set->items[i]->own && set->items[i]->own->replays;
     if (before && before->replay) /* kept while nobody asks for it, too: it may be wanted again */
@@ -198,7 +204,7 @@ enum err connectors_load(const char *dir, struct connectors **out, struct fault 
         }
     }
     if (!err)
-        err = connectors_replay(set, NULL, fault);
+        err = connectors_share(set, NULL, fault);
     if (!err && fault->count > before)
         err = fault_set(fault, ERR_INVALID, "the connectors have %u faults", fault->count - before);
     arena_free(&arena);

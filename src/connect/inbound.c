@@ -20,9 +20,12 @@ static int64_t tick(const struct worker *w) { return clock_tick_us(core_clock(w-
 static void slot_free(struct slot *slot) {
     slot_span_end(slot);
     slot->phase = SLOT_FREE;
+    slot->worker->keys[slot - slot->worker->slots] = 0;
     slot->worker->full = false;
     connector_release(slot->connector);
     slot->connector = NULL;
+    parcel_free(slot->parcel);
+    slot->parcel = NULL;
     atomic_fetch_sub(&slot->worker->inbound->under_way, 1);
     arena_reset(&slot->arena);
 }
@@ -32,6 +35,7 @@ static void slot_wait(struct slot *slot, const struct fault *fault) {
     for (uint32_t i = 0; i < slot->attempts && pause < RETRY_MAX_US; i++)
         pause *= 2;
     slot->attempts++;
+    slot->worker->waiting += slot->phase != SLOT_WAIT;
     slot->phase = SLOT_WAIT;
     slot->due_us = tick(slot->worker) + (pause < RETRY_MAX_US ? pause : RETRY_MAX_US);
     if (slot->attempts % 8 == 0)
@@ -58,6 +62,7 @@ static void slot_submit(struct slot *slot) {
         slot->command.next = NULL;
         slot->command.origin = &slot->worker->origin;
         slot->command.origin_ctx = slot;
+        w->waiting -= slot->phase == SLOT_WAIT;
         slot->phase = SLOT_SENT; /* before: the answer may be there when submit returns */
         err = core_submit(slot->worker->inbound->core, &slot->command, &fault);
     }
@@ -168,14 +173,17 @@ static void slot_answered(struct slot *slot) {
 
 /* A free slot for a payload of this key; NULL where there is none or the key is under way. */
 static struct slot *slot_take(struct worker *w, uint64_t key_hash) {
-    struct slot *found = NULL;
-    for (uint32_t i = 0; i < w->slot_count; i++) {
-        if (w->slots[i].phase == SLOT_FREE)
-            found = found ? found : &w->slots[i];
-        else if (w->slots[i].key_hash == key_hash)
+    uint32_t found = w->slot_count;
+    uint64_t key = key_hash ? key_hash : 1;
+    for (uint32_t i = w->slot_count; i > 0; i--) {
+        if (w->keys[i - 1] == key)
             return NULL;
+        found = w->keys[i - 1] ? found : i - 1;
     }
-    return found;
+    if (found == w->slot_count)
+        return NULL;
+    w->keys[found] = key;
+    return &w->slots[found];
 }
 
 /* --- following ------------------------------------------------------------------------- */
@@ -396,7 +404,7 @@ static uint32_t worker_retries(struct worker *w, int64_t now_us, int64_t *due) {
         w->again_us = 0;
         w->full = false;
     }
-    for (uint32_t i = 0; i < w->slot_count; i++) {
+    for (uint32_t i = 0; i < w->slot_count && w->waiting > 0; i++) {
         struct slot *slot = &w->slots[i];
         if (slot->phase == SLOT_WAIT && slot->due_us <= now_us) {
             slot_submit(slot);
@@ -432,6 +440,10 @@ static uint32_t worker_step(struct worker *w, int64_t *due, bool start) {
         n += worker_follow(w);
     if (w->again_us != 0 && w->again_us < *due)
         *due = w->again_us;
+    if (w->number == 0 && w->connectors->parcels) {
+        int64_t sweep_us = parcels_sweep(w->connectors->parcels, tick(w));
+        *due = sweep_us < *due ? sweep_us : *due;
+    }
     return n;
 }
 
@@ -546,7 +558,8 @@ static enum err worker_init(struct worker *w, struct inbound *inbound, uint32_t 
         .instructions_max = settings->map_instructions_max, .bytes_max = settings->map_bytes_max,
         .looks_max = settings->map_looks_max});
     w->slots = mem_zalloc((size_t)settings->inbound_inflight_max * sizeof *w->slots);
-    if (!w->parser || !w->mapper || !w->slots)
+    w->keys = mem_zalloc((size_t)settings->inbound_inflight_max * sizeof *w->keys);
+    if (!w->parser || !w->mapper || !w->slots || !w->keys)
         return ERR_NOMEM;
     w->slot_count = (uint32_t)settings->inbound_inflight_max;
     for (uint32_t i = 0; i < w->slot_count; i++) {
@@ -626,6 +639,7 @@ enum err inbound_create(const struct inbound_options *options, struct inbound **
 
 static void slot_end(struct slot *slot) {
     connector_release(slot->connector);
+    parcel_free(slot->parcel);
     arena_free(&slot->arena);
 }
 
@@ -639,6 +653,7 @@ void inbound_destroy(struct inbound *inbound) {
             slot_end(&w->slots[k]);
         connectors_release(w->connectors);
         mem_free(w->slots);
+        mem_free(w->keys);
         json_parser_destroy(w->parser);
         mapper_destroy(w->mapper);
         pthread_cond_destroy(&w->wake);

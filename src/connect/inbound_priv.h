@@ -9,6 +9,7 @@
 #include "base/span.h"
 #include "connect/asking.h"
 #include "connect/inbound.h"
+#include "connect/parcel.h"
 #include "domain/inbound.h"
 
 /* What a slot does next, or is doing. */
@@ -32,7 +33,6 @@ struct slot {
     bool prepared;     /* command is ready for the step: only to be submitted */
     uint64_t seq;      /* of payload.received */
     uint64_t edition;  /* of payload.edited, which is processed in its place; 0: none */
-    uint64_t key_hash; /* of its subject */
     int64_t due_us;    /* tick */
     int64_t stored_us; /* when the payload came, wall clock */
     uint32_t attempts;
@@ -42,6 +42,7 @@ struct slot {
     const struct payload *payload; /* NULL: the record is none */
     const struct connector *connector; /* taken when it was mapped last; NULL: there is none */
     const struct json *document;   /* its nodes; NULL: it came as no plain JSON */
+    struct parcel *parcel;         /* where they lie; NULL: in the arena */
     struct str payload_subject, correlation, traceparent;
     bool traced; /* the payload's trace is sampled, and what follows is set */
     char span[SPAN_ID_LEN], under_text[TRACEPARENT_LEN];
@@ -67,7 +68,10 @@ struct worker {
     struct inbound *inbound;
     uint32_t number;
     struct slot *slots;
+    uint64_t *keys; /* of the slots' payloads; 0: the slot is free. Beside them, because each payload is
+                       compared with all that are under way */
     uint32_t slot_count;
+    uint32_t waiting; /* of them SLOT_WAIT */
     struct json_parser *parser;
     struct mapper *mapper;
     const struct connectors *connectors; /* taken */

@@ -35,16 +35,37 @@ static enum err bytes_open(struct slot *slot, const struct event_meta *meta,
     return OK;
 }
 
+/* What the door has read already, while the box may still be opened: then *data is not looked at. */
+static enum err parcel_open(struct slot *slot, const struct event_meta *meta, const struct payload *payload,
+                            bool *opened, struct fault *fault) {
+    struct parcels *parcels = slot->worker->connectors->parcels;
+    struct id128 id;
+    *opened = false;
+    if (!parcels || !id_parse(payload->payload_id, "pay_", &id))
+        return OK;
+    struct parcel *parcel = parcels_take(parcels, id);
+    if (!parcel)
+        return OK;
+    enum err err = seal_have(core_keyring(slot->worker->inbound->core), meta, opened, fault);
+    if (!*opened) {
+        parcel_free(parcel);
+        return err;
+    }
+    slot->parcel = parcel;
+    slot->document = parcel->doc;
+    return OK;
+}
+
 /* As event_from_record, but keeps the nodes of the document, so that it is parsed once. */
 enum err slot_load(struct slot *slot, const struct record *record, struct fault *fault) {
     struct event_meta meta;
     const struct json *data;
     void *payload;
+    bool opened = false;
     slot->payload = NULL;
     slot->document = NULL;
     slot->seq = record->seq;
     slot->stored_us = record->time_us;
-    slot->key_hash = hash64(record->subject, 0);
     slot->payload_subject = arena_str(&slot->arena, record->subject);
     enum err err = event_meta_load(record->meta, slot->worker->parser, &slot->arena, &meta, fault);
     if (err)
@@ -58,11 +79,14 @@ enum err slot_load(struct slot *slot, const struct record *record, struct fault 
     if (!err)
         err = shape_load(&payload_shape, data, &slot->arena, &payload, fault);
     if (!err)
+        err = parcel_open(slot, &meta, payload, &opened, fault);
+    if (!err && !opened)
         err = bytes_open(slot, &meta, payload, &data, fault);
     if (err)
         return err;
     slot->payload = payload;
-    slot->document = json_member(data, STR("document"));
+    if (!opened)
+        slot->document = json_member(data, STR("document"));
     return OK;
 }
 

@@ -6,6 +6,7 @@
 #include "base/encode.h"
 #include "base/mem.h"
 #include "base/pan.h"
+#include "connect/parcel.h"
 #include "connect/replay.h"
 #include "connect/signature.h"
 #include "core/core.h"
@@ -264,6 +265,20 @@ enum err receive_message(struct core *core, const struct connector *connector,
     return whole(refused, err, fault);
 }
 
+/* The command of a message whose signature is good; read into the parcel where there is one. */
+static enum err receive_signed(struct core *core, const struct connectors *connectors,
+                               const struct connector *connector, const struct connector_receive *receive,
+                               const struct receive_header_source *headers, struct message *message,
+                               int64_t now_us, struct command *out, struct fault *fault) {
+    struct str masked = STR_NONE;
+    enum err err = mask_cards(message, &masked, fault);
+    return err ? err
+               : payload_prepare(core, connector, receive,
+                                 dedup_id(connectors, connector, receive, message, headers, now_us), message,
+                                 masked, headers,
+                                 header_text(message->arena, headers, STR("content-type"), 256), out, fault);
+}
+
 enum err receive_prepare(struct core *core, const struct connectors *connectors,
                          struct str connector_name, struct str topic,
                          const struct receive_header_source *headers, struct str body,
@@ -286,16 +301,19 @@ enum err receive_prepare(struct core *core, const struct connectors *connectors,
         return err;
     struct message message = {.arena = arena, .body = body};
     struct fault ignored = {0};
-    if (json_parse(parser, arena, body, false, &message.doc, &ignored) != OK)
+    struct parcel *parcel = connectors->parcels && core_keyring(core) ? parcel_create() : NULL;
+    if (json_parse(parser, parcel ? &parcel->arena : arena, body, false, &message.doc, &ignored) != OK)
         message.doc = NULL; /* kept all the same: who maps it will say so */
-    struct str masked = STR_NONE;
+    const struct json *came_as = message.doc;
     message.strict = core_config(core)->settings.card_numbers_strict != 0;
-    err = mask_cards(&message, &masked, fault);
-    if (err)
-        return err;
-    err = payload_prepare(core, connector, receive,
-                          dedup_id(connectors, connector, receive, &message, headers, came.now_us),
-                          &message, masked, headers,
-                          header_text(arena, headers, STR("content-type"), 256), out, fault);
-    return whole(refused, err, fault);
+    err = receive_signed(core, connectors, connector, receive, headers, &message, came.now_us, out, fault);
+    err = whole(refused, err, fault);
+    if (err == OK && parcel && came_as && message.doc == came_as &&
+        shape_has((const struct payload *)out->body, PAYLOAD_DOCUMENT)) {
+        parcel->doc = came_as;
+        parcels_put(connectors->parcels, parcel, out->id, clock_tick_us(core_clock(core)));
+    } else {
+        parcel_free(parcel); /* nothing of the command lies there */
+    }
+    return err;
 }

@@ -282,7 +282,7 @@ static enum err look_make(struct look *look, struct fault *fault) {
         qsort(look->set->items, look->set->count, sizeof *look->set->items, by_name);
         removed_note(look);
         err = look->starved ? fault_set(fault, ERR_NOMEM, "no memory for connectors")
-                            : connectors_replay(look->set, look->before, fault);
+                            : connectors_share(look->set, look->before, fault);
     }
     fixture_bench_close(&look->bench);
     arena_free(&look->scratch);

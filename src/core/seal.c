@@ -183,6 +183,17 @@ enum err seal_open(struct keyring *keyring, const struct event_meta *meta, struc
     return OK;
 }
 
+enum err seal_have(struct keyring *keyring, const struct event_meta *meta, bool *there,
+                   struct fault *fault) {
+    struct fault why = {0};
+    *there = false;
+    if (!meta->sealed.len || !keyring)
+        return OK;
+    enum err err = keyring->ops->have(keyring, (uint64_t)meta->key, &why);
+    *there = err == OK;
+    return err == OK || err == ERR_NOT_FOUND ? OK : fault_set(fault, err, "%s", why.detail);
+}
+
 /* --- putting a document together again -------------------------------------------------- */
 
 static void text_write(struct buf *out, const struct json *value) {

@@ -33,6 +33,8 @@ struct keyring_ops {
     /* The key of this number. ERR_NOT_FOUND: destroyed, or not of this keyring. Any thread. */
     enum err (*find)(struct keyring *k, uint64_t number, struct seal_key *out,
                      struct fault *fault);
+    /* Whether find would answer it, without making it: OK, ERR_NOT_FOUND as there, ERR_IO. Any thread. */
+    enum err (*have)(struct keyring *k, uint64_t number, struct fault *fault);
     /* Destroys keys: when it answers OK, nothing that could open their boxes is in any file of
      * the keyring. Those destroyed before count as well. `seq`: of the event that asked for it;
      * remembered with it, see erased. Any thread, one at a time. */
@@ -68,6 +70,10 @@ enum err seal_close(struct keyring *keyring, struct str command, struct str pers
  * erased. ERR_DAMAGED: the box is not what was written; ERR_IO, ERR_NOMEM. */
 enum err seal_open(struct keyring *keyring, const struct event_meta *meta, struct arena *arena,
                    struct str *personal, struct fault *fault) WARN_UNUSED;
+/* Whether seal_open would find something; for who knows what is in the box. *there false: it was
+ * erased, or there is none. */
+enum err seal_have(struct keyring *keyring, const struct event_meta *meta, bool *there,
+                   struct fault *fault) WARN_UNUSED;
 /* The data of a record with its personal members, where the keyring has them: record->data
  * itself where there are none. keyring NULL: always. `meta` is the record's. */
 enum err seal_data(struct keyring *keyring, const struct record *record,

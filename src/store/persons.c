@@ -316,29 +316,41 @@ static enum err persons_take(struct keyring *k, struct seal_key *out, struct fau
 
 /* --- finding --------------------------------------------------------------------------------- */
 
-static enum err persons_find(struct keyring *k, uint64_t number, struct seal_key *out,
-                             struct fault *fault) {
-    struct persons *p = persons_of(k);
+/* The node that is left above the key, from which it can be made. */
+static enum err above_find(struct persons *p, uint64_t number, struct key_node *out, struct fault *fault) {
     int64_t block = (int64_t)(number >> KEY_TREE_LEVELS);
     uint32_t leaf = (uint32_t)number & (KEY_TREE_LEAVES - 1);
-    struct key_node above;
     if (block < 1)
         return fault_set(fault, ERR_NOT_FOUND, "there is no such key");
     enum err err = OK;
-    if (!cache_get(p, block, &above)) {
+    if (!cache_get(p, block, out)) {
         pthread_mutex_lock(&p->file);
-        err = node_above(p, block, leaf, &above, fault);
-        if (err == OK && above.level == 0)
-            cache_put(p, block, above.bytes);
+        err = node_above(p, block, leaf, out, fault);
+        if (err == OK && out->level == 0)
+            cache_put(p, block, out->bytes);
         pthread_mutex_unlock(&p->file);
     }
+    return err == ERR_NOT_FOUND ? fault_set(fault, err, "the key was destroyed") : err;
+}
+
+static enum err persons_find(struct keyring *k, uint64_t number, struct seal_key *out,
+                             struct fault *fault) {
+    struct persons *p = persons_of(k);
+    struct key_node above;
+    enum err err = above_find(p, number, &above, fault);
     out->number = number;
-    if (err == OK && !key_tree_leaf(&above, leaf, out->bytes))
+    if (err == OK && !key_tree_leaf(&above, (uint32_t)number & (KEY_TREE_LEAVES - 1), out->bytes))
         err = fault_set(fault, ERR_NOMEM, "no memory for a key");
     OPENSSL_cleanse(&above, sizeof above);
-    if (err == ERR_NOT_FOUND)
-        return fault_set(fault, err, "the key was destroyed");
-    atomic_fetch_add_explicit(&p->found, 1, memory_order_relaxed);
+    if (err != ERR_NOT_FOUND)
+        atomic_fetch_add_explicit(&p->found, 1, memory_order_relaxed);
+    return err;
+}
+
+static enum err persons_have(struct keyring *k, uint64_t number, struct fault *fault) {
+    struct key_node above;
+    enum err err = above_find(persons_of(k), number, &above, fault);
+    OPENSSL_cleanse(&above, sizeof above);
     return err;
 }
 
@@ -450,6 +462,7 @@ static void persons_close(struct keyring *k) {
 static const struct keyring_ops persons_ops = {
     .take = persons_take,
     .find = persons_find,
+    .have = persons_have,
     .destroy = persons_destroy,
     .erased = persons_erased,
     .blind = persons_blind,

@@ -230,6 +230,7 @@ static void core_open(struct cell *cell) {
     struct core_options options = {.capabilities = domain_capabilities,
                                    .config = &cell->config,
                                    .journal = &cell->journal.journal,
+                                   .keyring = cell->keyring,
                                    .shelf = cell->shelved ? &cell->shelf.shelf : NULL,
                                    .tail = cell->tail,
                                    .clock = &cell->clock,
@@ -240,8 +241,9 @@ static void core_open(struct cell *cell) {
     must(cell->core);
 }
 
-static void cell_make(struct cell *cell, uint64_t seed, bool shelved) {
-    *cell = (struct cell){.clock = {cell_now, cell_now}, .now_us = INT64_C(1795421700000000)};
+static void cell_make(struct cell *cell, uint64_t seed, bool shelved, struct keyring *keyring) {
+    *cell = (struct cell){.clock = {cell_now, cell_now}, .now_us = INT64_C(1795421700000000),
+                          .keyring = keyring};
     rng_seeded_init(&cell->rng, seed);
     config_fill(&cell->config);
     cell->shelved = shelved;
@@ -259,8 +261,11 @@ static void cell_make(struct cell *cell, uint64_t seed, bool shelved) {
     core_open(cell);
 }
 
-void cell_open(struct cell *cell, uint64_t seed) { cell_make(cell, seed, false); }
-void cell_open_shelved(struct cell *cell, uint64_t seed) { cell_make(cell, seed, true); }
+void cell_open(struct cell *cell, uint64_t seed) { cell_make(cell, seed, false, NULL); }
+void cell_open_shelved(struct cell *cell, uint64_t seed) { cell_make(cell, seed, true, NULL); }
+void cell_open_sealed(struct cell *cell, uint64_t seed, struct keyring *keyring) {
+    cell_make(cell, seed, false, keyring);
+}
 
 static void core_close(struct cell *cell) {
     core_destroy(cell->core);

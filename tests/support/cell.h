@@ -42,6 +42,7 @@ struct cell {
     bool shelved; /* the state is written down, and little of it stays in memory */
     struct shelf_mem shelf;
     struct rng_seeded shelf_rng; /* when the shelf gets its turn */
+    struct keyring *keyring; /* the caller's; NULL: nothing is sealed */
     struct tail *tail; /* of the journal, for followers */
     struct core *core;
     struct command_origin origin;
@@ -53,6 +54,8 @@ struct cell {
 };
 void cell_open(struct cell *cell, uint64_t seed);
 void cell_open_shelved(struct cell *cell, uint64_t seed);
+/* What is personal is sealed. */
+void cell_open_sealed(struct cell *cell, uint64_t seed, struct keyring *keyring);
 void cell_close(struct cell *cell);
 /* Stops the core and builds it anew from the journal, and the shelf where there is one. */
 void cell_restart(struct cell *cell);
