@@ -450,7 +450,10 @@ const struct json *json_member(const struct json *object, struct str name) {
     const struct json *key = json_first(object);
     for (uint32_t i = 0; i < object->count; i++) {
         const struct json *value = key + 1;
-        if (str_eq(key->text, name))
+        /* most names of one length differ in their last letter */
+        if (key->text.len == name.len &&
+            (name.len == 0 || (key->text.ptr[name.len - 1] == name.ptr[name.len - 1] &&
+                               memcmp(key->text.ptr, name.ptr, name.len) == 0)))
             return value;
         key = json_next(value);
     }

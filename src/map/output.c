@@ -11,6 +11,7 @@
 
 #define NODES_MAX (UINT32_C(1) << 30)
 #define KEYS_INLINE 48
+#define KEYS_SMALL 24u /* with their values on the stack */
 /* Less than an arena of a worker holds: an answer too large is the mapping's fault, memory that is out
  * would be tried again for ever. */
 #define OUT_BYTES_MAX ((size_t)32 << 20)
@@ -144,6 +145,32 @@ static void sort_keys(struct member_key *keys, uint32_t n) {
     }
 }
 
+/* Writes the members, whose keys (or, `values`, whose values) stand on the stack at their index. */
+static void write_members(lua_State *L, struct sandbox *sb, int table, struct member_key *keys, uint32_t n,
+                          bool values, uint32_t depth) {
+    sort_keys(keys, n);
+    uint32_t object = add_node(L, sb, JSON_OBJECT, STR_NONE, n);
+    for (uint32_t i = 0; i < n; i++) {
+        sb->path[depth] = (struct path_part){.name = keys[i].name, .len = keys[i].len};
+        sb->path_len = depth + 1;
+        add_node(L, sb, JSON_STRING, keep_text(L, sb, keys[i].name, keys[i].len), 0);
+        lua_pushvalue(L, keys[i].index);
+        if (!values)
+            lua_rawget(L, table);
+        write_value(L, sb, depth + 1);
+    }
+    sb->path_len = depth;
+    sb->nodes[object].next = sb->node_count - object;
+}
+
+/* Of the key at stack index `key`; what its member is read from stands at `index`. */
+static void key_note(lua_State *L, int key, int index, struct member_key *out) {
+    if (lua_type(L, key) != LUA_TSTRING)
+        refuse(L, "has a table that is neither a list without gaps nor an object");
+    out->name = lua_tolstring(L, key, &out->len);
+    out->index = index;
+}
+
 /* The object at stack index `table` with n members. */
 static void write_object(lua_State *L, struct sandbox *sb, int table, uint32_t n, uint32_t depth) {
     struct member_key few[KEYS_INLINE], *keys = few;
@@ -156,25 +183,29 @@ static void write_object(lua_State *L, struct sandbox *sb, int table, uint32_t n
     lua_pushnil(L);
     while (lua_next(L, table)) {
         lua_pop(L, 1);
-        if (lua_type(L, -1) != LUA_TSTRING)
-            refuse(L, "has a table that is neither a list without gaps nor an object");
-        keys[i].name = lua_tolstring(L, -1, &keys[i].len);
-        keys[i].index = lua_gettop(L);
-        i++;
+        key_note(L, -1, lua_gettop(L), &keys[i++]);
         lua_pushvalue(L, -1); /* for lua_next; the other copy stays */
     }
-    sort_keys(keys, n);
-    uint32_t object = add_node(L, sb, JSON_OBJECT, STR_NONE, n);
-    for (i = 0; i < n; i++) {
-        sb->path[depth] = (struct path_part){.name = keys[i].name, .len = keys[i].len};
-        sb->path_len = depth + 1;
-        add_node(L, sb, JSON_STRING, keep_text(L, sb, keys[i].name, keys[i].len), 0);
-        lua_pushvalue(L, keys[i].index);
-        lua_rawget(L, table);
-        write_value(L, sb, depth + 1);
+    write_members(L, sb, table, keys, n, false, depth);
+}
+
+/* The same where it has few members, in one walk; false: it has more, and nothing is written. */
+static bool write_small(lua_State *L, struct sandbox *sb, int table, uint32_t depth) {
+    struct member_key keys[KEYS_SMALL];
+    uint32_t n = 0;
+    luaL_checkstack(L, 2 * KEYS_SMALL + 8, "nested too deep");
+    lua_pushnil(L);
+    while (lua_next(L, table)) {
+        if (n == KEYS_SMALL) {
+            lua_settop(L, table);
+            return false;
+        }
+        key_note(L, -2, lua_gettop(L), &keys[n++]);
+        lua_pushvalue(L, -2); /* for lua_next; key and value stay */
     }
-    sb->path_len = depth;
-    sb->nodes[object].next = sb->node_count - object;
+    sandbox_charge(L, 2 + (int64_t)n * 2);
+    write_members(L, sb, table, keys, n, true, depth);
+    return true;
 }
 
 static void write_list(lua_State *L, struct sandbox *sb, int table, lua_Unsigned n,
@@ -204,10 +235,15 @@ static void write_table(lua_State *L, struct sandbox *sb, uint32_t depth) {
     int table = lua_gettop(L);
     lua_Unsigned n = lua_rawlen(L, table);
     uint32_t entries = 0;
+    bool list = n > 0 || is_marked(L, table);
+    if (!list && write_small(L, sb, table, depth)) {
+        lua_settop(L, table);
+        return;
+    }
     for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
         entries++;
     sandbox_charge(L, 2 + (int64_t)entries * 2);
-    if (n > 0 || is_marked(L, table)) {
+    if (list) {
         if (n != entries)
             refuse(L, "has a table that is neither a list without gaps nor an object");
         write_list(L, sb, table, n, depth);
