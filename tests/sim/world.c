@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "connect/parcel.h"
 #include "connect/poll_priv.h"
 #include "connect/receive.h"
 #include "connect/streams_priv.h"
@@ -142,6 +143,8 @@ static enum err followers_open(struct sim *sim, struct fault *fault) {
         sim->reader = read_model_reader_create(sim->read_model, sim->core, fault);
         err = sim->reader ? OK : ERR_IO;
     }
+    if (err == OK) /* in memory: a crash takes them along */
+        err = parcels_create(&sim->connectors.parcels, fault);
     if (err == OK)
         err = inbound_create(&inbound, &sim->inbound, fault);
     if (err == OK)
@@ -169,6 +172,8 @@ static void hub_close(struct sim *sim) {
     sim->erasure = NULL;
     if (sim->inbound)
         inbound_destroy(sim->inbound);
+    parcels_release(sim->connectors.parcels);
+    sim->connectors.parcels = NULL;
     if (sim->deliver)
         deliver_destroy(sim->deliver);
     poller_destroy(sim->poller);

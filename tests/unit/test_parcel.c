@@ -214,7 +214,8 @@ static void test_same(void **state) {
 /* What is no JSON on one line is stored otherwise, and read from there. */
 static void test_lines(void **state) {
     struct hub *hub = *state;
-    partner_send(&hub->partner, "orders", "{\"event\":\"e1\",\"id\":1,\n\"price\":\"1.00\",\"name\":\"A\",\"email\":\"a@b.org\"}");
+    partner_send(&hub->partner, "orders",
+                 "{\"event\":\"e1\",\"id\":1,\n\"price\":\"1.00\",\"name\":\"A\",\"email\":\"a@b.org\"}");
     partner_settle(&hub->partner);
     assert_int_equal(captured(hub), 1);
     assert_int_equal(opened(hub), 1);
