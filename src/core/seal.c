@@ -1,10 +1,11 @@
-/* seal: see seal.h. Owns cipher contexts, two per thread; holds no keys. */
+/* seal: see seal.h. Owns contexts to encrypt and to pack, per thread; holds no keys. */
 #include "core/seal.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <zstd.h>
 
 #include "base/encode.h"
 #include "base/json.h"
@@ -22,12 +23,16 @@ static EVP_CIPHER *gcm, *ecb;
 /* A thread's own. To set a key in a context that has its cipher already costs no memory. */
 struct contexts {
     EVP_CIPHER_CTX *box, *block;
+    ZSTD_CCtx *pack;   /* NULL: not needed yet */
+    ZSTD_DCtx *unpack; /* likewise */
 };
 
 static void contexts_free(void *ctx) {
     struct contexts *contexts = ctx;
     EVP_CIPHER_CTX_free(contexts->box);
     EVP_CIPHER_CTX_free(contexts->block);
+    ZSTD_freeCCtx(contexts->pack);
+    ZSTD_freeDCtx(contexts->unpack);
     mem_free(contexts);
 }
 
@@ -129,6 +134,54 @@ bool seal_unwrap(const uint8_t master[SEAL_KEY_BYTES], struct str bound,
     return good;
 }
 
+/* --- packing -------------------------------------------------------------------------------- */
+
+/* What is encrypted can not be packed later, and a payload is most of what a journal keeps. Shorter ones
+ * (a customer and an address) gain too little. */
+#define PACK_MIN 1024
+#define PACK_LEVEL (-3) /* a third of the size at 1.2 ns a byte; level 1: a quarter, at twice that */
+
+/* Personal members are an object and begin with a brace; a frame of Zstandard (RFC 8878) begins so: */
+static bool is_packed(const uint8_t *text, size_t len) {
+    static const uint8_t magic[] = {0x28, 0xB5, 0x2F, 0xFD};
+    return len >= sizeof magic && memcmp(text, magic, sizeof magic) == 0;
+}
+
+/* Into `to`, which has room for the text; answers the length there, of the text as it is where it would
+ * not be shorter. */
+static size_t text_pack(struct str text, uint8_t *to) {
+    struct contexts *contexts = text.len >= PACK_MIN ? contexts_get() : NULL;
+    if (contexts && !contexts->pack) {
+        contexts->pack = ZSTD_createCCtx();
+        if (contexts->pack)
+            ZSTD_CCtx_setParameter(contexts->pack, ZSTD_c_compressionLevel, PACK_LEVEL);
+    }
+    if (contexts && contexts->pack) {
+        size_t len = ZSTD_compress2(contexts->pack, to, text.len - 1, text.ptr, text.len);
+        if (!ZSTD_isError(len))
+            return len;
+    }
+    memcpy(to, text.ptr, text.len);
+    return text.len;
+}
+
+/* `packed` whole again, in the arena. */
+static enum err text_unpack(struct str packed, struct arena *arena, struct str *out, struct fault *fault) {
+    struct contexts *contexts = contexts_get();
+    unsigned long long len = ZSTD_getFrameContentSize(packed.ptr, packed.len);
+    if (len > INT32_MAX) /* unknown, or an error, is more */
+        return fault_set(fault, ERR_DAMAGED, "the sealed part of an event is not what was packed");
+    if (contexts && !contexts->unpack)
+        contexts->unpack = ZSTD_createDCtx();
+    char *text = contexts && contexts->unpack ? arena_bytes(arena, (size_t)len + 1) : NULL;
+    if (!text)
+        return fault_set(fault, ERR_NOMEM, "no memory to unpack a sealed document");
+    if (ZSTD_decompressDCtx(contexts->unpack, text, (size_t)len, packed.ptr, packed.len) != len)
+        return fault_set(fault, ERR_DAMAGED, "the sealed part of an event is not what was packed");
+    *out = str_of(text, (size_t)len);
+    return OK;
+}
+
 /* --- boxes --------------------------------------------------------------------------------- */
 
 enum err seal_close(struct keyring *keyring, struct str command, struct str person,
@@ -143,12 +196,13 @@ enum err seal_close(struct keyring *keyring, struct str command, struct str pers
     if (err != OK)
         return err;
     uint8_t *bytes = (uint8_t *)arena_bytes(arena, len);
-    char *text = arena_bytes(arena, base64_len(len));
     struct str bound = binding(arena, command, person, key.number);
-    if (bytes && text && bound.ptr) {
+    if (bytes && bound.ptr) {
         rng_fill(keyring->rng, bytes, NONCE_BYTES);
-        memcpy(bytes + NONCE_BYTES, personal.ptr, personal.len);
-        if (encrypt(&key, bound, bytes, personal.len)) {
+        size_t packed = text_pack(personal, bytes + NONCE_BYTES);
+        len = NONCE_BYTES + packed + TAG_BYTES;
+        char *text = arena_bytes(arena, base64_len(len));
+        if (text && encrypt(&key, bound, bytes, packed)) {
             base64_put(text, str_of((char *)bytes, len));
             out->box = str_of(text, base64_len(len));
         }
@@ -180,7 +234,7 @@ enum err seal_open(struct keyring *keyring, const struct event_meta *meta, struc
         return fault_set(fault, ERR_DAMAGED, "the sealed part of event %lld can not be opened: it "
                          "is not what was written", (long long)meta->first);
     *personal = str_of(bytes.ptr + NONCE_BYTES, len);
-    return OK;
+    return is_packed((const uint8_t *)personal->ptr, len) ? text_unpack(*personal, arena, personal, fault) : OK;
 }
 
 enum err seal_have(struct keyring *keyring, const struct event_meta *meta, bool *there,

@@ -9,9 +9,11 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <openssl/evp.h>
 
 #include "../support/temp.h"
 #include "../support/vfs_fault.h"
+#include "base/encode.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -197,6 +199,80 @@ static void a_box_that_was_changed_does_not_open(void **state) {
     }
     assert_int_equal(seal_open(kit->keyring, &r.meta, &kit->arena, &text, &kit->fault), OK);
     assert_true(text.len > 0);
+}
+
+/* A long document is packed, one that can not be made shorter is not, and a box that was closed before
+ * there was packing opens: each comes back to the byte. */
+static void long_documents_are_packed(void **state) {
+    struct kit *kit = *state;
+    struct event_meta meta = {.command = STR("inbound.receive")};
+    for (int kind = 0; kind < 4; kind++) { /* short, long, nothing to gain, long and large */
+        struct buf text;
+        struct sealed sealed;
+        struct str back;
+        buf_init(&text, 0);
+        buf_lit(&text, "{\"text\":\"");
+        for (int i = 0; i < (kind == 0 ? 20 : kind == 3 ? 200000 : 600); i++)
+            if (kind == 2) {
+                uint8_t noise[12];
+                rng_fill(&kit->rng.rng, noise, sizeof noise);
+                base64_write(&text, str_of((char *)noise, sizeof noise));
+            } else {
+                buf_printf(&text, "line %d of it, ", i);
+            }
+        buf_lit(&text, "\"}");
+        assert_int_equal(seal_close(kit->keyring, meta.command, STR("pay_1"), buf_str(&text), &kit->arena,
+                                    &sealed, &kit->fault), OK);
+        size_t plain = base64_len(12 + text.len + 16);
+        if (kind == 0)
+            assert_int_equal(sealed.box.len, plain); /* as it always was: nothing in it is packed */
+        else if (kind != 2)
+            assert_true(sealed.box.len < plain / 2);
+        else
+            assert_true(sealed.box.len <= plain);
+        meta.person = sealed.person;
+        meta.key = sealed.key;
+        meta.sealed = sealed.box;
+        assert_int_equal(seal_open(kit->keyring, &meta, &kit->arena, &back, &kit->fault), OK);
+        assert_true(str_eq(back, buf_str(&text)));
+        buf_free(&text);
+    }
+}
+
+/* A box as the version before packing closed it, made here by its rules (seal.h) alone. */
+static void boxes_from_before_packing_open(void **state) {
+    struct kit *kit = *state;
+    struct seal_key key;
+    struct buf box, text;
+    struct str back;
+    uint8_t *bytes = mem_alloc(8192), tag[16];
+    char bound[64];
+    int n;
+    assert_int_equal(kit->keyring->ops->take(kit->keyring, &key, &kit->fault), OK);
+    buf_init(&box, 0);
+    buf_init(&text, 0);
+    buf_lit(&text, "{\"document\":{\"a\":[");
+    for (int i = 0; i < 900; i++)
+        buf_printf(&text, "%d,", i);
+    buf_lit(&text, "0]}}");
+    memset(bytes, 7, 12); /* the nonce */
+    snprintf(bound, sizeof bound, "inbound.receive\npay_1\n%llu", (unsigned long long)key.number);
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    assert_int_equal(EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key.bytes, bytes), 1);
+    assert_int_equal(EVP_EncryptUpdate(ctx, NULL, &n, (uint8_t *)bound, (int)strlen(bound)), 1);
+    assert_int_equal(EVP_EncryptUpdate(ctx, bytes + 12, &n, (uint8_t *)text.data, (int)text.len), 1);
+    assert_int_equal(EVP_EncryptFinal_ex(ctx, bytes + 12 + n, &n), 1);
+    assert_int_equal(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, 16, tag), 1);
+    EVP_CIPHER_CTX_free(ctx);
+    memcpy(bytes + 12 + text.len, tag, sizeof tag);
+    base64_write(&box, str_of((char *)bytes, 12 + text.len + 16));
+    struct event_meta meta = {.command = STR("inbound.receive"), .person = STR("pay_1"),
+                              .key = (int64_t)key.number, .sealed = buf_str(&box)};
+    assert_int_equal(seal_open(kit->keyring, &meta, &kit->arena, &back, &kit->fault), OK);
+    assert_true(str_eq(back, buf_str(&text)));
+    buf_free(&box);
+    buf_free(&text);
+    mem_free(bytes);
 }
 
 static void what_others_repeat_is_masked(void **state) {
@@ -502,6 +578,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(personal_members_are_apart, kit_make, kit_free),
         cmocka_unit_test_setup_teardown(a_sealed_document_comes_back_whole, kit_make, kit_free),
         cmocka_unit_test_setup_teardown(a_box_that_was_changed_does_not_open, kit_make, kit_free),
+        cmocka_unit_test_setup_teardown(long_documents_are_packed, kit_make, kit_free),
+        cmocka_unit_test_setup_teardown(boxes_from_before_packing_open, kit_make, kit_free),
         cmocka_unit_test_setup_teardown(what_others_repeat_is_masked, kit_make, kit_free),
         cmocka_unit_test_setup_teardown(what_a_partner_sent_is_masked_by_its_names, kit_make,
                                         kit_free),
