@@ -4,10 +4,11 @@
  *
  * A document is taken apart by its shape: members of privacy PERSONAL become a small document of
  * their own (shape_encode_personal), and that is put into a *box*: base 64 of nonce, ciphertext
- * and tag of AES-256-GCM (NIST SP 800-38D). A longer one (a partner's message) is packed before, by
- * Zstandard: what is in a box is an object, or a frame of Zstandard (RFC 8878) of one. The box, the number of its key and the *person* (whose
- * data it is: customer id, or the order's id for a guest) are in the event's meta. The box is
- * bound to command type, person and key number: moved to another event it does not open.
+ * and tag of AES-256-GCM (NIST SP 800-38D). A longer one (a partner's message) is packed before: what
+ * is encrypted is an object, or a frame of Zstandard (RFC 8878) of one. The box, the number of its
+ * key and the *person* (whose data it is: customer id, or the order's id for a guest) are in the
+ * event's meta. The box is bound to command type, person and key number: moved to another event it
+ * does not open.
  *
  * Each box has a key of its own: no key is ever used twice, so there is nothing to remember of
  * persons while orders come in. The keys of a person are those of the events that name it.
