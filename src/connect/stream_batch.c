@@ -44,7 +44,7 @@ static enum err exception_prepare(struct stream_slot *slot, const struct stream_
     if (!e)
         return fault_set(fault, ERR_NOMEM, "no memory for an exception");
     e->kind = STR("message-invalid");
-    e->subject = arena_printf(arena, "%s", message->place);
+    e->subject = PLANTED(STREAM_PLACELESS) ? entry->name : arena_printf(arena, "%s", message->place);
     e->cause = arena_printf(arena, "%s of stream %.*s: %s", message->place, STR_FMT(entry->name), why);
     e->action = STR("It is still in its stream, at the place named: have its sender mend it and publish it anew");
     e->owner = arena_str(arena, entry->stream->connector->owner);
@@ -57,8 +57,9 @@ static enum err exception_prepare(struct stream_slot *slot, const struct stream_
                                         &slot->command, fault);
     slot->command.actor = arena_printf(arena, "connector:%.*s", STR_FMT(entry->stream->connector->name));
     slot->command.idem_scope = STR("streams"); /* once, however often it comes */
-    slot->command.idem_key = arena_printf(arena, "%.*s:%.*s", STR_FMT(entry->name),
-                                          STR_FMT(message_id(message, arena)));
+    slot->command.idem_key = arena_printf(arena, "%.*s:%.*s:%016llx", STR_FMT(entry->name),
+                                          STR_FMT(message_id(message, arena)),
+                                          (unsigned long long)hash64(message->body, 0));
     return whole(refused, err, fault);
 }
 
@@ -83,9 +84,10 @@ static enum err slot_prepare(struct stream_slot *slot, struct fault *fault) {
     enum err err = receive_message(entry->streams->options.core, entry->stream->connector, &entry->stream->take,
                                    &headers, message_id(message, &slot->arena), message->body,
                                    message->content_type, entry->parser, &slot->arena, &slot->command, fault);
-    if (err != OK && err_info(err)->disposition == FINAL)
-        err = slot_poisoned(slot, fault->detail, fault);
-    return whole(refused, err, fault);
+    err = whole(refused, err, fault);
+    if (err == ERR_NOMEM && slot->arena.full) /* the message's fault; else the machine's, and it comes again */
+        err = fault_set(fault, ERR_TOO_LARGE, "it is longer than the hub keeps");
+    return err != OK && err_info(err)->disposition == FINAL ? slot_poisoned(slot, fault->detail, fault) : err;
 }
 
 static bool batch_failed(struct stream_entry *entry, const struct fault *fault) {
@@ -125,9 +127,11 @@ static void batch_submit(struct stream_entry *entry) {
 static enum err slot_answered(struct stream_slot *slot, struct fault *fault) {
     struct stream_entry *entry = slot->entry;
     const struct answer *answer = &slot->command.answer;
+    /* a person was told of it, in other words: it was at another place, or the connector is another one */
+    bool told = slot->exception && answer->err == ERR_KEY_REUSED;
     slot->state = STREAM_SUBMIT; /* once more, unless it is done */
-    if (answer->err == OK) {
-        slot->known = answer->replayed;
+    if (answer->err == OK || told) {
+        slot->known = told || answer->replayed;
         slot->state = STREAM_DONE;
         entry->undone--;
         return OK;

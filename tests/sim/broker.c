@@ -30,6 +30,8 @@
 #define GHOST_US 1900000
 #define CALL_TAG ((uintptr_t)1)
 #define SUBSCRIPTION "broker-orders"
+/* What the hub keeps of a message, at most; in memory of its own it is so small here alone. */
+#define MESSAGE_BYTES_MAX ((size_t)200000)
 
 /* A message of the producer. */
 struct message {
@@ -123,7 +125,7 @@ static void in_store(struct broker *b, uint32_t message) {
 }
 
 static void publish(struct sim *sim) {
-    static const char *const nonsense[] = {"{\"oder\":{}}", "{\"order\":{\"channel\":\"web-de\"}}", "no JSON"};
+    static const char *const nonsense[] = {"{\"oder\":{}}", "{\"order\":{\"channel\":\"web-de\"}}", "no JSON", ""};
     struct broker *b = sim->broker;
     if (b->message_count > 0 && chance(sim, 4) == 0) { /* the producer heard nothing, and says it again */
         uint32_t among = b->message_count < 8 ? b->message_count : 8;
@@ -138,16 +140,18 @@ static void publish(struct sim *sim) {
     m->subject = (uint32_t)chance(sim, SUBJECTS);
     if (chance(sim, 6) > 0)
         snprintf(m->id, sizeof m->id, "p%u", b->message_count);
-    struct str order = STR_NONE, body = str_c(nonsense[chance(sim, 3)]);
+    struct str order = STR_NONE, body = str_c(nonsense[chance(sim, 4)]);
     if (chance(sim, 6) > 0) {
         m->op = shop_offer(sim, &order);
         body = arena_printf(&sim->arena, "{\"order\":%.*s}", STR_FMT(order));
         mem_free((char *)(uintptr_t)order.ptr);
     }
-    char *copy = mem_alloc(body.len);
+    size_t len = body.len ? body.len : MESSAGE_BYTES_MAX + 1;
+    char *copy = mem_alloc(len);
     must(copy);
+    memset(copy, 'x', len);
     memcpy(copy, body.ptr, body.len);
-    m->body = str_of(copy, body.len);
+    m->body = str_of(copy, len);
     list_line(sim, "message %u is published on shop.orders.%u", b->message_count, m->subject);
     in_store(b, b->message_count - 1);
 }
@@ -291,6 +295,13 @@ enum err broker_streams(struct sim *sim, struct fault *fault) {
     struct streams_options options = {.core = sim->core, .config = &sim->config, .connectors = &sim->connectors,
                                       .clock = &sim->clock, .open = reader_open, .open_ctx = sim->broker};
     return streams_create(&options, &sim->streams, fault);
+}
+
+int64_t broker_streams_step(struct sim *sim) {
+    for (uint32_t i = 0; i < sim->streams->count; i++)
+        for (uint32_t k = 0; k < sim->streams->entries[i]->room; k++)
+            sim->streams->entries[i]->slots[k].arena.cap = MESSAGE_BYTES_MAX;
+    return streams_step(sim->streams);
 }
 
 /* --- what the hub publishes ------------------------------------------------------------------------- */
@@ -586,7 +597,7 @@ void broker_heal(struct sim *sim) {
 void broker_settle_step(struct sim *sim) {
     struct broker *b = sim->broker;
     broker_work(sim);
-    streams_step(sim->streams);
+    broker_streams_step(sim);
     for (uint32_t n = b->call_count; n > 0 && b->calls; n--)
         call_step(b);
 }

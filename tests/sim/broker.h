@@ -10,6 +10,7 @@ void broker_destroy(struct broker *broker);
 /* Takes what goes to streams, and hands all else to the partners. */
 struct net *broker_net(struct broker *broker);
 enum err broker_streams(struct sim *sim, struct fault *fault) WARN_UNUSED; /* makes sim->streams, which read it */
+int64_t broker_streams_step(struct sim *sim);                              /* streams_step, with small arenas */
 bool streams_rest(const struct streams *streams);                          /* nothing of theirs is under way */
 
 void broker_publish(struct sim *sim); /* somebody does, to the hub */

@@ -136,7 +136,7 @@ static void hub_step(struct sim *sim, enum step_kind kind) {
     case STEP_INBOUND: inbound_step(sim->inbound); break;
     case STEP_DELIVER: deliver_step(sim->deliver); break;
     case STEP_POLL: poller_step(sim->poller); break;
-    case STEP_STREAM: streams_step(sim->streams); break;
+    case STEP_STREAM: broker_streams_step(sim); break;
     case STEP_READ_MODEL: (void)!read_model_step(sim->read_model, &more, &fault); break;
     case STEP_SHELF: (void)!core_shelf_step(sim->core, &more, &fault); break;
     default: tidy(sim, 1 + chance(sim, 3));

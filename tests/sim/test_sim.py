@@ -49,6 +49,7 @@ PLANTS = {
     "ack-early": {"stream-lost", "stream-order"},
     "stream-swapped": {"stream-order"},
     "stream-nameless": {"stream-invented", "stream-twice"},
+    "stream-placeless": {"stream-lost"},
     "stream-unasked": {"log-twice", "effect-doubled"},
     "key-split": {"lane-alone", "lane-order", "log-order"},
     "replay-live": {"lane-alone", "lane-order"},

@@ -279,7 +279,7 @@ void hub_down(struct sim *sim, bool crash) {
            !streams_rest(sim->streams)) {
         deliver_step(d);
         if (sim->streams)
-            streams_step(sim->streams);
+            broker_streams_step(sim);
         if (sim->poller)
             poller_step(sim->poller);
         must(++rounds < 100000);
@@ -336,6 +336,7 @@ static bool quiet(struct sim *sim) {
 static void all_step(struct sim *sim) {
     struct fault fault = {0};
     bool more;
+    arena_reset(&sim->arena);
     sim->reloaded = sim->reloaded || sim->deliver->failed;
     core_step(sim->core);
     inbound_step(sim->inbound);

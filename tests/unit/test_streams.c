@@ -23,6 +23,9 @@ static struct remote {
     uint32_t done;  /* so many are acknowledged */
     uint32_t opens, drops;
     bool refuses, done_fails;
+    struct str longest; /* in place of the body of the first ones */
+    uint32_t long_count;
+    struct str id; /* which these have */
 } remote;
 
 static enum err remote_fetch(struct stream_source *source, struct stream_message *out, uint32_t max,
@@ -33,6 +36,10 @@ static enum err remote_fetch(struct stream_source *source, struct stream_message
     for (*count = 0; *count < max && remote.done + *count < MESSAGES; (*count)++) {
         uint32_t n = remote.done + *count;
         out[*count] = (struct stream_message){.key = STR("k"), .body = str_c(bodies[n])};
+        if (n < remote.long_count) {
+            out[*count].body = remote.longest;
+            out[*count].id = remote.id;
+        }
         snprintf(out[*count].place, sizeof out[*count].place, "S:%u", n + 1);
     }
     return OK;
@@ -43,7 +50,8 @@ static enum err remote_done(struct stream_source *source, struct stream_message 
                             struct fault *fault) {
     if (remote.done_fails)
         return fault_set(fault, ERR_UNAVAILABLE, "the connection was lost");
-    if (partner_events(&shop, "payload.received", "S:") < remote.done + count) {
+    uint32_t cases = partner_events(&shop, "exception.raised", "\"subject\":\"S:");
+    if (remote.id.len == 0 && partner_events(&shop, "payload.received", "S:") + cases < remote.done + count) {
         for (uint32_t i = 0; i < cell.journal.count; i++)
             print_error("%.*s %.*s\n", STR_FMT(cell.journal.records[i].type), STR_FMT(cell.journal.records[i].data));
         fail_msg("%s", "acknowledged, and not in the journal under its place");
@@ -101,6 +109,7 @@ static void close_hub(void) {
 
 static void pass(int64_t us) { cell.now_us += us; }
 
+/* Of a message that the hub does not get rid of, none behind it would ever come. */
 static void go_on(void) {
     for (int i = 0; i < 400 && remote.done < MESSAGES; i++) {
         streams_step(streams);
@@ -218,6 +227,45 @@ static void test_who_does_not_answer_is_asked_again_ever_later(void **state) {
     close_hub();
 }
 
+/* --- what can not be taken ------------------------------------------------------------------------- */
+
+static void test_what_is_too_long_to_be_stored_is_a_case_and_stops_nothing(void **state) {
+    size_t len = (size_t)80 << 20;
+    char *text = test_malloc(len);
+    memset(text, 'x', len);
+    open_hub(1);
+    remote.longest = str_of(text, len);
+    remote.long_count = 1;
+    go_on();
+    assert_int_equal(partner_events(&shop, "payload.received", "\"S:"), MESSAGES - 1);
+    assert_int_equal(partner_events(&shop, "exception.raised", "message-invalid"), 1);
+    assert_int_equal(partner_events(&shop, "exception.raised", "\"subject\":\"S:1\""), 1);
+    assert_int_equal(partner_events(&shop, "exception.raised", "longer than"), 1);
+    close_hub();
+    test_free(text);
+}
+
+/* The case says where the first one is; another message under its id is one of its own. */
+static void test_what_can_not_be_stored_is_a_case_once(void **state) {
+    size_t len = (size_t)80 << 20;
+    char *text = test_malloc(len);
+    memset(text, 'x', len);
+    open_hub(1);
+    remote.longest = str_of(text, len);
+    remote.long_count = 2;
+    remote.id = STR("one");
+    go_on();
+    assert_int_equal(partner_events(&shop, "payload.received", "\"S:"), MESSAGES - 2);
+    assert_int_equal(partner_events(&shop, "exception.raised", "message-invalid"), 1);
+    remote.done = 0;
+    text[0] = 'y';
+    remote.long_count = 1;
+    go_on();
+    assert_int_equal(partner_events(&shop, "exception.raised", "message-invalid"), 2);
+    close_hub();
+    test_free(text);
+}
+
 /* --- stopping ------------------------------------------------------------------------------------------ */
 
 static void test_stopping_waits_for_what_the_core_has(void **state) {
@@ -261,6 +309,8 @@ int main(void) {
         cmocka_unit_test(test_nothing_is_acknowledged_before_it_is_durable),
         cmocka_unit_test(test_a_lost_acknowledgement_takes_nothing_twice),
         cmocka_unit_test(test_who_does_not_answer_is_asked_again_ever_later),
+        cmocka_unit_test(test_what_is_too_long_to_be_stored_is_a_case_and_stops_nothing),
+        cmocka_unit_test(test_what_can_not_be_stored_is_a_case_once),
         cmocka_unit_test(test_stopping_waits_for_what_the_core_has),
         cmocka_unit_test(test_stopping_does_not_wait_for_a_journal_that_takes_nothing),
     };
