@@ -32,10 +32,16 @@ static void rate_declared(struct governor *g) {
     g->factor = GOVERNOR_ONE;
 }
 
+/* With so many calls in the bucket, or as many as it holds. */
+static void bucket_fill(struct governor *g, int64_t tokens, struct governor_time now) {
+    int64_t gap = g->gap_ns;
+    g->tat_ns = now.tick_us * NS + (g->burst - (tokens < g->burst ? tokens : g->burst)) * gap;
+}
+
 void governor_init(struct governor *g, const struct governor_limits *limits, struct governor_time now) {
-    *g = (struct governor){.limits = *limits, .tat_ns = now.tick_us * NS, .cut_us = INT64_MIN,
-                           .grown_us = now.tick_us, .span_us = now.tick_us};
+    *g = (struct governor){.limits = *limits, .cut_us = INT64_MIN, .grown_us = now.tick_us, .span_us = now.tick_us};
     rate_declared(g);
+    bucket_fill(g, PLANTED(RESTART_BURSTS) ? g->burst : 1, now);
     g->window_c = (int64_t)limits->concurrency * GOVERNOR_ONE;
 }
 
@@ -44,10 +50,11 @@ void governor_limits_set(struct governor *g, const struct governor_limits *limit
     bool rate = old->calls != limits->calls || old->per_ms != limits->per_ms || old->burst != limits->burst;
     bool once = old->concurrency != limits->concurrency;
     bool days = old->zone != limits->zone;
+    int64_t tokens = g->gap_ns > 0 ? governor_tokens(g, now.tick_us) : PLANTED(RESTART_BURSTS) ? limits->burst : 1;
     g->limits = *limits;
     if (rate) {
         rate_declared(g);
-        g->tat_ns = now.tick_us * NS;
+        bucket_fill(g, tokens, now);
     }
     if (once)
         g->window_c = (int64_t)limits->concurrency * GOVERNOR_ONE;

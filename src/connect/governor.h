@@ -2,14 +2,15 @@
  * times at which it takes none; and finds out what it takes where nobody said, or what was said is too
  * much. Pure: time comes in, as a tick and as wall clock.
  *
- * Rate: a bucket of `burst` calls that fills evenly (GCRA: ITU-T I.371, annex A). Adapting: an answer that
+ * Rate: a bucket of `burst` calls that fills evenly (GCRA: ITU-T I.371, annex A); at first it holds one, because
+ * what a life before has asked for is not known. Adapting: an answer that
  * says "too much" halves the rate (and what may be at once) and lets nothing go for a while; each second
  * of success gives a part of it back: additive increase, multiplicative decrease (Chiu and Jain, 1989).
  * Where no rate was declared, there is none until the first "too much", which is met with half of what
  * went through before it.
  *
  * What always holds: never more calls at once than declared, never more in any span than rate × span +
- * burst, never more in a day than the quota, none within a maintenance window; it adapts below what is
+ * burst (and one more for each restart in it), never more in a day than the quota, none within a maintenance window; it adapts below what is
  * declared, never above. */
 #ifndef PENSTOCK_CONNECT_GOVERNOR_H
 #define PENSTOCK_CONNECT_GOVERNOR_H

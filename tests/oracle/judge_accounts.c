@@ -111,11 +111,15 @@ static void call_ended(struct accounts_judging *j, const struct call_seen *end) 
     }
 }
 
-/* Another life of the hub: what was under way is gone, what is on disk is not. */
-static void life_began(struct accounts_judging *j, int64_t at_us) {
+/* Another life of the hub: what was under way is gone, what is on disk is not. What the life before called
+ * counts on the other side all the same: a life may begin with one call, not with a burst. */
+static void life_began(struct accounts_judging *j) {
     for (uint32_t i = 0; i < j->o->accounts.count; i++) {
+        const struct account_seen *says = &LIST_AT(&j->o->accounts, struct account_seen, i);
         struct account_model *account = &j->accounts[i];
-        *account = (struct account_model){.at_us = at_us, .day = account->day, .used = account->used};
+        int64_t gap = says->calls > 0 ? says->per_ms * 1000000 / says->calls : 0;
+        *account = (struct account_model){.fill_ns = account->fill_ns > gap ? account->fill_ns - gap : 0,
+                                          .at_us = account->at_us, .day = account->day, .used = account->used};
     }
     for (uint32_t i = 0; i < j->endpoint_names.count; i++) {
         struct endpoint_model *is = &j->endpoints[i];
@@ -174,7 +178,7 @@ void judge_accounts(struct oracle *o) {
         switch (call->what) {
         case CALL_BEGAN: call_began(&j, call, i); break;
         case CALL_ENDED: call_ended(&j, call); break;
-        case CALL_LIFE: life_began(&j, call->at_us); break;
+        case CALL_LIFE: life_began(&j); break;
         case CALL_NOTED: noted(&j); break;
         }
     }

@@ -41,6 +41,7 @@ PLANTS = {
     "uncounted": {"conservation"},
     "item-lost": {"acknowledged-lost", "erp-missing"},
     "breaker-forgotten": {"probe-alone"},
+    "restart-bursts": {"account-rate"},
     "bucket-refilled": {"account-rate"},
     "pause-forgotten": {"account-paused"},
     "lease-acknowledged-twice": {"fetch-again", "fetch-lost", "fetch-order"},

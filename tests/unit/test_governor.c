@@ -33,6 +33,12 @@ static void begin(struct governor_limits limits) {
     governor_init(&g, &limits, at(0));
 }
 
+/* As one that has been idle for so long that its bucket is full. */
+static void begin_full(struct governor_limits limits) {
+    begin(limits);
+    g.tat_ns = 0;
+}
+
 static uint32_t through(int64_t from_us, int64_t to_us) {
     uint32_t n = 0;
     for (int64_t us = from_us; us < to_us; us += 1000)
@@ -44,7 +50,7 @@ static uint32_t through(int64_t from_us, int64_t to_us) {
 }
 
 static void a_rate_and_a_burst(void **state) {
-    begin((struct governor_limits){.calls = 50, .per_ms = 1000, .burst = 10});
+    begin_full((struct governor_limits){.calls = 50, .per_ms = 1000, .burst = 10});
     assert_int_equal(governor_tokens(&g, 0), 10);
     assert_in_range(through(0, 1000), 10, 10);
     assert_in_range(through(1000, 10000000), 497, 500);
@@ -54,6 +60,21 @@ static void a_rate_and_a_burst(void **state) {
         for (; take(us); late++)
             done(us);
     assert_in_range(late, 490, 501);
+}
+
+/* What a life before has asked for is not known: it begins with one call, and the bucket fills from there. */
+static void a_life_begins_without_a_burst(void **state) {
+    struct governor_limits limits = {.calls = 50, .per_ms = 1000, .burst = 10};
+    begin(limits);
+    assert_int_equal(through(0, 19000), 1);
+    assert_int_equal(through(20000, 20001), 1);
+    assert_int_equal(governor_tokens(&g, 1000000), 10); /* after a pause it has its burst */
+    begin((struct governor_limits){0}); /* an account whose limits are heard of later */
+    governor_limits_set(&g, &limits, at(0));
+    assert_int_equal(through(0, 19000), 1);
+    limits.calls = 100; /* and what is changed gives nothing back */
+    governor_limits_set(&g, &limits, at(19000));
+    assert_int_equal(governor_tokens(&g, 19000), 0);
 }
 
 static void at_once_no_more_than_declared(void **state) {
@@ -113,7 +134,7 @@ static void too_much_halves_and_success_gives_back(void **state) {
 
 /* A burst that is used up does not come back because the rate is lower now. */
 static void too_much_gives_nothing_back(void **state) {
-    begin((struct governor_limits){.calls = 10, .per_ms = 1000, .burst = 8});
+    begin_full((struct governor_limits){.calls = 10, .per_ms = 1000, .burst = 8});
     assert_int_equal(through(1000, 2000), 8);
     assert_true(governor_tokens(&g, 2000) == 0);
     assert_true(take(101000));
@@ -161,7 +182,7 @@ static void platforms_say_it_in_their_ways(void **state) {
 }
 
 static void what_they_say_is_believed(void **state) {
-    begin((struct governor_limits){.calls = 2, .per_ms = 1000, .burst = 40});
+    begin_full((struct governor_limits){.calls = 2, .per_ms = 1000, .burst = 40});
     assert_true(take(0));
     struct throttle_hint hint = {.remaining_m = 1000, .limit_m = 40000, .restore_mps = -1, .reset_ms = -1};
     governor_end(&g, GOVERNOR_DONE, 0, -1, &hint, &rng.rng, at(0)); /* somebody else uses the account, too */
@@ -210,6 +231,7 @@ static void a_success_may_be_none(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rate_and_a_burst),
+        cmocka_unit_test(a_life_begins_without_a_burst),
         cmocka_unit_test(at_once_no_more_than_declared),
         cmocka_unit_test(a_quota_is_of_a_day),
         cmocka_unit_test(nothing_within_maintenance),
