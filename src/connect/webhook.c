@@ -2,6 +2,7 @@
 #include "connect/webhook.h"
 
 #include "base/mem.h"
+#include "base/planted.h"
 #include "connect/account.h"
 #include "connect/connector_priv.h"
 #include "connect/outcome.h"
@@ -30,7 +31,7 @@ enum err webhook_sign(const struct webhook *webhook, struct str id, int64_t now_
     bool any = false;
     for (uint32_t i = webhook->secret_count; i > 0 && err == OK; i--) {
         const struct webhook_secret *one = &webhook->secrets[i - 1];
-        if (one->until_us != 0 && one->until_us <= now_us)
+        if (one->until_us != 0 && one->until_us <= now_us && !PLANTED(SECRET_KEPT))
             continue;
         if (any)
             buf_char(out, ' ');
@@ -87,8 +88,7 @@ static bool send_fill(struct arena *arena, const struct webhook_given *given,
     bool pull = given->webhook.pull;
     *retry = (struct connector_retry){.first_ms = S, .max_ms = pull ? MIN : 24 * H, .factor = 2,
                                       .jitter = pull ? JITTER_NONE : JITTER_FULL,
-                                      .attempts_max = pull ? given->attempts_max
-                                                           : webhook_pause_count + 1};
+                                      .attempts_max = given->attempts_max};
     *limits = (struct connector_limits){.concurrency = given->concurrency};
     *header = (struct connector_header){STR("Content-Type"), STR("application/cloudevents+json")};
     *request = (struct connector_request){.method = STR("POST"), .headers = header, .header_count = 1,

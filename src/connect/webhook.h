@@ -36,7 +36,7 @@ struct webhook_given {
     uint32_t event_count;
     bool enabled, personal;
     int64_t concurrency, timeout_ms;
-    int64_t attempts_max; /* of pull: times it is handed out; webhooks: as the pauses say */
+    int64_t attempts_max; /* then it is held; of pull: times it is handed out */
     struct webhook webhook;
 };
 /* The caller is its first user (connector_release); the entry is the first of its `send`. ERR_NOMEM. */

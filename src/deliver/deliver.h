@@ -30,6 +30,7 @@ struct deliver_options {
     struct auth_keepers *keepers; /* tokens and sessions of the hub; NULL: its own, in memory */
     struct accounts *accounts; /* of the hub; NULL: its own */
     struct net *net; /* NULL: deliver_start makes an HTTP driver on its own loop */
+    bool alone; /* there is one thread (the simulator): who decides takes the round himself, and waits for nobody */
 };
 
 struct deliver;

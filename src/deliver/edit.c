@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/planted.h"
 #include "core/seal.h"
 
 enum err edit_possible(const struct connector_send *send, const struct delivery_edit *edit,
@@ -156,6 +157,8 @@ static enum err patch_apply(struct attempt *attempt, const struct json *patch, s
     const struct connector_send *send = attempt->send;
     struct str text;
     attempt->patch = patch;
+    if (PLANTED(EDIT_LOST))
+        return OK;
     if (!attempt->event)
         return plain_merge(attempt, patch, fault);
     enum err err = edit_event(attempt->deliver->parser, &attempt->arena, attempt->event, patch, &text,

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/planted.h"
 #include "connect/webhook.h"
 #include "deliver/attempt_span.h"
 #include "domain/subscribers.h"
@@ -30,7 +31,8 @@ static enum err made_new(const struct deliver *d, const struct subscriber_entry 
         .enabled = true, .personal = doc->personal,
         .concurrency = doc->kind == SUBSCRIBER_PULL ? settings->pull_leases_max
                                                     : settings->webhook_concurrency,
-        .timeout_ms = settings->webhook_timeout_ms, .attempts_max = settings->pull_deliveries_max,
+        .timeout_ms = settings->webhook_timeout_ms, .attempts_max = doc->kind == SUBSCRIBER_PULL ? settings->pull_deliveries_max
+                                                     : settings->webhook_attempts_max,
         .webhook = {.name = doc->name, .after = (uint64_t)doc->after,
                     .changed_us = doc->changed_at.us, .keys = doc->keys.items,
                     .key_count = doc->keys.count, .guarded = !settings->webhooks_private,
@@ -222,6 +224,8 @@ enum err webhook_headers(struct attempt *attempt, struct str body, struct net_he
     struct buf signatures;
     buf_init(&signatures, 4096);
     struct str id = attempt->again_id.ptr ? attempt->again_id : attempt->id;
+    if (PLANTED(WEBHOOK_ID) && attempt->job.attempt > 1)
+        id = arena_printf(&attempt->arena, "%.*s-%u", STR_FMT(id), attempt->job.attempt);
     enum err err = webhook_sign(attempt->send->webhook, id, now_us, body, &signatures, fault);
     struct str signed_by = err == OK ? arena_str(&attempt->arena, buf_str(&signatures)) : STR_NONE;
     struct str seconds = arena_printf(&attempt->arena, "%lld", (long long)(now_us / 1000000));
@@ -287,9 +291,9 @@ void webhook_done(void *ctx, const struct net_answer *answer) {
     failing_note(sub, now_us);
     struct str cause = attempt_cause(attempt, answer);
     pthread_mutex_lock(&d->lock);
-    if (answer->status == 410)
+    if (answer->status == 410 && !PLANTED(GONE_IGNORED))
         subscription_stop(sub, STOP_GONE, STR("the subscriber answered 410: it is gone"));
-    else if (sub->failing_us != 0 && now_us - sub->failing_us >= patience_us)
+    else if (sub->failing_us != 0 && now_us - sub->failing_us >= patience_us && !PLANTED(DEAD_IGNORED))
         subscription_stop(sub, STOP_DEAD,
                           arena_printf(&attempt->arena, "nothing was taken for %lld s; at last: %.*s",
                                        (long long)((now_us - sub->failing_us) / 1000000), STR_FMT(cause)));
@@ -346,7 +350,7 @@ enum err subscriber_recover(struct deliver *d, struct str delivery, uint64_t sin
         pthread_mutex_unlock(&d->lock);
         full = r.last != from;
         for (uint32_t i = 0; i < r.count && err == OK && !*more; i++) {
-            if (!recent(d, r.seqs[i], since_us))
+            if (!recent(d, r.seqs[i], since_us) || (PLANTED(RECOVER_FIRST) && i == 0))
                 continue;
             *more = *recovered >= RECOVER_MAX;
             struct fault one = {0};

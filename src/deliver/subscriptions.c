@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/planted.h"
 #include "deliver/conflate.h"
 #include "deliver/edit.h"
 #include "deliver/subscribers.h"
@@ -312,7 +313,7 @@ enum err subscriptions_follow(struct deliver *d, const struct connectors *connec
             log_line(LOG_INFO, "deliver", "subscription is not followed any more",
                      "subscription=%.*s cursor=%llu", STR_FMT(sub->name),
                      (unsigned long long)(sub->lanes ? lanes_cursor(sub->lanes) : 0));
-        sub->retired = !sub->wanted;
+        sub->retired = !sub->wanted && !(PLANTED(REMOVED_SENT) && sub->send->webhook);
     }
     return err;
 }

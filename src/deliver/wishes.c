@@ -209,9 +209,11 @@ enum err wish_make(struct deliver *d, struct wish *wish) {
     d->wishes = wish;
     pthread_mutex_unlock(&d->lock);
     deliver_wake(d);
+    if (d->options.alone)
+        deliver_step(d);
     pthread_mutex_lock(&d->lock);
     int rc = 0;
-    while (!wish->done && rc == 0)
+    while (!wish->done && rc == 0 && !d->options.alone)
         rc = pthread_cond_timedwait(&d->decided, &d->lock, &until);
     if (!wish->done) { /* take it back: it lives on our stack */
         struct wish **at = &d->wishes;

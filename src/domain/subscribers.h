@@ -81,7 +81,8 @@ void subscriber_release(const struct subscriber_entry *entry); /* or NULL */
 /* Answers the one that args[0] names, as it is now. */
 enum err subscriber_query(struct query *query, struct fault *fault) WARN_UNUSED;
 
-/* Counts up with every change; 0: there never was one. Any thread, without core_read_begin. */
+/* Differs where the subscriptions or any of their members do, over a state that is built anew as well; 0: there
+ * are none. Any thread. */
 uint64_t subscribers_version(const void *part);
 /* Those there are, in order of their names; each is to be released. Between core_read_begin and
  * core_read_end. ERR_NOMEM. */

@@ -2,6 +2,7 @@
  * when it changes, so that readers on other threads keep what they have. */
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "domain/subscribers_priv.h"
 
@@ -189,6 +190,17 @@ const struct entity_kind subscriber_entity = {
 
 /* --- for others ------------------------------------------------------------------------------ */
 
+/* By what there is, not by how often that changed: a state that was built anew, of which others may have seen
+ * more or less, has the same version where it is the same, and another one where it is not. */
+static uint64_t version_of(const struct subscribers_state *s) {
+    uint64_t version = 0;
+    for (uint32_t i = 0; i < s->count; i++) {
+        uint64_t seq = s->items[i]->entry.seq;
+        version = hash64(str_of((const char *)&seq, sizeof seq), version + 1);
+    }
+    return version;
+}
+
 /* Where memory is out, others see what they saw before, and the next commit tries again. */
 void subscribers_publish(void *part) {
     struct subscribers_state *s = part;
@@ -208,7 +220,7 @@ void subscribers_publish(void *part) {
     s->shown_count = s->count;
     pthread_mutex_unlock(&s->lock);
     s->changed = false;
-    atomic_fetch_add(&s->version, 1);
+    atomic_store(&s->version, version_of(s));
     for (uint32_t i = 0; i < count; i++)
         subscriber_release(&before[i]->entry);
     mem_free(before);

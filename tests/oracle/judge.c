@@ -487,6 +487,7 @@ uint32_t oracle_judge(struct oracle *o, oracle_tell *tell, void *ctx) {
     judge_discards(o);
     judge_values(o);
     judge_fetches(o);
+    judge_hooks(o);
     judge_stops(o);
     judge_accounts(o);
     judge_payloads(o);

@@ -145,6 +145,8 @@ static void judge_told(struct accounts_judging *j) {
         if (!opened && !str_is(event->kind, "endpoint.closed"))
             continue;
         struct str endpoint = member_str(event->data, "endpoint");
+        if (index_of(&o->accounts_by_name, member_str(event->data, "connector"), false) == NONE)
+            continue; /* a webhook's: its calls are not counted */
         uint32_t at = index_of(&j->endpoint_names, joined(o, member_str(event->data, "connector"), endpoint), false);
         if (at == NONE) {
             oracle_violate(o, "breaker-told", "%.*s was never called, and seq %llu is about it", STR_FMT(endpoint),

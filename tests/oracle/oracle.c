@@ -455,6 +455,16 @@ static const struct {
     {"ended", observe_ended},
     {"life", observe_life},
     {"noted", observe_noted},
+    {"hook_call", observe_hook_call},
+    {"hook_answer", observe_hook_answer},
+    {"hook_applied", observe_hook_applied},
+    {"hook_said", observe_hook_said},
+    {"hook_secret", observe_hook_secret},
+    {"hook_start", observe_hook_start},
+    {"hook_life", observe_hook_life},
+    {"hook_held", observe_hook_held},
+    {"hook_ledger", observe_hook_ledger},
+    {"hook_policy", observe_hook_policy},
     {"end", observe_end},
 };
 
@@ -491,7 +501,7 @@ void oracle_destroy(struct oracle *o) {
                             &o->booked, &o->numbers, &o->subscriptions, &o->effects,   &o->held,
                             &o->ledgers, &o->sets,    &o->decided,
                             &o->accounts, &o->calls, &o->stops,        &o->fetches,
-                            &o->messages, &o->logged};
+                            &o->messages, &o->logged, &o->hooks};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         free(lists[i]->items);
     index_free(&o->op_numbers);

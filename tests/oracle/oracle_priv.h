@@ -125,6 +125,13 @@ struct logged_seen {
     struct str id;
 };
 
+/* Of webhooks of the API (judge_hooks.c), in order of arrival. */
+struct hook_seen {
+    enum { HOOK_CALL, HOOK_ANSWER, HOOK_APPLIED, HOOK_SAID, HOOK_SECRET, HOOK_START, HOOK_LIFE, HOOK_HELD, HOOK_LEDGER } what;
+    uint64_t seq;
+    const struct json *doc;
+};
+
 /* What a person was answered about a held delivery. */
 struct decided_seen {
     uint32_t subscription;
@@ -160,7 +167,8 @@ struct oracle {
     struct json_parser *parser;
     struct index op_numbers, order_ids, subscriptions_by_name, accounts_by_name;
     struct list ops, events, orders, positions, reads, booked, numbers, subscriptions, effects,
-        held, ledgers, sets, decided, accounts, calls, stops, fetches, messages, logged;
+        held, ledgers, sets, decided, accounts, calls, stops, fetches, messages, logged, hooks;
+    int64_t hook_patience_us;
     struct subscription_seen fetcher; /* name absent: none */
     uint64_t fetcher_after;
     uint64_t call_last; /* the highest number */
@@ -197,6 +205,18 @@ void judge_values(struct oracle *o);
 void judge_fetches(struct oracle *o);
 /* The rules about what goes through a broker. */
 void judge_streams(struct oracle *o);
+/* The rules about webhooks of the API, and what they are judged by. */
+void judge_hooks(struct oracle *o);
+const char *observe_hook_call(struct oracle *o, const struct json *doc);
+const char *observe_hook_answer(struct oracle *o, const struct json *doc);
+const char *observe_hook_applied(struct oracle *o, const struct json *doc);
+const char *observe_hook_said(struct oracle *o, const struct json *doc);
+const char *observe_hook_secret(struct oracle *o, const struct json *doc);
+const char *observe_hook_start(struct oracle *o, const struct json *doc);
+const char *observe_hook_life(struct oracle *o, const struct json *doc);
+const char *observe_hook_held(struct oracle *o, const struct json *doc);
+const char *observe_hook_ledger(struct oracle *o, const struct json *doc);
+const char *observe_hook_policy(struct oracle *o, const struct json *doc);
 /* The rules about subscriptions that stop themselves. */
 void judge_stops(struct oracle *o);
 /* The rules about accounts and breakers. */

@@ -215,6 +215,10 @@ static void step_run(struct sim *sim, const struct step *step) {
         replays_step(sim);
     else if (kind == STEP_FETCH)
         fetcher_step(sim);
+    else if (kind == STEP_HOOK)
+        hooks_step(sim);
+    else if (kind == STEP_HOOK_ANSWER)
+        hooks_answer(sim);
     else if (kind == STEP_TIME)
         time_step(sim);
     else if (kind == STEP_CLOCK)

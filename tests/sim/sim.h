@@ -58,6 +58,8 @@
     SIM_STEP(STEP_PERSON, "person", 7)    /* what is held, and cases: again, or given up */               \
     SIM_STEP(STEP_REPLAY, "replay", 2)    /* of events, to one of the partners */                  \
     SIM_STEP(STEP_FETCH, "fetch", 10)    /* a system fetches its events, or acknowledges them */       \
+    SIM_STEP(STEP_HOOK, "hook", 5)       /* who has webhooks made for him asks for something */             \
+    SIM_STEP(STEP_HOOK_ANSWER, "hook-answer", 14) /* one call to a webhook ends */                          \
     SIM_STEP(STEP_TIME, "time", 14)                                                                \
     SIM_STEP(STEP_CLOCK, "clock", 1) /* the wall clock is set */                                   \
     SIM_STEP(STEP_FULL, "full", 1)   /* the disk is full for a while */                            \
@@ -120,11 +122,12 @@ _Noreturn void sim_run(const struct run_options *options);
 
 #define EDITED_MAX 64
 #define EDITED_MARK "sim_edited"
-#define LEDGERS_MAX 32 /* subscriptions */
+#define LEDGERS_MAX 64 /* subscriptions */
 struct partner;
 struct shop;
 struct market;
 struct fetcher;
+struct hooks;
 struct calls;
 struct broker;
 struct streams;
@@ -186,6 +189,7 @@ struct sim {
     struct calls *calls;
     struct fetcher *fetcher;
     struct broker *broker;
+    struct hooks *hooks;
     struct decision_pending pending;
     struct edited { /* the newest that persons were told to be edited */
         char subscription[64];
@@ -195,6 +199,8 @@ struct sim {
     struct ledger_began { /* by subscription: where this life began */
         uint64_t from, before; /* cursor, what was listed */
     } ledgers[LEDGERS_MAX];
+    uint32_t ledger_count; /* those that were there then */
+    uint64_t ledger_seq;   /* the journal's end then */
     struct desk desk;
 };
 
@@ -252,6 +258,21 @@ void fetcher_settle(struct sim *sim); /* it fetches and acknowledges all there i
 void fetcher_lost(struct sim *sim);   /* the hub has ended */
 void fetcher_observe(struct sim *sim);
 bool fetcher_has(struct str subscription); /* it is its */
+
+/* hook.c, hook_user.c: webhooks of the API, who has them made, and the systems that they go to. */
+struct hooks *hooks_create(struct sim *sim, struct net *others); /* others: of all other calls */
+void hooks_destroy(struct hooks *hooks);
+struct net *hooks_net(struct hooks *hooks);
+void hooks_step(struct sim *sim);   /* somebody asks for something, or a system goes away */
+void hooks_answer(struct sim *sim); /* one call ends, somehow */
+uint32_t hooks_calls(const struct sim *sim); /* under way */
+void hooks_work(struct sim *sim);   /* what is due by now is done */
+void hooks_watch(struct sim *sim);  /* after every step */
+void hooks_heal(struct sim *sim);   /* from now on all answer, and well */
+bool hooks_settle(struct sim *sim); /* what stands still goes on; true: all is done */
+void hooks_lose(struct sim *sim);   /* nobody listens any more to what is under way */
+void hooks_lost(struct sim *sim);   /* the hub has ended */
+bool hooks_has(struct str subscription); /* it is one of those */
 
 /* stops.c: subscriptions that stop themselves. */
 void stops_declare(struct sim *sim); /* gives each subscription a policy */

@@ -42,7 +42,7 @@ uint32_t stops_at_most(const struct sim *sim, const char *subscription) {
 
 bool stops_none(const struct sim *sim) {
     for (uint32_t i = 0; i < sim->deliver->count; i++)
-        if (sim->deliver->subs[i]->stop.stopped)
+        if (sim->deliver->subs[i]->stop.stopped && !sim->deliver->subs[i]->send->webhook)
             return false;
     return true;
 }
@@ -53,7 +53,7 @@ bool stops_decide(struct sim *sim, bool start_only) {
     struct subscription *found = NULL;
     uint64_t count = 0;
     for (uint32_t i = 0; i < d->count; i++)
-        if (d->subs[i]->stop.stopped && chance(sim, ++count) == 0)
+        if (d->subs[i]->stop.stopped && !d->subs[i]->send->webhook && chance(sim, ++count) == 0)
             found = d->subs[i];
     bool start = found != NULL;
     if (!start && !start_only && chance(sim, 20) == 0)

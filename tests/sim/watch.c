@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "core/seal.h"
 #include "deliver/deliver_priv.h"
+#include "deliver/subscribers.h"
 #include "domain/list.h"
 #include "broker.h"
 #include "sim.h"
@@ -70,6 +71,7 @@ void watch_step(struct sim *sim) {
     struct fault fault = {0};
     uint64_t last;
     ledgers_balance(sim);
+    hooks_watch(sim);
     sim->reloaded = sim->reloaded || sim->deliver->failed;
     if (!vfs_fault_crashed(sim->disk))
         calls_watch(sim);
@@ -146,12 +148,29 @@ static void ledgers_balance(struct sim *sim) {
 static void ledgers_begin(struct sim *sim) {
     must(sim->deliver->count <= LEDGERS_MAX);
     sim->reloaded = false;
+    sim->ledger_count = sim->deliver->count;
+    sim->ledger_seq = core_seq(sim->core);
     for (uint32_t i = 0; i < sim->deliver->count; i++) {
         const struct subscription *sub = sim->deliver->subs[i];
         struct lane_ledger is;
         subscription_ledger(sub, &is);
         sim->ledgers[i] = (struct ledger_began){lanes_cursor(sub->lanes), is.listed};
     }
+}
+
+/* What is read again after a failure is counted once more: then there is nothing to compare with. */
+static void ledger_range(const struct sim *sim, uint32_t i, char out[240]) {
+    const struct subscription *sub = sim->deliver->subs[i];
+    bool young = i >= sim->ledger_count; /* made in this life */
+    uint64_t from = young ? subscription_after(sub) : sim->ledgers[i].from;
+    out[0] = '\0';
+    if (!sim->reloaded && !sub->send->conflate)
+        snprintf(out, 240, ",\"from\":%llu,\"to\":%llu,\"before\":%llu,\"again\":%llu,\"replayed\":%llu,"
+                 "\"loaded\":%llu", (unsigned long long)from, (unsigned long long)lanes_read_to(sub->lanes),
+                 (unsigned long long)(young ? 0 : sim->ledgers[i].before),
+                 (unsigned long long)lanes_ledger(sub->lanes)->again,
+                 (unsigned long long)lanes_ledger(sub->lanes)->replayed,
+                 (unsigned long long)(young ? 0 : sim->ledger_seq));
 }
 
 /* What the hub counts, to the oracle; and against what is on disk. */
@@ -161,29 +180,23 @@ void watch_rest(struct sim *sim) {
         return;
     for (uint32_t i = 0; i < d->count; i++) {
         const struct subscription *sub = d->subs[i];
-        const struct ledger_began *began = &sim->ledgers[i];
         struct lane_ledger is;
         struct fault fault = {0};
         uint64_t rows;
+        char range[240];
+        if (sub->lanes == NULL || sub->retired)
+            continue;
         subscription_ledger(sub, &is);
         if (progress_count(d->progress, sub->name, &rows, &fault) == OK && rows != is.listed)
             violate(sim, "conservation", "%.*s: %llu are listed on disk, %llu in memory",
                     STR_FMT(sub->name), (unsigned long long)rows, (unsigned long long)is.listed);
-        char range[200] = ""; /* what is read again after a failure is counted once more */
-        if (!sim->reloaded && !sub->send->conflate)
-            snprintf(range, sizeof range,
-                     ",\"from\":%llu,\"to\":%llu,\"before\":%llu,\"again\":%llu,"
-                     "\"replayed\":%llu",
-                     (unsigned long long)began->from,
-                     (unsigned long long)lanes_read_to(sub->lanes),
-                     (unsigned long long)began->before,
-                     (unsigned long long)lanes_ledger(sub->lanes)->again,
-                     (unsigned long long)lanes_ledger(sub->lanes)->replayed);
-        if (sub->send->webhook)
-            continue; /* at least once: other rules hold */
+        if (fetcher_has(sub->name))
+            continue; /* other rules hold */
+        ledger_range(sim, i, range);
         observe(sim,
-                "{\"ledger\":{\"subscription\":\"%.*s\",\"taken\":%llu,\"delivered\":%llu,"
+                "{\"%s\":{\"subscription\":\"%.*s\",\"taken\":%llu,\"delivered\":%llu,"
                 "\"discarded\":%llu,\"superseded\":%llu,\"listed\":%llu,\"waiting\":%llu%s}}",
+                hooks_has(sub->name) ? "hook_ledger" : "ledger",
                 STR_FMT(sub->name), (unsigned long long)is.taken, (unsigned long long)is.delivered,
                 (unsigned long long)is.discarded, (unsigned long long)is.superseded,
                 (unsigned long long)is.listed, (unsigned long long)is.waiting, range);
@@ -446,6 +459,11 @@ static void segments_check(struct sim *sim) {
 static bool held_observe(void *ctx, const struct progress_row *row) {
     if (fetcher_has(row->subscription))
         violate(ctx, "fetch-lost", "seq %llu waits for a person", (unsigned long long)row->seq);
+    if (hooks_has(row->subscription)) {
+        observe(ctx, "{\"hook_held\":{\"delivery\":\"%.*s\",\"seq\":%llu}}", STR_FMT(row->subscription),
+                (unsigned long long)row->seq);
+        return true;
+    }
     observe(ctx, "{\"held\":{\"subscription\":\"%.*s\",\"seq\":%llu}}", STR_FMT(row->subscription),
             (unsigned long long)row->seq);
     return true;

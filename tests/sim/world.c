@@ -57,6 +57,9 @@ static void config_fill(struct sim *sim) {
     config->settings.inbound_inflight_max = 1 + sized(sim, "inbound_inflight_max", 6);
     config->settings.inbound_workers = 1 + sized(sim, "inbound_workers", 2);
     config->settings.pull_deliveries_max = 10000; /* dies often */
+    config->settings.webhook_attempts_max = 1 + sized(sim, "webhook_attempts_max", 4);
+    config->settings.webhook_concurrency = 1 + sized(sim, "webhook_concurrency", 8);
+    config->settings.webhook_stop_after_s = 20 + sized(sim, "webhook_stop_after_s", 7200);
     config->settings.deliver_flush_ms = 1 + sized(sim, "deliver_flush_ms", 300);
     config->settings.state_bytes_max = 4096 + sized(sim, "state_bytes_max", 60000);
     config->settings.state_flush_events = 1 + sized(sim, "state_flush_events", 40);
@@ -129,7 +132,8 @@ static enum err followers_open(struct sim *sim, struct fault *fault) {
                                       .path = "delivery.db",
                                       .clock = &sim->clock,
                                       .rng = &sim->ids.rng,
-                                      .net = broker_net(sim->broker)};
+                                      .net = hooks_net(sim->hooks),
+                                      .alone = true};
     struct accounts_options accounts = {
         .clock = &sim->clock,
         .rng = &sim->ids.rng,
@@ -267,6 +271,7 @@ void hub_down(struct sim *sim, bool crash) {
     sim->result->loads += (uint32_t)stats.loads;
     partner_lose(sim);
     broker_lose(sim);
+    hooks_lose(sim);
     if (sim->poller)
         sim->poller->stopping = true;
     if (sim->streams)
@@ -288,6 +293,7 @@ void hub_down(struct sim *sim, bool crash) {
     shop_lost(sim);
     desk_lost(sim);
     fetcher_lost(sim);
+    hooks_lost(sim);
     hub_close(sim);
     sim->dying = false;
 }
@@ -312,13 +318,13 @@ void time_pass(struct sim *sim, int64_t us) {
         vfs_fault_full(sim->disk, false);
     partner_work(sim);
     broker_work(sim);
+    hooks_work(sim);
 }
 
 static bool delivered(const struct sim *sim) {
     for (uint32_t i = 0; i < deliver_count(sim->deliver); i++) {
         struct deliver_stats stats;
-        deliver_stats(sim->deliver, i, &stats);
-        if (stats.usable &&
+        if (deliver_stats(sim->deliver, i, &stats) && stats.usable &&
             (stats.behind > 0 || stats.waiting > 0 || stats.out > 0 || stats.parked > 0))
             return false;
     }
@@ -352,6 +358,8 @@ static void all_step(struct sim *sim) {
         if (partner_calls(sim) >= before)
             break;
     }
+    for (uint32_t n = hooks_calls(sim); n > 0; n--)
+        hooks_answer(sim);
     core_step(sim->core);
     deliver_step(sim->deliver);
     sim->reloaded = sim->reloaded || sim->deliver->failed;
@@ -372,19 +380,19 @@ static void rest(struct sim *sim) {
             held_answered(sim);
             stops_decide(sim, true);
         }
-        if (quiet(sim) && stops_none(sim) && shop_retry_all(sim) == 0 && desk_clear(sim) && replays_clear(sim)) {
+        bool hooked = hooks_settle(sim);
+        if (hooked && quiet(sim) && stops_none(sim) && shop_retry_all(sim) == 0 && desk_clear(sim) && replays_clear(sim)) {
             watch_rest(sim);
             return;
         }
         int64_t next = deliver_next_us(sim->deliver), pause = next - sim->tick_us;
         int64_t most = i < SETTLE_ROUNDS_MAX / 2 ? 1000000 : 600000000; /* a day's calls may be used up */
-        most = partner_calls(sim) > 0 ? 500000 : most; /* they are to be answered in time */
+        most = partner_calls(sim) + hooks_calls(sim) > 0 ? 500000 : most; /* they are to be answered in time */
         time_pass(sim, pause < 1000 ? 1000 : pause > most ? most : pause);
     }
     struct deliver_stats stats = {0};
     for (uint32_t i = 0; i < deliver_count(sim->deliver); i++) {
-        deliver_stats(sim->deliver, i, &stats);
-        if (stats.usable && (stats.behind || stats.waiting || stats.out || stats.parked))
+        if (deliver_stats(sim->deliver, i, &stats) && stats.usable && (stats.behind || stats.waiting || stats.out || stats.parked))
             break;
     }
     struct buf calls;
@@ -421,6 +429,7 @@ void hub_settle(struct sim *sim) {
         bad_rest(sim);
     partner_heal(sim);
     broker_heal(sim);
+    hooks_heal(sim);
     market_settle(sim);
     rest(sim);
     time_pass(sim, INT64_C(7200) * 1000000); /* every hold has ended by then */
@@ -452,6 +461,7 @@ void world_open(struct sim *sim) {
     sim->partner = partner_create(sim);
     sim->market = market_create(sim);
     sim->broker = broker_create(sim);
+    sim->hooks = hooks_create(sim, broker_net(sim->broker));
     sim->shop = shop_create(sim);
     sim->fetcher = fetcher_create(sim);
     hub_up(sim);
@@ -461,6 +471,7 @@ void world_close(struct sim *sim) {
     hub_down(sim, false);
     shop_destroy(sim->shop);
     fetcher_destroy(sim->fetcher);
+    hooks_destroy(sim->hooks);
     partner_destroy(sim->partner);
     market_destroy(sim->market);
     broker_destroy(sim->broker);

@@ -623,6 +623,29 @@ static uint64_t rows_kept(const char *name, bool *known) {
 
 /* The hub is killed when the journal knows that it is gone, and delivery does not: the next life throws
  * away what is kept of it, and nothing of others. */
+/* The journal refuses a batch before delivery has looked: the state is built anew, and what was changed is
+ * followed all the same: versions of that state are told from those of the one before. */
+static void followed_where_the_state_was_built_anew(void **state) {
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    settle();
+    assert_int_equal(cell_run(&cell, "subscriber.change", "{\"events\":[\"order.*\"]}", "crm", NULL), 200);
+    cell.journal.fail_appends = 1;
+    assert_true(cell_run(&cell, "subscriber.test", NULL, "crm", NULL) >= 500);
+    core_step(cell.core);
+    settle();
+    count_stock("A", 1);
+    settle();
+    assert_int_equal(remote.taken_count, 0); /* it does not want that any more */
+    assert_int_equal(cell_run(&cell, "subscriber.delete", NULL, "crm", NULL), 200);
+    cell.journal.fail_appends = 1;
+    assert_true(cell_run(&cell, "stock.count", "{\"sku\":\"B\",\"location\":\"WH-HAM\",\"on_hand\":\"1\","
+                         "\"counted_at\":\"2026-11-23T10:00:00Z\"}", NULL, NULL) >= 500);
+    core_step(cell.core);
+    settle();
+    struct deliver_stats out;
+    assert_false(deliver_stats(deliver, 0, &out));
+}
+
 static void killed_while_removed(void **state) {
     struct progress *progress;
     struct fault fault = {0};
@@ -784,6 +807,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(gone_is_believed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(patience_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(deleted_is_forgotten, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(followed_where_the_state_was_built_anew, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed_while_removed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(recovered_from_a_place_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(recovered_beside_live_ones, set_up, tear_down),
