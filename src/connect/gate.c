@@ -505,6 +505,9 @@ void gate_step(struct net *base) {
         } else if (grant_over(call)) {
             call_undo(call);
             call_fail(call, NET_CLOSED, call->why);
+        } else if (call->request.wanted && !call->request.wanted(call->request.wanted_ctx)) {
+            call_undo(call);
+            call_fail(call, NET_CLOSED, "it is not wanted any more, as it is");
         } else if (call_go(call, &fault) != OK) {
             call_undo(call);
             call_fail(call, NET_FAILED, fault.detail);

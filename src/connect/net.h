@@ -71,6 +71,9 @@ struct net_request {
     size_t answer_bytes_max;     /* body of the answer; 0: NET_ANSWER_BYTES_MAX */
     bool guarded;                /* goes to public addresses alone (inet_public), whatever the name
                                     resolves to; else NET_REFUSED, nothing sent */
+    bool (*wanted)(void *ctx);   /* asked where it had to wait for its turn (connect/gate.h): false: it ends with
+                                    NET_CLOSED, nothing sent. NULL: it is */
+    void *wanted_ctx;
 };
 #define NET_CONNECT_TIMEOUT_MS 5000
 #define NET_ANSWER_BYTES_MAX ((size_t)1 << 20)

@@ -418,6 +418,8 @@ enum err attempt_call(struct attempt *attempt, const struct connector_request *r
                                .header_count = count + more,
                                .body = body,
                                .guarded = webhook && webhook->guarded,
+                               .wanted = webhook ? webhook_wanted : NULL,
+                               .wanted_ctx = attempt,
                                .timeout_ms = attempt->send->timeout_ms};
     return net_send(attempt->deliver->net, &call, done, attempt, &attempt->call, fault);
 }

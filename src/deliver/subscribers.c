@@ -241,6 +241,21 @@ enum err webhook_headers(struct attempt *attempt, struct str body, struct net_he
     return OK;
 }
 
+/* Others may have changed it since, or given it up, and this loop has not looked yet. */
+bool webhook_wanted(void *ctx) {
+    const struct attempt *attempt = ctx;
+    const struct subscription *sub = attempt->sub;
+    const struct deliver *d = attempt->deliver;
+    if (attempt->send != sub->send || !subscription_goes(sub))
+        return false;
+    if (!present(d))
+        return true;
+    core_read_begin(d->options.core);
+    uint64_t version = subscribers_version(core_state(d->options.core, &subscribers_capability));
+    core_read_end(d->options.core);
+    return version == d->made_version;
+}
+
 /* What an answer says. Whoever takes webhooks takes one twice: it has the id of the first. */
 static enum lane_outcome outcome_of(const struct net_answer *answer) {
     if (answer->error != NET_OK)
@@ -278,6 +293,8 @@ void webhook_done(void *ctx, const struct net_answer *answer) {
     attempt->call = NULL;
     histogram_us(&sub->call_us, answer->elapsed_us);
     attempt_called(attempt, attempt->send->request, answer);
+    if (reach_turned_away(attempt, answer))
+        return;
     enum lane_outcome outcome = outcome_of(answer);
     if (outcome == LANE_SUCCESS) {
         failing_note(sub, 0);

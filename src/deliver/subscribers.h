@@ -38,6 +38,8 @@ uint64_t subscription_after(const struct subscription *sub);
 #define WEBHOOK_HEADERS 3
 enum err webhook_headers(struct attempt *attempt, struct str body, struct net_header *out,
                          uint32_t *count, struct fault *fault) WARN_UNUSED;
+/* net_request.wanted of a webhook: its subscription is still as it was when the request was made. */
+bool webhook_wanted(void *ctx);
 /* net_done of a webhook. */
 void webhook_done(void *ctx, const struct net_answer *answer);
 /* Pauses between attempts, by the standard; NULL: as the policy says. */

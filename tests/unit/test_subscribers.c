@@ -204,6 +204,7 @@ static struct remote {
     int posts;
     char id[64], key[8];
     bool guarded;
+    char host[12]; /* the beginning of the newest address */
 } remote;
 
 static enum err remote_send(struct net *net, const struct net_request *request, net_done *done,
@@ -217,6 +218,7 @@ static enum err remote_send(struct net *net, const struct net_request *request, 
         (struct waiting){done, ctx, {strtoull(number + seq.len, NULL, 10), key[subject.len]}};
     remote.posts++;
     remote.guarded = request->guarded;
+    snprintf(remote.host, sizeof remote.host, "%.*s", (int)(sizeof remote.host - 1), request->url.ptr);
     for (uint32_t i = 0; i < request->header_count; i++)
         if (str_is(request->headers[i].name, "webhook-id"))
             snprintf(remote.id, sizeof remote.id, "%.*s", STR_FMT(request->headers[i].value));
@@ -646,6 +648,34 @@ static void followed_where_the_state_was_built_anew(void **state) {
     assert_false(deliver_stats(deliver, 0, &out));
 }
 
+/* One that waits for its turn, because the subscriber asked for a moment, goes as the subscription is then: not
+ * at all where that is gone, and else newly signed. */
+static void what_waits_goes_as_it_is_then(bool removed) {
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    remote.status = 429;
+    count_stock("A", 1);
+    settle();
+    for (int i = 0; i < 5000 && stats().out == 0; i++) { /* its account's pause lasts longer than its own */
+        cell.now_us += 10000;
+        settle();
+    }
+    assert_int_equal(stats().out, 1);
+    remote.status = 200;
+    int posts = remote.posts;
+    if (removed)
+        assert_int_equal(cell_run(&cell, "subscriber.delete", NULL, "crm", NULL), 200);
+    else
+        assert_int_equal(cell_run(&cell, "subscriber.change", "{\"url\":\"https://other.example.com/\"}", "crm", NULL), 200);
+    for (int i = 0; i < 3000; i++) {
+        cell.now_us += 10000;
+        settle();
+    }
+    assert_int_equal(remote.posts - posts, removed ? 0 : 1);
+    assert_string_equal(remote.host, removed ? "https://crm" : "https://oth");
+}
+static void removed_while_it_waits(void **state) { what_waits_goes_as_it_is_then(true); }
+static void changed_while_it_waits(void **state) { what_waits_goes_as_it_is_then(false); }
+
 static void killed_while_removed(void **state) {
     struct progress *progress;
     struct fault fault = {0};
@@ -808,6 +838,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(patience_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(deleted_is_forgotten, set_up, tear_down),
         cmocka_unit_test_setup_teardown(followed_where_the_state_was_built_anew, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(removed_while_it_waits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(changed_while_it_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed_while_removed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(recovered_from_a_place_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(recovered_beside_live_ones, set_up, tear_down),
