@@ -116,6 +116,7 @@ struct attempt {
     struct buf url;
     const struct json *event; /* CloudEvent, where it is mapped */
     struct str id, type, subject, correlation, traceparent, data;
+    int64_t signed_us;   /* of a webhook: when, wall clock */
     struct str again_id; /* in place of id towards the other system; absent: it is the same */
     struct net_call *call;
     struct script_run script;

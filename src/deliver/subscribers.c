@@ -224,6 +224,7 @@ enum err webhook_headers(struct attempt *attempt, struct str body, struct net_he
     struct buf signatures;
     buf_init(&signatures, 4096);
     struct str id = attempt->again_id.ptr ? attempt->again_id : attempt->id;
+    attempt->signed_us = now_us;
     if (PLANTED(WEBHOOK_ID) && attempt->job.attempt > 1)
         id = arena_printf(&attempt->arena, "%.*s-%u", STR_FMT(id), attempt->job.attempt);
     enum err err = webhook_sign(attempt->send->webhook, id, now_us, body, &signatures, fault);
@@ -241,12 +242,16 @@ enum err webhook_headers(struct attempt *attempt, struct str body, struct net_he
     return OK;
 }
 
+/* Whoever takes it may refuse one that was signed five minutes ago. */
+#define SIGNED_US_MAX INT64_C(60000000)
+
 /* Others may have changed it since, or given it up, and this loop has not looked yet. */
 bool webhook_wanted(void *ctx) {
     const struct attempt *attempt = ctx;
     const struct subscription *sub = attempt->sub;
     const struct deliver *d = attempt->deliver;
-    if (attempt->send != sub->send || !subscription_goes(sub))
+    int64_t age_us = clock_now_us(d->options.clock) - attempt->signed_us; /* either sign: clocks are set */
+    if (attempt->send != sub->send || !subscription_goes(sub) || age_us > SIGNED_US_MAX || age_us < -SIGNED_US_MAX)
         return false;
     if (!present(d))
         return true;

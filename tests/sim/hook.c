@@ -139,9 +139,9 @@ static void arrived(struct hooks *hooks, struct net_call *call) {
     snprintf(delivery, sizeof delivery, "%.*s", STR_FMT(send->subscription));
     held_edited(sim, delivery, call->seq, asked, call->request.body);
     observe(sim, "{\"hook_call\":{\"hook\":\"%llu\",\"id\":\"%.*s\",\"seq\":%llu,\"asked\":%llu,\"wall_us\":%lld,"
-            "\"hash\":\"%016llx\",\"personal\":%s,\"edited\":%s,\"signed\":[%s],\"signatures\":%u}}",
+            "\"signed_us\":%lld,\"hash\":\"%016llx\",\"personal\":%s,\"edited\":%s,\"signed\":[%s],\"signatures\":%u}}",
             (unsigned long long)call->number, STR_FMT(id), (unsigned long long)seq, (unsigned long long)asked,
-            (long long)sim->now_us, (unsigned long long)hash64(call->request.body, 0),
+            (long long)sim->now_us, (long long)seconds * 1000000, (unsigned long long)hash64(call->request.body, 0),
             yes(body_has(call, "@example.net")), yes(edited), ids.data, count);
     buf_free(&ids);
 }
@@ -312,7 +312,7 @@ void hooks_step(struct sim *sim) {
     if (dice == 0) {
         user->down_until_us = sim->tick_us + (int64_t)chance(sim, 60000000);
         list_line(sim, "%s is down for %lld ms", user->name, (long long)(user->down_until_us - sim->tick_us) / 1000);
-    } else if (dice == 1) {
+    } else if (dice <= 2) {
         user->bad_until_us = sim->tick_us + (int64_t)chance(sim, 3600000000);
         list_line(sim, "%s refuses everything for %lld ms", user->name,
                   (long long)(user->bad_until_us - sim->tick_us) / 1000);

@@ -59,7 +59,7 @@ static void config_fill(struct sim *sim) {
     config->settings.pull_deliveries_max = 10000; /* dies often */
     config->settings.webhook_attempts_max = 1 + sized(sim, "webhook_attempts_max", 4);
     config->settings.webhook_concurrency = 1 + sized(sim, "webhook_concurrency", 8);
-    config->settings.webhook_stop_after_s = 20 + sized(sim, "webhook_stop_after_s", 7200);
+    config->settings.webhook_stop_after_s = 2 + sized(sim, "webhook_stop_after_s", 300);
     config->settings.deliver_flush_ms = 1 + sized(sim, "deliver_flush_ms", 300);
     config->settings.state_bytes_max = 4096 + sized(sim, "state_bytes_max", 60000);
     config->settings.state_flush_events = 1 + sized(sim, "state_flush_events", 40);
