@@ -43,6 +43,18 @@
  *   {"consumed": {"stream", "place", "durable"}}  the hub acknowledged it, when its journal was at `durable`
  *   {"logged": {as effect, "id"}}                 a message of the hub was stored in a broker's log, on the
  *         subject `lane`: an effect, too
+ *   {"hook_policy": {"patience_us"}}              a webhook of which nothing was taken for so long is to stop
+ *   {"hook_call": {"hook", "id", "seq", "asked", "wall_us", "signed_us", "hash", "personal", "edited", "signed",
+ *                  "signatures"}}                  one was sent to the address that ends so: its webhook-id and event,
+ *         the hub's seq then, when it says that it was signed, of its body a hash and whether something personal and
+ *         a person's edit is in it; the ids of those secrets that fit, and how many signatures there are
+ *   {"hook_answer": {"hook", "status", "wall_us"}}, {"hook_applied": {"hook", "seq"}}   how it ended (0: no answer);
+ *         the work was done there
+ *   {"hook_said": {"what", "name", "version", "delivery"}}, {"hook_secret": {"id"}}   who has it was answered that this
+ *         event is; that this secret counts
+ *   {"hook_start": {"delivery"}}, {"hook_life": {}}   a person asks that it goes on; the hub, or delivery, begins anew
+ *   {"hook_held": {"delivery", "seq"}}, {"hook_ledger": {"subscription", …, "loaded"}}   as held and ledger; counted
+ *         since the journal was at seq `loaded`
  *   {"account": {"name", "calls", "per_ms", "burst", "concurrency", "quota", "after"}}   what another
  *         system takes of all calls together (0: any), and after how many in a row without a useful
  *         answer each endpoint of it is to be left alone
@@ -106,6 +118,16 @@
  *   stopped-late         of a subscription whose deliveries are all refused no more end so than its policy says,
  *                        until a person starts it, or the hub starts
  *   stopped-sent         one that stands still, as the journal says, does no more than was under way
+ *   hook-lost            what a webhook wanted from its event to the end had its effect, is held or was given up
+ *   hook-invented        none is sent what none of its versions wanted since then, or before it was made
+ *   hook-order           per key, they are sent for the first time in order of seq
+ *   hook-removed, hook-stopped   nothing is sent once the journal says that it was removed; or stands still
+ *   hook-gone, hook-dead nothing more after 410, or after nothing was taken for too long (where the clock is not set
+ *                        back), until somebody starts it
+ *   hook-address, hook-personal   it goes where it is said to, with what is personal only where that was asked for
+ *   hook-signature       signed with each secret that counts when it is signed, and no other
+ *   hook-id, hook-bytes  one id for an event, whatever attempt it is; the same bytes under the same id
+ *   hook-acknowledged    what somebody was told to be done stands in the journal
  *   account-rate         never more calls in any span than rate x span + burst (a start of the hub begins with a
  *                        full burst; an eighth of the pace, at most 5 ms, for timers that come late)
  *   account-concurrency, account-quota   never more at once, or in a day (where the clock is not set back)

@@ -74,6 +74,7 @@ class View:
         self.at_once = 0  # deliveries of a subscription, at most
         self.fetches = ()  # of a system that fetches its events, as oracle.h has it
         self.streams = ()  # what a broker stored, what of it was acknowledged, its log, as oracle.h has it
+        self.hooks = ()  # what webhooks were sent and did, what who made them was told, as oracle.h has it
         self.stops = ()  # what was refused and started, as oracle.h has it
         self.decided = ()  # what persons were answered about held deliveries, the same
         self.erp, self.numbers = erp, numbers or {}
@@ -159,6 +160,7 @@ class Oracle:
         yield from view.stops
         yield from view.fetches
         yield from view.streams
+        yield from view.hooks
         for effect in view.effects:
             yield {"effect": effect}
         yield from view.calls
