@@ -31,8 +31,9 @@ static enum err made_new(const struct deliver *d, const struct subscriber_entry 
         .enabled = true, .personal = doc->personal,
         .concurrency = doc->kind == SUBSCRIBER_PULL ? settings->pull_leases_max
                                                     : settings->webhook_concurrency,
-        .timeout_ms = settings->webhook_timeout_ms, .attempts_max = doc->kind == SUBSCRIBER_PULL ? settings->pull_deliveries_max
-                                                     : settings->webhook_attempts_max,
+        .timeout_ms = settings->webhook_timeout_ms,
+        .attempts_max = doc->kind == SUBSCRIBER_PULL ? settings->pull_deliveries_max
+                                                      : settings->webhook_attempts_max,
         .webhook = {.name = doc->name, .after = (uint64_t)doc->after,
                     .changed_us = doc->changed_at.us, .keys = doc->keys.items,
                     .key_count = doc->keys.count, .guarded = !settings->webhooks_private,

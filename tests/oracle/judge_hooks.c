@@ -315,8 +315,8 @@ static void judge_said(struct hooks_judging *j, const struct hook_seen *seen) {
             str_eq(event_at(j->o, (uint32_t)version->seq - 1)->kind, member_str(seen->doc, "what")))
             return;
     }
-    oracle_violate(j->o, "hook-acknowledged", "%.*s of %.*s is not in the journal", STR_FMT(member_str(seen->doc, "what")),
-                   STR_FMT(delivery));
+    oracle_violate(j->o, "hook-acknowledged", "%.*s of %.*s is not in the journal",
+                   STR_FMT(member_str(seen->doc, "what")), STR_FMT(delivery));
 }
 
 /* conservation: it took in what it wants, no more and no less; where its version was the same all the time. */
@@ -422,7 +422,8 @@ static void judge_stopped(struct hooks_judging *j, const struct made *made) {
 
 void judge_hooks(struct oracle *o) {
     struct hooks_judging j = {.o = o};
-    struct index *indices[] = {&j.deliveries, &j.numbers, &j.bodies, &j.lanes, &j.seen, &j.done, &j.secrets, &j.excused};
+    struct index *indices[] = {&j.deliveries, &j.numbers, &j.bodies,  &j.lanes,
+                               &j.seen,       &j.done,    &j.secrets, &j.excused};
     if (o->hooks.count == 0)
         return;
     versions_find(&j);

@@ -127,7 +127,8 @@ struct logged_seen {
 
 /* Of webhooks of the API (judge_hooks.c), in order of arrival. */
 struct hook_seen {
-    enum { HOOK_CALL, HOOK_ANSWER, HOOK_APPLIED, HOOK_SAID, HOOK_SECRET, HOOK_START, HOOK_LIFE, HOOK_HELD, HOOK_LEDGER } what;
+    enum { HOOK_CALL, HOOK_ANSWER, HOOK_APPLIED, HOOK_SAID, HOOK_SECRET, HOOK_START, HOOK_LIFE, HOOK_HELD,
+           HOOK_LEDGER } what;
     uint64_t seq;
     const struct json *doc;
 };

@@ -105,7 +105,8 @@ void held_answered(struct sim *sim) {
         *edited = (struct edited){.seq = wish->seq, .at = wish->edit_seq};
         memcpy(edited->subscription, pending->subscription, sizeof edited->subscription);
     }
-    if (wish->err == OK && !hooks_has(wish->subscription) && (wish->kind == WISH_RETRY || wish->kind == WISH_EDIT || wish->kind == WISH_DISCARD))
+    if (wish->err == OK && !hooks_has(wish->subscription) &&
+        (wish->kind == WISH_RETRY || wish->kind == WISH_EDIT || wish->kind == WISH_DISCARD))
         observe(sim, "{\"decided\":{\"subscription\":\"%s\",\"seq\":%llu,\"action\":\"%s\",\"at\":%llu}}",
                 pending->subscription, (unsigned long long)wish->seq, kinds[wish->kind],
                 (unsigned long long)core_seq(sim->core));

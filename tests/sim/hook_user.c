@@ -233,7 +233,8 @@ static int64_t recorded_us(struct sim *sim, uint64_t seq) {
 }
 
 /* Of what was held, nothing that he asked for is held still. */
-static void recover_check(struct hook_user *user, const struct held_seen *before, uint64_t since_seq, int64_t since_us) {
+static void recover_check(struct hook_user *user, const struct held_seen *before, uint64_t since_seq,
+                          int64_t since_us) {
     struct sim *sim = user->sim;
     struct fault fault = {0};
     struct held_seen now = {.delivery = before->delivery};

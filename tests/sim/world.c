@@ -380,8 +380,8 @@ static void rest(struct sim *sim) {
             held_answered(sim);
             stops_decide(sim, true);
         }
-        bool hooked = hooks_settle(sim);
-        if (hooked && quiet(sim) && stops_none(sim) && shop_retry_all(sim) == 0 && desk_clear(sim) && replays_clear(sim)) {
+        bool rests = hooks_settle(sim) && quiet(sim) && stops_none(sim);
+        if (rests && shop_retry_all(sim) == 0 && desk_clear(sim) && replays_clear(sim)) {
             watch_rest(sim);
             return;
         }
@@ -392,7 +392,8 @@ static void rest(struct sim *sim) {
     }
     struct deliver_stats stats = {0};
     for (uint32_t i = 0; i < deliver_count(sim->deliver); i++) {
-        if (deliver_stats(sim->deliver, i, &stats) && stats.usable && (stats.behind || stats.waiting || stats.out || stats.parked))
+        if (deliver_stats(sim->deliver, i, &stats) && stats.usable &&
+            (stats.behind || stats.waiting || stats.out || stats.parked))
             break;
     }
     struct buf calls;

@@ -665,7 +665,8 @@ static void what_waits_goes_as_it_is_then(bool removed) {
     if (removed)
         assert_int_equal(cell_run(&cell, "subscriber.delete", NULL, "crm", NULL), 200);
     else
-        assert_int_equal(cell_run(&cell, "subscriber.change", "{\"url\":\"https://other.example.com/\"}", "crm", NULL), 200);
+        assert_int_equal(cell_run(&cell, "subscriber.change", "{\"url\":\"https://other.example.com/\"}", "crm",
+                                  NULL), 200);
     for (int i = 0; i < 3000; i++) {
         cell.now_us += 10000;
         settle();
