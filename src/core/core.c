@@ -696,26 +696,24 @@ void core_dump(struct core *core, struct buf *out) {
     buf_free(&text);
 }
 
-/* The document as text: what is not personal, and what is (absent: nothing). */
-static enum err document_encode(struct core *core, struct command *out, struct str *personal,
-                                struct fault *fault) {
+/* The document as text: what is not personal, and what is (absent: nothing), which stays in `json`: once
+ * it is sealed nobody needs it, and of a partner's message it is all but a few bytes. */
+static enum err document_encode(struct core *core, struct command *out, struct buf *json,
+                                struct str *personal, struct fault *fault) {
     const struct shape *shape = out->type->shape;
-    struct buf json;
-    buf_init(&json, 0);
-    buf_reserve(&json, 4096);
+    buf_reserve(json, 4096);
     if (core->keyring)
-        shape_encode_public(shape, out->body, &json);
+        shape_encode_public(shape, out->body, json);
     else
-        shape_encode(shape, out->body, &json);
-    size_t len = json.len;
-    bool any = core->keyring && shape_encode_personal(shape, out->body, &json);
-    struct str all = buf_ok(&json) ? arena_str(out->arena, buf_str(&json)) : STR_NONE;
-    buf_free(&json);
-    if (!all.ptr)
+        shape_encode(shape, out->body, json);
+    size_t len = json->len;
+    bool any = core->keyring && shape_encode_personal(shape, out->body, json);
+    if (buf_ok(json))
+        out->body_json = arena_str(out->arena, str_of(json->data, len));
+    if (!out->body_json.ptr)
         return fault_set(fault, ERR_NOMEM, "no memory for the document");
-    out->body_json = str_of(all.ptr, len);
     if (any)
-        *personal = str_of(all.ptr + len, all.len - len);
+        *personal = str_of(json->data + len, json->len - len);
     return OK;
 }
 
@@ -734,6 +732,26 @@ static enum err document_seal(struct core *core, struct command *out, struct str
     return OK;
 }
 
+/* Writes the body down, and seals what is personal of it. */
+static enum err document_prepare(struct core *core, struct command *out, bool fact, struct fault *fault) {
+    struct str personal = STR_NONE;
+    struct buf json;
+    buf_init(&json, 0);
+    enum err err = document_encode(core, out, &json, &personal, fault);
+    if (err == OK)
+        out->fingerprint = hash128(out->body_json, 0);
+    /* a fact may have come in a payload that says more than the document made of it */
+    if (err == OK && out->type->person && (personal.ptr || fact)) {
+        out->person = out->type->person(out->body, out->id, out->arena);
+        if (!out->person.ptr)
+            err = fault_set(fault, ERR_NOMEM, "no memory for the document");
+    }
+    if (err == OK && personal.ptr)
+        err = document_seal(core, out, personal, fault);
+    buf_free(&json);
+    return err;
+}
+
 static enum err prepare(struct core *core, const struct command_type *type, struct arena *arena,
                         void *body, bool fact, struct command *out, struct fault *fault) {
     *out = (struct command){.type = type, .arena = arena, .body = body, .if_match = -1,
@@ -744,18 +762,7 @@ static enum err prepare(struct core *core, const struct command_type *type, stru
     enum err err = body && type->check ? type->check(&context, body, arena, fault) : OK;
     if (err != OK || !body || !type->shape || type->flags & COMMAND_READS)
         return err;
-    struct str personal = STR_NONE;
-    err = document_encode(core, out, &personal, fault);
-    if (err != OK)
-        return err;
-    out->fingerprint = hash128(out->body_json, 0);
-    /* a fact may have come in a payload that says more than the document made of it */
-    if (type->person && (personal.ptr || fact)) {
-        out->person = type->person(body, out->id, arena);
-        if (!out->person.ptr)
-            return fault_set(fault, ERR_NOMEM, "no memory for the document");
-    }
-    return personal.ptr ? document_seal(core, out, personal, fault) : OK;
+    return document_prepare(core, out, fact, fault);
 }
 
 enum err command_prepare(struct core *core, const struct command_type *type, struct arena *arena,
