@@ -10,8 +10,8 @@
  * went through before it.
  *
  * What always holds: never more calls at once than declared, never more in any span than rate × span +
- * burst (and one more for each restart in it), never more in a day than the quota, none within a maintenance window; it adapts below what is
- * declared, never above. */
+ * burst (and one more for each restart in it), never more in a day than the quota, none within a
+ * maintenance window; it adapts below what is declared, never above. */
 #ifndef PENSTOCK_CONNECT_GOVERNOR_H
 #define PENSTOCK_CONNECT_GOVERNOR_H
 

@@ -57,6 +57,10 @@ struct journal_ops {
     enum err (*probe)(struct journal *j, struct fault *fault);
     /* For metrics. NULL: nothing to tell. Any thread. */
     void (*stats)(struct journal *j, struct journal_stats *out);
+    /* Whether the record at seq can be read at once: not in an archive that is to be unpacked first. With
+     * `bring` and false, housekeeping does that next. True where it can not be had, so that who reads it is
+     * told why. NULL: always. Any thread. */
+    bool (*near)(struct journal *j, uint64_t seq, bool bring);
 };
 /* An implementation embeds this first. */
 struct journal {
@@ -84,6 +88,9 @@ static inline void journal_stats(struct journal *j, struct journal_stats *out) {
     *out = (struct journal_stats){0};
     if (j->ops->stats)
         j->ops->stats(j, out);
+}
+static inline bool journal_near(struct journal *j, uint64_t seq, bool bring) {
+    return !j->ops->near || j->ops->near(j, seq, bring);
 }
 static inline enum err WARN_UNUSED journal_probe(struct journal *j, struct fault *fault) {
     return j->ops->probe ? j->ops->probe(j, fault) : OK;

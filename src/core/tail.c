@@ -222,6 +222,10 @@ enum err tail_read(struct tail *tail, uint64_t from, uint32_t limit, journal_vis
     return OK;
 }
 
+bool tail_near(struct tail *tail, uint64_t seq, bool bring) {
+    return seq >= tail_first(tail) || journal_near(tail->journal, seq, bring);
+}
+
 uint64_t tail_last(const struct tail *tail) { return atomic_load(&tail->last); }
 
 uint64_t tail_first(struct tail *tail) {

@@ -15,6 +15,8 @@ void tail_publish(struct tail *tail, const struct record *records, uint32_t n);
 /* Any thread: as journal_read. Records stay valid until visit returns. */
 enum err tail_read(struct tail *tail, uint64_t from, uint32_t limit, journal_visit *visit,
                    void *ctx, uint64_t *next, struct fault *fault) WARN_UNUSED;
+/* As journal_near: whether tail_read from seq has not to wait for an archive that is unpacked first. */
+bool tail_near(struct tail *tail, uint64_t seq, bool bring);
 uint64_t tail_last(const struct tail *tail);
 /* The oldest that is in memory, now; tail_last + 1 where none is. */
 uint64_t tail_first(struct tail *tail);

@@ -41,6 +41,8 @@ static bool part_look(struct looking *looking, struct tail *tail, uint64_t from,
     struct fault fault = {0};
     uint64_t next = from, end = looking->last - from < count ? looking->last + 1 : from + count;
     looking->part = (struct backlog_part){0};
+    if (!tail_near(tail, from, false)) /* an archive is unpacked for who sends what is in it */
+        return false;
     for (uint64_t at = next; at < end; at = next)
         if (tail_read(tail, at, (uint32_t)(end - at), visit, looking, &next, &fault) != OK || next <= at)
             return false;
@@ -74,8 +76,11 @@ static void estimate(struct backlog *b, uint64_t range) {
         all.wanted += b->parts[i].wanted;
         all.bytes += b->parts[i].bytes;
     }
-    if (all.seen == 0)
+    if (all.seen == 0) { /* all of it is archived: as what comes now */
+        b->events = range * b->wanted_m / 1000;
+        b->bytes = backlog_bytes(b, b->events);
         return;
+    }
     b->events = (uint64_t)((double)range * all.wanted / all.seen + 0.5);
     b->bytes = (uint64_t)((double)range * (double)all.bytes / all.seen + 0.5);
 }

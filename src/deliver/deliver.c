@@ -19,6 +19,7 @@
 #include "domain/postings.h"
 
 #define READ_RECORDS 512     /* of the journal, at once */
+#define UNREAD_US INT64_C(1000000)   /* until what could not be read is tried again */
 #define READS_OF_STEP 4      /* of one subscription: one that is far behind and wants little of it must
                                 not keep the others waiting */
 #define SENT_AHEAD 2000      /* seqs by which sent_to is ahead of what is sent, at least */
@@ -407,12 +408,24 @@ static bool read_wanted(const struct subscription *sub) {
            (sub->send->conflate || lanes_counts(sub->lanes).ready < READ_RECORDS);
 }
 
+static void read_failed(struct subscription *sub, const struct fault *fault, int64_t now_us) {
+    sub->read_us = now_us + UNREAD_US;
+    if (!sub->unread)
+        log_line(LOG_ERROR, "deliver", "the journal can not be read; it is tried again each second",
+                 "subscription=%.*s error=%s", STR_FMT(sub->name), log_quote(str_c(fault->detail)));
+    sub->unread = true;
+}
+
 /* True: there may be more to read at once. */
-static bool read_ahead(struct subscription *sub) {
+static bool read_ahead(struct subscription *sub, int64_t now_us) {
     struct deliver *d = sub->deliver;
     uint64_t from = lanes_read_to(sub->lanes) + 1, next;
-    if (from > tail_last(d->options.tail))
+    if (from > tail_last(d->options.tail) || now_us < sub->read_us)
         return false;
+    if (!tail_near(d->options.tail, from, true)) { /* others are not kept waiting while it is unpacked */
+        sub->read_us = now_us + DELIVER_COLD_US;
+        return false;
+    }
     struct fault fault = {0};
     pthread_mutex_lock(&d->lock);
     if (!lanes_room(sub->lanes))
@@ -424,8 +437,9 @@ static bool read_ahead(struct subscription *sub) {
         err = tail_read(d->options.tail, from, READ_RECORDS, read_record, sub, &next, &fault);
     pthread_mutex_unlock(&d->lock);
     if (err != OK)
-        log_line(LOG_ERROR, "deliver", "the journal can not be read", "subscription=%.*s error=%s",
-                 STR_FMT(sub->name), log_quote(str_c(fault.detail)));
+        read_failed(sub, &fault, now_us);
+    else
+        sub->unread = false;
     return err == OK && lanes_room(sub->lanes) && lanes_read_to(sub->lanes) >= from;
 }
 
@@ -497,7 +511,7 @@ void deliver_step(struct deliver *d) {
             continue;
         }
         sub->shut_us = 0; /* as asked in an earlier round */
-        for (uint32_t n = 0; n < READS_OF_STEP && read_wanted(sub) && read_ahead(sub); n++)
+        for (uint32_t n = 0; n < READS_OF_STEP && read_wanted(sub) && read_ahead(sub, now_us); n++)
             ;
         replay_step(sub, now_us);
         if (sub->send->batch != NULL)
@@ -539,8 +553,8 @@ int64_t deliver_next_us(const struct deliver *d) {
         due = due > sub->shut_us ? due : sub->shut_us;
         int64_t again = replay_next_us(sub, now_us);
         due = again < due ? again : due;
-        if (read_wanted(sub) && lanes_room(sub->lanes))
-            due = now_us;
+        if (read_wanted(sub) && lanes_room(sub->lanes) && sub->read_us < due)
+            due = sub->read_us > now_us ? sub->read_us : now_us;
         next = due < next ? due : next;
     }
     return next;

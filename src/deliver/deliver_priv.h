@@ -31,6 +31,8 @@ struct subscription {
     uint64_t remembered; /* by the tail, from this seq on; while reading ahead */
     struct net_flow flow; /* its turns at the account */
     int64_t shut_us;      /* its account takes nothing before it; 0: it does */
+    int64_t read_us;      /* the journal is not read on before it */
+    bool unread;          /* told: it could not be */
     bool retired; /* no connector has it now: it rests. Under the lock */
     bool wanted;  /* while connectors are followed */
     uint64_t saved;     /* cursor on disk */
@@ -359,6 +361,7 @@ enum err stop_grant(struct deliver *d, struct wish *wish) WARN_UNUSED;
 /* What others see of each subscription: each round; what is dear, once a second. */
 void figures_show(struct deliver *d, int64_t now_us);
 
+#define DELIVER_COLD_US INT64_C(20000) /* until an archive that is being unpacked is looked at again */
 #define DELIVER_AGAIN_MS 100   /* between two tries to tell the core */
 #define DELIVER_RELOAD_MS 1000 /* after progress could not be written */
 

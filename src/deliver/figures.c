@@ -34,11 +34,13 @@ static void behind_show(struct subscription *sub) {
     struct deliver_stats *stats = &sub->stats;
     struct fault fault = {0};
     uint64_t next;
-    stats->oldest_us = 0;
     stats->behind_known = sub->lanes != NULL;
+    if (!stats->behind_known || stats->behind == 0)
+        stats->oldest_us = 0;
     if (!stats->behind_known)
         return;
-    if (stats->behind > 0 &&
+    /* in an archive that is not unpacked: as it was told before */
+    if (stats->behind > 0 && tail_near(d->options.tail, stats->cursor + 1, false) &&
         tail_read(d->options.tail, stats->cursor + 1, 1, time_note, &stats->oldest_us, &next, &fault) != OK)
         stats->oldest_us = 0;
     backlog_look(&sub->backlog, d->options.tail, lanes_read_to(sub->lanes), stats->last, wanted, sub);

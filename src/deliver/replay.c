@@ -293,6 +293,14 @@ static void count_done(struct subscription *sub, struct replay_job *job) {
         replay_state_set(job, REPLAY_STARTING);
 }
 
+/* False: what comes next is in an archive that is being unpacked; later. */
+static bool journal_is_near(const struct subscription *sub, struct replay_job *job, uint64_t seq) {
+    if (tail_near(sub->deliver->options.tail, seq, true))
+        return true;
+    job->read_us = clock_tick_us(sub->deliver->options.clock) + DELIVER_COLD_US;
+    return false;
+}
+
 /* One part of it. What is known of the newest of each key must reach as far as the live stream is read. */
 static void scan(struct subscription *sub, struct replay_job *job) {
     struct deliver *d = sub->deliver;
@@ -315,6 +323,8 @@ static void scan(struct subscription *sub, struct replay_job *job) {
     uint64_t next;
     struct fault fault = {0};
     enum err err = OK;
+    if (job->scanned < reading.to && !journal_is_near(sub, job, job->scanned + 1))
+        return;
     if (job->scanned < reading.to)
         err = tail_read(d->options.tail, job->scanned + 1, REPLAY_READ_RECORDS, scan_record, &reading,
                         &next, &fault);
@@ -428,7 +438,8 @@ static void window_fill(struct subscription *sub, struct replay_job *job) {
         job->window = mem_zalloc(REPLAY_WINDOW * sizeof *job->window);
     if (job->read_to < scan_begin(job))
         job->read_to = scan_begin(job);
-    if (job->window == NULL || job->count == REPLAY_WINDOW || job->read_to >= reading.to)
+    if (job->window == NULL || job->count == REPLAY_WINDOW || job->read_to >= reading.to ||
+        !journal_is_near(sub, job, job->read_to + 1))
         return;
     if (tail_read(d->options.tail, job->read_to + 1, REPLAY_READ_RECORDS, read_record, &reading, &next,
                   &fault) != OK)
@@ -514,13 +525,14 @@ int64_t replay_next_us(const struct subscription *sub, int64_t now_us) {
     const struct replay_job *job = sub->replay;
     if (job == NULL)
         return INT64_MAX;
+    int64_t read_us = job->read_us > now_us ? job->read_us : now_us;
     if (job->row.state == REPLAY_COUNTING)
-        return now_us;
+        return read_us;
     if (job->row.state == REPLAY_STARTING || job->row.state == REPLAY_ENDING)
         return job->telling ? INT64_MAX : now_us + DELIVER_AGAIN_MS * 1000;
     if (!job->mapped || (job->keys && job->scanned < lanes_read_to(sub->lanes)) ||
         (job->count < REPLAY_WINDOW && job->read_to < read_limit(sub, job)))
-        return now_us;
+        return read_us < job->due_us || job->due_us <= now_us ? read_us : job->due_us;
     return job->due_us;
 }
 

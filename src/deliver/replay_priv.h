@@ -32,6 +32,7 @@ struct replay_job {
     struct replay_entry *window; /* a ring of REPLAY_WINDOW; NULL: not yet */
     uint32_t first, count, out;
     int64_t next_send_us, due_us;
+    int64_t read_us; /* the journal is not read on before it: an archive is being unpacked */
 };
 
 static inline bool replay_over(const struct replay *r) {

@@ -234,3 +234,29 @@ enum err cache_fetch(struct journal_sqlite *j, const struct segment *segment,
     pthread_mutex_unlock(&j->cache_lock);
     return err;
 }
+
+bool cache_near(struct journal *journal, uint64_t seq, bool bring) {
+    struct journal_sqlite *j = journal_of(journal);
+    struct segment segment;
+    struct fault said = {0}; /* by who reads */
+    char path[PATH_BYTES];
+    if (!j->folder[0] || j->read_only || chain_find(j, seq, &segment, &said) != OK ||
+        segment.state != SEGMENT_ARCHIVED || atomic_load(&j->cache_failed) == segment.number)
+        return true;
+    cache_path(j, segment.number, path);
+    if (access(path, F_OK) == 0 || archive_find(journal, &segment, path, &said) != OK)
+        return true;
+    if (bring)
+        atomic_store(&j->cache_wanted, segment.number);
+    return false;
+}
+
+void cache_bring(struct journal_sqlite *j) {
+    uint64_t number = atomic_exchange(&j->cache_wanted, 0);
+    struct segment segment;
+    struct fault said = {0};
+    char path[PATH_BYTES];
+    for (uint32_t i = 0; number && journal_sqlite_segment(&j->journal, i, &segment); i++)
+        if (segment.number == number && segment.state == SEGMENT_ARCHIVED)
+            atomic_store(&j->cache_failed, cache_fetch(j, &segment, path, &said) == OK ? 0 : number);
+}

@@ -447,6 +447,7 @@ static const struct journal_ops sqlite_ops = {
     .probe = sqlite_probe,
     .close = sqlite_close,
     .stats = journal_stats_read,
+    .near = cache_near,
 };
 
 /* Names of files; false where they are too long. */

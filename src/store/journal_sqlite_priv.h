@@ -78,6 +78,7 @@ struct journal_sqlite {
     _Atomic uint64_t floor; /* the lowest seq still needed, as the hub says; 0: not yet */
     uint64_t floor_written; /* tidy's */
     pthread_mutex_t cache_lock; /* while an archived segment is unpacked */
+    _Atomic uint64_t cache_wanted, cache_failed; /* numbers: tidy unpacks it next; it could not; 0: none */
     /* tidy's */
     sqlite3 *tidier;       /* to the live segment; shared mode */
     uint64_t tidier_number;
@@ -169,6 +170,10 @@ void parts_remove(const struct journal_sqlite *j, const char *below);
 /* The path of an archived segment's file, unpacked if it is not yet. */
 enum err cache_fetch(struct journal_sqlite *j, const struct segment *segment,
                      char out[PATH_BYTES], struct fault *fault) WARN_UNUSED;
+/* Of struct journal_ops: near. */
+bool cache_near(struct journal *journal, uint64_t seq, bool bring);
+/* Unpacks what was asked for, if anything was. */
+void cache_bring(struct journal_sqlite *j);
 
 /* --- journal_tidy.c, journal_seal.c --- */
 

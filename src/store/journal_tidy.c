@@ -152,6 +152,7 @@ enum err journal_sqlite_tidy(struct journal *journal, bool *again, struct fault 
     *again = false;
     if (j->read_only)
         return OK;
+    cache_bring(j);
     if (chain_closed(j, &closed)) {
         enum err err = live_is_begun(j) ? seal_next(j, &closed, again, fault) : OK;
         return err == OK && !*again ? live_tidy(j, fault) : err;

@@ -47,3 +47,33 @@ static void how_far_behind_is_told(void **state) {
     hub_crash();
     hub_free();
 }
+
+/* What is to be sent is in an archive that has to be unpacked first: that is asked for, and delivery turns on. */
+static void nobody_waits_for_an_archive(void **state) {
+    struct deliver_stats stats;
+    hub_init(5);
+    remote.down = true;
+    hub_up();
+    while (hub.made < 600) {
+        thing_new(20);
+        core_step(hub.core);
+    }
+    for (int i = 0; i < 500; i++)
+        hub_step();
+    hub_crash();
+    remote.down = false;
+    hub_up(); /* nothing of it is in memory now */
+    memory.cold_to = memory.count;
+    int64_t began_us = tick_us;
+    for (int i = 0; i < 2000; i++)
+        hub_step();
+    assert_in_range(memory.brought, 10, (tick_us - began_us) / DELIVER_COLD_US + 1); /* it does not spin */
+    deliver_stats(hub.deliver, 0, &stats);
+    assert_int_equal(stats.behind, memory.count);
+    memory.cold_to = 0;
+    for (int i = 0; i < 400000 && !all_done(); i++)
+        hub_step();
+    check_books();
+    hub_crash();
+    hub_free();
+}

@@ -73,6 +73,8 @@ static struct memory {
     struct journal journal;
     struct record records[RECORDS_MAX];
     uint32_t count;
+    uint64_t cold_to; /* up to it they are in an archive, which nobody may wait for */
+    uint32_t brought; /* how often it was asked for */
     struct arena arena;
     pthread_mutex_t lock;
 } memory;
@@ -95,6 +97,7 @@ static enum err memory_append(struct journal *j, const struct record *records, u
 static enum err memory_read(struct journal *j, uint64_t from, uint32_t limit, journal_visit *visit,
                             void *ctx, uint64_t *next, struct fault *fault) {
     uint64_t seq = from;
+    must(from > memory.cold_to);
     for (; seq <= memory.count && limit > 0; seq++, limit--)
         if (!visit(ctx, &memory.records[seq - 1])) {
             seq++;
@@ -107,8 +110,12 @@ static enum err memory_last(struct journal *j, uint64_t *seq, struct fault *faul
     *seq = memory.count;
     return OK;
 }
+static bool memory_near(struct journal *j, uint64_t seq, bool bring) {
+    memory.brought += bring && seq <= memory.cold_to;
+    return seq > memory.cold_to;
+}
 static const struct journal_ops memory_ops = {
-    .append = memory_append, .read = memory_read, .last = memory_last};
+    .append = memory_append, .read = memory_read, .last = memory_last, .near = memory_near};
 
 /* --- time --------------------------------------------------------------------------------- */
 static _Atomic int64_t tick_us;
@@ -881,6 +888,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_healthy_remote_gets_all),
         cmocka_unit_test(how_far_behind_is_told),
+        cmocka_unit_test(nobody_waits_for_an_archive),
         cmocka_unit_test(faults_of_the_remote_cost_nothing),
         cmocka_unit_test(crashes_cost_nothing),
         cmocka_unit_test(versions_come_and_go),

@@ -202,6 +202,18 @@ static void archived_segments_are_read(void **state) {
     }
     journal_close(journal);
     journal = journal_open(dir, false, false);
+    assert_true(journal_near(journal, last, false));
+    assert_false(journal_near(journal, 1, false));
+    tidy(journal, 1); /* nobody has asked for it */
+    assert_false(journal_near(journal, 1, true));
+    tidy(journal, 1);
+    assert_true(journal_near(journal, 1, false));
+    struct segment third = segment_of(keeper, 2);
+    snprintf(part, sizeof part, "cd %s/journal && mv 00000003.db.zst away", dir);
+    assert_int_equal(system(part), 0);
+    assert_true(journal_near(journal, third.first, true)); /* who reads it is told that it is gone */
+    snprintf(part, sizeof part, "cd %s/journal && mv away 00000003.db.zst", dir);
+    assert_int_equal(system(part), 0);
     for (int round = 0; round < 2; round++) {
         assert_int_equal(read_from(journal, 1), last);
         assert_in_range(files_in(dir, "journal/cache"), 1, 4);
