@@ -551,6 +551,13 @@ void attempt_send(struct attempt *attempt) {
 
 /* --- looking up -------------------------------------------------------------------------- */
 
+/* It is sent. Where that is refused it is still not there, and not asked for again: of who takes a call and
+ * then has enough for a while, the questions would take them all. */
+static void attempt_absent(struct attempt *attempt) {
+    lanes_absent(attempt->sub->lanes, attempt->job.lane);
+    attempt_send(attempt);
+}
+
 /* It is not there; where it may still be at work there, that is not yet an answer. */
 static void lookup_missed(struct attempt *attempt) {
     if (attempt->confirming)
@@ -561,7 +568,7 @@ static void lookup_missed(struct attempt *attempt) {
              !PLANTED(SETTLE_EARLY))
         attempt_finish(attempt, LANE_UNSETTLED, -1, 0, STR_NONE);
     else
-        attempt_send(attempt);
+        attempt_absent(attempt);
 }
 
 static void lookup_done(void *ctx, const struct net_answer *answer) {

@@ -409,6 +409,8 @@ void lanes_suspect(struct lanes *lanes, uint32_t i, int64_t settled_us) {
         lane->settled_us = settled_us;
 }
 
+void lanes_absent(struct lanes *lanes, uint32_t i) { lane_taken(lanes, i)->lookup = false; }
+
 static void lane_back(struct lanes *lanes, uint32_t i) {
     struct lane *lane = lane_taken(lanes, i);
     if (lane->state == LANE_OUT)

@@ -142,6 +142,9 @@ void lanes_answered(struct lanes *lanes, uint32_t lane);
 /* From now on the delivery counts as possibly sent, whatever happens, and as possibly still at
  * work at the remote until settled_us. */
 void lanes_suspect(struct lanes *lanes, uint32_t lane, int64_t settled_us);
+/* The taken one is not there, as a look-up said that is to be believed: until something is in doubt again,
+ * it is not looked up. */
+void lanes_absent(struct lanes *lanes, uint32_t lane);
 
 enum lane_verdict {
     LANE_DONE,  /* unlisted: nothing to do; listed: drop its row, then lanes_refill */

@@ -609,6 +609,8 @@ bool streams_rest(const struct streams *streams) {
     return true;
 }
 
+uint32_t broker_calls(const struct sim *sim) { return sim->broker->call_count; }
+
 bool broker_quiet(const struct sim *sim) {
     const struct broker *b = sim->broker;
     for (uint32_t i = 0; i < b->in_count; i++)

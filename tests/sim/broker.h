@@ -19,6 +19,7 @@ void broker_work(struct sim *sim);    /* what is due by now is stored */
 void broker_lose(struct sim *sim);    /* nobody listens any more */
 void broker_heal(struct sim *sim);    /* from now on it is well */
 void broker_settle_step(struct sim *sim);
+uint32_t broker_calls(const struct sim *sim); /* under way */
 bool broker_quiet(const struct sim *sim); /* all is read and acknowledged, nothing under way */
 void broker_tell(const struct sim *sim, struct buf *out); /* for who looks why nothing moves */
 void broker_observe(struct sim *sim);

@@ -387,7 +387,8 @@ static void rest(struct sim *sim) {
         }
         int64_t next = deliver_next_us(sim->deliver), pause = next - sim->tick_us;
         int64_t most = i < SETTLE_ROUNDS_MAX / 2 ? 1000000 : 600000000; /* a day's calls may be used up */
-        most = partner_calls(sim) + hooks_calls(sim) > 0 ? 500000 : most; /* they are to be answered in time */
+        uint32_t calls = partner_calls(sim) + hooks_calls(sim) + broker_calls(sim);
+        most = calls > 0 ? 500000 : most; /* they are to be answered in time */
         time_pass(sim, pause < 1000 ? 1000 : pause > most ? most : pause);
     }
     struct deliver_stats stats = {0};

@@ -144,6 +144,8 @@ static struct remote {
     struct net_call *calls;
     uint32_t count, most; /* under way; the most at once */
     bool closing, down, fail_all;
+    bool every_second; /* call is too much */
+    uint32_t called, too_much;
     uint32_t drop, refuse, fail, final_of; /* percent; key that is refused for good (0: none) */
     uint32_t booked[RECORDS_MAX + 1];
     bool confirmed[RECORDS_MAX + 1]; /* scripts alone */
@@ -330,6 +332,8 @@ static void remote_step(void) {
         call_answer(call, &refused);
     else if (session_answer(call))
         return;
+    else if (remote.every_second && ++remote.called % 2 == 0)
+        call_answer(call, (remote.too_much++, &(struct net_answer){.sent = true, .status = 429}));
     else if (is_confirm(call))
         answer_confirm(call);
     else if (str_is(call->copy.method, "GET"))
@@ -808,6 +812,7 @@ static void a_refused_delivery_waits_for_a_person(void **state) {
 #include "deliver_batch_size.h"
 #include "deliver_behind.h"
 #include "deliver_edit.h"
+#include "deliver_looked.h"
 #include "deliver_rows.h"
 #include "deliver_stop.h"
 #include "deliver_unwritten.h"
@@ -896,6 +901,7 @@ int main(void) {
         cmocka_unit_test(scripts_start_again_and_do_nothing_twice),
         cmocka_unit_test(one_sign_in_serves_all),
         cmocka_unit_test(a_lost_progress_file_costs_lookups_alone),
+        cmocka_unit_test(what_was_looked_up_is_sent_again_without),
         cmocka_unit_test(a_refused_delivery_waits_for_a_person),
         cmocka_unit_test(what_is_edited_goes_out),
         cmocka_unit_test(an_edit_is_there_after_a_crash_at_any_moment),

@@ -329,6 +329,15 @@ static void not_found_is_believed_only_when_settled(void **state) {
     assert_int_equal(b.settled_us, 900000);
     end(lanes, b.lane, LANE_UNSETTLED, 200000, LANE_RETRY);
     assert_int_equal(lanes_next_us(lanes, 200000), 900000);
+    b = take(lanes, 900000, 2);
+    lanes_absent(lanes, b.lane); /* it was sent, and refused: nothing is in doubt */
+    end(lanes, b.lane, LANE_THROTTLED, 900000, LANE_RETRY);
+    b = take(lanes, 2000000, 2);
+    assert_false(b.lookup);
+    end(lanes, b.lane, LANE_AMBIGUOUS, 2000000, LANE_RETRY);
+    b = take(lanes, 100000000, 2);
+    assert_true(b.lookup);
+    end(lanes, b.lane, LANE_SUCCESS, 100000000, LANE_DONE);
     lanes_destroy(lanes);
 }
 
