@@ -18,9 +18,12 @@ struct made {
     struct str delivery, name;
     uint64_t after;
     struct list versions;  /* of struct version, ascending */
+    struct list starts;    /* of uint64_t: seqs at which it was started, ascending */
+    uint64_t started;      /* the newest of them that a call has seen */
     uint64_t failing_seen; /* the version that failed */
     int64_t failing_us;
     bool gone, dead, failing;
+    bool unsure; /* the wall clock was set back: since when it has failed may lie in the future */
     uint64_t gone_at;
 };
 struct hooks_judging {
@@ -30,7 +33,6 @@ struct hooks_judging {
     struct index bodies, lanes, seen, done, secrets, excused;
     struct list body_hashes, lane_last; /* of struct str; of uint64_t */
     int64_t wall_us;                    /* of the newest answer */
-    bool set_back;                      /* the wall clock was */
 };
 
 static struct made *made_at(struct hooks_judging *j, uint32_t i) { return &LIST_AT(&j->made, struct made, i); }
@@ -93,6 +95,10 @@ static void versions_find(struct hooks_judging *j) {
         if (str_starts(event->kind, STR("subscriber.")) && !str_is(event->kind, "subscriber.tested") &&
             member_str(event->data, "url").ptr)
             version_add(j, event);
+        uint32_t at = str_is(event->kind, "subscription.started")
+                          ? index_of(&j->deliveries, member_str(event->data, "subscription"), false) : NONE;
+        if (at != NONE)
+            *LIST_ADD(&made_at(j, at)->starts, uint64_t) = event->seq;
         if (str_is(event->kind, "delivery.released") && str_is(member_str(event->data, "action"), "discard"))
             index_of(&j->excused, pair_text(j->o, member_str(event->data, "subscription"),
                                             (uint64_t)member_i64(event->data, "event_seq", 0)), true);
@@ -227,6 +233,20 @@ static void judge_place(struct hooks_judging *j, const struct made *made, const 
         *last = event->seq;
 }
 
+static void anew(struct made *made) { made->gone = made->dead = made->failing = false; }
+
+/* Between being asked to start and doing so it notes nothing. */
+static void started_see(struct made *made, uint64_t asked) {
+    for (uint32_t i = 0; i < made->starts.count; i++) {
+        uint64_t seq = LIST_AT(&made->starts, uint64_t, i);
+        if (seq > made->started && seq <= asked) {
+            made->started = seq;
+            made->unsure = false;
+            anew(made);
+        }
+    }
+}
+
 /* hook-gone, hook-dead: it said 410, or has taken nothing for too long: nothing more until a person starts it. */
 static void judge_rest(struct hooks_judging *j, struct made *made, const struct version *version,
                        const struct hook_seen *call) {
@@ -234,7 +254,7 @@ static void judge_rest(struct hooks_judging *j, struct made *made, const struct 
         oracle_violate(j->o, "hook-gone", "%.*s answered 410, and was sent seq %llu", STR_FMT(made->delivery),
                        (unsigned long long)call->seq);
     if (version->seq != made->failing_seen)
-        made->failing = made->dead = false;
+        made->failing = made->dead = made->unsure = false;
     if (made->dead)
         oracle_violate(j->o, "hook-dead", "%.*s took nothing for %lld s, and was sent seq %llu",
                        STR_FMT(made->delivery), (long long)j->o->hook_patience_us / 1000000,
@@ -278,6 +298,7 @@ static void judge_call(struct hooks_judging *j, const struct hook_seen *call) {
     judge_signature(j, made, version, call);
     judge_body(j, made, event, call);
     judge_place(j, made, event, all);
+    started_see(made, asked);
     judge_rest(j, made, version, call);
 }
 
@@ -286,24 +307,21 @@ static void judge_call(struct hooks_judging *j, const struct hook_seen *call) {
 static void answer_came(struct hooks_judging *j, const struct hook_seen *seen) {
     struct made *made = made_of(j, seen);
     int64_t status = member_i64(seen->doc, "status", 0), wall_us = member_i64(seen->doc, "wall_us", 0);
-    j->set_back = j->set_back || wall_us < j->wall_us;
+    for (uint32_t i = 0; wall_us < j->wall_us && i < j->made.count; i++)
+        made_at(j, i)->unsure = true;
     j->wall_us = wall_us;
     if (!made)
         return;
     made->gone = made->gone || status == 410;
     if (status >= 200 && status < 300) {
-        made->failing = false;
+        made->failing = made->unsure = false;
         return;
     }
     if (!made->failing)
         made->failing_us = wall_us;
     made->failing = true;
-    if (j->set_back) /* since when nothing is taken may lie in the future */
-        return;
-    made->dead = made->dead || wall_us - made->failing_us >= j->o->hook_patience_us;
+    made->dead = made->dead || (!made->unsure && wall_us - made->failing_us >= j->o->hook_patience_us);
 }
-
-static void anew(struct made *made) { made->gone = made->dead = made->failing = false; }
 
 /* hook-acknowledged: what somebody was told to be done stands in the journal. */
 static void judge_said(struct hooks_judging *j, const struct hook_seen *seen) {
@@ -434,6 +452,7 @@ void judge_hooks(struct oracle *o) {
             judge_lost(&j, made_at(&j, i));
         judge_stopped(&j, made_at(&j, i));
         free(made_at(&j, i)->versions.items);
+        free(made_at(&j, i)->starts.items);
     }
     for (size_t i = 0; i < sizeof indices / sizeof *indices; i++)
         index_free(indices[i]);

@@ -122,8 +122,8 @@
  *   hook-invented        none is sent what none of its versions wanted since then, or before it was made
  *   hook-order           per key, they are sent for the first time in order of seq
  *   hook-removed, hook-stopped   nothing is sent once the journal says that it was removed; or stands still
- *   hook-gone, hook-dead nothing more after 410, or after nothing was taken for too long (where the clock is not set
- *                        back), until somebody starts it
+ *   hook-gone, hook-dead nothing more after 410, or after nothing was taken for too long (but where the clock was set
+ *                        back meanwhile), until somebody starts it
  *   hook-address, hook-personal   it goes where it is said to, with what is personal only where that was asked for
  *   hook-signature       signed with each secret that counts when it is signed, and no other
  *   hook-id, hook-bytes  one id for an event, whatever attempt it is; the same bytes under the same id

@@ -258,23 +258,23 @@ static void answer(struct hooks *hooks, struct net_call *call) {
         said.status = 401;
     } else if (sim->tick_us < call->user->bad_until_us) {
         said.status = 500;
-    } else if (luck < 9) {
+    } else if (luck < 12) {
         said.status = statuses[chance(sim, sizeof statuses / sizeof *statuses)];
         if (said.status == 502 || said.status == 504 || said.status == 408)
             haunt(hooks, call);
-    } else if (luck < 11) {
+    } else if (luck < 15) {
         too_much(hooks, call);
         return;
-    } else if (luck < 12) {
+    } else if (luck < 18) {
         said.status = 410;
-    } else if (luck < 17) {
+    } else if (luck < 23) {
         haunt(hooks, call);
         said = (struct net_answer){.error = NET_TIMEOUT, .sent = true, .detail = "slow"};
     } else {
         apply(hooks, call->number, call->seq);
-        if (luck < 20)
+        if (luck < 26)
             haunt(hooks, call); /* and once more */
-        else if (luck < 26)
+        else if (luck < 32)
             said = (struct net_answer){.error = NET_RESET, .sent = true, .detail = "reset"};
     }
     call_end(hooks, call, &said);

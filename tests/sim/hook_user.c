@@ -293,11 +293,11 @@ static void act(struct hook_user *user, const struct subscriber *doc) {
         change(user);
     else if (dice < 14)
         rotate(user);
-    else if (dice < 17)
+    else if (dice < 19)
         ask(user, HOOK_DELETE, STR("{}"));
-    else if (dice < 20)
+    else if (dice < 22)
         ask(user, HOOK_TEST, STR("{}"));
-    else if (dice < 22 && sub && !sub->stop.stopped)
+    else if (dice < 24 && sub && !sub->stop.stopped)
         do_switch(user, sub, false);
     else if (dice < 34 && sub)
         recover(user, sub, false);
@@ -310,7 +310,7 @@ void hook_user_step(struct hook_user *user) {
     const struct subscriber_entry *entry = entry_of(user);
     if (entry)
         act(user, &entry->doc);
-    else if (chance(user->sim, 2) == 0)
+    else
         make(user);
     subscriber_release(entry);
 }

@@ -55,11 +55,11 @@
     SIM_STEP(STEP_MARKET_ANSWER, "market-answer", 8)                                               \
     SIM_STEP(STEP_DOWN, "down", 1)        /* a partner is not there for a while */                 \
     SIM_STEP(STEP_BAD, "bad", 1) /* a partner refuses all it is sent, as after a wrong deployment */ \
-    SIM_STEP(STEP_PERSON, "person", 7)    /* what is held, and cases: again, or given up */               \
+    SIM_STEP(STEP_PERSON, "person", 9)    /* what is held, and cases: again, or given up */               \
     SIM_STEP(STEP_REPLAY, "replay", 2)    /* of events, to one of the partners */                  \
     SIM_STEP(STEP_FETCH, "fetch", 10)    /* a system fetches its events, or acknowledges them */       \
-    SIM_STEP(STEP_HOOK, "hook", 5)       /* who has webhooks made for him asks for something */             \
-    SIM_STEP(STEP_HOOK_ANSWER, "hook-answer", 14) /* one call to a webhook ends */                          \
+    SIM_STEP(STEP_HOOK, "hook", 8)       /* who has webhooks made for him asks for something */             \
+    SIM_STEP(STEP_HOOK_ANSWER, "hook-answer", 22) /* one call to a webhook ends */                          \
     SIM_STEP(STEP_TIME, "time", 14)                                                                \
     SIM_STEP(STEP_CLOCK, "clock", 1) /* the wall clock is set */                                   \
     SIM_STEP(STEP_FULL, "full", 1)   /* the disk is full for a while */                            \

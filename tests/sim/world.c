@@ -61,7 +61,7 @@ static void config_fill(struct sim *sim) {
     config->settings.webhook_concurrency = 1 + sized(sim, "webhook_concurrency", 8);
     config->settings.webhook_stop_after_s = 2 + sized(sim, "webhook_stop_after_s", 300);
     config->settings.deliver_flush_ms = 1 + sized(sim, "deliver_flush_ms", 300);
-    config->settings.state_bytes_max = 4096 + sized(sim, "state_bytes_max", 60000);
+    config->settings.state_bytes_max = 4096 + sized(sim, "state_bytes_max", 30000);
     config->settings.state_flush_events = 1 + sized(sim, "state_flush_events", 40);
     sim->segment_bytes = 40000 + 20000 * (uint64_t)sized(sim, "segment_bytes", 8);
     sim->tail_bytes = 4000 + (uint64_t)sized(sim, "tail_bytes", 200000);
