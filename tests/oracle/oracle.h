@@ -128,8 +128,8 @@
  *   hook-signature       signed with each secret that counts when it is signed, and no other
  *   hook-id, hook-bytes  one id for an event, whatever attempt it is; the same bytes under the same id
  *   hook-acknowledged    what somebody was told to be done stands in the journal
- *   account-rate         never more calls in any span than rate x span + burst (a start of the hub begins with a
- *                        full burst; an eighth of the pace, at most 5 ms, for timers that come late)
+ *   account-rate         never more calls in any span than rate x span + burst (a start of the hub begins with one
+ *                        call; an eighth of the pace, at most 5 ms, for timers that come late)
  *   account-concurrency, account-quota   never more at once, or in a day (where the clock is not set back)
  *   account-paused       no call before the end of a pause that was asked for
  *   probe-alone          who does not answer is called by one at a time until he does, over a crash too, where

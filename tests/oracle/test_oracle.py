@@ -436,9 +436,10 @@ def test_a_call_too_many_is_found(honest, at):
     assert calls.judged(honest) == {"account-rate"}
 
 
-def test_a_start_begins_with_a_burst(honest):
-    calls = Calls().call(0, "good").call(0, "good").say("life", 1).call(1, "good").call(1, "good")
+def test_a_start_begins_with_one_call(honest):
+    calls = Calls().call(0, "good").call(0, "good").say("life", 1).call(1, "good")
     assert calls.judged(honest) == set()
+    assert calls.call(1, "good").judged(honest) == {"account-rate"}
 
 
 def test_calls_at_once(honest):
