@@ -1,7 +1,9 @@
 /* Payloads handed from the door to the workers in memory: bounds of that, and that what is processed is
  * the same with it and without, sealed, erased, sent twice and after a restart. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +113,52 @@ static void test_model(void **state) {
         }
         assert_int_equal(next_us, oldest_us == INT64_MAX ? INT64_MAX : oldest_us + PARCEL_KEEP_US);
     }
+    parcels_release(parcels);
+}
+
+/* Two doors and a worker at once: each parcel is taken once at most, whole, and none is lost but for room. */
+enum { DOORS = 2, EACH = 20000 };
+struct door {
+    struct parcels *parcels;
+    uint32_t first;
+    _Atomic uint32_t *put; /* so many were handed over */
+};
+
+static void *door_run(void *arg) {
+    struct door *door = arg;
+    for (uint32_t n = 0; n < EACH; n++) {
+        put(door->parcels, door->first + n, 16 + n % 5000, n);
+        atomic_fetch_add(door->put, 1);
+    }
+    return NULL;
+}
+
+static void test_threads(void **state) {
+    struct parcels *parcels;
+    struct fault fault = {0};
+    pthread_t threads[DOORS];
+    struct door doors[DOORS];
+    _Atomic uint32_t handed = 0;
+    uint32_t next[DOORS] = {0}, taken = 0;
+    assert_int_equal(parcels_create(&parcels, &fault), OK);
+    for (uint32_t d = 0; d < DOORS; d++) {
+        doors[d] = (struct door){parcels, d * EACH, &handed};
+        assert_int_equal(pthread_create(&threads[d], NULL, door_run, &doors[d]), 0);
+    }
+    while (atomic_load(&handed) < DOORS * EACH)
+        for (uint32_t d = 0; d < DOORS; d++)
+            if (next[d] < EACH && take(parcels, d * EACH + next[d])) {
+                taken++;
+                next[d]++;
+            } else if (next[d] + PARCELS_MAX < EACH && atomic_load(&handed) > DOORS * (next[d] + PARCELS_MAX)) {
+                next[d]++; /* it came when there was no room */
+            }
+    for (uint32_t d = 0; d < DOORS; d++)
+        assert_int_equal(pthread_join(threads[d], NULL), 0);
+    for (uint32_t n = 0; n < DOORS * EACH; n++)
+        taken += take(parcels, n);
+    assert_in_range(taken, 1, DOORS * EACH);
+    assert_int_equal(parcels_sweep(parcels, 0), INT64_MAX);
     parcels_release(parcels);
 }
 
@@ -271,6 +319,7 @@ int main(void) {
         cmocka_unit_test(test_count),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_model),
+        cmocka_unit_test(test_threads),
         cmocka_unit_test_setup_teardown(test_same, hub_open, hub_close),
         cmocka_unit_test_setup_teardown(test_lines, hub_open, hub_close),
         cmocka_unit_test_setup_teardown(test_erased, hub_open, hub_close),
