@@ -283,7 +283,7 @@ static enum err core_catch_up(struct core *core, uint64_t published, struct faul
     return OK;
 }
 
-/* Keeps what is wrong for those who are refused; true where it is news, to be logged once. */
+/* What was submitted in this epoch and is not decided yet comes back. */
 static void epoch_end(struct core *core) {
     pthread_mutex_lock(&core->lock);
     core->epoch++;
@@ -308,6 +308,7 @@ static void decide_in_order(struct core *core, struct command *command) {
         epoch_end(core);
 }
 
+/* Keeps what is wrong for those who are refused; true where it is news, to be logged once. */
 static bool core_trouble(struct core *core, const char *why) {
     pthread_mutex_lock(&core->lock);
     bool news = strcmp(core->why, why) != 0;

@@ -180,7 +180,8 @@ int64_t subscriber_failing(const struct subscription *sub) {
     if (sub->send->webhook == NULL || sub->stop.stopped)
         return 0;
     int64_t since_us = progress_failing(sub->deliver->progress, sub->name);
-    return since_us < sub->send->webhook->changed_us ? 0 : since_us;
+    bool past = since_us >= sub->send->webhook->changed_us && since_us <= clock_now_us(sub->deliver->options.clock);
+    return past ? since_us : 0;
 }
 
 void subscriber_changed(struct subscription *sub) {
@@ -311,6 +312,8 @@ void webhook_done(void *ctx, const struct net_answer *answer) {
         attempt_finish(attempt, LANE_AMBIGUOUS, -1, 0, STR("the hub stopped"));
         return;
     }
+    if (sub->failing_us > now_us) /* the clock was set back */
+        sub->failing_us = 0;
     failing_note(sub, now_us);
     struct str cause = attempt_cause(attempt, answer);
     pthread_mutex_lock(&d->lock);

@@ -193,7 +193,8 @@ void shelf_mem_free(struct shelf_mem *m) {
 
 /* --- cell ----------------------------------------------------------------------------------------- */
 
-static int64_t cell_now(struct clock *clock) { return ((struct cell *)clock)->now_us; }
+static int64_t cell_tick(struct clock *clock) { return ((struct cell *)clock)->now_us; }
+static int64_t cell_now(struct clock *clock) { return cell_tick(clock) - ((struct cell *)clock)->back_us; }
 
 static void cell_deliver(struct command_origin *origin, struct command *first) {
     struct cell *cell =
@@ -242,7 +243,7 @@ static void core_open(struct cell *cell) {
 }
 
 static void cell_make(struct cell *cell, uint64_t seed, bool shelved, struct keyring *keyring) {
-    *cell = (struct cell){.clock = {cell_now, cell_now}, .now_us = INT64_C(1795421700000000),
+    *cell = (struct cell){.clock = {cell_now, cell_tick}, .now_us = INT64_C(1795421700000000),
                           .keyring = keyring};
     rng_seeded_init(&cell->rng, seed);
     config_fill(&cell->config);

@@ -36,6 +36,7 @@ void shelf_mem_free(struct shelf_mem *shelf);
 struct cell {
     struct clock clock; /* first: clock callbacks get the cell back */
     int64_t now_us;
+    int64_t back_us; /* the wall clock is set back by so much, and the tick is not */
     struct rng_seeded rng;
     struct config config;
     struct journal_mem journal;

@@ -386,6 +386,27 @@ static void gone_is_believed(void **state) {
     assert_int_equal(remote.posts, posts + 2);
 }
 
+static void patience_ends_where_the_clock_was_set_back(void **state) {
+    int64_t day_us = INT64_C(86400000000);
+    assert_int_equal(cell_run(&cell, "subscriber.create", HOOK, NULL, NULL), 201);
+    remote.status = 503;
+    count_stock("A", 1);
+    settle();
+    cell.now_us += day_us; /* and that is on disk */
+    settle();
+    cell.back_us = 300 * day_us;
+    life_again(); /* it has failed since a day that is to come */
+    cell.now_us += day_us;
+    settle();
+    cell.now_us += 4 * day_us;
+    settle();
+    assert_false(stats().stopped);
+    cell.now_us += 2 * day_us;
+    settle();
+    assert_true(stats().stopped);
+    assert_int_equal(stats().stop.why, STOP_DEAD);
+}
+
 /* Five days without a success; a success begins them anew, and a restart does not. */
 static void patience_ends(void **state) {
     int64_t day_us = INT64_C(86400000000);
@@ -837,6 +858,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(nobody_there_is_probed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gone_is_believed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(patience_ends, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(patience_ends_where_the_clock_was_set_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(deleted_is_forgotten, set_up, tear_down),
         cmocka_unit_test_setup_teardown(followed_where_the_state_was_built_anew, set_up, tear_down),
         cmocka_unit_test_setup_teardown(removed_while_it_waits, set_up, tear_down),
