@@ -12,7 +12,7 @@
 static const struct {
     const char *nats, *kafka, *value;
 } attributes[] = {
-    {"Nats-Msg-Id", NULL, "{event.id}"}, /* by which JetStream knows one that it has */
+    {"Nats-Msg-Id", "penstock_id", "{event.id}"}, /* by which JetStream, or a look-up, knows one that is there */
     {"ce-specversion", "ce_specversion", "1.0"},
     {"ce-id", "ce_id", "{ce.id}"}, /* by which who reads the topic knows it */
     {"ce-source", "ce_source", "{ce.source}"},
@@ -29,7 +29,7 @@ static bool header_there(const struct connector_request *request, const char *na
     return false;
 }
 
-static bool headers_add(struct loader *l, struct connector_request *request, enum stream_kind kind) {
+static bool headers_add(struct loader *l, struct connector_request *request, enum stream_kind kind, bool asked) {
     struct connector_header *all =
         arena_array(l->arena, request->header_count + ATTRIBUTES, sizeof *all);
     uint32_t count = 0;
@@ -37,7 +37,8 @@ static bool headers_add(struct loader *l, struct connector_request *request, enu
         return false;
     for (uint32_t i = 0; i < request->header_count; i++)
         all[count++] = request->headers[i];
-    for (uint32_t i = 0; i < ATTRIBUTES; i++) {
+    uint32_t first = kind == STREAM_KAFKA && !asked ? 1 : 0; /* Kafka knows nothing by an id */
+    for (uint32_t i = first; i < ATTRIBUTES; i++) {
         const char *name = kind == STREAM_NATS ? attributes[i].nats : attributes[i].kafka;
         if (name && !header_there(request, name))
             all[count++] = (struct connector_header){str_c(name), str_c(attributes[i].value)};
@@ -47,16 +48,39 @@ static bool headers_add(struct loader *l, struct connector_request *request, enu
     return true;
 }
 
-/* Is it there? The same request, as a question (driver_nats.h). */
-static bool lookup_add(struct loader *l, struct connector_send *send) {
+#define SETTLE_MS 2000
+#define SETTLE_MS_MAX 600000
+
+/* Whether it is looked for where it is in doubt, and how. A value that is set (conflate) and a batch, whose
+ * members are one record, may be there twice. */
+static bool kafka_asked(struct loader *l, const struct connector_send *send, const struct stream_url *url,
+                        struct str at, int64_t *settle_ms) {
+    struct str look = stream_url_option(url, "look", l->arena);
+    struct str records = stream_url_option(url, "look_records", l->arena);
+    struct str settle = stream_url_option(url, "look_settle_ms", l->arena);
+    uint64_t number = KAFKA_LOOK_RECORDS, ms = SETTLE_MS;
+    if (look.ptr && !str_is(look, "on") && !str_is(look, "off"))
+        yaml_fault(&l->yaml, l->fault, at, "look is on or off");
+    if (records.ptr &&
+        (!str_u64(records, &number) || number < KAFKA_LOOK_RECORDS_MIN || number > KAFKA_LOOK_RECORDS_MAX))
+        yaml_fault(&l->yaml, l->fault, at, "look_records is %d to %d", KAFKA_LOOK_RECORDS_MIN,
+                   KAFKA_LOOK_RECORDS_MAX);
+    if (settle.ptr && (!str_u64(settle, &ms) || ms > SETTLE_MS_MAX))
+        yaml_fault(&l->yaml, l->fault, at, "look_settle_ms is 0 to %d", SETTLE_MS_MAX);
+    *settle_ms = (int64_t)ms;
+    return !str_is(look, "off") && !send->conflate && !send->batch;
+}
+
+/* Is it there? The same request, as a question (driver_nats.h, driver_kafka.h). */
+static bool lookup_add(struct loader *l, struct connector_send *send, const char *found, int64_t settle_ms) {
     struct connector_lookup *lookup = arena_new(l->arena, struct connector_lookup);
     if (!lookup)
         return false;
     lookup->request = *send->request;
     lookup->request.method = STR("GET");
-    lookup->found = STR("/seq");
+    lookup->found = str_c(found);
     lookup->reference = send->reference;
-    lookup->settle_ms = 2000;
+    lookup->settle_ms = settle_ms;
     send->lookup = lookup;
     return true;
 }
@@ -94,8 +118,11 @@ void load_stream_send(struct loader *l, struct connector_send *send, uint32_t i)
     if (url.kind == STREAM_NATS && !stream_subject_good(url.path, false))
         yaml_fault(&l->yaml, l->fault, at, "behind the host must be a subject, without wildcards: "
                                            "nats://host/orders.{event.subject}");
-    bool asked = url.kind == STREAM_NATS && !PLANTED(STREAM_UNASKED);
-    if (!headers_add(l, request, url.kind) || (asked && !lookup_add(l, send)))
+    bool nats = url.kind == STREAM_NATS;
+    int64_t settle_ms = SETTLE_MS;
+    bool asked = (nats || kafka_asked(l, send, &url, at, &settle_ms)) && !PLANTED(STREAM_UNASKED);
+    if (!headers_add(l, request, url.kind, asked) ||
+        (asked && !lookup_add(l, send, nats ? "/seq" : "/offset", settle_ms)))
         yaml_fault(&l->yaml, l->fault, at, "no memory for connectors");
 }
 

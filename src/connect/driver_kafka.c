@@ -1,5 +1,5 @@
-/* driver_kafka: see driver_kafka.h. Owns the calls under way, and a producer for each account. Producers
- * signal through one uv_async; delivery reports are taken on the loop's thread. */
+/* driver_kafka: see driver_kafka.h. Owns the calls under way, and for each account a producer and, where something
+ * was in doubt, a look-up. Both signal through one uv_async; what they say is taken on the loop's thread. */
 #include "connect/driver_kafka.h"
 
 #include <stdio.h>
@@ -8,9 +8,11 @@
 #include "base/buf.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "connect/kafka_look.h"
 #include "connect/kafka_options.h"
 
 #define BUFFER_KBYTES 65536
+#define TICK_MS 20 /* how exact a look-up's time limit is */
 
 struct producer {
     rd_kafka_t *kafka;
@@ -22,10 +24,20 @@ struct producer {
     char why[160]; /* what it said last of its brokers */
 };
 
+struct looker {
+    struct kafka_look *look;
+    struct hash128 print; /* of brokers, options and credentials */
+    uint32_t calls;
+    int64_t used_us;
+};
+
 struct net_call {
     struct driver_kafka *driver;
     struct net_call *next, *prev; /* under way */
-    struct producer *producer;
+    struct producer *producer; /* or it is a question: */
+    struct looker *looker;
+    struct kafka_question question;
+    int64_t deadline_us;
     net_done *done; /* NULL: was given up */
     void *ctx;
     int64_t started_us;
@@ -35,13 +47,30 @@ struct driver_kafka {
     struct net net;
     struct clock *clock;
     uv_async_t async;
+    uv_timer_t timer; /* runs while something is looked up */
     struct net_call *calls;
-    uint32_t count, calls_max;
+    uint32_t count, calls_max, looking, handles;
     struct producer producers[DRIVER_KAFKA_PRODUCERS_MAX];
+    struct looker lookers[DRIVER_KAFKA_LOOKERS_MAX];
     bool reading, closing;
 };
 
+static void tick(uv_timer_t *timer);
+
 /* --- ending a call --------------------------------------------------------------------------- */
+
+static void call_link(struct net_call *call) {
+    struct driver_kafka *driver = call->driver;
+    call->next = driver->calls;
+    if (call->next)
+        call->next->prev = call;
+    driver->calls = call;
+    *(call->looker ? &call->looker->calls : &call->producer->calls) += 1;
+    *(call->looker ? &call->looker->used_us : &call->producer->used_us) = call->started_us;
+    driver->count++;
+    if (call->looker && driver->looking++ == 0)
+        uv_timer_start(&driver->timer, tick, TICK_MS, TICK_MS);
+}
 
 static void call_unlink(struct net_call *call) {
     struct driver_kafka *driver = call->driver;
@@ -51,8 +80,15 @@ static void call_unlink(struct net_call *call) {
         driver->calls = call->next;
     if (call->next)
         call->next->prev = call->prev;
-    call->producer->calls--;
+    *(call->looker ? &call->looker->calls : &call->producer->calls) -= 1;
     driver->count--;
+    if (call->looker && --driver->looking == 0)
+        uv_timer_stop(&driver->timer);
+}
+
+static void call_free(struct net_call *call) {
+    mem_free((void *)(uintptr_t)call->question.key.ptr);
+    mem_free(call);
 }
 
 static void call_tell(struct net_call *call, struct net_answer *answer) {
@@ -91,21 +127,30 @@ static int error_status(rd_kafka_resp_err_t err) {
     }
 }
 
+static void stored_write(struct net_answer *answer, struct buf *body, const char *topic, int32_t partition,
+                         int64_t offset) {
+    buf_lit(body, "{\"topic\":");
+    buf_json_str(body, str_c(topic));
+    buf_printf(body, ",\"partition\":%d,\"offset\":%lld}", (int)partition, (long long)offset);
+    answer_write(answer, 200, body);
+}
+
+static void refused_write(struct net_answer *answer, struct buf *body, int status, const char *words) {
+    buf_lit(body, "{\"error\":");
+    buf_json_str(body, str_c(words));
+    buf_char(body, '}');
+    answer_write(answer, status, body);
+}
+
 static void call_reported(struct net_call *call, const rd_kafka_message_t *report) {
     struct net_answer answer;
     struct buf body;
     int status = report->err ? error_status(report->err) : 200;
     buf_init(&body, 65536);
     if (!report->err) {
-        buf_lit(&body, "{\"topic\":");
-        buf_json_str(&body, str_c(rd_kafka_topic_name(report->rkt)));
-        buf_printf(&body, ",\"partition\":%d,\"offset\":%lld}", (int)report->partition, (long long)report->offset);
-        answer_write(&answer, 200, &body);
+        stored_write(&answer, &body, rd_kafka_topic_name(report->rkt), report->partition, report->offset);
     } else if (status) {
-        buf_lit(&body, "{\"error\":");
-        buf_json_str(&body, str_c(rd_kafka_err2str(report->err)));
-        buf_char(&body, '}');
-        answer_write(&answer, status, &body);
+        refused_write(&answer, &body, status, rd_kafka_err2str(report->err));
     } else {
         bool sent = rd_kafka_message_status(report) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
         bool late = report->err == RD_KAFKA_RESP_ERR__MSG_TIMED_OUT;
@@ -116,7 +161,41 @@ static void call_reported(struct net_call *call, const rd_kafka_message_t *repor
     call_unlink(call);
     call_tell(call, &answer);
     buf_free(&body);
-    mem_free(call);
+    call_free(call);
+}
+
+static void call_looked(struct net_call *call) {
+    const struct kafka_question *question = &call->question;
+    struct net_answer answer = {.error = NET_REFUSED};
+    struct buf body;
+    char words[400];
+    int status = error_status(question->err);
+    buf_init(&body, 65536);
+    switch (question->end) {
+    case KAFKA_SCAN_FOUND:
+        stored_write(&answer, &body, question->topic, question->partition, question->offset);
+        break;
+    case KAFKA_SCAN_ABSENT:
+        refused_write(&answer, &body, 404, "the topic does not have it");
+        break;
+    case KAFKA_SCAN_BEYOND:
+        snprintf(words, sizeof words, "not among the newest %lld records of partition %d, and more came since it may "
+                 "have been sent: raise look_records, or look for it and release or discard it",
+                 (long long)question->records_max, (int)question->partition);
+        refused_write(&answer, &body, 422, words);
+        break;
+    case KAFKA_SCAN_FAILED:
+        snprintf(words, sizeof words, "%s%s%s", rd_kafka_err2str(question->err), question->why[0] ? ": " : "",
+                 question->why);
+        if (status)
+            refused_write(&answer, &body, status, words);
+        else
+            snprintf(answer.detail, sizeof answer.detail, "%.190s", words);
+    }
+    call_unlink(call);
+    call_tell(call, &answer);
+    buf_free(&body);
+    call_free(call);
 }
 
 /* Both are called within rd_kafka_poll, on the loop's thread. */
@@ -139,8 +218,33 @@ static void woken(uv_async_t *async) {
     for (uint32_t i = 0; i < DRIVER_KAFKA_PRODUCERS_MAX; i++)
         while (driver->producers[i].kafka && rd_kafka_poll(driver->producers[i].kafka, 0) > 0)
             ;
+    for (uint32_t i = 0; i < DRIVER_KAFKA_LOOKERS_MAX; i++) {
+        struct kafka_question *answered = driver->lookers[i].look ? kafka_look_take(driver->lookers[i].look) : NULL;
+        while (answered) {
+            struct kafka_question *next = answered->next;
+            call_looked(answered->ctx);
+            answered = next;
+        }
+    }
     driver->reading = false;
 }
+
+/* What was asked is read to its end all the same, for who asks again. */
+static void tick(uv_timer_t *timer) {
+    struct driver_kafka *driver = timer->data;
+    int64_t now_us = clock_tick_us(driver->clock);
+    for (struct net_call *call = driver->calls; call; call = call->next) {
+        struct net_answer answer = {.error = NET_TIMEOUT,
+                                    .detail = "no broker answers, or what came since is not read yet"};
+        if (!call->looker || !call->done || call->deadline_us > now_us)
+            continue;
+        kafka_look_drop(&call->question);
+        call_tell(call, &answer);
+    }
+}
+
+/* On a thread of the library, or of a look-up. */
+static void wake_loop(void *ctx) { uv_async_send(ctx); }
 
 /* On a thread of the library. */
 static void events_there(rd_kafka_t *kafka, void *opaque) { uv_async_send(opaque); }
@@ -188,19 +292,25 @@ static enum err producer_open(struct driver_kafka *driver, struct producer *prod
     return OK;
 }
 
-static enum err producer_of(struct driver_kafka *driver, const struct stream_url *url,
-                            struct str authorization, int64_t timeout_ms, struct arena *arena,
-                            struct producer **out, struct fault *fault) {
-    struct producer *room = NULL;
+/* Of who calls whom how. */
+static struct hash128 print_of(const struct stream_url *url, struct str authorization, int64_t timeout_ms,
+                               struct arena *arena) {
     struct hash128 print = hash128(url->hosts, (uint64_t)timeout_ms * 2 + url->tls);
     static const char *const named[] = {"ca", "cert", "cert_key", "sasl"};
     for (size_t i = 0; i < sizeof named / sizeof named[0]; i++)
         print = hash128(stream_url_option(url, named[i], arena), print.hi ^ print.lo);
-    print = hash128(authorization, print.hi ^ print.lo);
+    return hash128(authorization, print.hi ^ print.lo);
+}
+
+static enum err producer_of(struct driver_kafka *driver, const struct stream_url *url,
+                            struct str authorization, int64_t timeout_ms, struct arena *arena,
+                            struct producer **out, struct fault *fault) {
+    struct producer *room = NULL;
+    struct hash128 print = print_of(url, authorization, timeout_ms, arena);
     for (uint32_t i = 0; i < DRIVER_KAFKA_PRODUCERS_MAX; i++) {
         struct producer *producer = &driver->producers[i];
         *out = producer;
-        if (producer->kafka && !producer->broken && producer->print.hi == print.hi && producer->print.lo == print.lo)
+        if (producer->kafka && !producer->broken && hash128_eq(producer->print, print))
             return OK;
         if (!producer->kafka || (producer->calls == 0 && !driver->reading &&
                                  (!room || (room->kafka && producer->used_us < room->used_us))))
@@ -216,13 +326,46 @@ static enum err producer_of(struct driver_kafka *driver, const struct stream_url
     return err;
 }
 
+static enum err looker_of(struct driver_kafka *driver, const struct stream_url *url, struct str authorization,
+                          struct arena *arena, struct looker **out, struct fault *fault) {
+    struct looker *room = NULL;
+    struct hash128 print = print_of(url, authorization, 0, arena);
+    for (uint32_t i = 0; i < DRIVER_KAFKA_LOOKERS_MAX; i++) {
+        struct looker *looker = &driver->lookers[i];
+        *out = looker;
+        if (looker->look && hash128_eq(looker->print, print))
+            return OK;
+        if (!looker->look || (looker->calls == 0 && (!room || (room->look && looker->used_us < room->used_us))))
+            room = !room || room->look ? looker : room;
+    }
+    if (!room)
+        return fault_set(fault, ERR_UNAVAILABLE, "as many look-ups as there may be are under way");
+    if (room->look)
+        kafka_look_close(room->look); /* it has nothing to do: at once */
+    *room = (struct looker){.print = print};
+    *out = room;
+    return kafka_look_open(&(struct kafka_look_options){.url = url, .authorization = authorization,
+                                                        .clock = driver->clock, .wake = wake_loop,
+                                                        .wake_ctx = &driver->async},
+                           arena, &room->look, fault);
+}
+
 /* --- beginning ------------------------------------------------------------------------------------- */
+
+static struct str header_of(const struct net_request *request, const char *name) {
+    for (uint32_t i = 0; i < request->header_count; i++)
+        if (str_eq_nocase(request->headers[i].name, str_c(name)))
+            return request->headers[i].value;
+    return STR_NONE;
+}
 
 static rd_kafka_headers_t *headers_make(const struct net_request *request) {
     rd_kafka_headers_t *headers = rd_kafka_headers_new(request->header_count);
+    bool own = !str_eq(header_of(request, "penstock_id"), header_of(request, "ce_id"));
     for (uint32_t i = 0; i < request->header_count; i++) {
         const struct net_header *header = &request->headers[i];
-        if (str_eq_nocase(header->name, STR("Authorization")) || str_eq_nocase(header->name, STR("Accept")))
+        if (str_eq_nocase(header->name, STR("Authorization")) || str_eq_nocase(header->name, STR("Accept")) ||
+            (!own && str_eq_nocase(header->name, STR("penstock_id"))))
             continue; /* who calls is said to the broker, not to those who read the topic */
         bool type = str_eq_nocase(header->name, STR("Content-Type")); /* as the CloudEvents binding has it */
         rd_kafka_header_add(headers, type ? "content-type" : header->name.ptr, (ssize_t)header->name.len,
@@ -249,11 +392,33 @@ static enum err produce(struct net_call *call, const struct net_request *request
                      rd_kafka_err2str(err));
 }
 
-static struct str authorization_of(const struct net_request *request) {
-    for (uint32_t i = 0; i < request->header_count; i++)
-        if (str_eq_nocase(request->headers[i].name, STR("Authorization")))
-            return request->headers[i].value;
-    return STR_NONE;
+static enum err look_begin(struct net_call *call, const struct net_request *request, const struct stream_url *url,
+                           struct arena *arena, struct fault *fault) {
+    struct kafka_question *question = &call->question;
+    struct str id = header_of(request, "penstock_id"), key = stream_url_option(url, "key", arena);
+    struct str records = stream_url_option(url, "look_records", arena);
+    struct instant at;
+    uint64_t records_max = KAFKA_LOOK_RECORDS;
+    id = id.len ? id : header_of(request, "ce_id");
+    if (!id.len)
+        return fault_set(fault, ERR_INVALID, "a look-up in a topic needs the header ce_id");
+    if (records.len && (!str_u64(records, &records_max) || records_max > KAFKA_LOOK_RECORDS_MAX))
+        return fault_set(fault, ERR_INVALID, "look_records is %d to %d", KAFKA_LOOK_RECORDS_MIN,
+                         KAFKA_LOOK_RECORDS_MAX);
+    if (key.ptr) {
+        char *copy = mem_alloc(key.len + 1);
+        if (!copy)
+            return fault_set(fault, ERR_NOMEM, "no memory for a look-up");
+        memcpy(copy, key.ptr, key.len);
+        question->key = str_of(copy, key.len);
+    }
+    snprintf(question->topic, sizeof question->topic, "%s", url->path.ptr);
+    question->id = kafka_record_id(id);
+    question->since_us = instant_parse(header_of(request, "ce_time"), &at) ? at.us : 0;
+    question->records_max = (int64_t)records_max;
+    question->ctx = call;
+    call->deadline_us = clock_tick_us(call->driver->clock) + request->timeout_ms * 1000;
+    return looker_of(call->driver, url, header_of(request, "Authorization"), arena, &call->looker, fault);
 }
 
 static enum err call_begin(struct net_call *call, const struct net_request *request, struct arena *arena,
@@ -262,10 +427,12 @@ static enum err call_begin(struct net_call *call, const struct net_request *requ
     enum err err = stream_url_read(request->url, arena, &url, fault);
     if (err != OK)
         return err;
-    if (url.kind != STREAM_KAFKA || !stream_topic_good(url.path) || str_is(request->method, "GET"))
+    if (url.kind != STREAM_KAFKA || !stream_topic_good(url.path))
         return fault_set(fault, ERR_INVALID, "%.200s is no topic that can be produced to", url.path.ptr);
-    err = producer_of(call->driver, &url, authorization_of(request), request->timeout_ms, arena, &call->producer,
-                      fault);
+    if (str_is(request->method, "GET"))
+        return look_begin(call, request, &url, arena, fault);
+    err = producer_of(call->driver, &url, header_of(request, "Authorization"), request->timeout_ms, arena,
+                      &call->producer, fault);
     return err == OK ? produce(call, request, &url, stream_url_option(&url, "key", arena), fault) : err;
 }
 
@@ -283,19 +450,15 @@ static enum err kafka_send(struct net *net, const struct net_request *request, n
     enum err err = call_begin(call, request, &arena, fault);
     arena_free(&arena);
     if (err != OK) {
-        mem_free(call);
+        call_free(call);
         return err;
     }
     call->done = done;
     call->ctx = ctx;
     call->started_us = clock_tick_us(driver->clock);
-    call->producer->used_us = call->started_us;
-    call->producer->calls++;
-    driver->count++;
-    call->next = driver->calls;
-    if (call->next)
-        call->next->prev = call;
-    driver->calls = call;
+    call_link(call);
+    if (call->looker)
+        kafka_look_ask(call->looker->look, &call->question);
     if (out)
         *out = call;
     return OK;
@@ -303,15 +466,19 @@ static enum err kafka_send(struct net *net, const struct net_request *request, n
 
 /* It may be on its way: its report is awaited, and tells nobody. */
 static void kafka_cancel(struct net *net, struct net_call *call) {
-    struct net_answer answer = {.error = NET_CANCELLED, .sent = true, .detail = "the call was given up"};
+    struct net_answer answer = {.error = NET_CANCELLED, .sent = !call->looker, .detail = "the call was given up"};
+    if (call->looker)
+        kafka_look_drop(&call->question);
     call_tell(call, &answer);
 }
 
-static void async_closed(uv_handle_t *handle) {
+static void handle_closed(uv_handle_t *handle) {
     struct driver_kafka *driver = handle->data;
+    if (--driver->handles > 0)
+        return;
     while (driver->calls) { /* whose reports did not come any more */
         struct net_call *next = driver->calls->next;
-        mem_free(driver->calls);
+        call_free(driver->calls);
         driver->calls = next;
     }
     mem_free(driver);
@@ -325,7 +492,14 @@ static void kafka_close(struct net *net) {
     for (uint32_t i = 0; i < DRIVER_KAFKA_PRODUCERS_MAX; i++)
         if (driver->producers[i].kafka)
             producer_close(&driver->producers[i]);
-    uv_close((uv_handle_t *)&driver->async, async_closed);
+    for (uint32_t i = 0; i < DRIVER_KAFKA_LOOKERS_MAX; i++)
+        if (driver->lookers[i].look)
+            kafka_look_stop(driver->lookers[i].look);
+    for (uint32_t i = 0; i < DRIVER_KAFKA_LOOKERS_MAX; i++)
+        if (driver->lookers[i].look)
+            kafka_look_close(driver->lookers[i].look);
+    uv_close((uv_handle_t *)&driver->async, handle_closed);
+    uv_close((uv_handle_t *)&driver->timer, handle_closed);
 }
 
 static const struct net_ops kafka_ops = {.send = kafka_send, .cancel = kafka_cancel, .close = kafka_close};
@@ -340,7 +514,9 @@ enum err driver_kafka_create(const struct driver_kafka_options *options, struct 
     driver->net.ops = &kafka_ops;
     driver->clock = options->clock;
     driver->calls_max = options->calls_max ? options->calls_max : 1024;
-    driver->async.data = driver;
+    uv_timer_init(options->loop, &driver->timer);
+    driver->async.data = driver->timer.data = driver;
+    driver->handles = 2;
     *out = &driver->net;
     return OK;
 }

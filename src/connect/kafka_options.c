@@ -73,6 +73,8 @@ enum err kafka_options_make(const struct stream_url *url, struct str authorizati
     if (err == OK)
         err = kafka_option(conf, "client.id", "penstock", fault);
     if (err == OK)
+        err = kafka_option(conf, "socket.nagle.disable", "true", fault); /* a question waits for no other's answer */
+    if (err == OK)
         err = kafka_option_number(conf, "reconnect.backoff.max.ms", 2000, fault);
     if (err != OK) {
         rd_kafka_conf_destroy(conf);

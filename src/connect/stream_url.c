@@ -15,9 +15,10 @@ static const struct {
 };
 #define SCHEMES (sizeof schemes / sizeof schemes[0])
 
-const char *const stream_url_options[2][8] = {
+const char *const stream_url_options[2][12] = {
     [STREAM_NATS] = {"ca", "cert", "cert_key", "creds", "domain", NULL},
-    [STREAM_KAFKA] = {"ca", "cert", "cert_key", "sasl", "key", "session_ms", NULL},
+    [STREAM_KAFKA] = {"ca", "cert", "cert_key", "sasl", "key", "session_ms", "look", "look_records",
+                      "look_settle_ms", NULL},
 };
 
 static size_t scheme_of(struct str url) {

@@ -34,7 +34,11 @@ struct str stream_url_option(const struct stream_url *url, const char *name, str
 bool stream_url_options_known(const struct stream_url *url, const char *const *names,
                               struct str *which);
 /* The parameters that both kinds know, and of each: of a connection, and of a delivery. */
-extern const char *const stream_url_options[2][8];
+extern const char *const stream_url_options[2][12];
+/* Parameter look_records: how many records of a partition are looked through for one in doubt (kafka_look.h). */
+#define KAFKA_LOOK_RECORDS 200000
+#define KAFKA_LOOK_RECORDS_MIN 1000
+#define KAFKA_LOOK_RECORDS_MAX 1000000
 /* Whether messages can be sent to it, or read from it: no empty part, no wildcard where none may be. */
 bool stream_subject_good(struct str subject, bool wildcards);
 bool stream_topic_good(struct str topic);

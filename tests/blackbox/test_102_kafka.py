@@ -16,10 +16,11 @@ owner: web
 send:
   - subscription: log-orders
     events: [order.captured, order.cancelled]
-    request: {url: "${env:KAFKA_URL}/${env:TOPIC_OUT}?key={event.subject}"}
+    request: {url: "${env:KAFKA_URL}/${env:TOPIC_OUT}?key={event.subject}&look=${env:LOOK}"}
     reference: /offset
     retry: {first_ms: 100, max_ms: 500}
     timeout_ms: 3000
+    limits: {concurrency: 16}
 streams:
   - topic: refunds
     url: "${env:KAFKA_URL}/${env:TOPIC_IN}?session_ms=${env:SESSION_MS}"
@@ -49,7 +50,7 @@ def kafka(binary):
 @pytest.fixture
 def hub(binary, tmp_path, kafka):
     hub = Hub(binary, tmp_path, {"KAFKA_URL": kafka.url, "TOPIC_OUT": kafka.out, "TOPIC_IN": kafka.into,
-                                 "SESSION_MS": "6000" if REAL else "4000"})
+                                 "SESSION_MS": "6000" if REAL else "4000", "LOOK": "on"})
     folder = hub.config / "connectors" / "log"
     folder.mkdir()
     (folder / "connector.yaml").write_text(YAML)
@@ -142,3 +143,30 @@ def test_a_commit_that_fails_and_kill_at_any_moment(hub, kafka):
             hub.kill()
             hub.start()
     assert all_kept(hub, 60) == list(range(60))
+
+
+KILLS = 6
+
+
+def test_killed_under_load_each_record_is_there_once_and_in_order(hub, kafka):
+    """Records under way when the hub is killed are in the topic, and it does not know: it looks before it sends."""
+    ids = []
+    for _ in range(KILLS):
+        new = capture(hub, 150)
+        ids += new
+        for order_id in new[:10]:
+            hub.client().post(f"/v1/orders/{order_id}/cancel", {"reason": "x"}).ok()
+        told(hub, len(ids) // 2)
+        hub.kill()
+        hub.start()
+    told(hub, KILLS * 160, 60)
+    records = kafka.records(kafka.out)
+    order = {e["id"]: n for n, e in enumerate(docs.events(hub.client()))}
+    assert len(records) == len({r["headers"]["ce_id"] for r in records}) == KILLS * 160
+    assert {r["key"] for r in records} == set(ids)
+    for order_id in ids:
+        mine = [order[r["headers"]["ce_id"]] for r in records if r["key"] == order_id]
+        assert mine == sorted(mine)
+    posted = [e["data"] for e in docs.events(hub.client(), type="posting.posted")]
+    found = [p for p in posted if p["found"]]
+    assert found and all(p["reference"].isdigit() for p in found), len(found)
