@@ -304,7 +304,7 @@ def point_erp(given, parent):
         result["grown_mib"] = memory_mib(pid) - before
         sink.tell("rate 50")
         backlog = []
-        result["drain"] = run.drain("erp", 1 << 60, 20,
+        result["drain"] = run.drain("erp", 1 << 60, 90,
                                     lambda: (time.sleep(4), backlog.append(run.capture(8))))
         result["with"] = backlog[0]
         sink.tell("down")
